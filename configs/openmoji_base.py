@@ -1,0 +1,53 @@
+"""The embedded base: a small text-conditional UNet on OpenMoji at 32 px, v-prediction, trained from scratch.
+
+    python -m lisa_jax.pretrain --config=configs/openmoji_base.py --workdir=/tmp/openmoji_base
+
+Ends with the folder /tmp/openmoji_base/base, the one that ships as lisa_jax/assets/openmoji_base.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Config of `lisa_jax.pretrain`."""
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = 16
+    config.num_steps = 4500
+    config.accumulate = 1
+    config.compute_dtype = "float32"
+    config.caption_dropout = 0.1
+    config.ema_decay = 0.998
+
+    config.data = ConfigDict({"name": "openmoji", "image_size": 32, "flip": True})
+    config.unet = ConfigDict(
+        {
+            "block_out_channels": (32, 64, 128),
+            "cross_attention_levels": (False, False, True),
+            "layers_per_block": 1,
+            "heads": (1, 2, 4),
+            "norm_num_groups": 8,
+        }
+    )
+    # The text encoder is fixed at random: the UNet learns to read it.
+    config.text = ConfigDict({"vocab_size": 1500, "max_length": 16, "width": 64, "layers": 1, "heads": 4})
+    config.scheduler = ConfigDict({"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"})
+
+    config.optimizer = ConfigDict(
+        {
+            "learning_rate": 1e-3,
+            "schedule": "cosine",
+            "warmup_steps": 200,
+            "b1": 0.9,
+            "b2": 0.99,
+            "eps": 1e-8,
+            "weight_decay": 1e-2,
+            "clip_norm": 1.0,
+        }
+    )
+    config.sampling = ConfigDict({"num_steps": 30, "guidance_scale": 3.0, "count": 32})
+    config.log_every = 50
+    config.eval_every = 750
+    config.save_every = 500
+    config.keep = 2
+    return config

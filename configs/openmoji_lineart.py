@@ -1,0 +1,63 @@
+"""A ControlNet for line art on OpenMoji at 32 px beside the embedded base, with the LISA loss.
+
+    python -m lisa_jax.train --config=configs/openmoji_lineart.py --workdir=/tmp/lineart
+
+Plain ControlNet training, for comparison: add --config.lisa.lam=0.
+"""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict, config_dict
+
+import lisa_jax
+
+
+def get_config() -> ConfigDict:
+    """Config of `lisa_jax.train`."""
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = 32
+    config.num_steps = 300
+    # Microbatches that a batch is split into, their gradients averaged.
+    config.accumulate = 1
+    # Decay of the moving average of the trainable parameters; unset: none is kept.
+    config.ema_decay = config_dict.placeholder(float)
+
+    # Any Stable Diffusion folder of diffusers; this one ships with the package.
+    config.base = str(Path(lisa_jax.__file__).parent / "assets" / "openmoji_base")
+    config.frozen_dtype = "float32"
+    config.compute_dtype = "float32"
+    # Widths of the condition's encoder; n of them downsample it by 2^(n-1). Stable Diffusion: (16, 32, 96, 256).
+    config.condition_channels = (32,)
+    config.caption_dropout = 0.0
+
+    config.data = ConfigDict({"name": "openmoji", "image_size": 32, "condition": "lineart", "flip": True})
+    config.lisa = ConfigDict(
+        {
+            "lam": 0.2,
+            "hook": "down_3",
+            "schedule": "constant",
+            "decay_steps": config_dict.placeholder(int),
+            "stop_step": config_dict.placeholder(int),
+        }
+    )
+    config.optimizer = ConfigDict(
+        {
+            "learning_rate": 5e-4,
+            "schedule": "constant",
+            "warmup_steps": 20,
+            "b1": 0.9,
+            "b2": 0.999,
+            "eps": 1e-8,
+            "weight_decay": 1e-2,
+            "clip_norm": 1.0,
+        }
+    )
+    config.sampling = ConfigDict({"num_steps": 20, "guidance_scale": 2.0, "control_scale": 1.0})
+    config.preview_count = 16
+    config.log_every = 10
+    config.eval_every = 100
+    config.preview_every = 100
+    config.save_every = 100
+    config.keep = 3
+    return config

@@ -1,0 +1,166 @@
+"""Likelihood Score Alignment (LISA, arXiv 2606.27192): the loss and the schedule of its weight.
+
+For x_t at noise level t, text y, condition c and the regression target of the noise process:
+
+    residuals, features = side(x_t, t, y, c)
+    prediction          = main(x_t, t, y, residuals)
+    prior               = stop_gradient(main(x_t, t, y))          same text, no control
+    aligned             = decoder(features[hook], t)
+    loss = mse(prediction, target) + lam * mse(aligned, stop_gradient(target - prior))
+
+`target - prior` is what the frozen network cannot explain; up to a known factor (`Process.likelihood_score`) its
+conditional mean is the likelihood score grad log p(c | x_t). `lam = 0` is plain training of the side network and
+compiles to exactly that: no prior, no decoder.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lisa_jax.dual_branch import DualBranch, Params
+from lisa_jax.metrics import LossMetrics, means_by_quartile
+from lisa_jax.processes import Process
+
+
+class NoisySample(NamedTuple):
+    """A noised batch: x_t and target (n, h, w, c) float32, t (n,) in the process's own unit."""
+
+    x_t: jax.Array
+    t: jax.Array
+    target: jax.Array
+
+
+def add_noise(latents: jax.Array, key: jax.Array, process: Process) -> NoisySample:
+    """Draw a noise level and noise for every example; latents (n, h, w, c) float32 in model space."""
+    t_key, noise_key = jax.random.split(key)
+    t = process.sample_t(t_key, latents.shape[0])
+    noise = jax.random.normal(noise_key, latents.shape, jnp.float32)
+    return NoisySample(process.perturb(latents, noise, t), t, process.target(latents, noise, t))
+
+
+def lisa_loss(
+    trainable: Mapping[str, Params],
+    frozen: Params,
+    batch: Mapping[str, jax.Array],
+    key: jax.Array,
+    *,
+    model: DualBranch,
+    process: Process,
+    lam: float | jax.Array,
+    hook: str | None,
+) -> tuple[jax.Array, LossMetrics]:
+    """The LISA loss of a clean batch under noise drawn from `key`.
+
+    Args:
+      trainable: {"side": params, "decoder": params}; "decoder" is not read where lam is the number 0.
+      frozen: the main network's parameters.
+      batch: latents (n, h, w, c) float32, context (n, length, width), condition (n, H, W, 3) in [0, 1].
+      key: PRNG key of this step.
+      model: the dual-branch model.
+      process: the noise process the main network was trained with.
+      lam: weight of the alignment term; a traced array or a number. The number 0 leaves the term out.
+      hook: name of the side feature that the decoder reads; None only where lam is the number 0.
+
+    Returns:
+      Scalar float32 loss, and metrics whose means are `main_loss`, `target_power`, and with LISA `align_loss`,
+      `gap_power`, overall and by quartile of the training noise levels (`main_loss_q1` lowest noise, ... `_q4`).
+    Raises:
+      ValueError: `hook` is not a feature of the side network.
+    """
+    noisy = add_noise(batch["latents"], key, process)
+    return lisa_loss_of_noisy(trainable, frozen, batch, noisy, model=model, process=process, lam=lam, hook=hook)
+
+
+def lisa_loss_of_noisy(
+    trainable: Mapping[str, Params],
+    frozen: Params,
+    batch: Mapping[str, jax.Array],
+    noisy: NoisySample,
+    *,
+    model: DualBranch,
+    process: Process,
+    lam: float | jax.Array,
+    hook: str | None,
+) -> tuple[jax.Array, LossMetrics]:
+    """`lisa_loss` of a batch that is noised already."""
+    aligns = not (isinstance(lam, int | float) and lam == 0)
+    frozen = jax.lax.stop_gradient(frozen)
+    x_t, t = process.network_input(noisy.x_t, noisy.t), process.network_time(noisy.t)
+
+    trunk = model.trunk(frozen, x_t, t, batch["context"])
+    residuals, features = model.side(trainable["side"], x_t, t, batch["context"], batch["condition"])
+    prediction = model.predict(frozen, trunk, residuals)
+
+    weight, quantile = process.weight(noisy.t), process.quantile(noisy.t)
+    main = squared_error(prediction, noisy.target)
+    loss = jnp.mean(weight * main)
+    means = means_by_quartile(quantile, main_loss=main, target_power=squared_error(noisy.target, 0.0))
+    if aligns:
+        prior = jax.lax.stop_gradient(model.predict(frozen, trunk))
+        gap = jax.lax.stop_gradient(noisy.target - prior.astype(jnp.float32))
+        aligned = model.decode(trainable["decoder"], features[model.check_hook(hook)], t, gap.shape)
+        align = squared_error(aligned, gap)
+        loss = loss + lam * jnp.mean(weight * align)
+        means |= means_by_quartile(quantile, align_loss=align, gap_power=squared_error(gap, 0.0))
+    return loss, LossMetrics(means, noisy.t, main)
+
+
+def main_loss(
+    main: Params, batch: Mapping[str, jax.Array], key: jax.Array, *, model: DualBranch, process: Process
+) -> tuple[jax.Array, LossMetrics]:
+    """Loss of the main network alone, mse(main(x_t, t, y), target): what pretraining a base minimises."""
+    noisy = add_noise(batch["latents"], key, process)
+    x_t, t = process.network_input(noisy.x_t, noisy.t), process.network_time(noisy.t)
+    error = squared_error(model.predict(main, model.trunk(main, x_t, t, batch["context"])), noisy.target)
+    means = means_by_quartile(process.quantile(noisy.t), main_loss=error, target_power=squared_error(noisy.target, 0.0))
+    return jnp.mean(process.weight(noisy.t) * error), LossMetrics(means, noisy.t, error)
+
+
+def squared_error(a: jax.Array, b: jax.Array | float) -> jax.Array:
+    """Mean squared error of each example, float32: (n, ...) -> (n,)."""
+    error = jnp.square(a.astype(jnp.float32) - b)
+    return jnp.mean(error, axis=tuple(range(1, error.ndim)))
+
+
+@dataclasses.dataclass(frozen=True)
+class LamSchedule:
+    """Weight of the alignment term by training step.
+
+    Attributes:
+      value: weight at step 0.
+      kind: "constant", or "linear" / "cosine": decay from `value` to 0 over `decay_steps`.
+      decay_steps: length of the decay.
+      stop_step: from this step on there is no alignment at all, and its cost is gone too; None: never.
+    Raises:
+      ValueError: an unknown kind, a negative value, or a decay without a length.
+    """
+
+    value: float
+    kind: str = "constant"
+    decay_steps: int | None = None
+    stop_step: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("constant", "linear", "cosine"):
+            raise ValueError(f"Unknown lam schedule '{self.kind}': use constant, linear or cosine.")
+        if self.value < 0:
+            raise ValueError(f"lam is {self.value}: it must be 0 (plain training) or positive.")
+        if self.kind != "constant" and not self.decay_steps:
+            raise ValueError(f"lam schedule '{self.kind}' needs decay_steps > 0.")
+
+    def __call__(self, step: jax.Array | int) -> jax.Array:
+        """Weight at a step, traced or not; scalar float32."""
+        lam = jnp.float32(self.value)
+        if self.kind != "constant":
+            progress = jnp.clip(step / self.decay_steps, 0.0, 1.0)
+            lam *= 1.0 - progress if self.kind == "linear" else 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+        return lam if self.stop_step is None else jnp.where(step < self.stop_step, lam, 0.0)
+
+    def aligns(self, step: int) -> bool:
+        """Whether a step (a Python number) has an alignment term: decides which compiled step runs."""
+        decayed = self.kind != "constant" and step >= self.decay_steps
+        stopped = self.stop_step is not None and step >= self.stop_step
+        return self.value > 0 and not decayed and not stopped

@@ -1,0 +1,89 @@
+"""A new, small Stable Diffusion folder with random weights, to be pretrained."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from lisa_jax.data.tokenizer import train_tokenizer
+from lisa_jax.diffusers_io.clip_text import write_clip_text
+from lisa_jax.diffusers_io.folders import write_config
+from lisa_jax.diffusers_io.unet import write_unet
+from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
+from lisa_jax.models.unet import UNet, UNetConfig
+
+PIXEL_CHANNELS = 3
+
+
+def write_new_stable_diffusion(folder: str | Path, config: ConfigDict, captions: Sequence[str]) -> None:
+    """Write `unet`, `scheduler`, `tokenizer` and `text_encoder` of a base that works on pixels.
+
+    The tokenizer is trained on the captions. The text encoder is a shallow CLIP text model with random weights that
+    stay as they are: its layer norms make every word a distinct direction, which cross-attention learns to read.
+
+    Args:
+      folder: where the base goes.
+      config: fields seed, unet, text, scheduler, data.image_size, as in `configs/openmoji_base.py`.
+      captions: training captions.
+    """
+    folder = Path(folder)
+    unet_key, text_key = jax.random.split(jax.random.key(config.seed))
+    tokenizer = train_tokenizer(captions, config.text.vocab_size, config.text.max_length, folder / "tokenizer")
+    text_config = CLIPTextConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=config.text.width,
+        intermediate_size=4 * config.text.width,
+        num_hidden_layers=config.text.layers,
+        num_attention_heads=config.text.heads,
+        max_position_embeddings=config.text.max_length,
+        projection_dim=config.text.width,
+        bos_token_id=tokenizer.bos_id,
+        eos_token_id=tokenizer.eos_id,
+        pad_token_id=tokenizer.pad_id,
+    )
+    ids = jnp.zeros((1, config.text.max_length), jnp.int32)
+    text_params = CLIPTextModel(text_config).init(text_key, ids)["params"]
+    write_clip_text(folder / "text_encoder", text_config, text_params)
+
+    unet_config = small_unet_config(config)
+    inputs = (
+        jnp.zeros((1, config.data.image_size, config.data.image_size, PIXEL_CHANNELS)),
+        jnp.zeros((1,)),
+        jnp.zeros((1, 1, config.text.width)),
+    )
+    write_unet(folder / "unet", unet_config, jax.jit(UNet(unet_config).init)(unet_key, *inputs)["params"])
+    scheduler = {
+        "num_train_timesteps": 1000,
+        "beta_start": 0.0001,
+        "beta_end": 0.02,
+        "clip_sample": True,
+        "clip_sample_range": 1.0,
+        "set_alpha_to_one": True,
+        "steps_offset": 0,
+        "timestep_spacing": "trailing",
+    }
+    write_config(
+        folder / "scheduler", scheduler | dict(config.scheduler), "DDIMScheduler", name="scheduler_config.json"
+    )
+
+
+def small_unet_config(config: ConfigDict) -> UNetConfig:
+    """UNet config of the fields `unet`, `text.width` and `data.image_size` of a pretraining config."""
+    unet = config.unet
+    down = tuple("CrossAttnDownBlock2D" if cross else "DownBlock2D" for cross in unet.cross_attention_levels)
+    up = tuple("CrossAttnUpBlock2D" if cross else "UpBlock2D" for cross in reversed(unet.cross_attention_levels))
+    return UNetConfig(
+        sample_size=config.data.image_size,
+        in_channels=PIXEL_CHANNELS,
+        out_channels=PIXEL_CHANNELS,
+        block_out_channels=tuple(unet.block_out_channels),
+        down_block_types=down,
+        up_block_types=up,
+        layers_per_block=unet.layers_per_block,
+        attention_head_dim=tuple(unet.heads),
+        norm_num_groups=unet.norm_num_groups,
+        cross_attention_dim=config.text.width,
+        use_linear_projection=True,
+    )

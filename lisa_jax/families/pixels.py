@@ -1,0 +1,19 @@
+"""The latent space of a base that works on pixels: images scaled to [-1, 1]."""
+
+import jax
+import jax.numpy as jnp
+
+from lisa_jax.families.family import LatentSpace
+
+
+def encode(images: jax.Array) -> jax.Array:
+    """uint8 (n, H, W, 3) -> float32 in [-1, 1]."""
+    return images.astype(jnp.float32) / 127.5 - 1.0
+
+
+def decode(latents: jax.Array) -> jax.Array:
+    """float (n, H, W, 3) -> uint8, clipped."""
+    return jnp.clip(jnp.round((latents.astype(jnp.float32) + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+PIXELS = LatentSpace(encode, decode, lambda height, width: (height, width, 3))

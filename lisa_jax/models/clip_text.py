@@ -1,0 +1,188 @@
+"""CLIP's text encoder, as transformers' `CLIPTextModel`: the context of every Stable Diffusion network.
+
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", arXiv 2103.00020. Parameter
+names are transformers' own (`encoder/layers_0/self_attn/q_proj/kernel`).
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+ACTIVATIONS = {
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+}
+
+# Configs written before transformers 4.31 carry this wrong id; it stands for "the highest id of the sequence".
+LEGACY_EOS_TOKEN_ID = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class CLIPTextConfig:
+    """Fields of transformers' `CLIPTextConfig` that decide the network, with its defaults."""
+
+    vocab_size: int = 49408
+    hidden_size: int = 512
+    intermediate_size: int = 2048
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 8
+    max_position_embeddings: int = 77
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    initializer_factor: float = 1.0
+    projection_dim: int = 512
+    pad_token_id: int = 1
+    bos_token_id: int = 49406
+    eos_token_id: int = 49407
+
+    def __post_init__(self):
+        if self.hidden_act not in ACTIVATIONS:
+            raise ValueError(f"hidden_act {self.hidden_act!r} is not supported: use one of {', '.join(ACTIVATIONS)}.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}."
+            )
+
+
+class TextOutput(NamedTuple):
+    """What the encoder returns.
+
+    last_hidden_state: (n, L, hidden_size), after the final layer norm: the context of SD1.5 and SD2.x.
+    pooled: (n, hidden_size), its row at the end-of-text token.
+    """
+
+    last_hidden_state: jax.Array
+    pooled: jax.Array
+
+
+def _normal_dense(features: int, std: float, dtype: jnp.dtype, name: str) -> nn.Dense:
+    return nn.Dense(features, dtype=dtype, kernel_init=nn.initializers.normal(std), name=name)
+
+
+def _layer_norm(config: CLIPTextConfig, dtype: jnp.dtype, name: str) -> nn.LayerNorm:
+    return nn.LayerNorm(config.layer_norm_eps, dtype=dtype, use_fast_variance=False, name=name)
+
+
+class CLIPTextEmbeddings(nn.Module):
+    """Token plus learned position embeddings: ids (n, L) -> (n, L, hidden_size)."""
+
+    config: CLIPTextConfig
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, ids: jax.Array) -> jax.Array:
+        config, init = self.config, nn.initializers.normal(0.02 * self.config.initializer_factor)
+        tokens = nn.Embed(
+            config.vocab_size, config.hidden_size, dtype=self.dtype, embedding_init=init, name="token_embedding"
+        )(ids)
+        positions = nn.Embed(
+            config.max_position_embeddings,
+            config.hidden_size,
+            dtype=self.dtype,
+            embedding_init=init,
+            name="position_embedding",
+        )(jnp.arange(ids.shape[1]))
+        return tokens + positions
+
+
+class CLIPAttention(nn.Module):
+    """Causal multi-head self-attention; softmax in float32."""
+
+    config: CLIPTextConfig
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        config = self.config
+        n, length, width = x.shape
+        heads, head_dim = config.num_attention_heads, width // config.num_attention_heads
+        out_std = width**-0.5 * config.initializer_factor
+        in_std = out_std * (2 * config.num_hidden_layers) ** -0.5
+        query, key, value = (
+            _normal_dense(width, in_std, self.dtype, name)(x).reshape(n, length, heads, head_dim)
+            for name in ("q_proj", "k_proj", "v_proj")
+        )
+        logits = jnp.einsum("nqhd,nkhd->nhqk", query, key, preferred_element_type=jnp.float32) * head_dim**-0.5
+        causal = jnp.tril(jnp.ones((length, length), bool))
+        weights = jax.nn.softmax(jnp.where(causal, logits, -jnp.inf), axis=-1).astype(self.dtype)
+        mixed = jnp.einsum("nhqk,nkhd->nqhd", weights, value).reshape(n, length, width)
+        return _normal_dense(width, out_std, self.dtype, "out_proj")(mixed)
+
+
+class CLIPMLP(nn.Module):
+    """Two-layer feed-forward network with the config's activation."""
+
+    config: CLIPTextConfig
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        config, width = self.config, x.shape[-1]
+        fc1_std = (2 * width) ** -0.5 * config.initializer_factor
+        fc2_std = width**-0.5 * (2 * config.num_hidden_layers) ** -0.5 * config.initializer_factor
+        hidden = _normal_dense(config.intermediate_size, fc1_std, self.dtype, "fc1")(x)
+        return _normal_dense(width, fc2_std, self.dtype, "fc2")(ACTIVATIONS[config.hidden_act](hidden))
+
+
+class CLIPEncoderLayer(nn.Module):
+    """Pre-norm transformer layer."""
+
+    config: CLIPTextConfig
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        config, dtype = self.config, self.dtype
+        x = x + CLIPAttention(config, dtype, name="self_attn")(_layer_norm(config, dtype, "layer_norm1")(x))
+        return x + CLIPMLP(config, dtype, name="mlp")(_layer_norm(config, dtype, "layer_norm2")(x))
+
+
+class CLIPEncoder(nn.Module):
+    """The stack of layers."""
+
+    config: CLIPTextConfig
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for i in range(self.config.num_hidden_layers):
+            x = CLIPEncoderLayer(self.config, self.dtype, name=f"layers_{i}")(x)
+        return x
+
+
+class CLIPTextModel(nn.Module):
+    """The text encoder. Fresh parameters follow transformers' initialisation and are float32.
+
+    `dtype` is the dtype of computation and of both outputs.
+    """
+
+    config: CLIPTextConfig
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, ids: jax.Array) -> TextOutput:
+        """Encode token ids.
+
+        Args:
+          ids: (n, L) int32 in 0..vocab_size-1, L <= max_position_embeddings. Padding is not masked, as in Stable
+            Diffusion: which id pads therefore matters.
+
+        Raises:
+          ValueError: L is longer than max_position_embeddings.
+        """
+        config = self.config
+        if ids.shape[1] > config.max_position_embeddings:
+            raise ValueError(
+                f"ids hold {ids.shape[1]} tokens, but max_position_embeddings is {config.max_position_embeddings}: "
+                "truncate the captions."
+            )
+        x = CLIPTextEmbeddings(config, self.dtype, name="embeddings")(ids)
+        x = CLIPEncoder(config, self.dtype, name="encoder")(x)
+        x = _layer_norm(config, self.dtype, "final_layer_norm")(x)
+        is_end = ids if config.eos_token_id == LEGACY_EOS_TOKEN_ID else ids == config.eos_token_id
+        end = jnp.argmax(is_end, axis=1)  # the first one: padding may be the end-of-text token too
+        return TextOutput(x, jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0])

@@ -1,0 +1,196 @@
+"""ControlNet (Zhang et al. 2023, arXiv 2302.05543; diffusers' `ControlNetModel`), NHWC."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lisa_jax.models.embeddings import TimestepEmbedding
+from lisa_jax.models.encoder import (
+    CROSS_ATTENTION_MID,
+    EncoderConfig,
+    check_context,
+    down_blocks,
+    mid_block,
+    per_level,
+    sinusoids,
+)
+from lisa_jax.models.layers import Conv
+from lisa_jax.models.unet import UNetConfig
+
+COPIED_FROM_UNET = ("conv_in", "time_embedding", "down_blocks_", "mid_block")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ControlNetConfig(EncoderConfig):
+    """Config of a ControlNet, by diffusers' field names and with its defaults.
+
+    n entries in `conditioning_embedding_out_channels` downsample the condition by 2^(n-1).
+    """
+
+    conditioning_channels: int = 3
+    num_attention_heads: int | tuple[int, ...] | None = None
+    controlnet_conditioning_channel_order: str = "rgb"
+    conditioning_embedding_out_channels: tuple[int, ...] = (16, 32, 96, 256)
+    global_pool_conditions: bool = False
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """Number of attention heads of every level: `num_attention_heads` goes before `attention_head_dim`."""
+        return per_level(self.num_attention_heads or self.attention_head_dim, self.levels)
+
+    @property
+    def conditioning_downsampling(self) -> int:
+        """Factor between the condition image and the latents."""
+        return 2 ** (len(self.conditioning_embedding_out_channels) - 1)
+
+    def __post_init__(self) -> None:
+        if self.num_attention_heads is not None:
+            self._require_one_a_level("num_attention_heads", int)
+        super().__post_init__()
+        self._require_one_of("mid_block_type", {CROSS_ATTENTION_MID, "UNetMidBlock2D"})
+        self._require_one_of("controlnet_conditioning_channel_order", {"rgb", "bgr"})
+        if not isinstance(self.layers_per_block, int):
+            raise ValueError(
+                f"layers_per_block {self.layers_per_block} is not supported: a ControlNet has one integer."
+            )
+        if not self.conditioning_embedding_out_channels:
+            raise ValueError("conditioning_embedding_out_channels is empty: give at least one width.")
+
+
+class ConditioningEmbedding(nn.Module):
+    """Small convolutional encoder of the condition image, its last convolution zero at birth."""
+
+    channels: int
+    block_channels: tuple[int, ...]
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, condition: jax.Array) -> jax.Array:
+        """condition: (n, H, W, 3). Returns (n, H / 2^k, W / 2^k, channels) with k = len(block_channels) - 1."""
+        hidden = nn.silu(Conv(self.block_channels[0], dtype=self.dtype, name="conv_in")(condition))
+        for i, (fine, coarse) in enumerate(zip(self.block_channels[:-1], self.block_channels[1:], strict=True)):
+            hidden = nn.silu(Conv(fine, dtype=self.dtype, name=f"blocks_{2 * i}")(hidden))
+            hidden = nn.silu(Conv(coarse, stride=2, dtype=self.dtype, name=f"blocks_{2 * i + 1}")(hidden))
+        return Conv(self.channels, zero_init=True, dtype=self.dtype, name="conv_out")(hidden)
+
+
+class ControlNet(nn.Module):
+    """Side network: a copy of the UNet's encoder whose features leave through zero convolutions.
+
+    `dtype` is the compute dtype; norm statistics, softmax and time embedding are in float32. `remat` recomputes every
+    resnet and transformer block in the backward pass. Neither changes the parameters.
+    """
+
+    config: ControlNetConfig
+    dtype: jnp.dtype = jnp.float32
+    remat: bool = False
+
+    def setup(self) -> None:
+        config = self.config
+        self.conv_in = Conv(config.block_out_channels[0], dtype=self.dtype)
+        self.time_embedding = TimestepEmbedding(config.time_embedding_dim)
+        self.controlnet_cond_embedding = ConditioningEmbedding(
+            config.block_out_channels[0], config.conditioning_embedding_out_channels, self.dtype
+        )
+        self.down_blocks = down_blocks(config, self.dtype, self.remat)
+        self.mid_block = mid_block(config, self.dtype, self.remat)
+        *down_channels, mid_channels = (shape[-1] for shape in feature_shapes(config, 1, 1).values())
+        self.controlnet_down_blocks = [self._zero_conv(channels) for channels in down_channels]
+        self.controlnet_mid_block = self._zero_conv(mid_channels)
+
+    def _zero_conv(self, channels: int) -> Conv:
+        return Conv(channels, kernel_size=1, padding=0, zero_init=True, dtype=self.dtype)
+
+    def __call__(
+        self, x_t: jax.Array, t: jax.Array, context: jax.Array, condition: jax.Array
+    ) -> tuple[tuple[jax.Array, ...], dict[str, jax.Array]]:
+        """Encode noisy latents together with the condition.
+
+        Args:
+          x_t: (n, h, w, in_channels) noisy latents.
+          t: (n,) network time.
+          context: (n, m, cross_attention_dim) text features.
+          condition: (n, H, W, conditioning_channels) in [0, 1], RGB; H and W come down to h and w.
+
+        Returns:
+          The residuals to add to the UNet's skips, the last one to its hidden state (all (n, 1, 1, c) with
+          `global_pool_conditions`), and the features by name, `down_0`, ..., `mid`: each before its zero convolution.
+        Raises:
+          ValueError: a condition that does not come down to the latents' size.
+        """
+        check_context(self.config, context)
+        if self.config.controlnet_conditioning_channel_order == "bgr":
+            condition = condition[..., ::-1]
+        emb = self.time_embedding(sinusoids(self.config, t))
+        embedded = self.controlnet_cond_embedding(condition)
+        if embedded.shape[1:3] != x_t.shape[1:3]:
+            raise ValueError(
+                f"a condition of {condition.shape[1:3]} comes down to {embedded.shape[1:3]}, but the latents are "
+                f"{x_t.shape[1:3]}: it must be {self.config.conditioning_downsampling} times their size."
+            )
+        hidden = self.conv_in(x_t) + embedded
+        skips = (hidden,)
+        for block in self.down_blocks:
+            hidden, outputs = block(hidden, emb, context)
+            skips += outputs
+        features = (*skips, self.mid_block(hidden, emb, context))
+        zero_convs = (*self.controlnet_down_blocks, self.controlnet_mid_block)
+        residuals = tuple(conv(feature) for conv, feature in zip(zero_convs, features, strict=True))
+        if self.config.global_pool_conditions:
+            residuals = tuple(jnp.mean(residual, axis=(1, 2), keepdims=True) for residual in residuals)
+        return residuals, dict(zip(feature_shapes(self.config, *x_t.shape[1:3]), features, strict=True))
+
+
+def feature_shapes(config: ControlNetConfig, height: int, width: int) -> dict[str, tuple[int, int, int]]:
+    """Names and shapes (h, w, c) of the side features for latents of height x width, in the order of the residuals."""
+    channels = config.block_out_channels
+    shapes = [(height, width, channels[0])]
+    for level in range(config.levels):
+        shapes += [(height, width, channels[level])] * config.layers_per_block
+        if level < config.levels - 1:
+            # A 3x3 convolution with stride 2; padding 0 stands for one row after the image.
+            padding = 2 * config.downsample_padding or 1
+            height, width = (height + padding - 3) // 2 + 1, (width + padding - 3) // 2 + 1
+            shapes.append((height, width, channels[level]))
+    named = {f"down_{i}": shape for i, shape in enumerate(shapes)}
+    return named | {"mid": (height, width, channels[-1])}
+
+
+def controlnet_config_from_unet(
+    unet: UNetConfig,
+    conditioning_embedding_out_channels: tuple[int, ...] = (16, 32, 96, 256),
+    conditioning_channels: int = 3,
+    controlnet_conditioning_channel_order: str = "rgb",
+) -> ControlNetConfig:
+    """Config of the ControlNet that fits a UNet (`ControlNetModel.from_unet`).
+
+    Raises:
+      ValueError: a UNet that diffusers' ControlNet cannot copy.
+    """
+    if unet.conv_in_kernel != 3:
+        raise ValueError(f"conv_in_kernel {unet.conv_in_kernel} is not supported: a ControlNet's conv_in is 3x3.")
+    if unet.center_input_sample:
+        raise ValueError("center_input_sample True is not supported: a ControlNet does not centre its input.")
+    shared = {field.name: getattr(unet, field.name) for field in dataclasses.fields(EncoderConfig)}
+    return ControlNetConfig(
+        **shared,
+        conditioning_embedding_out_channels=tuple(conditioning_embedding_out_channels),
+        conditioning_channels=conditioning_channels,
+        controlnet_conditioning_channel_order=controlnet_conditioning_channel_order,
+    )
+
+
+def controlnet_params_from_unet(unet_params: Mapping, init_params: Mapping) -> dict:
+    """Start a ControlNet from a UNet (`ControlNetModel.from_unet`).
+
+    Args:
+      unet_params: the UNet's tree; its conv_in, time embedding, down blocks and mid block are taken over.
+      init_params: a fresh ControlNet's tree; keeps its conditioning embedding and its zero convolutions.
+
+    Returns:
+      The ControlNet's tree, arrays shared with the two given.
+    """
+    return {name: unet_params[name] if name.startswith(COPIED_FROM_UNET) else init_params[name] for name in init_params}

@@ -1,0 +1,161 @@
+"""What UNet and ControlNet share: time embedding, down blocks, mid block, and the config that describes them."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lisa_jax.models.blocks import BlockSettings, DownBlock, MidBlock
+from lisa_jax.models.embeddings import sinusoidal_embedding
+
+CROSS_ATTENTION_MID = "UNetMidBlock2DCrossAttn"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Fields that diffusers' `UNet2DConditionModel` and `ControlNetModel` share, with their names and defaults.
+
+    `attention_head_dim` is the *number of heads* (diffusers kept the misnomer), one for all levels or one a level.
+    `upcast_attention` changes nothing here (see `attention.Attention`) and is kept for the round trip of a config.
+
+    Raises:
+      ValueError: a field whose value is not supported, by name.
+    """
+
+    in_channels: int = 4
+    flip_sin_to_cos: bool = True
+    freq_shift: int = 0
+    down_block_types: tuple[str, ...] = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
+    mid_block_type: str | None = CROSS_ATTENTION_MID
+    only_cross_attention: bool | tuple[bool, ...] = False
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    layers_per_block: int | tuple[int, ...] = 2
+    downsample_padding: int = 1
+    mid_block_scale_factor: float = 1.0
+    act_fn: str = "silu"
+    norm_num_groups: int = 32
+    norm_eps: float = 1e-5
+    cross_attention_dim: int = 1280
+    transformer_layers_per_block: int | tuple[int, ...] = 1
+    attention_head_dim: int | tuple[int, ...] = 8
+    use_linear_projection: bool = False
+    upcast_attention: bool = False
+
+    @property
+    def levels(self) -> int:
+        """Number of resolutions."""
+        return len(self.block_out_channels)
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """Number of attention heads of every level."""
+        return per_level(self.attention_head_dim, self.levels)
+
+    @property
+    def time_embedding_dim(self) -> int:
+        """Width of the time embedding that all resnets get."""
+        return 4 * self.block_out_channels[0]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.block_out_channels, tuple) or not self.block_out_channels:
+            raise ValueError(f"block_out_channels {self.block_out_channels!r} is not supported: give a width a level.")
+        self._require_one_of("down_block_types", {"CrossAttnDownBlock2D", "DownBlock2D"})
+        self._require_one_of("act_fn", {"silu", "swish"})
+        self._require_one_a_level("down_block_types", str)
+        for name in ("only_cross_attention", "layers_per_block", "transformer_layers_per_block", "attention_head_dim"):
+            self._require_one_a_level(name, int)
+        for name in ("norm_num_groups", "cross_attention_dim"):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"{name} {getattr(self, name)!r} is not supported: it must be one integer.")
+        for channels in self.block_out_channels:
+            if channels % self.norm_num_groups:
+                raise ValueError(
+                    f"block_out_channels {channels} is no multiple of norm_num_groups {self.norm_num_groups}."
+                )
+        self._check_heads(level for level, kind in enumerate(self.down_block_types) if "CrossAttn" in kind)
+        self._check_heads([self.levels - 1] if self.mid_block_type == CROSS_ATTENTION_MID else [])
+
+    def _check_heads(self, levels_with_attention: Iterable[int]) -> None:
+        """Refuse a number of heads that does not divide the channels of its level."""
+        for level in levels_with_attention:
+            if self.block_out_channels[level] % self.heads[level]:
+                raise ValueError(
+                    f"attention_head_dim {self.heads[level]} (the number of heads) does not divide "
+                    f"block_out_channels {self.block_out_channels[level]}."
+                )
+
+    def _require_one_a_level(self, name: str, kind: type) -> None:
+        """Refuse a field that is neither one value nor a value for every level."""
+        values = per_level(getattr(self, name), self.levels)
+        if len(values) != self.levels or not all(isinstance(value, kind) for value in values):
+            raise ValueError(
+                f"{name} {getattr(self, name)!r} is not supported: give one {kind.__name__} for each of the "
+                f"{self.levels} block_out_channels."
+            )
+
+    def _require_one_of(self, name: str, supported: set[str | None]) -> None:
+        """Refuse a field (or an entry of it) that is none of the supported values."""
+        value = getattr(self, name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if item not in supported:
+                names = ", ".join(sorted(map(repr, supported)))
+                raise ValueError(f"{name} {item!r} is not supported: only {names}.")
+
+
+def per_level(value: Any, levels: int) -> tuple:
+    """One value a level from one for all."""
+    return value if isinstance(value, tuple) else (value,) * levels
+
+
+def block_settings(
+    config: EncoderConfig, level: int, cross_attention: bool, dtype: jnp.dtype, remat: bool
+) -> BlockSettings:
+    """Settings of the blocks of one level (0 is the finest)."""
+    return BlockSettings(
+        norm_groups=config.norm_num_groups,
+        norm_eps=config.norm_eps,
+        heads=config.heads[level] if cross_attention else None,
+        transformer_layers=per_level(config.transformer_layers_per_block, config.levels)[level],
+        linear_projection=config.use_linear_projection,
+        only_cross_attention=per_level(config.only_cross_attention, config.levels)[level],
+        dtype=dtype,
+        remat=remat,
+    )
+
+
+def down_blocks(config: EncoderConfig, dtype: jnp.dtype, remat: bool) -> list[DownBlock]:
+    """The down blocks, finest first; the last keeps its resolution."""
+    return [
+        DownBlock(
+            channels=config.block_out_channels[level],
+            layers=per_level(config.layers_per_block, config.levels)[level],
+            settings=block_settings(config, level, kind == "CrossAttnDownBlock2D", dtype, remat),
+            downsample_padding=config.downsample_padding if level < config.levels - 1 else None,
+        )
+        for level, kind in enumerate(config.down_block_types)
+    ]
+
+
+def mid_block(config: EncoderConfig, dtype: jnp.dtype, remat: bool) -> MidBlock:
+    """The mid block; its self-attention stays, whatever `only_cross_attention` says (as in diffusers)."""
+    settings = block_settings(config, -1, config.mid_block_type == CROSS_ATTENTION_MID, dtype, remat)
+    settings = dataclasses.replace(
+        settings, only_cross_attention=False, output_scale=float(config.mid_block_scale_factor)
+    )
+    return MidBlock(settings)
+
+
+def sinusoids(config: EncoderConfig, t: jax.Array) -> jax.Array:
+    """Input of the time embedding: (n,) network time -> (n, first block's channels) float32."""
+    return sinusoidal_embedding(t, config.block_out_channels[0], config.flip_sin_to_cos, config.freq_shift)
+
+
+def check_context(config: EncoderConfig, context: jax.Array) -> None:
+    """Refuse text features of the wrong width: they belong to another text encoder."""
+    if context.shape[-1] != config.cross_attention_dim:
+        raise ValueError(
+            f"context has width {context.shape[-1]}, but cross_attention_dim is {config.cross_attention_dim}: "
+            "use the text encoder of the same checkpoint."
+        )

@@ -1,0 +1,54 @@
+"""Residual blocks of the UNet, and the convolutions that change its resolution."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lisa_jax.models.layers import Conv, Linear, group_norm, resize_nearest
+
+
+class ResnetBlock2D(nn.Module):
+    """norm, SiLU, conv, plus the time embedding, norm, SiLU, conv, plus the (projected) input.
+
+    diffusers' `ResnetBlock2D` with `time_embedding_norm="default"`. `output_scale` divides the sum.
+    """
+
+    channels: int
+    norm_groups: int
+    norm_eps: float
+    output_scale: float = 1.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, emb: jax.Array) -> jax.Array:
+        """x: (n, h, w, c); emb: (n, e) time embedding. Returns (n, h, w, channels)."""
+        hidden = nn.silu(group_norm(self.norm_groups, self.norm_eps, self.dtype, "norm1")(x))
+        hidden = Conv(self.channels, dtype=self.dtype, name="conv1")(hidden)
+        hidden += Linear(self.channels, dtype=self.dtype, name="time_emb_proj")(nn.silu(emb))[:, None, None]
+        hidden = nn.silu(group_norm(self.norm_groups, self.norm_eps, self.dtype, "norm2")(hidden))
+        hidden = Conv(self.channels, dtype=self.dtype, name="conv2")(hidden)
+        if x.shape[-1] != self.channels:
+            x = Conv(self.channels, kernel_size=1, padding=0, dtype=self.dtype, name="conv_shortcut")(x)
+        return (x + hidden) / self.output_scale
+
+
+class Downsample2D(nn.Module):
+    """Convolution with stride 2; padding 0 means one row and column after the image (diffusers' `Downsample2D`)."""
+
+    padding: int
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        padding = self.padding or ((0, 1), (0, 1))
+        return Conv(x.shape[-1], stride=2, padding=padding, dtype=self.dtype, name="conv")(x)
+
+
+class Upsample2D(nn.Module):
+    """Nearest-neighbour resize to the size of the next skip, then a convolution (diffusers' `Upsample2D`)."""
+
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, size: tuple[int, int]) -> jax.Array:
+        return Conv(x.shape[-1], dtype=self.dtype, name="conv")(resize_nearest(x, size))

@@ -1,0 +1,92 @@
+"""Train a small main network from scratch, with the loop that trains side networks.
+
+    python -m lisa_jax.pretrain --config=configs/openmoji_base.py --workdir=DIR [--config.field=value]
+
+Writes the base to DIR/base.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from lisa_jax.alignment import main_loss
+from lisa_jax.data.openmoji import load_openmoji
+from lisa_jax.dual_branch import Params
+from lisa_jax.families.family import Family
+from lisa_jax.families.new_stable_diffusion import write_new_stable_diffusion
+from lisa_jax.families.stable_diffusion import load_stable_diffusion
+from lisa_jax.run import Split, load_split, start_up, training_batches, write_config
+from lisa_jax.sampling.generate import make_generator
+from lisa_jax.sampling.grid import labelled_grid
+from lisa_jax.training.experiment import Evaluation, Experiment, Report
+from lisa_jax.training.inputs import model_inputs
+from lisa_jax.training.loop import fit
+
+_LOG = logging.getLogger("lisa_jax")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", lock_config=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and the base go.")
+
+
+def pretraining(config: ConfigDict, family: Family) -> Experiment:
+    """The experiment whose trainable tree is the main network."""
+    train, test = load_split(config, family, "train"), load_split(config, family, "test")
+    null_context = jnp.asarray(family.encode_text([""]))
+
+    def loss(params, frozen, batch, key, step):
+        del frozen, step
+        input_key, noise_key = jax.random.split(key)
+        inputs = model_inputs(batch, input_key, family.latents.encode, null_context, config.caption_dropout)
+        return main_loss(params["main"], inputs, noise_key, model=family.model, process=family.process)
+
+    start = jax.tree.map(jnp.asarray, family.frozen)
+    return Experiment(
+        frozen={},
+        init=lambda key: {"main": start},
+        loss_at=lambda step: loss,
+        batches=training_batches(config, train, condition=None),
+        evaluations=(Evaluation(config.eval_every, _previews(config, family, test)),),
+        identity={"seed": config.seed, "batch_size": config.batch_size, "start": family.fingerprint},
+    )
+
+
+def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Params, Params], Report]:
+    generate = make_generator(
+        family, num_steps=config.sampling.num_steps, guidance_scale=config.sampling.guidance_scale
+    )
+    count = config.sampling.count
+    reference = np.stack([test.source[index]["image"] for index in range(count)])
+
+    def run(params, frozen) -> Report:
+        samples = generate(params["main"], None, test.context[:count], reference, np.arange(count))
+        grid = labelled_grid({"sample": samples, "same caption": reference}, cell=96, blocks=4)
+        return Report(images={"samples": grid})
+
+    return run
+
+
+def main(_) -> None:
+    start_up()
+    config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+    new_base = workdir / "new_base"
+    if not new_base.exists():
+        train = load_openmoji(config.data.image_size, "train")
+        write_new_stable_diffusion(new_base, config, [train[index]["caption"] for index in range(len(train))])
+    family = load_stable_diffusion(new_base, frozen_dtype="float32", compute_dtype=config.compute_dtype)
+    write_config(workdir, config)
+    state = fit(pretraining(config, family), config, workdir)
+    if int(state.step) == config.num_steps:
+        # Half the size, and as exact as the frozen weights need to be.
+        main_params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), state.eval_params["main"])
+        family.write_main(workdir / "base", main_params)
+        _LOG.info("The base is in %s.", workdir / "base")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)

@@ -1,0 +1,322 @@
+"""Noise processes: how data is noised, what the main network predicts, and what that says about scores.
+
+Every process here is a Gaussian perturbation with a prediction that is linear in data and noise,
+
+    x_t        = alpha x0 + sigma noise
+    prediction = on_data x0 + on_noise noise
+
+so a process is its time distribution plus those four coefficients of `t`; every other quantity follows by solving the
+two equations. With `determinant = alpha on_noise - sigma on_data`,
+
+    x0    = (on_noise x_t - sigma prediction) / determinant
+    noise = (alpha prediction - on_data x_t) / determinant
+    score = -noise / sigma                                            (Tweedie's formula)
+
+and the likelihood score, a difference of two scores at the same x_t, is `-alpha / (sigma determinant)` times the
+difference of the two predictions (LISA, arXiv 2606.27192: the gap `target - prior`).
+
+| process             | alpha, sigma | prediction                                 | likelihood score / gap |
+|---------------------|--------------|--------------------------------------------|------------------------|
+| diffusion, epsilon  | a, s         | noise                                      | -1/s                   |
+| diffusion, v        | a, s         | a noise - s x0                             | -a/s                   |
+| rectified flow      | 1-s, s       | noise - x0                                 | -(1-s)/s               |
+| EDM, raw output F   | 1, s         | (noise - s x0) / sqrt(s^2+1)               | -1/(s sqrt(s^2+1))     |
+
+Arrays are batch-first: `x0`, `noise`, `x_t`, predictions have shape (n, ...) and `t` has shape (n,). Coefficients are
+float32, so lower-precision inputs come back as float32. Processes are frozen dataclasses: hashable, comparable, fit to
+be static arguments of `jax.jit`.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.stats import norm
+
+# Largest float32 below one: a CDF that rounds to 1.0 would fall out of the last quantile bin.
+_BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
+
+
+class Coefficients(NamedTuple):
+    """x_t = alpha x0 + sigma noise, prediction = on_data x0 + on_noise noise; each float32, shape (n,)."""
+
+    alpha: jax.Array
+    sigma: jax.Array
+    on_data: jax.Array
+    on_noise: jax.Array
+
+    @property
+    def determinant(self) -> jax.Array:
+        return self.alpha * self.on_noise - self.sigma * self.on_data
+
+    def like(self, x: jax.Array) -> "Coefficients":
+        """The same coefficients with trailing axes added, to broadcast against `x` of shape (n, ...)."""
+        return Coefficients(*(c.reshape(c.shape + (1,) * (x.ndim - c.ndim)) for c in self))
+
+
+class Process(ABC):
+    """A noise process; subclasses give the time distribution and the coefficients, the algebra is shared."""
+
+    @abstractmethod
+    def coefficients(self, t: jax.Array) -> Coefficients:
+        """The four coefficients at times `t` (n,)."""
+
+    @abstractmethod
+    def sample_t(self, key: jax.Array, n: int) -> jax.Array:
+        """`n` training times drawn independently, shape (n,)."""
+
+    @abstractmethod
+    def quantile(self, t: jax.Array) -> jax.Array:
+        """Training CDF at `t`, float32 (n,) in [0, 1): uniform when `t` comes from `sample_t`; larger is noisier."""
+
+    @abstractmethod
+    def network_time(self, t: jax.Array) -> jax.Array:
+        """What the network's time embedding receives, float32 (n,)."""
+
+    def network_input(self, x_t: jax.Array, t: jax.Array) -> jax.Array:
+        """What the network receives in place of `x_t` (same shape): `x_t` itself unless the process scales it."""
+        return x_t
+
+    def weight(self, t: jax.Array) -> jax.Array:
+        """Loss weight by noise level, float32 (n,): ones, since LISA trains every process unweighted."""
+        return jnp.ones(t.shape, jnp.float32)
+
+    def perturb(self, x0: jax.Array, noise: jax.Array, t: jax.Array) -> jax.Array:
+        """Noisy sample x_t for data `x0` and standard normal `noise`, all (n, ...)."""
+        c = self.coefficients(t).like(x0)
+        return c.alpha * x0 + c.sigma * noise
+
+    def target(self, x0: jax.Array, noise: jax.Array, t: jax.Array) -> jax.Array:
+        """Regression target: what a perfect network predicts on average, (n, ...)."""
+        c = self.coefficients(t).like(x0)
+        return c.on_data * x0 + c.on_noise * noise
+
+    def denoised(self, prediction: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
+        """Estimate of x0 that a prediction at `x_t` implies, (n, ...)."""
+        c = self.coefficients(t).like(x_t)
+        return (c.on_noise * x_t - c.sigma * prediction) / c.determinant
+
+    def noise_estimate(self, prediction: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
+        """Estimate of the noise that a prediction at `x_t` implies, (n, ...)."""
+        c = self.coefficients(t).like(x_t)
+        return (c.alpha * prediction - c.on_data * x_t) / c.determinant
+
+    def prediction(self, x0_estimate: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
+        """Prediction that implies `x0_estimate` at `x_t`: the inverse of `denoised`, (n, ...)."""
+        c = self.coefficients(t).like(x_t)
+        return c.on_data * x0_estimate + c.on_noise * (x_t - c.alpha * x0_estimate) / c.sigma
+
+    def score(self, prediction: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
+        """grad log p(x_t) that a prediction at `x_t` implies, (n, ...)."""
+        c = self.coefficients(t).like(x_t)
+        return -self.noise_estimate(prediction, x_t, t) / c.sigma
+
+    def likelihood_score(self, gap: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
+        """grad log p(c | x_t) for `gap` = conditional prediction - unconditional prediction at `x_t`, (n, ...).
+
+        The same factor turns the conditional mean of LISA's regression target `target - prior`, hence a trained
+        alignment decoder's output, into the likelihood score.
+        """
+        c = self.coefficients(t).like(x_t)
+        return -c.alpha / (c.sigma * c.determinant) * gap
+
+
+def _betas(beta_schedule: str, beta_start: float, beta_end: float, num_steps: int) -> np.ndarray:
+    """Betas in float64, shape (num_steps,), of diffusers' schedules of the same names."""
+    if beta_schedule == "linear":
+        return np.linspace(beta_start, beta_end, num_steps)
+    if beta_schedule == "scaled_linear":
+        return np.linspace(math.sqrt(beta_start), math.sqrt(beta_end), num_steps) ** 2
+    # squaredcos_cap_v2 (Nichol and Dhariwal, arXiv 2102.09672, eq. 17), capped at 0.999; ignores start and end.
+    alpha_bar = np.cos((np.arange(num_steps + 1) / num_steps + 0.008) / 1.008 * np.pi / 2) ** 2
+    return np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)
+
+
+_BETA_SCHEDULES = ("scaled_linear", "linear", "squaredcos_cap_v2")
+_PREDICTION_TYPES = ("epsilon", "v_prediction")
+
+
+@dataclass(frozen=True)
+class Diffusion(Process):
+    """Discrete variance-preserving diffusion (DDPM), as Stable Diffusion 1 and 2 are trained.
+
+    `t` is an int32 step in 0..num_train_timesteps-1, uniform in training, and goes to the network as it is.
+    alpha^2 is the cumulative product of 1 - beta and alpha^2 + sigma^2 = 1; tables are computed in float64 and stored
+    as float32. The defaults are Stable Diffusion's.
+
+    Raises:
+        ValueError: on an unknown `beta_schedule` or `prediction_type`, or fewer than one step.
+    """
+
+    num_train_timesteps: int = 1000
+    beta_schedule: str = "scaled_linear"
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    prediction_type: str = "epsilon"
+
+    def __post_init__(self):
+        if self.num_train_timesteps < 1:
+            raise ValueError(f"num_train_timesteps is {self.num_train_timesteps}; give at least 1.")
+        if self.beta_schedule not in _BETA_SCHEDULES:
+            raise ValueError(f"beta_schedule {self.beta_schedule!r} is not supported; use one of {_BETA_SCHEDULES}.")
+        if self.prediction_type not in _PREDICTION_TYPES:
+            raise ValueError(
+                f"prediction_type {self.prediction_type!r} is not supported; use one of {_PREDICTION_TYPES}."
+            )
+
+    @classmethod
+    def from_scheduler_config(cls, config: Mapping[str, Any]) -> "Diffusion":
+        """The training process described by a diffusers `scheduler_config.json`, given as a dict.
+
+        Missing keys take diffusers' scheduler defaults (linear betas 1e-4 to 0.02, epsilon). Keys that concern only
+        sampling are ignored here; see `lisa_jax.sampling.ddim.ddim_options`.
+
+        Raises:
+            ValueError: for what this class cannot honour: flow-matching or EDM schedulers, `trained_betas`,
+                `rescale_betas_zero_snr`, learned variances, continuous time steps, unknown schedules or predictions.
+        """
+        class_name = config.get("_class_name", "")
+        if "FlowMatch" in class_name or "EDM" in class_name:
+            raise ValueError(
+                f"{class_name} is not a discrete diffusion; use RectifiedFlow or EDM in place of Diffusion."
+            )
+        unsupported = (
+            ("trained_betas", config.get("trained_betas") is not None, "only named beta schedules are supported"),
+            ("rescale_betas_zero_snr", config.get("rescale_betas_zero_snr", False), "set it to false"),
+            ("variance_type", str(config.get("variance_type")).startswith("learned"), "use a fixed variance"),
+            ("timestep_type", config.get("timestep_type", "discrete") != "discrete", "use EDM for continuous noise"),
+        )
+        for name, present, advice in unsupported:
+            if present:
+                raise ValueError(f"scheduler config: {name}={config[name]!r} is not supported; {advice}.")
+        return cls(
+            num_train_timesteps=config.get("num_train_timesteps", 1000),
+            beta_schedule=config.get("beta_schedule", "linear"),
+            beta_start=config.get("beta_start", 0.0001),
+            beta_end=config.get("beta_end", 0.02),
+            prediction_type=config.get("prediction_type", "epsilon"),
+        )
+
+    def alpha_sigma_tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """(alpha, sigma) of every step, each float32 (num_train_timesteps,), read-only."""
+        return _alpha_sigma_tables(self.beta_schedule, self.beta_start, self.beta_end, self.num_train_timesteps)
+
+    def coefficients(self, t: jax.Array) -> Coefficients:
+        alpha, sigma = (jnp.asarray(table)[t] for table in self.alpha_sigma_tables())
+        if self.prediction_type == "epsilon":
+            return Coefficients(alpha, sigma, jnp.zeros_like(alpha), jnp.ones_like(alpha))
+        return Coefficients(alpha, sigma, -sigma, alpha)
+
+    def sample_t(self, key: jax.Array, n: int) -> jax.Array:
+        return jax.random.randint(key, (n,), 0, self.num_train_timesteps, jnp.int32)
+
+    def quantile(self, t: jax.Array) -> jax.Array:
+        return t.astype(jnp.float32) / self.num_train_timesteps
+
+    def network_time(self, t: jax.Array) -> jax.Array:
+        return t.astype(jnp.float32)
+
+
+@lru_cache(maxsize=32)
+def _alpha_sigma_tables(
+    beta_schedule: str, beta_start: float, beta_end: float, num_steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    alpha_squared = np.cumprod(1 - _betas(beta_schedule, beta_start, beta_end, num_steps))
+    tables = np.sqrt(alpha_squared).astype(np.float32), np.sqrt(1 - alpha_squared).astype(np.float32)
+    for table in tables:
+        table.setflags(write=False)
+    return tables
+
+
+_TIME_DISTRIBUTIONS = ("logit_normal", "uniform")
+
+
+@dataclass(frozen=True)
+class RectifiedFlow(Process):
+    """Rectified flow (SD3, arXiv 2403.03206): x_t on the straight line from data to noise, velocity prediction.
+
+    `t` is sigma in (0, 1), float32; the network sees 1000 sigma. Training draws u logit-normal(logit_mean, logit_std)
+    or uniform and shifts it to sigma = shift u / (1 + (shift - 1) u). Times are continuous;
+    diffusers' SD3 trainer instead takes entry int(1000 u) of a *descending* table of 1000 sigmas, that is 1 - u
+    rounded: the same distribution up to one table step at logit_mean 0, and that of -logit_mean otherwise.
+
+    Raises:
+        ValueError: on an unknown `time_distribution`, or `shift` or `logit_std` not positive.
+    """
+
+    shift: float = 3.0
+    time_distribution: str = "logit_normal"
+    logit_mean: float = 0.0
+    logit_std: float = 1.0
+
+    def __post_init__(self):
+        if self.time_distribution not in _TIME_DISTRIBUTIONS:
+            raise ValueError(
+                f"time_distribution {self.time_distribution!r} is not supported; use one of {_TIME_DISTRIBUTIONS}."
+            )
+        for name in ("shift", "logit_std"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a positive number.")
+
+    def coefficients(self, t: jax.Array) -> Coefficients:
+        return Coefficients(1 - t, t, -jnp.ones_like(t), jnp.ones_like(t))
+
+    def sample_t(self, key: jax.Array, n: int) -> jax.Array:
+        if self.time_distribution == "logit_normal":
+            u = jax.nn.sigmoid(self.logit_mean + self.logit_std * jax.random.normal(key, (n,), jnp.float32))
+        else:
+            # Off the ends by a hair: at sigma 0 the score of a prediction is undefined.
+            u = jax.random.uniform(key, (n,), jnp.float32, 1e-5, 1 - 1e-5)
+        return self.shift * u / (1 + (self.shift - 1) * u)
+
+    def quantile(self, t: jax.Array) -> jax.Array:
+        u = t / (self.shift - (self.shift - 1) * t)
+        if self.time_distribution == "logit_normal":
+            u = norm.cdf((jax.scipy.special.logit(u) - self.logit_mean) / self.logit_std)
+        return jnp.clip(u, 0.0, _BELOW_ONE)
+
+    def network_time(self, t: jax.Array) -> jax.Array:
+        return 1000.0 * t.astype(jnp.float32)
+
+
+@dataclass(frozen=True)
+class EDM(Process):
+    """EDM noise with the raw network output F as prediction (arXiv 2206.00364, sigma_data 1), as SVD is trained.
+
+    `t` is sigma > 0, float32: x_t = x0 + sigma noise and ln sigma is normal(log_mean, log_std) in training. The network
+    sees x_t / sqrt(sigma^2 + 1) and 0.25 ln sigma. `denoised` is c_skip x_t + c_out F with c_skip = 1/(sigma^2 + 1) and
+    c_out = -sigma/sqrt(sigma^2 + 1); plain MSE on F is the usual loss with weight 1/c_out^2.
+
+    Raises:
+        ValueError: if `log_std` is not positive.
+    """
+
+    log_mean: float = 0.7
+    log_std: float = 1.6
+
+    def __post_init__(self):
+        if self.log_std <= 0:
+            raise ValueError(f"log_std is {self.log_std}; give a positive number.")
+
+    def coefficients(self, t: jax.Array) -> Coefficients:
+        c_in = jax.lax.rsqrt(t**2 + 1)
+        return Coefficients(jnp.ones_like(t), t, -t * c_in, c_in)
+
+    def sample_t(self, key: jax.Array, n: int) -> jax.Array:
+        return jnp.exp(self.log_mean + self.log_std * jax.random.normal(key, (n,), jnp.float32))
+
+    def quantile(self, t: jax.Array) -> jax.Array:
+        return jnp.minimum(norm.cdf((jnp.log(t) - self.log_mean) / self.log_std), _BELOW_ONE)
+
+    def network_input(self, x_t: jax.Array, t: jax.Array) -> jax.Array:
+        c_in = jax.lax.rsqrt(t**2 + 1)
+        return c_in.reshape(c_in.shape + (1,) * (x_t.ndim - 1)) * x_t
+
+    def network_time(self, t: jax.Array) -> jax.Array:
+        return 0.25 * jnp.log(t.astype(jnp.float32))

@@ -1,0 +1,118 @@
+"""Checkpoints of a run: the TrainState and what it must not be mixed with, never the frozen weights.
+
+A checkpoint is written asynchronously and appears under its final name only when it is whole. Resuming takes the
+newest one that can be read; an unreadable one is set aside under another name, and said so.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from lisa_jax.training.state import TrainState
+
+_LOG = logging.getLogger(__name__)
+
+
+class ResumeError(ValueError):
+    """The work directory holds a run that this one is not a continuation of, or no checkpoint that can be read."""
+
+
+class Checkpoints:
+    """The checkpoints of one work directory.
+
+    Args:
+      workdir: the run's directory; checkpoints go to `workdir/checkpoints`.
+      keep: how many of the newest ones stay.
+      identity: names and values that a resumed run must share.
+    """
+
+    def __init__(self, workdir: str | Path, keep: int, identity: Mapping[str, Any]):
+        self._folder = Path(workdir).absolute() / "checkpoints"
+        # As JSON reads it back: a tuple becomes a list.
+        self._identity = json.loads(json.dumps(dict(identity)))
+        self._keep = keep
+        self._manager = self._open()
+
+    def save(self, state: TrainState, step: int) -> None:
+        """Start writing the state after `step` steps; training goes on meanwhile."""
+        if step in self._manager.all_steps():
+            return
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(state=ocp.args.StandardSave(state), identity=ocp.args.JsonSave(self._identity)),
+        )
+
+    def restore(self, like: TrainState) -> TrainState | None:
+        """Read the newest checkpoint that is whole.
+
+        Args:
+          like: shapes, dtypes and shardings of the state (`jax.ShapeDtypeStruct` leaves will do).
+
+        Returns:
+          The state, or None where there is no checkpoint yet.
+        Raises:
+          ResumeError: a checkpoint of another base, seed, batch size or model; or none that can be read.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                self._check_identity(step)
+                args = ocp.args.Composite(state=ocp.args.StandardRestore(like))
+                state = self._manager.restore(step, args=args)["state"]
+            except ResumeError:
+                raise
+            # Orbax and TensorStore report damage as many kinds of error.
+            except Exception as error:
+                self._set_aside(step, error)
+                continue
+            return state
+        if steps:
+            raise ResumeError(
+                f"None of the checkpoints in {self._folder} can be read ({', '.join(map(str, steps))}): "
+                "give another --workdir to start anew."
+            )
+        return None
+
+    def wait(self) -> None:
+        """Wait until all that was saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Wait, and release the manager's threads."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+    def _open(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(
+            self._folder,
+            item_names=("state", "identity"),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=self._keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
+            ),
+        )
+
+    def _check_identity(self, step: int) -> None:
+        saved = self._manager.restore(step, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))["identity"]
+        for name in sorted(saved.keys() | self._identity.keys()):
+            if saved.get(name) != self._identity.get(name):
+                raise ResumeError(
+                    f"{self._folder} was trained with {name} = {saved.get(name)!r}, this run has "
+                    f"{self._identity.get(name)!r}: give the same, or another --workdir."
+                )
+
+    def _set_aside(self, step: int, error: Exception) -> None:
+        _LOG.warning(
+            "The checkpoint of step %d cannot be read (%s); going back to the one before. It is kept as %s.",
+            step,
+            str(error).splitlines()[0] if str(error) else type(error).__name__,
+            self._folder / f"unreadable-{step}",
+        )
+        self._manager.close()
+        if jax.process_index() == 0:
+            (self._folder / str(step)).rename(self._folder / f"unreadable-{step}")
+        self._manager = self._open()

@@ -1,0 +1,58 @@
+"""What the loop trains: parameters, a loss and a stream of batches, whatever the family or the task."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from lisa_jax.dual_branch import Params
+from lisa_jax.metrics import LossMetrics
+
+LossFn = Callable[[Params, Params, Mapping[str, jax.Array], jax.Array, jax.Array], tuple[jax.Array, LossMetrics]]
+
+
+class Batches(Protocol):
+    """A stream whose batch is a function of (seed, step) alone."""
+
+    def iterate(self, start_step: int) -> Iterator[Mapping[str, np.ndarray]]:
+        """Yield this process's rows of the global batches from `start_step` on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What an evaluation says: numbers to log and uint8 (H, W, 3) pictures to show."""
+
+    scalars: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    images: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Something to look at every `every` steps and at the end; `run(params, frozen)` gets the EMA if there is one."""
+
+    every: int
+    run: Callable[[Params, Params], Report]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """All that the loop needs to know.
+
+    Attributes:
+      frozen: tree of arrays that the loss reads and nothing changes.
+      init: key -> fresh trainable tree, jittable.
+      loss_at: Python step -> the loss that runs at it; the same function object for steps that share a compiled step.
+        A loss is (params, frozen, batch, key, step) -> (scalar, LossMetrics).
+      batches: the training stream.
+      evaluations: previews and validation.
+      identity: names and values that must not change on resume (base fingerprint, seed, batch size, ...).
+    """
+
+    frozen: Params
+    init: Callable[[jax.Array], Params]
+    loss_at: Callable[[int], LossFn]
+    batches: Batches
+    evaluations: tuple[Evaluation, ...]
+    identity: Mapping[str, Any]

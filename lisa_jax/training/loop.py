@@ -1,0 +1,169 @@
+"""The training loop, one for pretraining a base and for training a side network."""
+
+import logging
+import signal
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from lisa_jax import metrics
+from lisa_jax.metrics import LossMetrics
+from lisa_jax.training.checkpoint import Checkpoints
+from lisa_jax.training.experiment import Experiment, LossFn
+from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from lisa_jax.training.parameter_table import parameter_table
+from lisa_jax.training.sharding import check_batch_size, global_batch, make_mesh, replicated, split_rows
+from lisa_jax.training.state import TrainState, state_initialiser
+from lisa_jax.training.step import TrainStep, make_train_step
+from lisa_jax.training.tracking import Tracker
+
+_LOG = logging.getLogger(__name__)
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss of a step is not a number."""
+
+
+def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> TrainState:
+    """Train until `config.num_steps`, from the newest checkpoint in `workdir` or from the start.
+
+    The state after k steps is a function of config and data alone, however often the run was interrupted.
+
+    Args:
+      experiment: parameters, loss and data.
+      config: fields seed, num_steps, batch_size, accumulate, ema_decay, optimizer, log_every, save_every, keep.
+      workdir: gets `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `previews/`.
+
+    Returns:
+      The state where training ended: at num_steps, or earlier after SIGTERM.
+    Raises:
+      NonFiniteLossError: with step, key and noise levels; nothing of that step is saved.
+      ResumeError: the work directory belongs to another run.
+    """
+    mesh = make_mesh()
+    check_batch_size(config.batch_size, config.accumulate, mesh)
+    schedule = learning_rate_schedule(config.optimizer, config.num_steps)
+    optimizer = make_optimizer(config.optimizer, schedule)
+    init_key, step_key = jax.random.split(jax.random.key(config.seed))
+
+    initialise = jax.jit(
+        state_initialiser(experiment.init, optimizer, ema=config.ema_decay is not None), out_shardings=replicated(mesh)
+    )
+    shapes = jax.eval_shape(initialise, init_key)
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), shapes)
+    frozen = jax.device_put(experiment.frozen, replicated(mesh))
+    _LOG.info("mesh: %s over %s", dict(mesh.shape), jax.devices()[0].device_kind)
+    _LOG.info("\n%s", parameter_table(frozen, shapes.params))
+
+    checkpoints = Checkpoints(workdir, config.keep, experiment.identity)
+    state = checkpoints.restore(like)
+    if state is None:
+        state = initialise(init_key)
+    start = int(state.step)
+    if start:
+        _LOG.info("resumed after step %d of %d", start, config.num_steps)
+
+    compiled: dict[LossFn, TrainStep] = {}
+
+    def step_at(step: int) -> TrainStep:
+        loss = experiment.loss_at(step)
+        if loss not in compiled:
+            compiled[loss] = jax.jit(
+                make_train_step(loss, optimizer, config.ema_decay, config.accumulate),
+                in_shardings=(replicated(mesh), replicated(mesh), split_rows(mesh), replicated(mesh)),
+                out_shardings=replicated(mesh),
+                donate_argnums=0,
+            )
+        return compiled[loss]
+
+    tracker = Tracker(workdir, start, enabled=jax.process_index() == 0)
+    bar = tqdm(total=config.num_steps, initial=start, unit="step", disable=jax.process_index() != 0, dynamic_ncols=True)
+    window: dict[str, metrics.Mean] = {}
+    window_start, window_steps = time.perf_counter(), 0
+    previous: LossMetrics | None = None
+    try:
+        with _Sigterm() as stop:
+            for step, local in zip(range(start, config.num_steps), experiment.batches.iterate(start), strict=False):
+                state, found = step_at(step)(state, frozen, global_batch(local, mesh), step_key)
+                # One step late, so that the device never waits for the host.
+                if previous is not None:
+                    _check_finite(previous, step - 1, step_key)
+                previous = found
+                window, window_steps, done = metrics.add(window, found.means), window_steps + 1, step + 1
+                last = done == config.num_steps or stop.requested
+                if done % config.log_every == 0 or last:
+                    values = metrics.summarise(jax.device_get(window))
+                    seconds = time.perf_counter() - window_start
+                    values["learning_rate"] = float(schedule(step))
+                    values["images_per_second"] = window_steps * config.batch_size / seconds
+                    tracker.scalars(done, values)
+                    bar.set_postfix(_shown(values), refresh=False)
+                    window, window_steps = {}, 0
+                bar.update()
+                for evaluation in experiment.evaluations:
+                    if done % evaluation.every == 0 or done == config.num_steps:
+                        report = evaluation.run(state.eval_params, frozen)
+                        if report.scalars:
+                            tracker.scalars(done, report.scalars)
+                        tracker.images(done, report.images)
+                if done % config.save_every == 0 or last:
+                    _check_finite(found, step, step_key)
+                    checkpoints.save(state, done)
+                if window_steps == 0:
+                    # After evaluations and saving, so that images_per_second is training's own.
+                    window_start = time.perf_counter()
+                if stop.requested:
+                    _LOG.warning("SIGTERM: saved after step %d; the same command goes on from there.", done)
+                    break
+    finally:
+        bar.close()
+        tracker.close()
+        checkpoints.close()
+    return state
+
+
+def _shown(values: dict[str, float]) -> dict[str, str]:
+    names = {
+        "loss": "loss",
+        "main_over_target": "main/target",
+        "align_over_gap": "align/gap",
+        "images_per_second": "img/s",
+    }
+    return {short: f"{values[name]:.3g}" for name, short in names.items() if name in values}
+
+
+def _check_finite(found: LossMetrics, step: int, key: jax.Array) -> None:
+    loss = np.asarray(found.means["loss"].total)
+    norm = np.asarray(found.means["grad_norm"].total)
+    if np.isfinite(loss) and np.isfinite(norm):
+        return
+    t, example_loss = np.asarray(found.t), np.asarray(found.example_loss)
+    broken = t[~np.isfinite(example_loss)]
+    where = (
+        f"in {broken.size} of {t.size} examples, at noise levels {broken}" if broken.size else f"at noise levels {t}"
+    )
+    raise NonFiniteLossError(
+        f"Step {step}: loss {loss}, gradient norm {norm}, {where}; "
+        f"key {np.asarray(jax.random.key_data(jax.random.fold_in(key, step)))}. Nothing of this step was saved: "
+        "lower the learning rate, or look at this batch (`batches.batch_at(step)`)."
+    )
+
+
+class _Sigterm:
+    """Notes SIGTERM while it is open, so that the loop can finish its step and save."""
+
+    requested = False
+
+    def __enter__(self) -> "_Sigterm":
+        self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    def _note(self, *_: object) -> None:
+        self.requested = True

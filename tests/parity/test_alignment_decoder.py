@@ -1,0 +1,115 @@
+"""The alignment decoder against the same network in PyTorch, and its size at Stable Diffusion 2.1."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from lisa_jax.diffusers_io.key_table import key_table
+from lisa_jax.models.alignment_decoder import alignment_decoder
+
+
+class Reference(torch.nn.Module):
+    """Feature + SiLU(linear(sinusoids)), stages of conv, SiLU, nearest x2, then a convolution; even sizes only."""
+
+    def __init__(self, channels, upsamplings, out_channels):
+        super().__init__()
+        self.time_proj = torch.nn.Linear(256, channels)
+        self.upsamplings = upsamplings
+        self.conv = torch.nn.ModuleList()
+        for stage in range(max(upsamplings, 1)):
+            narrowed = max(channels // 2, 64)
+            kernel = 1 if stage == 0 and upsamplings and channels >= 512 else 3
+            self.conv.append(torch.nn.Conv2d(channels, narrowed, kernel, padding=kernel // 2))
+            channels = narrowed
+        self.conv_out = torch.nn.Conv2d(channels, out_channels, 3, padding=1)
+
+    def forward(self, feature, t):
+        angles = t[:, None] * torch.exp(-math.log(10_000) * torch.arange(128) / 128)
+        time = torch.nn.functional.silu(self.time_proj(torch.cat([angles.cos(), angles.sin()], dim=-1)))
+        hidden = feature + time[:, :, None, None]
+        for conv in self.conv:
+            hidden = torch.nn.functional.silu(conv(hidden))
+            if self.upsamplings:
+                hidden = torch.nn.functional.interpolate(hidden, scale_factor=2.0, mode="nearest")
+        return self.conv_out(hidden)
+
+
+def initialise(feature_shape, latent_shape):
+    decoder = alignment_decoder(feature_shape, latent_shape)
+    return decoder, decoder.init(jax.random.key(0), jnp.zeros((1, *feature_shape)), jnp.zeros(1))["params"]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("feature", "latents"),
+    [((3, 5, 512), (12, 20, 4)), ((4, 4, 32), (8, 8, 3)), ((6, 4, 512), (6, 4, 4)), ((2, 2, 160), (16, 16, 4))],
+)
+def test_output_equals_pytorch(feature, latents, to_jax, run, max_difference):
+    reference = Reference(feature[2], int(math.log2(latents[0] / feature[0])), latents[2])
+    decoder = alignment_decoder(feature, latents)
+    state = reference.state_dict()
+    params = {}
+    shapes = jax.eval_shape(decoder.init, jax.random.key(0), jnp.zeros((1, *feature)), jnp.zeros(1))["params"]
+    for key, entry in key_table(shapes, containers=("conv",)).items():
+        params.setdefault(entry.path[0], {})[entry.path[1]] = entry.from_torch(state.pop(key).numpy())
+    assert not state
+    x, t = torch.randn(2, feature[2], *feature[:2]), torch.tensor([0.5, 981.0])
+    ours = run(lambda p, *a: decoder.apply({"params": p}, *a), params, to_jax(x), to_jax(t))
+    assert ours.shape[1:] == latents
+    difference = max_difference((reference(x, t),), (ours,))
+    print(f"{feature} -> {latents}: max abs difference {difference:.1e}")
+    assert difference <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("feature", "count"),
+    [
+        ((32, 32, 640), 381_124),  # down_5
+        ((8, 8, 1280), 3_459_044),  # mid
+    ],
+)
+def test_parameter_count_of_stable_diffusion_21(feature, count):
+    decoder = alignment_decoder(feature, (64, 64, 4))
+    shapes = jax.eval_shape(decoder.init, jax.random.key(0), jnp.zeros((1, *feature)), jnp.zeros(1))
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
+
+
+def test_fresh_decoder_predicts_zero_and_is_born_as_in_pytorch():
+    decoder, params = initialise((4, 4, 64), (8, 8, 4))
+    feature = jax.random.normal(jax.random.key(1), (2, 4, 4, 64))
+    assert not np.any(decoder.apply({"params": params}, feature, jnp.array([1.0, 900.0])))
+    for name, fan_in in (("time_proj", 256), ("conv_0", 9 * 64)):
+        for leaf in params[name].values():
+            assert 0.9 / math.sqrt(fan_in) < float(jnp.abs(leaf).max()) <= 1 / math.sqrt(fan_in)
+
+
+def test_first_gradient_reaches_the_last_convolution_only():
+    decoder, params = initialise((4, 4, 64), (8, 8, 4))
+    feature = jax.random.normal(jax.random.key(1), (2, 4, 4, 64))
+
+    def loss(params, feature):
+        return jnp.mean((decoder.apply({"params": params}, feature, jnp.array([1.0, 900.0])) - 1) ** 2)
+
+    gradient, to_feature = jax.grad(loss, argnums=(0, 1))(params, feature)
+    assert not np.any(to_feature)
+    for name, leaves in gradient.items():
+        assert all(bool(np.any(leaf)) == (name == "conv_out") for leaf in leaves.values()), name
+
+
+@pytest.mark.parametrize(
+    ("feature", "latents", "stages"),
+    [((5, 7, 8), (9, 13, 4), 1), ((2, 2, 8), (9, 13, 4), 3), ((1, 1, 8), (1, 3, 4), 2), ((9, 13, 8), (9, 13, 4), 0)],
+)
+def test_odd_latents_are_met_exactly(feature, latents, stages):
+    decoder, params = initialise(feature, latents)
+    assert decoder.stages == stages
+    assert decoder.apply({"params": params}, jnp.ones((2, *feature)), jnp.ones(2)).shape == (2, *latents)
+
+
+def test_a_feature_larger_than_the_latents_is_refused():
+    with pytest.raises(ValueError, match="larger than the latents"):
+        alignment_decoder((16, 16, 8), (8, 8, 4))

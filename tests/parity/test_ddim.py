@@ -1,0 +1,100 @@
+"""Diffusion tables and DDIM against diffusers, on the same random network outputs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lisa_jax.processes import Diffusion
+from lisa_jax.sampling.ddim import ddim_options, ddim_sample, ddim_step, ddim_timesteps
+
+torch = pytest.importorskip("torch")
+diffusers = pytest.importorskip("diffusers")
+
+SCHEDULES = ["scaled_linear", "linear", "squaredcos_cap_v2"]
+PREDICTION_TYPES = ["epsilon", "v_prediction"]
+SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+def random(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("beta_schedule", SCHEDULES)
+def test_add_noise_and_velocity(beta_schedule):
+    config = SD | {"beta_schedule": beta_schedule, "prediction_type": "v_prediction"}
+    scheduler = diffusers.DDPMScheduler(**config)
+    process = Diffusion.from_scheduler_config(scheduler.config)
+    x0, noise = random(0, 1000, 3), random(1, 1000, 3)
+    t = np.arange(1000)
+    theirs = [
+        method(torch.from_numpy(x0), torch.from_numpy(noise), torch.from_numpy(t)).numpy()
+        for method in (scheduler.add_noise, scheduler.get_velocity)
+    ]
+    ours = process.perturb(x0, noise, jnp.asarray(t)), process.target(x0, noise, jnp.asarray(t))
+    errors = [float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True)]
+    print(f"{beta_schedule}: add_noise {errors[0]:.1e}, get_velocity {errors[1]:.1e}")
+    assert max(errors) < 2e-5
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
+@pytest.mark.parametrize("num_steps", [1, 7, 20, 50, 999])
+def test_timesteps(spacing, num_steps):
+    scheduler = diffusers.DDIMScheduler(timestep_spacing=spacing, steps_offset=1)
+    scheduler.set_timesteps(num_steps)
+    np.testing.assert_array_equal(ddim_timesteps(1000, num_steps, spacing, 1), scheduler.timesteps.numpy()[:num_steps])
+
+
+OPTIONS = {
+    "sd": {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1},
+    "diffusers_defaults": {},
+    "trailing": {"timestep_spacing": "trailing", "clip_sample": False},
+    "linspace_clip": {"timestep_spacing": "linspace", "clip_sample_range": 2.0, "set_alpha_to_one": False},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+def test_trajectory_and_every_step(prediction_type, options):
+    num_steps, shape = 20, (2, 4, 4, 3)
+    scheduler = diffusers.DDIMScheduler(**(SD | {"prediction_type": prediction_type} | options))
+    scheduler.set_timesteps(num_steps)
+    process = Diffusion.from_scheduler_config(scheduler.config)
+    outputs = random(2, 1000, *shape)
+
+    sampler_options = ddim_options(scheduler.config)
+    x_T = random(3, *shape)
+    x, step_errors = torch.from_numpy(x_T), []
+    alphas, sigmas = process.alpha_sigma_tables()
+    for step in scheduler.timesteps.tolist():
+        previous = step - 1000 // num_steps
+        if previous < 0 and sampler_options["set_alpha_to_one"]:
+            level = (1.0, 0.0)
+        else:
+            level = (alphas[max(previous, 0)], sigmas[max(previous, 0)])
+        ours = ddim_step(
+            jnp.asarray(outputs[step]),
+            process,
+            jnp.asarray(x.numpy()),
+            jnp.full((2,), step),
+            level,
+            sampler_options["clip_range"],
+        )
+        theirs = scheduler.step(torch.from_numpy(outputs[step]), step, x)
+        for a, b in zip(ours, (theirs.prev_sample, theirs.pred_original_sample), strict=True):
+            step_errors.append(float(np.abs(a - b.numpy()).max() / max(1.0, np.abs(b.numpy()).max())))
+        x = theirs.prev_sample
+
+    def predict(x_t, t):
+        return jnp.asarray(outputs)[t[0]]
+
+    x0 = jax.jit(lambda noise: ddim_sample(predict, process, noise, num_steps, **sampler_options))(x_T)
+    # Random network outputs drive x far from unit scale, so errors are relative to the largest value.
+    error = float(np.abs(x0 - x.numpy()).max() / max(1.0, x.abs().max().item()))
+    print(f"{prediction_type}: step {max(step_errors):.1e}, trajectory {error:.1e}, largest {x.abs().max().item():.1f}")
+    assert max(step_errors) < 2e-5 and error < 2e-5
+
+
+def test_unknown_choices_are_refused():
+    with pytest.raises(ValueError, match="thresholding"):
+        ddim_options({"thresholding": True})
