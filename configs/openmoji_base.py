@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 16
-    config.num_steps = 4500
+    config.num_steps = 5000
     config.accumulate = 1
     config.compute_dtype = "float32"
     config.caption_dropout = 0.1
@@ -47,7 +47,7 @@ def get_config() -> ConfigDict:
     )
     config.sampling = ConfigDict({"num_steps": 30, "guidance_scale": 3.0, "count": 32})
     config.log_every = 50
-    config.eval_every = 750
+    config.eval_every = 1000
     config.save_every = 500
     config.keep = 2
     return config

@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     """Config of `lisa_jax.train`."""
     config = ConfigDict()
     config.seed = 0
-    config.batch_size = 32
+    config.batch_size = 16
     config.num_steps = 300
     # Microbatches that a batch is split into, their gradients averaged.
     config.accumulate = 1

@@ -14,6 +14,7 @@ compiles to exactly that: no prior, no decoder.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -101,7 +102,8 @@ def lisa_loss_of_noisy(
     if aligns:
         prior = jax.lax.stop_gradient(model.predict(frozen, trunk))
         gap = jax.lax.stop_gradient(noisy.target - prior.astype(jnp.float32))
-        aligned = model.decode(trainable["decoder"], features[model.check_hook(hook)], t, gap.shape)
+        feature = features[model.check_hook(hook)]
+        aligned = model.decode(trainable["decoder"], feature, t, gap.shape)
         align = squared_error(aligned, gap)
         loss = loss + lam * jnp.mean(weight * align)
         means |= means_by_quartile(quantile, align_loss=align, gap_power=squared_error(gap, 0.0))
@@ -135,7 +137,7 @@ class LamSchedule:
       decay_steps: length of the decay.
       stop_step: from this step on there is no alignment at all, and its cost is gone too; None: never.
     Raises:
-      ValueError: an unknown kind, a negative value, or a decay without a length.
+      ValueError: an unknown kind, a value that is negative or not finite, or a decay without a length.
     """
 
     value: float
@@ -146,9 +148,9 @@ class LamSchedule:
     def __post_init__(self) -> None:
         if self.kind not in ("constant", "linear", "cosine"):
             raise ValueError(f"Unknown lam schedule '{self.kind}': use constant, linear or cosine.")
-        if self.value < 0:
+        if not 0 <= self.value < math.inf:
             raise ValueError(f"lam is {self.value}: it must be 0 (plain training) or positive.")
-        if self.kind != "constant" and not self.decay_steps:
+        if self.kind != "constant" and (self.decay_steps is None or self.decay_steps <= 0):
             raise ValueError(f"lam schedule '{self.kind}' needs decay_steps > 0.")
 
     def __call__(self, step: jax.Array | int) -> jax.Array:

@@ -55,11 +55,16 @@ class DualBranch:
     hooks: tuple[str, ...]
 
     def init_trainable(self, frozen: Params, key: jax.Array, hook: str | None) -> dict[str, Params]:
-        """Fresh trainable tree: side network, and the decoder of `hook` unless it is None (plain training)."""
+        """Fresh trainable tree: side network, and the decoder of `hook` unless it is None (plain training).
+
+        The side network does not depend on `hook`. Raises ValueError for a hook that does not exist.
+        """
+        if hook is not None:
+            self.check_hook(hook)
         side_key, decoder_key = jax.random.split(key)
         trainable = {"side": self.init_side(frozen, side_key)}
         if hook is not None:
-            trainable["decoder"] = self.init_decoder(decoder_key, self.check_hook(hook))
+            trainable["decoder"] = self.init_decoder(decoder_key, hook)
         return trainable
 
     def check_hook(self, hook: str) -> str:

@@ -73,6 +73,6 @@ def summarise(means: Mapping[str, Mean]) -> dict[str, float]:
         ("align_over_gap", "align_loss", "gap_power"),
     ):
         for suffix in ("", "_q1", "_q2", "_q3", "_q4"):
-            if above + suffix in values and values[below + suffix] > 0:
+            if above + suffix in values and values.get(below + suffix, 0) > 0:
                 values[ratio + suffix] = values[above + suffix] / values[below + suffix]
     return values

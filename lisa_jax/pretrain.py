@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from lisa_jax.alignment import main_loss
@@ -21,7 +21,7 @@ from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import Family
 from lisa_jax.families.new_stable_diffusion import write_new_stable_diffusion
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
-from lisa_jax.run import Split, load_split, start_up, training_batches, write_config
+from lisa_jax.run import Split, load_split, run_command, training_batches
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.sampling.grid import labelled_grid
 from lisa_jax.training.experiment import Evaluation, Experiment, Report
@@ -70,15 +70,16 @@ def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Para
     return run
 
 
-def main(_) -> None:
-    start_up()
+def main() -> None:
     config, workdir = _CONFIG.value, Path(_WORKDIR.value)
     new_base = workdir / "new_base"
     if not new_base.exists():
         train = load_openmoji(config.data.image_size, "train")
-        write_new_stable_diffusion(new_base, config, [train[index]["caption"] for index in range(len(train))])
+        # Renamed when whole, so that a killed start leaves no half of a base.
+        partial = workdir / "new_base.partial"
+        write_new_stable_diffusion(partial, config, [train[index]["caption"] for index in range(len(train))])
+        partial.rename(new_base)
     family = load_stable_diffusion(new_base, frozen_dtype="float32", compute_dtype=config.compute_dtype)
-    write_config(workdir, config)
     state = fit(pretraining(config, family), config, workdir)
     if int(state.step) == config.num_steps:
         # Half the size, and as exact as the frozen weights need to be.
@@ -89,4 +90,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    run_command(main)

@@ -11,14 +11,24 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from lisa_jax import metrics
-from lisa_jax.alignment import LamSchedule, lisa_loss
+from lisa_jax.alignment import lisa_loss
 from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import Family
-from lisa_jax.run import Split, load_family, load_split, start_up, training_batches, write_config
+from lisa_jax.run import (
+    Split,
+    identity,
+    lam_schedule,
+    load_family,
+    load_split,
+    run_command,
+    trainable_init,
+    training_batches,
+    used_hook,
+)
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.sampling.grid import labelled_grid
 from lisa_jax.training.experiment import Evaluation, Experiment, LossFn, Report
@@ -36,8 +46,7 @@ def control_experiment(config: ConfigDict, family: Family) -> Experiment:
     Raises:
       ValueError: a hook that the side network does not have, or a lam schedule that does not exist.
     """
-    lam = LamSchedule(config.lisa.lam, config.lisa.schedule, config.lisa.decay_steps, config.lisa.stop_step)
-    hook = family.model.check_hook(config.lisa.hook) if lam.value > 0 else None
+    lam, hook = lam_schedule(config), used_hook(config, family)
     train, test = load_split(config, family, "train"), load_split(config, family, "test")
     null_context = jnp.asarray(family.encode_text([""]))
     encode = partial(model_inputs, encode=family.latents.encode, null_context=null_context)
@@ -53,22 +62,14 @@ def control_experiment(config: ConfigDict, family: Family) -> Experiment:
     aligned, plain = partial(loss, aligns=True), partial(loss, aligns=False)
     return Experiment(
         frozen=family.frozen,
-        init=lambda key: family.model.init_trainable(family.frozen, key, hook),
+        init=trainable_init(config, family),
         loss_at=lambda step: aligned if lam.aligns(step) else plain,
         batches=training_batches(config, train, config.data.condition),
         evaluations=(
             Evaluation(config.eval_every, _validation(config, test, plain)),
             Evaluation(config.preview_every, _previews(config, family, test)),
         ),
-        identity={
-            "base": family.fingerprint,
-            "seed": config.seed,
-            "batch_size": config.batch_size,
-            "data": config.data.to_dict(),
-            "hook": hook,
-            "condition_channels": tuple(config.condition_channels),
-            "ema_decay": config.ema_decay,
-        },
+        identity=identity(config, family),
     )
 
 
@@ -99,16 +100,14 @@ def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Para
     return run
 
 
-def main(_) -> None:
-    start_up()
+def main() -> None:
     config, workdir = _CONFIG.value, _WORKDIR.value
     family = load_family(config)
     experiment = control_experiment(config, family)
-    write_config(workdir, config)
     state = fit(experiment, config, workdir)
     _LOG.info("%d of %d steps are done; everything is in %s.", int(state.step), config.num_steps, workdir)
 
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    run_command(main)

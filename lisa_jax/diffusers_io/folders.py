@@ -141,12 +141,21 @@ def write_params(
     return path
 
 
-def fingerprint(folder: str | Path, stem: str = DIFFUSERS_WEIGHTS) -> str:
-    """SHA-256 over the config and the weight files of a component folder, as hex digits."""
+def fingerprint(folder: str | Path, components: Mapping[str, str | None]) -> str:
+    """SHA-256 over what is read of a checkpoint, as hex digits: tells one base from another.
+
+    Args:
+      folder: the checkpoint.
+      components: folder of a component -> stem of its weight files, None for one without weights.
+    """
     digest = hashlib.sha256()
-    for path in [Path(folder) / "config.json", *sorted(set(weight_files(folder, stem).values()))]:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    for component, stem in sorted(components.items()):
+        part = Path(folder) / component
+        weights = set() if stem is None else set(weight_files(part, stem).values())
+        for path in sorted({*part.glob("*.json"), *part.glob("*.txt"), *weights}):
+            digest.update(path.relative_to(folder).as_posix().encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 

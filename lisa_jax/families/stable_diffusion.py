@@ -15,7 +15,13 @@ import numpy as np
 from lisa_jax.data.tokenizer import load_tokenizer
 from lisa_jax.diffusers_io.clip_text import read_clip_text
 from lisa_jax.diffusers_io.controlnet import write_controlnet
-from lisa_jax.diffusers_io.folders import CheckpointError, fingerprint, read_config
+from lisa_jax.diffusers_io.folders import (
+    DIFFUSERS_WEIGHTS,
+    TRANSFORMERS_WEIGHTS,
+    CheckpointError,
+    fingerprint,
+    read_config,
+)
 from lisa_jax.diffusers_io.unet import read_unet, write_unet
 from lisa_jax.dual_branch import DualBranch, Params, SideOutput
 from lisa_jax.families.family import Family
@@ -34,6 +40,13 @@ from lisa_jax.processes import Diffusion
 from lisa_jax.sampling.ddim import ddim_options
 
 TEXT_BATCH = 64
+# Component folder -> stem of its weights.
+COMPONENTS = {
+    "unet": DIFFUSERS_WEIGHTS,
+    "text_encoder": TRANSFORMERS_WEIGHTS,
+    "tokenizer": None,
+    "scheduler": None,
+}
 
 
 def load_stable_diffusion(
@@ -88,7 +101,7 @@ def load_stable_diffusion(
         sampler_options=ddim_options(scheduler),
         write_side=lambda target, side: write_controlnet(target, side_config, side),
         write_main=write_main,
-        fingerprint=fingerprint(folder / "unet"),
+        fingerprint=fingerprint(folder, COMPONENTS),
     )
 
 

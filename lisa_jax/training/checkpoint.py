@@ -6,12 +6,14 @@ newest one that can be read; an unreadable one is set aside under another name, 
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from lisa_jax.training.state import TrainState
 
@@ -29,26 +31,35 @@ class Checkpoints:
       workdir: the run's directory; checkpoints go to `workdir/checkpoints`.
       keep: how many of the newest ones stay.
       identity: names and values that a resumed run must share.
+      read_only: leave the folder as it is; the run may be going on in another process.
     """
 
-    def __init__(self, workdir: str | Path, keep: int, identity: Mapping[str, Any]):
+    def __init__(self, workdir: str | Path, keep: int, identity: Mapping[str, Any], *, read_only: bool = False):
         self._folder = Path(workdir).absolute() / "checkpoints"
         # As JSON reads it back: a tuple becomes a list.
         self._identity = json.loads(json.dumps(dict(identity)))
-        self._keep = keep
-        self._manager = self._open()
+        self._read_only = read_only
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            item_names=("state", "identity"),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=keep,
+                enable_async_checkpointing=not read_only,
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
+            ),
+        )
 
     def save(self, state: TrainState, step: int) -> None:
         """Start writing the state after `step` steps; training goes on meanwhile."""
         if step in self._manager.all_steps():
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(state=ocp.args.StandardSave(state), identity=ocp.args.JsonSave(self._identity)),
-        )
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state), identity=ocp.args.JsonSave(self._identity))
+        # Forced: Orbax may otherwise skip a checkpoint while the one before is being written.
+        self._manager.save(step, args=args, force=True)
 
     def restore(self, like: TrainState) -> TrainState | None:
-        """Read the newest checkpoint that is whole.
+        """Read the newest checkpoint that is whole, and set unreadable newer ones aside.
 
         Args:
           like: shapes, dtypes and shardings of the state (`jax.ShapeDtypeStruct` leaves will do).
@@ -58,8 +69,8 @@ class Checkpoints:
         Raises:
           ResumeError: a checkpoint of another base, seed, batch size or model; or none that can be read.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
+        unreadable: dict[int, str] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 self._check_identity(step)
                 args = ocp.args.Composite(state=ocp.args.StandardRestore(like))
@@ -68,13 +79,16 @@ class Checkpoints:
                 raise
             # Orbax and TensorStore report damage as many kinds of error.
             except Exception as error:
-                self._set_aside(step, error)
-                continue
-            return state
-        if steps:
+                unreadable[step] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            else:
+                self._set_aside(unreadable)
+                return state
+        if unreadable:
+            # They stay where they are, so that the same command does not start anew in their place.
+            step, reason = next(iter(unreadable.items()))
             raise ResumeError(
-                f"None of the checkpoints in {self._folder} can be read ({', '.join(map(str, steps))}): "
-                "give another --workdir to start anew."
+                f"None of the checkpoints in {self._folder} can be read (steps {', '.join(map(str, unreadable))}; "
+                f"{step} fails with {reason}): give another --workdir to start anew."
             )
         return None
 
@@ -87,15 +101,6 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.close()
 
-    def _open(self) -> ocp.CheckpointManager:
-        return ocp.CheckpointManager(
-            self._folder,
-            item_names=("state", "identity"),
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=self._keep, enable_async_checkpointing=True, cleanup_tmp_directories=True
-            ),
-        )
-
     def _check_identity(self, step: int) -> None:
         saved = self._manager.restore(step, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))["identity"]
         for name in sorted(saved.keys() | self._identity.keys()):
@@ -105,14 +110,16 @@ class Checkpoints:
                     f"{self._identity.get(name)!r}: give the same, or another --workdir."
                 )
 
-    def _set_aside(self, step: int, error: Exception) -> None:
-        _LOG.warning(
-            "The checkpoint of step %d cannot be read (%s); going back to the one before. It is kept as %s.",
-            step,
-            str(error).splitlines()[0] if str(error) else type(error).__name__,
-            self._folder / f"unreadable-{step}",
-        )
-        self._manager.close()
-        if jax.process_index() == 0:
-            (self._folder / str(step)).rename(self._folder / f"unreadable-{step}")
-        self._manager = self._open()
+    def _set_aside(self, unreadable: Mapping[int, str]) -> None:
+        for step, reason in unreadable.items():
+            aside = self._folder / f"unreadable-{step}"
+            kept = "it is left alone" if self._read_only else f"it is kept as {aside}"
+            _LOG.warning(
+                "The checkpoint of step %d cannot be read (%s): going back to the one before; %s.", step, reason, kept
+            )
+            if not self._read_only and jax.process_index() == 0:
+                shutil.rmtree(aside, ignore_errors=True)
+                (self._folder / str(step)).rename(aside)
+        if unreadable and not self._read_only:
+            multihost_utils.sync_global_devices("unreadable checkpoints are set aside")
+            self._manager.reload()

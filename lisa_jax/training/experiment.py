@@ -35,6 +35,10 @@ class Evaluation:
     every: int
     run: Callable[[Params, Params], Report]
 
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"An evaluation is to run every {self.every} steps, but that must be 1 or more.")
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:

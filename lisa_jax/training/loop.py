@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -16,16 +17,16 @@ from lisa_jax.training.checkpoint import Checkpoints
 from lisa_jax.training.experiment import Experiment, LossFn
 from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from lisa_jax.training.parameter_table import parameter_table
-from lisa_jax.training.sharding import check_batch_size, global_batch, make_mesh, replicated, split_rows
+from lisa_jax.training.sharding import check_batch_size, global_batch, make_mesh, replicate, replicated, split_rows
 from lisa_jax.training.state import TrainState, state_initialiser
 from lisa_jax.training.step import TrainStep, make_train_step
-from lisa_jax.training.tracking import Tracker
+from lisa_jax.training.tracking import Tracker, write_config
 
 _LOG = logging.getLogger(__name__)
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss of a step is not a number."""
+    """The loss of a step, its gradient or the parameters after it are not finite."""
 
 
 def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> TrainState:
@@ -36,7 +37,7 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     Args:
       experiment: parameters, loss and data.
       config: fields seed, num_steps, batch_size, accumulate, ema_decay, optimizer, log_every, save_every, keep.
-      workdir: gets `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `previews/`.
+      workdir: gets `config.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `previews/`.
 
     Returns:
       The state where training ended: at num_steps, or earlier after SIGTERM.
@@ -44,6 +45,9 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
       NonFiniteLossError: with step, key and noise levels; nothing of that step is saved.
       ResumeError: the work directory belongs to another run.
     """
+    for name in ("num_steps", "batch_size", "accumulate", "log_every", "save_every", "keep"):
+        if config[name] < 1:
+            raise ValueError(f"config.{name} is {config[name]}, but must be 1 or more.")
     mesh = make_mesh()
     check_batch_size(config.batch_size, config.accumulate, mesh)
     schedule = learning_rate_schedule(config.optimizer, config.num_steps)
@@ -55,7 +59,7 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     )
     shapes = jax.eval_shape(initialise, init_key)
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), shapes)
-    frozen = jax.device_put(experiment.frozen, replicated(mesh))
+    frozen = replicate(experiment.frozen, mesh)
     _LOG.info("mesh: %s over %s", dict(mesh.shape), jax.devices()[0].device_kind)
     _LOG.info("\n%s", parameter_table(frozen, shapes.params))
 
@@ -63,6 +67,8 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     state = checkpoints.restore(like)
     if state is None:
         state = initialise(init_key)
+    # Not before: a run that is refused must not leave its config in another's directory.
+    write_config(workdir, config)
     start = int(state.step)
     if start:
         _LOG.info("resumed after step %d of %d", start, config.num_steps)
@@ -85,8 +91,9 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     window: dict[str, metrics.Mean] = {}
     window_start, window_steps = time.perf_counter(), 0
     previous: LossMetrics | None = None
-    try:
-        with _Sigterm() as stop:
+    # SIGTERM is held back until everything is on disk.
+    with _Sigterm() as sigterm:
+        try:
             for step, local in zip(range(start, config.num_steps), experiment.batches.iterate(start), strict=False):
                 state, found = step_at(step)(state, frozen, global_batch(local, mesh), step_key)
                 # One step late, so that the device never waits for the host.
@@ -94,8 +101,11 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
                     _check_finite(previous, step - 1, step_key)
                 previous = found
                 window, window_steps, done = metrics.add(window, found.means), window_steps + 1, step + 1
-                last = done == config.num_steps or stop.requested
-                if done % config.log_every == 0 or last:
+                stops = sigterm.asks_to_stop(done)
+                saves = done % config.save_every == 0 or done == config.num_steps or stops
+                # A window ends wherever a resumed run may begin, so that it logs the same numbers.
+                if done % config.log_every == 0 or saves:
+                    _check_finite(found, step, step_key)
                     values = metrics.summarise(jax.device_get(window))
                     seconds = time.perf_counter() - window_start
                     values["learning_rate"] = float(schedule(step))
@@ -110,19 +120,18 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
                         if report.scalars:
                             tracker.scalars(done, report.scalars)
                         tracker.images(done, report.images)
-                if done % config.save_every == 0 or last:
-                    _check_finite(found, step, step_key)
+                if saves:
                     checkpoints.save(state, done)
                 if window_steps == 0:
                     # After evaluations and saving, so that images_per_second is training's own.
                     window_start = time.perf_counter()
-                if stop.requested:
-                    _LOG.warning("SIGTERM: saved after step %d; the same command goes on from there.", done)
+                if stops:
+                    _LOG.warning("SIGTERM: saving after step %d; the same command goes on from there.", done)
                     break
-    finally:
-        bar.close()
-        tracker.close()
-        checkpoints.close()
+        finally:
+            bar.close()
+            tracker.close()
+            checkpoints.close()
     return state
 
 
@@ -137,9 +146,9 @@ def _shown(values: dict[str, float]) -> dict[str, str]:
 
 
 def _check_finite(found: LossMetrics, step: int, key: jax.Array) -> None:
-    loss = np.asarray(found.means["loss"].total)
-    norm = np.asarray(found.means["grad_norm"].total)
-    if np.isfinite(loss) and np.isfinite(norm):
+    names = ("loss", "grad_norm", "update_norm", "param_norm")
+    values = {name: float(np.asarray(found.means[name].total)) for name in names}
+    if np.isfinite(list(values.values())).all():
         return
     t, example_loss = np.asarray(found.t), np.asarray(found.example_loss)
     broken = t[~np.isfinite(example_loss)]
@@ -147,23 +156,30 @@ def _check_finite(found: LossMetrics, step: int, key: jax.Array) -> None:
         f"in {broken.size} of {t.size} examples, at noise levels {broken}" if broken.size else f"at noise levels {t}"
     )
     raise NonFiniteLossError(
-        f"Step {step}: loss {loss}, gradient norm {norm}, {where}; "
+        f"Step {step} is not finite: {', '.join(f'{name} {value:g}' for name, value in values.items())}, {where}; "
         f"key {np.asarray(jax.random.key_data(jax.random.fold_in(key, step)))}. Nothing of this step was saved: "
-        "lower the learning rate, or look at this batch (`batches.batch_at(step)`)."
+        "lower the learning rate, or look at this step's batch."
     )
 
 
 class _Sigterm:
     """Notes SIGTERM while it is open, so that the loop can finish its step and save."""
 
-    requested = False
-
     def __enter__(self) -> "_Sigterm":
-        self._before = signal.signal(signal.SIGTERM, self._note)
+        self._noted = False
+        # With several processes, JAX catches the signal and agrees on the step after which all of them stop.
+        self._alone = jax.process_count() == 1
+        if self._alone:
+            self._before = signal.signal(signal.SIGTERM, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+        if self._alone:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def asks_to_stop(self, step: int) -> bool:
+        """Whether to stop after this step; to be called once a step."""
+        return self._noted if self._alone else multihost_utils.reached_preemption_sync_point(step)
 
     def _note(self, *_: object) -> None:
-        self.requested = True
+        self._noted = True

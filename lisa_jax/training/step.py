@@ -44,9 +44,9 @@ def make_train_step(
             # Early on the average forgets its random start: decay (1 + step) / (10 + step), as is usual.
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
             ema = jax.tree.map(lambda average, leaf: decay * average + (1.0 - decay) * leaf, ema, params)
-        norms = {"update_norm": optax.global_norm(updates), "param_norm": optax.global_norm(params)}
-        norms |= {"grad_norm": optax.global_norm(gradients)}
-        norms |= {f"grad_norm/{name}": optax.global_norm(tree) for name, tree in gradients.items()}
+        norms = {"update_norm": optax.tree.norm(updates), "param_norm": optax.tree.norm(params)}
+        norms |= {"grad_norm": optax.tree.norm(gradients)}
+        norms |= {f"grad_norm/{name}": optax.tree.norm(tree) for name, tree in gradients.items()}
         means = loss_metrics.means | {name: metrics.scalar(value) for name, value in norms.items()}
         return TrainState(state.step + 1, params, opt_state, ema), loss_metrics._replace(means=means)
 

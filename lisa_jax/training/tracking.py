@@ -1,12 +1,23 @@
-"""Where a run leaves its numbers and pictures: metrics.jsonl, TensorBoard files and PNGs in the work directory."""
+"""What a run leaves in its work directory: its config, metrics.jsonl, TensorBoard files and PNGs."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
 from tensorboardX import SummaryWriter
+
+CONFIG_FILE = "config.json"
+
+
+def write_config(workdir: str | Path, config: ConfigDict) -> None:
+    """Leave the config in the work directory, for `sample`, `evaluate` and `export`."""
+    if jax.process_index() == 0:
+        Path(workdir).mkdir(parents=True, exist_ok=True)
+        (Path(workdir) / CONFIG_FILE).write_text(config.to_json_best_effort(indent=2) + "\n")
 
 
 class Tracker:
@@ -25,10 +36,8 @@ class Tracker:
             return
         self._workdir.mkdir(parents=True, exist_ok=True)
         path = self._workdir / "metrics.jsonl"
-        kept = _lines_until(path, start_step)
-        self._jsonl = path.open("w")
-        self._jsonl.writelines(kept)
-        self._jsonl.flush()
+        _drop_lines_after(path, start_step)
+        self._jsonl = path.open("a")
         self._tensorboard = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=start_step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -39,6 +48,7 @@ class Tracker:
         self._jsonl.flush()
         for name, value in values.items():
             self._tensorboard.add_scalar(name, value, step)
+        self._tensorboard.flush()
 
     def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Record uint8 (H, W, 3) pictures after `step` steps, as `previews/<name>_<step>.png` and in TensorBoard."""
@@ -57,9 +67,13 @@ class Tracker:
             self._tensorboard.close()
 
 
-def _lines_until(path: Path, step: int) -> list[str]:
-    """Whole lines of an earlier run up to a step; a last line cut short by a kill has no newline and is dropped."""
+def _drop_lines_after(path: Path, step: int) -> None:
+    """Keep the whole lines up to a step; a last line cut short by a kill has no newline and goes too."""
     if not path.is_file():
-        return []
-    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return [line for line in lines if json.loads(line)["step"] <= step]
+        return
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    # By way of a second file, so that a kill in between does not lose what there was.
+    whole = path.with_suffix(".tmp")
+    whole.write_text("".join(kept))
+    whole.replace(path)

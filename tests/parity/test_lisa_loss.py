@@ -1,0 +1,293 @@
+"""The LISA loss, its gradients and the recipe's optimizer against PyTorch on the same weights, noise and times.
+
+The reference is METHOD written with diffusers' UNet and ControlNet, PyTorch's autograd, AdamW and `clip_grad_norm_`.
+Everything is float32. Weights are random where training starts from zero, else most gradients would vanish.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from diffusers import ControlNetModel, DDPMScheduler, UNet2DConditionModel
+from ml_collections import ConfigDict
+from torch.nn import functional
+
+from lisa_jax.alignment import NoisySample, add_noise, lisa_loss, lisa_loss_of_noisy
+from lisa_jax.diffusers_io.controlnet import controlnet_key_table, read_controlnet
+from lisa_jax.diffusers_io.key_table import key_table
+from lisa_jax.diffusers_io.unet import read_unet
+from lisa_jax.dual_branch import DualBranch
+from lisa_jax.families.stable_diffusion import unet_dual_branch
+from lisa_jax.processes import Diffusion
+from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from lisa_jax.training.state import state_initialiser
+from lisa_jax.training.step import make_train_step
+
+LAM = 0.2
+N, SIZE, IMAGE = 2, 16, 32
+SD21 = {  # Stable Diffusion 2.1's four levels and 12 + 1 residuals; attention at down_4, down_5 and mid only
+    "block_out_channels": (8, 8, 16, 16),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D",) * 4,
+    "attention_head_dim": [1, 2, 2, 4],
+    "use_linear_projection": True,
+    "norm_num_groups": 4,
+    "cross_attention_dim": 12,
+}
+ONE_LEVEL = SD21 | {
+    "block_out_channels": (8,),
+    "down_block_types": ("DownBlock2D",),
+    "up_block_types": ("UpBlock2D",),
+    "attention_head_dim": 1,
+    "layers_per_block": 1,
+}
+TWO_LEVELS = SD21 | {  # quick to compile
+    "block_out_channels": (8, 16),
+    "down_block_types": ("DownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "UpBlock2D"),
+    "mid_block_type": "UNetMidBlock2D",
+    "attention_head_dim": 2,
+    "layers_per_block": 1,
+}
+OPTIMIZER = {
+    "learning_rate": 1e-3,
+    "schedule": "constant",
+    "warmup_steps": 2,
+    "b1": 0.9,
+    "b2": 0.999,
+    "eps": 1e-8,
+    "weight_decay": 0.1,
+    "clip_norm": 0.1,
+}
+FLOOR = 1e-6  # of the norm of all gradients: below it a leaf is noise of float32 in both
+SCHEDULER = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+
+
+class Decoder(torch.nn.Module):
+    """The alignment decoder of METHOD, for one hook."""
+
+    def __init__(self, channels, upsamplings):
+        super().__init__()
+        self.upsamplings = upsamplings
+        self.time_proj = torch.nn.Linear(256, channels)
+        self.conv = torch.nn.ModuleList()
+        for _ in range(max(upsamplings, 1)):
+            narrowed = max(channels // 2, 64)
+            self.conv.append(torch.nn.Conv2d(channels, narrowed, 3, padding=1))
+            channels = narrowed
+        self.conv_out = torch.nn.Conv2d(channels, 4, 3, padding=1)
+
+    def forward(self, feature, t):
+        angles = t[:, None].float() * torch.exp(-math.log(10_000) * torch.arange(128) / 128)
+        time = functional.silu(self.time_proj(torch.cat([angles.cos(), angles.sin()], dim=1)))
+        hidden = feature + time[:, :, None, None]
+        for conv in self.conv:
+            hidden = functional.silu(conv(hidden))
+            if self.upsamplings:
+                hidden = functional.interpolate(hidden, scale_factor=2.0, mode="nearest")
+        return self.conv_out(hidden)
+
+
+class Reference:
+    """METHOD's loss in PyTorch; keeps what the zero convolution of the hook reads."""
+
+    def __init__(self, unet, side, decoder, hook, prediction_type):
+        self.unet, self.side, self.decoder = unet, side, decoder
+        self.scheduler = DDPMScheduler(**SCHEDULER, prediction_type=prediction_type)
+        index = hook.removeprefix("down_")
+        zero_conv = side.controlnet_mid_block if hook == "mid" else side.controlnet_down_blocks[int(index)]
+        zero_conv.register_forward_pre_hook(lambda _, arguments: setattr(self, "feature", arguments[0]))
+
+    def loss(self, latents, context, condition, noise, t):
+        x_t = self.scheduler.add_noise(latents, noise, t)
+        target = noise
+        if self.scheduler.config.prediction_type == "v_prediction":
+            target = self.scheduler.get_velocity(latents, noise, t)
+        down, mid = self.side(x_t, t, context, condition, return_dict=False)
+        prediction = self.unet(
+            x_t, t, context, down_block_additional_residuals=down, mid_block_additional_residual=mid
+        ).sample
+        with torch.no_grad():
+            gap = target - self.unet(x_t, t, context).sample
+        aligned = self.decoder(self.feature, t)
+        return functional.mse_loss(prediction, target) + LAM * functional.mse_loss(aligned, gap)
+
+    def parameters(self):
+        return [*self.side.parameters(), *self.decoder.parameters()]
+
+
+def global_norm(tensors):
+    return math.sqrt(sum(tensor.square().sum().item() for tensor in tensors))
+
+
+@dataclasses.dataclass
+class Pair:
+    """The same model twice. `tables`: name -> (key table, PyTorch module) of each part of the trainable tree."""
+
+    reference: Reference
+    model: DualBranch
+    process: Diffusion
+    frozen: Any
+    trainable: Any
+    tables: dict[str, tuple[dict, torch.nn.Module]]
+
+    def leaves(self, tree, of_torch):
+        """(name, our leaf, PyTorch's in our layout) of every trainable leaf; neither side has one more."""
+        found = 0
+        for part, (table, module) in self.tables.items():
+            theirs = dict(module.named_parameters())
+            assert theirs.keys() == table.keys()
+            for key, entry in table.items():
+                leaf = tree[part]
+                for name in entry.path:
+                    leaf = leaf[name]
+                found += 1
+                yield f"{part}.{key}", np.asarray(leaf), entry.from_torch(of_torch(theirs[key]).numpy())
+        assert found == len(jax.tree.leaves(tree))
+
+
+@pytest.fixture
+def make_pair(tmp_path, randomise):
+    """Build a `Pair` of tiny random networks; `feature`: channels of the hooked one, its distance in doublings."""
+
+    def make(config, hook, feature, prediction_type):
+        unet = UNet2DConditionModel(**config).eval()
+        side = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 8)).eval()
+        for model in (unet, side):
+            randomise([parameter for name, parameter in model.named_parameters() if "norm" in name], std=1.0)
+        for part in (side.controlnet_cond_embedding.conv_out, side.controlnet_down_blocks, side.controlnet_mid_block):
+            randomise(part.parameters())
+        unet.requires_grad_(False)
+        unet.save_pretrained(tmp_path / "unet")
+        side.save_pretrained(tmp_path / "side")
+        unet_config, frozen = read_unet(tmp_path / "unet")
+        side_config, side_params = read_controlnet(tmp_path / "side")
+        model = unet_dual_branch(unet_config, side_config)
+
+        decoder = Decoder(*feature)
+        shapes = jax.eval_shape(lambda key: model.init_decoder(key, hook), jax.random.key(0))
+        decoder_table = key_table(shapes, containers=("conv",))
+        decoder_params, state = {}, decoder.state_dict()
+        for key, entry in decoder_table.items():
+            decoder_params.setdefault(entry.path[0], {})[entry.path[1]] = entry.from_torch(state[key].numpy()).copy()
+        return Pair(
+            Reference(unet, side, decoder, hook, prediction_type),
+            model,
+            Diffusion(**SCHEDULER, prediction_type=prediction_type),
+            frozen,
+            {"side": side_params, "decoder": decoder_params},
+            {"side": (controlnet_key_table(side_config), side), "decoder": (decoder_table, decoder)},
+        )
+
+    return make
+
+
+def example_batch():
+    return {
+        "latents": torch.randn(N, 4, SIZE, SIZE),
+        "context": torch.randn(N, 5, SD21["cross_attention_dim"]),
+        "condition": torch.rand(N, 3, IMAGE, IMAGE),
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "hook", "feature", "prediction_type"),
+    [
+        (SD21, "down_5", (8, 1), "epsilon"),
+        (TWO_LEVELS, "mid", (16, 1), "v_prediction"),
+        (TWO_LEVELS, "down_0", (8, 0), "v_prediction"),
+    ],
+    ids=["down_5", "mid", "down_0"],
+)
+def test_loss_and_every_gradient_equal_autograd(config, hook, feature, prediction_type, make_pair, to_jax, run):
+    pair = make_pair(config, hook, feature, prediction_type)
+    sample, noise, t = example_batch(), torch.randn(N, 4, SIZE, SIZE), torch.tensor([37, 803])
+    expected = pair.reference.loss(*sample.values(), noise, t)
+    expected.backward()
+
+    def loss(trainable, frozen, batch, noise, t):
+        x_t, target = (f(batch["latents"], noise, t) for f in (pair.process.perturb, pair.process.target))
+        noisy = NoisySample(x_t, t, target)
+        return lisa_loss_of_noisy(
+            trainable, frozen, batch, noisy, model=pair.model, process=pair.process, lam=LAM, hook=hook
+        )
+
+    batch = {name: to_jax(tensor) for name, tensor in sample.items()}
+    ours = run(
+        jax.value_and_grad(loss, argnums=(0, 1), has_aux=True),
+        *(pair.trainable, pair.frozen, batch, to_jax(noise), jnp.asarray(t.numpy(), jnp.int32)),
+    )
+    (measured, _), (gradient, gradient_of_frozen) = ours
+
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(gradient_of_frozen))
+    of_loss = abs(float(measured) / expected.item() - 1)
+    whole = global_norm(parameter.grad for parameter in pair.reference.parameters())
+    errors, sizes = {}, {}
+    for name, leaf, theirs in pair.leaves(gradient, lambda parameter: parameter.grad):
+        sizes[name] = np.linalg.norm(theirs) / whole
+        errors[name] = np.linalg.norm(leaf - theirs) / max(np.linalg.norm(theirs), FLOOR * whole)
+    worst, smallest = max(errors, key=errors.get), min(sizes, key=sizes.get)
+    print(
+        f"{hook} {prediction_type}: loss {expected.item():.4f}, relative difference {of_loss:.1e}; "
+        f"{len(errors)} gradients, largest relative difference {errors[worst]:.1e} ({worst}, {sizes[worst]:.0e} of "
+        f"the whole); smallest {sizes[smallest]:.1e} of the whole ({smallest})"
+    )
+    assert sizes[smallest] > 1e-9, "a gradient that vanishes proves nothing"
+    assert of_loss <= 1e-5
+    assert errors[worst] <= 1e-4
+
+
+def test_three_steps_of_the_recipe_equal_pytorch(make_pair, to_jax, run):
+    """Adam divides by the gradient's own size, so every parameter counts, whatever the size of its gradient."""
+    hook, steps, key = "mid", 3, jax.random.key(7, impl="rbg")
+    pair, sample = make_pair(ONE_LEVEL, hook, (8, 0), "epsilon"), example_batch()
+    batch = {name: to_jax(tensor) for name, tensor in sample.items()}
+    config = ConfigDict(OPTIMIZER)
+
+    parameters, reference_norms = pair.reference.parameters(), []
+    before = {id(parameter): parameter.detach().clone() for parameter in parameters}
+    adamw = torch.optim.AdamW(parameters, config.learning_rate, (config.b1, config.b2), config.eps, config.weight_decay)
+    warmup = torch.optim.lr_scheduler.LambdaLR(adamw, lambda step: min(1.0, (step + 1) / config.warmup_steps))
+    for step in range(steps):
+        noisy = add_noise(batch["latents"], jax.random.fold_in(key, step), pair.process)
+        noise = torch.from_numpy(np.array(noisy.target)).permute(0, 3, 1, 2)
+        adamw.zero_grad()
+        pair.reference.loss(*sample.values(), noise, torch.from_numpy(np.array(noisy.t)).long()).backward()
+        reference_norms.append(torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm).item())
+        adamw.step()
+        warmup.step()
+    assert min(reference_norms) > 2 * config.clip_norm, "the clip had nothing to do"
+
+    def loss(trainable, frozen, batch, key, step):
+        return lisa_loss(trainable, frozen, batch, key, model=pair.model, process=pair.process, lam=LAM, hook=hook)
+
+    optimizer = make_optimizer(config, learning_rate_schedule(config, num_steps=100))
+    train_step = make_train_step(loss, optimizer)
+
+    def step_and_norm(*arguments):  # the other metrics would take longer to compile than the networks
+        state, found = train_step(*arguments)
+        return state, found.means["grad_norm"].total
+
+    state, norms = state_initialiser(lambda _: pair.trainable, optimizer, ema=False)(key), []
+    for _ in range(steps):
+        state, norm = run(step_and_norm, state, pair.frozen, batch, key)
+        norms.append(float(norm))
+
+    np.testing.assert_allclose(norms, reference_norms, rtol=1e-4)
+    of_change = {}
+    farthest = 0.0
+    old = {name: theirs for name, _, theirs in pair.leaves(state.params, lambda parameter: before[id(parameter)])}
+    for name, leaf, theirs in pair.leaves(state.params, lambda parameter: parameter.detach()):
+        of_change[name] = np.linalg.norm(leaf - theirs) / np.linalg.norm(theirs - old[name])
+        farthest = max(farthest, float(np.abs(leaf - theirs).max()) / config.learning_rate)
+    worst = max(of_change, key=of_change.get)
+    print(
+        f"{steps} steps, gradient norms {reference_norms}: largest difference {of_change[worst]:.1e} of a leaf's "
+        f"change ({worst}), of a parameter {farthest:.1e} learning rates"
+    )
+    assert of_change[worst] <= 1e-3

@@ -1,0 +1,16 @@
+import numpy as np
+
+from lisa_jax.sampling.grid import MARGIN, labelled_grid
+
+
+def test_pictures_stand_under_their_label_in_order():
+    red, blue = (np.zeros((3, 8, 8, 3), np.uint8) for _ in range(2))
+    red[..., 0], blue[..., 2] = [[[50]], [[150]], [[250]]], [[[50]], [[150]], [[250]]]
+    grid = labelled_grid({"condition": red, "sample": blue}, cell=40, blocks=2)
+    centres = [MARGIN + 20, 2 * MARGIN + 60]
+    header = 8
+    assert [tuple(grid[header + 20, x]) for x in centres] == [(50, 0, 0), (0, 0, 50)]
+    assert tuple(grid[header + 40 + MARGIN + 20, centres[0]]) == (150, 0, 0)
+    # The third example starts the second block of columns.
+    assert tuple(grid[header + 20, 2 * (40 + MARGIN) + 2 * MARGIN + centres[0]]) == (250, 0, 0)
+    assert (grid[:header] != 255).any(), "labels"

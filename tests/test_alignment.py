@@ -1,0 +1,318 @@
+"""The LISA loss, its schedule and its training step on a linear toy model: what the text says, term by term."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lisa_jax.alignment import LamSchedule, add_noise, lisa_loss, lisa_loss_of_noisy, main_loss
+from lisa_jax.dual_branch import DualBranch, SideOutput
+from lisa_jax.metrics import LossMetrics
+from lisa_jax.processes import EDM, Diffusion, RectifiedFlow
+from lisa_jax.training.state import TrainState, state_initialiser
+from lisa_jax.training.step import accumulated_gradients, make_train_step
+
+PROCESS = Diffusion(prediction_type="v_prediction")
+HOOK = "down_0"
+N, SIZE, CHANNELS = 8, 4, 2
+PLAIN_NAMES = {"main_loss", "target_power"}
+LISA_NAMES = PLAIN_NAMES | {"align_loss", "gap_power"}
+
+
+def toy_model() -> DualBranch:
+    """Linear maps over channels; everything trainable has a gradient wherever its input is not zero."""
+
+    def side(side, x_t, t, context, condition):
+        feature = jnp.tanh(jnp.concatenate([x_t, condition], -1) @ side["encoder"] + t[:, None, None, None] / 1000)
+        return SideOutput((feature @ side["zero"],), {HOOK: feature, "mid": 2 * feature})
+
+    return DualBranch(
+        trunk=lambda frozen, x_t, t, context: jnp.tanh(x_t @ frozen["encoder"] + context[:, :1, None, :]),
+        predict=lambda frozen, trunk, residuals=None: (trunk + (residuals[0] if residuals else 0)) @ frozen["head"],
+        side=side,
+        init_side=lambda frozen, key: {
+            "encoder": jax.random.normal(key, (CHANNELS + 3, 5)),
+            "zero": jnp.zeros((5, CHANNELS)),
+        },
+        decode=lambda decoder, feature, t, shape: feature @ decoder["kernel"],
+        init_decoder=lambda key, hook: {"kernel": jnp.zeros((5, CHANNELS))},
+        hooks=(HOOK, "mid"),
+    )
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def key_of(seed):
+    return jax.random.key(seed, impl="rbg")  # quick to compile
+
+
+MODEL = toy_model()
+FROZEN = {"encoder": normal(0, CHANNELS, CHANNELS), "head": normal(1, CHANNELS, CHANNELS)}
+
+
+def example_batch():
+    return {
+        "latents": normal(10, N, SIZE, SIZE, CHANNELS),
+        "context": normal(11, N, 3, CHANNELS),
+        "condition": jax.nn.sigmoid(normal(12, N, SIZE, SIZE, 3)),
+    }
+
+
+def random_trainable():
+    """Away from initialisation, where half of all gradients are zero."""
+    side = {"encoder": normal(20, CHANNELS + 3, 5), "zero": normal(21, 5, CHANNELS)}
+    return {"side": side, "decoder": {"kernel": normal(22, 5, CHANNELS)}}
+
+
+def loss_of(trainable, frozen, noisy, lam=0.5, hook=HOOK):
+    return lisa_loss_of_noisy(
+        trainable, frozen, example_batch(), noisy, model=MODEL, process=PROCESS, lam=lam, hook=hook
+    )
+
+
+def a_noisy_sample(process=PROCESS):
+    return add_noise(example_batch()["latents"], key_of(3), process)
+
+
+def means(found):
+    return {name: float(mean.total / mean.count) for name, mean in found.means.items() if mean.count > 0}
+
+
+@pytest.mark.parametrize("process", [PROCESS, Diffusion(), RectifiedFlow(), EDM()])
+def test_noise_hides_the_latents_and_the_target_gives_them_back(process):
+    latents = example_batch()["latents"]
+    noisy = a_noisy_sample(process)
+    level = process.coefficients(noisy.t).like(latents)
+    recovered = process.denoised(noisy.target, noisy.x_t, noisy.t)
+    np.testing.assert_allclose(level.alpha * recovered, level.alpha * latents, rtol=1e-4, atol=1e-4)
+    other = add_noise(latents, key_of(4), process)
+    assert not np.array_equal(other.t, noisy.t) and not np.allclose(other.x_t, noisy.x_t)
+    again = a_noisy_sample(process)
+    jax.tree.map(np.testing.assert_array_equal, noisy, again)
+
+
+def test_loss_is_the_formula():
+    batch, trainable, noisy = example_batch(), random_trainable(), a_noisy_sample()
+    x_t, t, target = (np.asarray(value, np.float64) for value in noisy)
+    side, frozen = jax.tree.map(np.asarray, trainable["side"]), jax.tree.map(np.asarray, FROZEN)
+    feature = np.tanh(np.concatenate([x_t, batch["condition"]], -1) @ side["encoder"] + t[:, None, None, None] / 1000)
+    trunk = np.tanh(x_t @ frozen["encoder"] + np.asarray(batch["context"])[:, :1, None, :])
+    prediction, prior = (trunk + feature @ side["zero"]) @ frozen["head"], trunk @ frozen["head"]
+    main = np.mean((prediction - target) ** 2)
+    align = np.mean((feature @ np.asarray(trainable["decoder"]["kernel"]) - (target - prior)) ** 2)
+
+    loss, found = loss_of(trainable, FROZEN, noisy)
+    assert loss.dtype == jnp.float32
+    assert float(loss) == pytest.approx(main + 0.5 * align, rel=1e-5)
+    logged = means(found)
+    assert logged["main_loss"] == pytest.approx(main, rel=1e-5)
+    assert logged["align_loss"] == pytest.approx(align, rel=1e-5)
+    assert logged["target_power"] == pytest.approx(np.mean(target**2), rel=1e-5)
+    assert logged["gap_power"] == pytest.approx(np.mean((target - prior) ** 2), rel=1e-5)
+    np.testing.assert_array_equal(found.t, noisy.t)
+    np.testing.assert_allclose(found.example_loss, np.mean((prediction - target) ** 2, (1, 2, 3)), rtol=1e-4)
+
+
+def test_the_networks_get_the_input_and_the_time_of_the_process():
+    noisy = a_noisy_sample(EDM())
+    c_in, seen = 1 / np.sqrt(np.square(noisy.t) + 1), {}
+
+    def trunk(frozen, x_t, t, context):
+        seen["trunk"] = (x_t, t)
+        return MODEL.trunk(frozen, x_t, t, context)
+
+    def side(side, x_t, t, context, condition):
+        seen["side"] = (x_t, t)
+        return MODEL.side(side, x_t, t, context, condition)
+
+    def decode(decoder, feature, t, shape):
+        seen["decoder"] = (None, t)
+        return MODEL.decode(decoder, feature, t, shape)
+
+    model = DualBranch(trunk, MODEL.predict, side, MODEL.init_side, decode, MODEL.init_decoder, MODEL.hooks)
+    lisa_loss_of_noisy(
+        random_trainable(), FROZEN, example_batch(), noisy, model=model, process=EDM(), lam=0.5, hook=HOOK
+    )
+    assert seen.keys() == {"trunk", "side", "decoder"}
+    for x_t, t in seen.values():
+        assert x_t is None or np.allclose(x_t, noisy.x_t * c_in[:, None, None, None], rtol=1e-5)
+        np.testing.assert_allclose(t, np.log(noisy.t) / 4, rtol=1e-5)
+
+
+def test_no_gradient_passes_through_the_gap_or_into_the_main_network():
+    noisy = a_noisy_sample()
+
+    def loss(frozen, target, lam):
+        return loss_of(random_trainable(), frozen, noisy._replace(target=target), lam)[0]
+
+    of_frozen, with_lisa = jax.grad(loss, argnums=(0, 1))(FROZEN, noisy.target, 0.5)
+    of_frozen_plain, plain = jax.grad(loss, argnums=(0, 1))(FROZEN, noisy.target, 0)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves((of_frozen, of_frozen_plain)))
+    np.testing.assert_array_equal(with_lisa, plain)
+
+
+def test_the_two_terms_add_up_and_a_traced_weight_is_a_number():
+    noisy, trainable = a_noisy_sample(), random_trainable()
+    gradient = jax.jit(jax.grad(lambda trainable, lam: loss_of(trainable, FROZEN, noisy, lam)[0]))
+    plain = jax.grad(lambda trainable: loss_of(trainable, FROZEN, noisy, 0)[0])(trainable)
+    number = jax.grad(lambda trainable: loss_of(trainable, FROZEN, noisy, 0.4)[0])(trainable)
+    close = {"rtol": 1e-5, "atol": 1e-6}
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **close), gradient(trainable, 0.0), plain)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **close), gradient(trainable, 0.4), number)
+    jax.tree.map(
+        lambda none, some, twice: np.testing.assert_allclose(twice - none, 2 * (some - none), rtol=1e-4, atol=1e-5),
+        *(gradient(trainable, lam) for lam in (0.0, 0.2, 0.4)),
+    )
+
+
+@pytest.mark.parametrize("lam", [0, 0.0])
+def test_lam_zero_needs_no_decoder_and_reports_no_alignment(lam):
+    noisy, trainable = a_noisy_sample(), random_trainable()
+    loss, found = loss_of({"side": trainable["side"]}, FROZEN, noisy, lam, hook=None)
+    quartiles = ("", "_q1", "_q2", "_q3", "_q4")
+    assert found.means.keys() == {name + quartile for name in PLAIN_NAMES for quartile in quartiles}
+    assert float(loss) == means(found)["main_loss"]
+    _, with_lisa = loss_of(trainable, FROZEN, noisy)
+    assert with_lisa.means.keys() == {name + quartile for name in LISA_NAMES for quartile in quartiles}
+    assert means(with_lisa)["main_loss"] == means(found)["main_loss"]
+
+
+def test_main_loss_is_the_loss_without_a_side_network():
+    key, zero = key_of(3), MODEL.init_trainable(FROZEN, key_of(0), None)
+    loss, found = main_loss(FROZEN, example_batch(), key, model=MODEL, process=PROCESS)
+    expected, _ = lisa_loss(zero, FROZEN, example_batch(), key, model=MODEL, process=PROCESS, lam=0, hook=None)
+    assert float(loss) == float(expected)
+    assert found.means.keys() >= PLAIN_NAMES
+    gradient = jax.grad(lambda main: main_loss(main, example_batch(), key, model=MODEL, process=PROCESS)[0])(FROZEN)
+    assert all(np.all(leaf != 0) for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("hook", ["down_9", None])
+def test_a_hook_that_does_not_exist_is_answered_with_those_that_do(hook):
+    with pytest.raises(ValueError, match=rf"'{hook}'.*down_0, mid"):
+        loss_of({"side": random_trainable()["side"]}, FROZEN, a_noisy_sample(), hook=hook)
+    with pytest.raises(ValueError, match=r"'down_9'.*down_0, mid"):
+        MODEL.init_trainable(FROZEN, key_of(0), "down_9")
+
+
+def test_the_hook_chooses_the_feature():
+    noisy = a_noisy_sample()
+    at_first, at_mid = (means(loss_of(random_trainable(), FROZEN, noisy, hook=hook)[1]) for hook in MODEL.hooks)
+    assert at_first["main_loss"] == at_mid["main_loss"]
+    assert at_first["align_loss"] != at_mid["align_loss"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (LamSchedule(0.2), [0.2, 0.2, 0.2, 0.2, 0.2]),
+        (LamSchedule(0.2, "linear", decay_steps=100), [0.2, 0.15, 0.1, 0.0, 0.0]),
+        (LamSchedule(0.2, "cosine", decay_steps=100), [0.2, 0.1 + 0.1 * np.sqrt(0.5), 0.1, 0.0, 0.0]),
+        (LamSchedule(0.2, stop_step=50), [0.2, 0.2, 0.0, 0.0, 0.0]),
+        (LamSchedule(0.2, "linear", decay_steps=100, stop_step=30), [0.2, 0.15, 0.0, 0.0, 0.0]),
+        (LamSchedule(0.0), [0.0, 0.0, 0.0, 0.0, 0.0]),
+    ],
+)
+def test_schedule_values_and_where_the_alignment_ends(schedule, expected):
+    steps = (0, 25, 50, 100, 1000)
+    np.testing.assert_allclose([schedule(step) for step in steps], expected, atol=1e-7)
+    np.testing.assert_allclose([jax.jit(schedule)(step) for step in steps], expected, atol=1e-7)
+    assert [schedule.aligns(step) for step in steps] == [value > 1e-7 for value in expected]
+
+
+def test_alignment_runs_to_the_last_step_before_its_end():
+    for schedule in (LamSchedule(1.0, stop_step=50), LamSchedule(1.0, "linear", 50), LamSchedule(1.0, "cosine", 50)):
+        assert schedule.aligns(49) and schedule(49) > 0
+        assert not schedule.aligns(50) and schedule(50) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0.2, "exponential"), "'exponential': use constant, linear or cosine"),
+        ((-0.1,), "lam is -0.1"),
+        ((float("nan"),), "lam is nan"),
+        ((0.2, "linear"), "'linear' needs decay_steps"),
+        ((0.2, "cosine", 0), "'cosine' needs decay_steps"),
+        ((0.2, "cosine", -5), "'cosine' needs decay_steps"),
+    ],
+)
+def test_a_schedule_that_makes_no_sense_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        LamSchedule(*arguments)
+
+
+def training_loss(trainable, frozen, batch, key, step):
+    return lisa_loss(trainable, frozen, batch, key, model=MODEL, process=PROCESS, lam=0.5, hook=HOOK)
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_accumulation_is_the_mean_over_microbatches_with_a_key_each(accumulate):
+    trainable, batch, key, step = random_trainable(), example_batch(), key_of(5), jnp.int32(0)
+    gradient, found = jax.jit(
+        lambda trainable: accumulated_gradients(training_loss, trainable, FROZEN, batch, key, step, accumulate)
+    )(trainable)
+
+    one = jax.jit(jax.value_and_grad(training_loss, has_aux=True))
+    parts = [
+        one(trainable, FROZEN, {name: rows[index::accumulate] for name, rows in batch.items()}, micro_key, step)
+        for index, micro_key in enumerate(jax.random.split(key, accumulate))
+    ]
+    expected = jax.tree.map(lambda *leaves: sum(leaves) / accumulate, *(gradient for _, gradient in parts))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), gradient, expected)
+    logged = means(found)
+    assert logged["loss"] == pytest.approx(np.mean([loss for (loss, _), _ in parts]), rel=1e-5)
+    for name in LISA_NAMES:
+        assert logged[name] == pytest.approx(np.mean([means(found)[name] for (_, found), _ in parts]), rel=1e-5)
+    assert found.means["main_loss"].count == N and found.means["loss"].count == accumulate
+    np.testing.assert_array_equal(found.t, np.concatenate([found.t for (_, found), _ in parts]))
+    assert found.example_loss.shape == (N,)
+
+
+def test_without_noise_of_its_own_accumulation_changes_nothing():
+    def loss(params, frozen, batch, key, step):
+        error = jnp.mean((batch["latents"] @ params["w"]) ** 2, (1, 2, 3))
+        return jnp.mean(error), LossMetrics({}, error, error)
+
+    arguments = ({"w": normal(0, CHANNELS, CHANNELS)}, {}, example_batch(), key_of(0), jnp.int32(0))
+    whole, *parts = (accumulated_gradients(loss, *arguments, k)[0]["w"] for k in (1, 2, 4))
+    for part in parts:
+        np.testing.assert_allclose(part, whole, rtol=1e-5)
+
+
+def fresh_state(optimizer, ema) -> TrainState:
+    init = state_initialiser(lambda key: MODEL.init_trainable(FROZEN, key, HOOK), optimizer, ema)
+    return jax.jit(init)(key_of(0))
+
+
+def test_ema_follows_its_formula():
+    optimizer = optax.sgd(0.1)
+    state, ema = fresh_state(optimizer, ema=True), None
+    step = jax.jit(make_train_step(training_loss, optimizer, ema_decay=0.15))
+    for index in range(4):
+        ema = jax.tree.map(np.asarray, state.params) if ema is None else ema
+        state, _ = step(state, FROZEN, example_batch(), key_of(1))
+        decay = min(0.15, (1 + index) / (10 + index))
+        ema = jax.tree.map(lambda average, leaf, d=decay: d * average + (1 - d) * leaf, ema, state.params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state.ema, ema)
+    assert state.eval_params is state.ema
+    assert any(not np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (state.ema, state.params)), strict=True))
+    assert fresh_state(optimizer, ema=False).ema is None
+
+
+def test_a_step_advances_by_one_logs_its_norms_and_draws_new_noise():
+    optimizer = optax.sgd(0.0)
+    step = jax.jit(make_train_step(training_loss, optimizer))
+    first, found = step(fresh_state(optimizer, ema=False), FROZEN, example_batch(), key_of(1))
+    second, found_next = step(first, FROZEN, example_batch(), key_of(1))
+    assert (int(first.step), int(second.step)) == (1, 2)
+    assert not np.array_equal(found.t, found_next.t)
+    logged = means(found)
+    assert logged["update_norm"] == 0
+    assert logged["param_norm"] == pytest.approx(float(optax.tree.norm(first.params)), rel=1e-6)
+    parts = np.hypot(logged["grad_norm/side"], logged["grad_norm/decoder"])
+    assert logged["grad_norm"] == pytest.approx(parts, rel=1e-5)
+    assert logged["loss"] == pytest.approx(logged["main_loss"] + 0.5 * logged["align_loss"], rel=1e-5)

@@ -1,0 +1,80 @@
+"""The recipe's learning rate and AdamW; its agreement with PyTorch is tested in parity/test_lisa_loss.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
+
+
+def optimizer_config(**changes):
+    config = {
+        "learning_rate": 1e-2,
+        "schedule": "constant",
+        "warmup_steps": 4,
+        "b1": 0.9,
+        "b2": 0.999,
+        "eps": 1e-8,
+        "weight_decay": 0.1,
+        "clip_norm": 1.0,
+    }
+    return ConfigDict(config | changes)
+
+
+@pytest.mark.parametrize("warmup_steps", [1, 0])
+def test_without_warm_up_the_rate_is_constant_from_the_first_step(warmup_steps):
+    schedule = learning_rate_schedule(optimizer_config(warmup_steps=warmup_steps), num_steps=10)
+    np.testing.assert_allclose([schedule(step) for step in (0, 1, 9, 100)], 1e-2, rtol=1e-6)
+
+
+def test_warm_up_starts_above_zero_and_ends_at_the_rate():
+    schedule = learning_rate_schedule(optimizer_config(), num_steps=100)
+    expected = [0.25e-2, 0.5e-2, 0.75e-2, 1e-2, 1e-2, 1e-2]
+    np.testing.assert_allclose([schedule(step) for step in (0, 1, 2, 3, 4, 99)], expected, rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.vmap(schedule))(jnp.array([0, 1, 2, 3, 4, 99])), expected, rtol=1e-6)
+
+
+def test_cosine_falls_to_zero_at_the_end_and_stays_there():
+    schedule = learning_rate_schedule(optimizer_config(schedule="cosine", warmup_steps=2), num_steps=100)
+    expected = [0.5e-2, 1e-2 * (1 + np.cos(np.pi / 4)) / 2, 0.5e-2, 0.0, 0.0]
+    np.testing.assert_allclose([schedule(step) for step in (0, 25, 50, 100, 200)], expected, rtol=1e-6, atol=1e-9)
+    assert schedule(99) > 0
+
+
+def test_an_unknown_schedule_is_named_with_those_that_exist():
+    with pytest.raises(ValueError, match=r"optimizer\.schedule 'step': use constant or cosine"):
+        learning_rate_schedule(optimizer_config(schedule="step"), num_steps=10)
+
+
+def updates_of(config, gradients, params):
+    optimizer = make_optimizer(config, learning_rate_schedule(config, num_steps=10))
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    return updates
+
+
+def test_the_clip_is_one_norm_over_side_network_and_decoder_together():
+    """Seen through a large epsilon, with which Adam's first step is proportional to the gradient."""
+    params = {"side": jnp.zeros(1), "decoder": jnp.zeros(1)}
+    config = optimizer_config(eps=1e6, warmup_steps=1)
+    clipped = updates_of(config, {"side": jnp.array([3.0]), "decoder": jnp.array([4.0])}, params)
+    within = updates_of(config, {"side": jnp.array([0.6]), "decoder": jnp.array([0.8])}, params)
+    for name in params:
+        np.testing.assert_allclose(clipped[name], within[name], rtol=1e-5)
+    np.testing.assert_allclose(clipped["side"] / clipped["decoder"], 0.75, rtol=1e-5)
+    small = updates_of(config, {"side": jnp.array([0.06]), "decoder": jnp.array([0.08])}, params)
+    np.testing.assert_allclose(small["side"], within["side"] / 10, rtol=1e-5)
+
+
+def test_weight_decay_is_decoupled_and_touches_biases_too():
+    params = {"kernel": jnp.full((2, 2), 3.0), "bias": jnp.full((2,), 5.0)}
+    updates = updates_of(optimizer_config(), jax.tree.map(jnp.zeros_like, params), params)
+    for name, leaf in params.items():
+        np.testing.assert_allclose(updates[name], -0.25e-2 * 0.1 * leaf, rtol=1e-6)
+
+
+def test_the_first_step_is_the_rate_times_the_sign():
+    params = {"w": jnp.zeros(3)}
+    updates = updates_of(optimizer_config(weight_decay=0.0), {"w": jnp.array([1e-3, -0.5, 0.2])}, params)
+    np.testing.assert_allclose(updates["w"], 0.25e-2 * np.array([-1.0, 1.0, -1.0]), rtol=1e-4)
