@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 16
-    config.num_steps = 300
+    config.num_steps = 400
     # Microbatches that a batch is split into, their gradients averaged.
     config.accumulate = 1
     # Decay of the moving average of the trainable parameters; unset: none is kept.
@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
     )
     config.optimizer = ConfigDict(
         {
-            "learning_rate": 5e-4,
+            "learning_rate": 1e-3,
             "schedule": "constant",
             "warmup_steps": 20,
             "b1": 0.9,

@@ -138,6 +138,8 @@ def write_params(
     Path(folder).mkdir(parents=True, exist_ok=True)
     path = Path(folder) / f"{stem}.safetensors"
     save_file(tensors, path, metadata={"format": "pt"})
+    # safetensors leaves a file that its owner alone can read.
+    path.chmod(0o644)
     return path
 
 

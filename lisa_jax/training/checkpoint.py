@@ -20,6 +20,11 @@ from lisa_jax.training.state import TrainState
 _LOG = logging.getLogger(__name__)
 
 
+# Orbax lets every device write a slice of what stands on all of them. Below this size the slicing itself, one small
+# compiled program a shape, would hold up training for longer than the copy.
+_SMALLEST_SLICE_BYTES = 2**20
+
+
 class ResumeError(ValueError):
     """The work directory holds a run that this one is not a continuation of, or no checkpoint that can be read."""
 
@@ -41,7 +46,7 @@ class Checkpoints:
         self._read_only = read_only
         self._manager = ocp.CheckpointManager(
             self._folder,
-            item_names=("state", "identity"),
+            item_handlers={"state": _state_handler(), "identity": ocp.JsonCheckpointHandler()},
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
                 enable_async_checkpointing=not read_only,
@@ -54,7 +59,7 @@ class Checkpoints:
         """Start writing the state after `step` steps; training goes on meanwhile."""
         if step in self._manager.all_steps():
             return
-        args = ocp.args.Composite(state=ocp.args.StandardSave(state), identity=ocp.args.JsonSave(self._identity))
+        args = ocp.args.Composite(state=ocp.args.PyTreeSave(state), identity=ocp.args.JsonSave(self._identity))
         # Forced: Orbax may otherwise skip a checkpoint while the one before is being written.
         self._manager.save(step, args=args, force=True)
 
@@ -73,8 +78,8 @@ class Checkpoints:
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 self._check_identity(step)
-                args = ocp.args.Composite(state=ocp.args.StandardRestore(like))
-                state = self._manager.restore(step, args=args)["state"]
+                restore = ocp.args.PyTreeRestore(like, restore_args=ocp.checkpoint_utils.construct_restore_args(like))
+                state = self._manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
             except ResumeError:
                 raise
             # Orbax and TensorStore report damage as many kinds of error.
@@ -123,3 +128,9 @@ class Checkpoints:
         if unreadable and not self._read_only:
             multihost_utils.sync_global_devices("unreadable checkpoints are set aside")
             self._manager.reload()
+
+
+def _state_handler() -> ocp.PyTreeCheckpointHandler:
+    arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_SMALLEST_SLICE_BYTES)
+    registry = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
+    return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)

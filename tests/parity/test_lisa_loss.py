@@ -1,7 +1,8 @@
 """The LISA loss, its gradients and the recipe's optimizer against PyTorch on the same weights, noise and times.
 
-The reference is METHOD written with diffusers' UNet and ControlNet, PyTorch's autograd, AdamW and `clip_grad_norm_`.
-Everything is float32. Weights are random where training starts from zero, else most gradients would vanish.
+The reference writes arXiv 2606.27192's loss with diffusers' UNet and ControlNet, PyTorch's autograd, AdamW and
+`clip_grad_norm_`. Everything is float32. Weights are random where training starts from zero, else most gradients would
+vanish.
 """
 
 import dataclasses
@@ -39,14 +40,14 @@ SD21 = {  # Stable Diffusion 2.1's four levels and 12 + 1 residuals; attention a
     "norm_num_groups": 4,
     "cross_attention_dim": 12,
 }
-ONE_LEVEL = SD21 | {
+ONE_LEVEL = SD21 | {  # quick to compile, as the next
     "block_out_channels": (8,),
     "down_block_types": ("DownBlock2D",),
     "up_block_types": ("UpBlock2D",),
     "attention_head_dim": 1,
     "layers_per_block": 1,
 }
-TWO_LEVELS = SD21 | {  # quick to compile
+TWO_LEVELS = SD21 | {
     "block_out_channels": (8, 16),
     "down_block_types": ("DownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "UpBlock2D"),
@@ -69,7 +70,7 @@ SCHEDULER = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end"
 
 
 class Decoder(torch.nn.Module):
-    """The alignment decoder of METHOD, for one hook."""
+    """The alignment decoder for a feature of less than 512 channels, its distance to the latents in doublings."""
 
     def __init__(self, channels, upsamplings):
         super().__init__()
@@ -94,7 +95,7 @@ class Decoder(torch.nn.Module):
 
 
 class Reference:
-    """METHOD's loss in PyTorch; keeps what the zero convolution of the hook reads."""
+    """The loss in PyTorch; a hook keeps the feature that a zero convolution reads."""
 
     def __init__(self, unet, side, decoder, hook, prediction_type):
         self.unet, self.side, self.decoder = unet, side, decoder
@@ -279,8 +280,7 @@ def test_three_steps_of_the_recipe_equal_pytorch(make_pair, to_jax, run):
         norms.append(float(norm))
 
     np.testing.assert_allclose(norms, reference_norms, rtol=1e-4)
-    of_change = {}
-    farthest = 0.0
+    of_change, farthest = {}, 0.0
     old = {name: theirs for name, _, theirs in pair.leaves(state.params, lambda parameter: before[id(parameter)])}
     for name, leaf, theirs in pair.leaves(state.params, lambda parameter: parameter.detach()):
         of_change[name] = np.linalg.norm(leaf - theirs) / np.linalg.norm(theirs - old[name])

@@ -58,7 +58,7 @@ def crashed(crashed_at_7, tmp_path):
 def test_interrupted_run_equals_undisturbed_run(toy, tmp_path, assert_same_state, metrics_of, overrides):
     config = toy.config(**overrides)
     undisturbed = fit(toy.experiment(), config, tmp_path / "a")
-    for crash_step in (3, 5, 7):
+    for crash_step in (3, 7):
         with pytest.raises(Crash):
             fit(toy.experiment(crash_at(crash_step)), config, tmp_path / "b")
     resumed = fit(toy.experiment(), config, tmp_path / "b")

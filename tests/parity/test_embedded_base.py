@@ -1,0 +1,45 @@
+"""The base that ships with the package: an ordinary diffusers folder, small, and the same network in both worlds."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+import lisa_jax
+from lisa_jax.families.stable_diffusion import load_stable_diffusion
+
+BASE = Path(lisa_jax.__file__).parent / "assets" / "openmoji_base"
+CAPTIONS = ["red heart", "grinning face with smiling eyes", ""]
+
+
+def test_folder_is_small_and_attributed():
+    assert sum(path.stat().st_size for path in BASE.rglob("*") if path.is_file()) < 12e6
+    assert "CC BY-SA 4.0" in (BASE / "NOTICE").read_text()
+
+
+def test_prediction_and_context_equal_diffusers():
+    family = load_stable_diffusion(BASE, condition_channels=(8,), frozen_dtype="float32", compute_dtype="float32")
+    context = family.encode_text(CAPTIONS)
+    tokenizer = CLIPTokenizer.from_pretrained(BASE / "tokenizer")
+    ids = tokenizer(CAPTIONS, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    x_t = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype(np.float32)
+    t = np.array([0, 500, 999])
+    with torch.no_grad():
+        text = CLIPTextModel.from_pretrained(BASE / "text_encoder").eval()(ids).last_hidden_state
+        unet = UNet2DConditionModel.from_pretrained(BASE / "unet", torch_dtype=torch.float32).eval()
+        theirs = unet(torch.from_numpy(x_t.transpose(0, 3, 1, 2)), torch.from_numpy(t), text).sample
+    np.testing.assert_allclose(context, text.numpy(), atol=1e-4, rtol=0)
+    trunk = family.model.trunk(family.frozen, x_t, jnp.asarray(t, jnp.float32), context)
+    ours = family.model.predict(family.frozen, trunk)
+    np.testing.assert_allclose(ours, theirs.numpy().transpose(0, 2, 3, 1), atol=1e-4, rtol=0)
+
+
+def test_scheduler_is_the_one_it_was_trained_with():
+    family = load_stable_diffusion(BASE, condition_channels=(8,))
+    scheduler = DDIMScheduler.from_pretrained(BASE / "scheduler")
+    alphas, _ = family.process.alpha_sigma_tables()
+    np.testing.assert_allclose(alphas**2, scheduler.alphas_cumprod.numpy(), atol=1e-6)
+    assert scheduler.config.prediction_type == family.process.prediction_type == "v_prediction"
