@@ -16,6 +16,6 @@ cat <<EOF
 
 The picture          $out/samples/grid.png     (condition | sample | reference, drawings never seen in training)
 The ControlNet       $out/controlnet           (diffusers.ControlNetModel.from_pretrained reads it)
-The curves           $out/metrics.jsonl, or: .venv/bin/python -m pip install tensorboard && .venv/bin/tensorboard --logdir $out/tensorboard
+The curves           $out/metrics.jsonl, $out/tensorboard (.venv/bin/tensorboard --logdir $out)
 The figures          $out/evaluation.json
 EOF

@@ -47,7 +47,7 @@ def pretraining(config: ConfigDict, family: Family) -> Experiment:
     start = jax.tree.map(jnp.asarray, family.frozen)
     return Experiment(
         frozen={},
-        init=lambda key: {"main": start},
+        init=lambda frozen, key: {"main": start},
         loss_at=lambda step: loss,
         batches=training_batches(config, train, condition=None),
         evaluations=(Evaluation(config.eval_every, _previews(config, family, test)),),

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,10 +193,10 @@ def used_hook(config: ConfigDict, family: Family) -> str | None:
     return family.model.check_hook(config.lisa.hook) if config.lisa.lam > 0 else None
 
 
-def trainable_init(config: ConfigDict, family: Family) -> Callable[[jax.Array], Params]:
-    """key -> side network, and decoder where there is LISA."""
+def trainable_init(config: ConfigDict, family: Family) -> Callable[[Params, jax.Array], Params]:
+    """(frozen, key) -> side network, and decoder where there is LISA."""
     hook = used_hook(config, family)
-    return lambda key: family.model.init_trainable(family.frozen, key, hook)
+    return lambda frozen, key: family.model.init_trainable(frozen, key, hook)
 
 
 def identity(config: ConfigDict, family: Family) -> dict[str, Any]:
@@ -236,7 +237,8 @@ def load_run(workdir: str | Path, weights: str = "auto") -> TrainedRun:
     config = read_config(workdir)
     family = load_family(config)
     optimizer = make_optimizer(config.optimizer, learning_rate_schedule(config.optimizer, config.num_steps))
-    initialise = state_initialiser(trainable_init(config, family), optimizer, ema=config.ema_decay is not None)
+    init = partial(trainable_init(config, family), family.frozen)
+    initialise = state_initialiser(init, optimizer, ema=config.ema_decay is not None)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),

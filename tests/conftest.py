@@ -77,6 +77,19 @@ def command_env(shared_tmp, tiny_data):
 
 
 @pytest.fixture(scope="session")
+def fake_devices(command_env):
+    """count -> further environment of a command that is to see so many CPU devices."""
+
+    def env(count):
+        flags = f"{command_env['XLA_FLAGS']} --xla_force_host_platform_device_count={count}"
+        # Size of XLA's thread pool. A collective holds a thread on every device until all have come; with few threads,
+        # devices that wait in different collectives of one step lock each other out.
+        return {"XLA_FLAGS": flags, "NPROC": "64"}
+
+    return env
+
+
+@pytest.fixture(scope="session")
 def train_command(tiny_base):
     """(workdir, config field=value...) -> argv of `lisa_jax.train` with 8 steps of 8 examples; saves every 2 steps."""
 

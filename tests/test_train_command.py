@@ -17,9 +17,6 @@ from PIL import Image
 from lisa_jax.diffusers_io.folders import CheckpointError
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
 
-EIGHT_DEVICES = "--xla_force_host_platform_device_count=8"
-FOUR_DEVICES = "--xla_force_host_platform_device_count=4"
-
 
 @pytest.fixture
 def start(command_env):
@@ -118,12 +115,12 @@ def test_killed_run_finishes_with_the_same_state(trained_run, train_command, sta
 
 
 def test_eight_devices_give_the_losses_of_one_and_sigterm_ends_well(
-    trained_run, train_command, start, tmp_path, command_env, metrics_of
+    trained_run, train_command, start, tmp_path, fake_devices, metrics_of
 ):
     argv = train_command(
         tmp_path, num_steps=1000, save_every=1000, eval_every=1000, preview_every=1000, preview_count=1
     )
-    process = start(argv, XLA_FLAGS=f"{command_env['XLA_FLAGS']} {EIGHT_DEVICES}")
+    process = start(argv, **fake_devices(8))
     while not (tmp_path / "metrics.jsonl").is_file() or len(metrics_of(tmp_path)) < 4:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
@@ -137,14 +134,13 @@ def test_eight_devices_give_the_losses_of_one_and_sigterm_ends_well(
 
 
 def test_two_processes_give_the_losses_of_one_which_can_go_on(
-    trained_run, train_command, start, tmp_path, command_env, metrics_of
+    trained_run, train_command, start, tmp_path, fake_devices, metrics_of
 ):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     argv = train_command(tmp_path, num_steps=4, save_every=4, preview_count=1)
-    flags = f"{command_env['XLA_FLAGS']} {FOUR_DEVICES}"
-    both = [start(argv, XLA_FLAGS=flags, LISA_JAX_PROCESSES=f"localhost:{port},2,{index}") for index in range(2)]
+    both = [start(argv, **fake_devices(4), LISA_JAX_PROCESSES=f"localhost:{port},2,{index}") for index in range(2)]
     outputs = [finish(process) for process in both]
     assert "mesh: {'data': 8}" in outputs[0]
     assert "mesh" not in outputs[1]  # one of them speaks

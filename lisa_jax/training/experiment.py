@@ -46,7 +46,8 @@ class Experiment:
 
     Attributes:
       frozen: tree of arrays that the loss reads and nothing changes.
-      init: key -> fresh trainable tree, jittable.
+      init: (frozen, key) -> fresh trainable tree, jittable; the frozen tree is an argument, so that no compiled
+        program holds its weights as constants.
       loss_at: Python step -> the loss that runs at it; the same function object for steps that share a compiled step.
         A loss is (params, frozen, batch, key, step) -> (scalar, LossMetrics).
       batches: the training stream.
@@ -55,7 +56,7 @@ class Experiment:
     """
 
     frozen: Params
-    init: Callable[[jax.Array], Params]
+    init: Callable[[Params, jax.Array], Params]
     loss_at: Callable[[int], LossFn]
     batches: Batches
     evaluations: tuple[Evaluation, ...]

@@ -3,6 +3,7 @@
 import logging
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from lisa_jax import metrics
+from lisa_jax.dual_branch import Params
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.training.checkpoint import Checkpoints
 from lisa_jax.training.experiment import Experiment, LossFn
@@ -54,10 +56,12 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     optimizer = make_optimizer(config.optimizer, schedule)
     init_key, step_key = jax.random.split(jax.random.key(config.seed))
 
-    initialise = jax.jit(
-        state_initialiser(experiment.init, optimizer, ema=config.ema_decay is not None), out_shardings=replicated(mesh)
-    )
-    shapes = jax.eval_shape(initialise, init_key)
+    def fresh_state(frozen: Params, key: jax.Array) -> TrainState:
+        init = partial(experiment.init, frozen)
+        return state_initialiser(init, optimizer, ema=config.ema_decay is not None)(key)
+
+    initialise = jax.jit(fresh_state, out_shardings=replicated(mesh))
+    shapes = jax.eval_shape(initialise, experiment.frozen, init_key)
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), shapes)
     frozen = replicate(experiment.frozen, mesh)
     _LOG.info("mesh: %s over %s", dict(mesh.shape), jax.devices()[0].device_kind)
@@ -66,7 +70,7 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     checkpoints = Checkpoints(workdir, config.keep, experiment.identity)
     state = checkpoints.restore(like)
     if state is None:
-        state = initialise(init_key)
+        state = initialise(frozen, init_key)
     # Not before: a run that is refused must not leave its config in another's directory.
     write_config(workdir, config)
     start = int(state.step)

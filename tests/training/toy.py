@@ -75,7 +75,7 @@ def loss(params, frozen, batch, key, step):
 def experiment(before_step=None, loss_fn=loss, evaluate=None, identity=None, width=WIDTH):
     """Values that every process computes alike."""
 
-    def init(key):
+    def init(frozen, key):
         return {"side": {"map": jax.random.normal(key, (width, WIDTH))}}
 
     return Experiment(
