@@ -104,6 +104,6 @@ if __name__ == "__main__":
         time.sleep(flags.seconds_per_step)
         return batch
 
-    settings = config(num_steps=flags.num_steps, save_every=flags.num_steps)
+    settings = config(num_steps=flags.num_steps, save_every=flags.num_steps, log_every=1)
     settings.optimizer.schedule = "constant"
     fit(experiment(slowly), settings, flags.workdir)
