@@ -31,12 +31,12 @@ _REPEATS = flags.DEFINE_integer("repeats", 15, "Timed steps of each kind.", lowe
 def example_batch(config: ConfigDict, family: Family) -> dict[str, jax.Array]:
     """A batch of the config's sizes, of noise."""
     size, count = config.data.image_size, config.batch_size
-    keys = jax.random.split(jax.random.key(0), 3)
+    latents_key, condition_key = jax.random.split(jax.random.key(0))
     context = family.encode_text([""] * count)
     return {
-        "latents": jax.random.normal(keys[0], (count, *family.latents.shape(size, size))),
+        "latents": jax.random.normal(latents_key, (count, *family.latents.shape(size, size))),
         "context": jnp.asarray(context),
-        "condition": jax.random.uniform(keys[2], (count, size, size, 3)),
+        "condition": jax.random.uniform(condition_key, (count, size, size, 3)),
     }
 
 

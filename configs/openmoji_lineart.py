@@ -25,10 +25,12 @@ def get_config() -> ConfigDict:
     # Decay of the moving average of the trainable parameters; unset: none is kept.
     config.ema_decay = config_dict.placeholder(float)
 
-    # Any Stable Diffusion folder of diffusers; this one ships with the package.
+    # A Stable Diffusion folder of diffusers without a VAE; this one ships with the package.
     config.base = str(Path(lisa_jax.__file__).parent / "assets" / "openmoji_base")
     config.frozen_dtype = "float32"
     config.compute_dtype = "float32"
+    # Recompute activations in the backward pass: less memory, more time.
+    config.remat = False
     # Widths of the condition's encoder; n of them downsample it by 2^(n-1). Stable Diffusion: (16, 32, 96, 256).
     config.condition_channels = (32,)
     config.caption_dropout = 0.0

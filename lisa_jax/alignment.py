@@ -137,7 +137,8 @@ class LamSchedule:
       decay_steps: length of the decay.
       stop_step: from this step on there is no alignment at all, and its cost is gone too; None: never.
     Raises:
-      ValueError: an unknown kind, a value that is negative or not finite, or a decay without a length.
+      ValueError: an unknown kind, a value that is negative or not finite, a decay without a length or a length without
+        a decay, or a stop before step 1.
     """
 
     value: float
@@ -152,6 +153,12 @@ class LamSchedule:
             raise ValueError(f"lam is {self.value}: it must be 0 (plain training) or positive.")
         if self.kind != "constant" and (self.decay_steps is None or self.decay_steps <= 0):
             raise ValueError(f"lam schedule '{self.kind}' needs decay_steps > 0.")
+        if self.kind == "constant" and self.decay_steps is not None:
+            raise ValueError("lam schedule 'constant' takes no decay_steps: use linear or cosine.")
+        if self.stop_step is not None and self.stop_step < 1:
+            raise ValueError(
+                f"stop_step is {self.stop_step}: it must be 1 or more; for no alignment at all set lam to 0."
+            )
 
     def __call__(self, step: jax.Array | int) -> jax.Array:
         """Weight at a step, traced or not; scalar float32."""

@@ -51,7 +51,14 @@ def pretraining(config: ConfigDict, family: Family) -> Experiment:
         loss_at=lambda step: loss,
         batches=training_batches(config, train, condition=None),
         evaluations=(Evaluation(config.eval_every, _previews(config, family, test)),),
-        identity={"seed": config.seed, "batch_size": config.batch_size, "start": family.fingerprint},
+        identity={
+            "seed": config.seed,
+            "batch_size": config.batch_size,
+            "accumulate": config.accumulate,
+            "data": config.data.to_dict(),
+            "ema_decay": config.ema_decay,
+            "start": family.fingerprint,
+        },
     )
 
 
@@ -72,6 +79,8 @@ def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Para
 
 def main() -> None:
     config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+    if jax.process_count() > 1:
+        raise ValueError("pretrain runs in one process, on all of its devices: unset LISA_JAX_PROCESSES.")
     new_base = workdir / "new_base"
     if not new_base.exists():
         train = load_openmoji(config.data.image_size, "train")

@@ -31,6 +31,7 @@ from lisa_jax.training.tracking import CONFIG_FILE
 # "auto" where JAX recognises the cluster (TPU pod, SLURM, GKE, Open MPI), else "host:port,count,index": the address
 # where process 0 listens, how many processes there are and which one this is. Unset: one process.
 PROCESSES_VARIABLE = "LISA_JAX_PROCESSES"
+DTYPES = ("float32", "bfloat16")
 
 
 def run_command(main: Callable[[], None]) -> None:
@@ -108,12 +109,16 @@ def join_processes(spec: str) -> None:
 
 
 def load_family(config: ConfigDict) -> Family:
-    """The base that a config names, with its side network's settings."""
+    """The base that a config names, with its side network's settings; raises ValueError for an unknown dtype."""
+    for name in ("frozen_dtype", "compute_dtype"):
+        if config[name] not in DTYPES:
+            raise ValueError(f"config.{name} is '{config[name]}': use {' or '.join(DTYPES)}.")
     return load_stable_diffusion(
         config.base,
         condition_channels=tuple(config.condition_channels),
         frozen_dtype=config.frozen_dtype,
         compute_dtype=config.compute_dtype,
+        remat=config.remat,
     )
 
 
@@ -205,6 +210,8 @@ def identity(config: ConfigDict, family: Family) -> dict[str, Any]:
         "base": family.fingerprint,
         "seed": config.seed,
         "batch_size": config.batch_size,
+        "accumulate": config.accumulate,
+        "frozen_dtype": config.frozen_dtype,
         "data": config.data.to_dict(),
         "hook": used_hook(config, family),
         "condition_channels": tuple(config.condition_channels),

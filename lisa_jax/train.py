@@ -8,6 +8,7 @@ The same command continues an interrupted run from its newest checkpoint.
 import logging
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +40,9 @@ _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and previews go.")
 
+# Fixed, for the noise of an example depends on its place: runs of any batch size compare.
+VALIDATION_BATCH_SIZE = 16
+
 
 def control_experiment(config: ConfigDict, family: Family) -> Experiment:
     """The experiment whose trainable tree is the side network and the alignment decoder.
@@ -51,22 +55,23 @@ def control_experiment(config: ConfigDict, family: Family) -> Experiment:
     null_context = jnp.asarray(family.encode_text([""]))
     encode = partial(model_inputs, encode=family.latents.encode, null_context=null_context)
 
-    def loss(params, frozen, batch, key, step, aligns: bool):
+    def loss(params, frozen, batch, key, step, aligns: bool, caption_dropout: float = config.caption_dropout):
         input_key, noise_key = jax.random.split(key)
-        inputs = encode(batch, input_key, caption_dropout=config.caption_dropout)
+        inputs = encode(batch, input_key, caption_dropout=caption_dropout)
         weight = lam(step) if aligns else 0
         return lisa_loss(
             params, frozen, inputs, noise_key, model=family.model, process=family.process, lam=weight, hook=hook
         )
 
     aligned, plain = partial(loss, aligns=True), partial(loss, aligns=False)
+    validated = partial(loss, aligns=False, caption_dropout=0.0)
     return Experiment(
         frozen=family.frozen,
         init=trainable_init(config, family),
         loss_at=lambda step: aligned if lam.aligns(step) else plain,
         batches=training_batches(config, train, config.data.condition),
         evaluations=(
-            Evaluation(config.eval_every, _validation(config, test, plain)),
+            Evaluation(config.eval_every, _validation(config, test, validated)),
             Evaluation(config.preview_every, _previews(config, family, test)),
         ),
         identity=identity(config, family),
@@ -79,7 +84,7 @@ def _validation(config: ConfigDict, test: Split, loss: LossFn) -> Callable[[Para
 
     def run(params: Params, frozen: Params) -> Report:
         total: dict[str, metrics.Mean] = {}
-        for index, batch in enumerate(test.ordered_batches(config.data.condition, config.batch_size)):
+        for index, batch in enumerate(test.ordered_batches(config.data.condition, VALIDATION_BATCH_SIZE)):
             arrays = {name: batch[name] for name in ("image", "context", "condition")}
             total = metrics.add(total, evaluate(params, frozen, arrays, jax.random.fold_in(jax.random.key(0), index)))
         return Report({f"validation/{name}": value for name, value in metrics.summarise(total).items()})
@@ -102,6 +107,8 @@ def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Para
 
 def main() -> None:
     config, workdir = _CONFIG.value, _WORKDIR.value
+    # The other commands read the config from the work directory, wherever they are started.
+    config.base = str(Path(config.base).absolute())
     family = load_family(config)
     experiment = control_experiment(config, family)
     state = fit(experiment, config, workdir)

@@ -238,6 +238,8 @@ def test_alignment_runs_to_the_last_step_before_its_end():
         ((0.2, "linear"), "'linear' needs decay_steps"),
         ((0.2, "cosine", 0), "'cosine' needs decay_steps"),
         ((0.2, "cosine", -5), "'cosine' needs decay_steps"),
+        ((0.2, "constant", 100), "'constant' takes no decay_steps"),
+        ((0.2, "constant", None, 0), "stop_step is 0"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused(arguments, message):

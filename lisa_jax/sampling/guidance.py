@@ -61,7 +61,8 @@ def guided_predict(
         )
         conditions = None if condition is None else jnp.concatenate([condition, condition])
         outputs = evaluate(jnp.concatenate([x_t, x_t]), jnp.concatenate([t, t]), both, conditions)
-        null, text = jnp.split(outputs, 2)
+        # In float32: guidance would amplify the rounding of the difference.
+        null, text = jnp.split(outputs.astype(jnp.float32), 2)
         return null + guidance_scale * (text - null)
 
     return predict

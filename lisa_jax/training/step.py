@@ -41,7 +41,7 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         ema = state.ema
         if ema_decay is not None:
-            # Early on the average forgets its random start: decay (1 + step) / (10 + step), as is usual.
+            # Early on the average follows more closely: decay (1 + step) / (10 + step), as is usual.
             decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
             ema = jax.tree.map(lambda average, leaf: decay * average + (1.0 - decay) * leaf, ema, params)
         norms = {"update_norm": optax.tree.norm(updates), "param_norm": optax.tree.norm(params)}

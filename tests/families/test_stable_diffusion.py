@@ -6,11 +6,13 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from lisa_jax.diffusers_io.folders import CheckpointError
 from lisa_jax.families.pixels import decode, encode
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
 from lisa_jax.processes import Diffusion
+from lisa_jax.run import load_family
 
 
 @pytest.fixture
@@ -41,6 +43,12 @@ def test_folder_gives_process_text_and_hooks(base):
 def test_frozen_dtype(base):
     dtypes = {leaf.dtype.name for leaf in jax.tree.leaves(load(base, frozen_dtype="bfloat16").frozen)}
     assert dtypes == {"bfloat16"}
+
+
+def test_unknown_dtype_is_refused(base):
+    config = ConfigDict({"base": str(base), "frozen_dtype": "float32", "compute_dtype": "bf16"})
+    with pytest.raises(ValueError, match=r"config\.compute_dtype is 'bf16': use float32 or bfloat16"):
+        load_family(config)
 
 
 @pytest.mark.parametrize("part", ["unet/config.json", "text_encoder/model.safetensors", "tokenizer/merges.txt"])

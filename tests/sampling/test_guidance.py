@@ -92,3 +92,11 @@ def test_initial_noise_belongs_to_the_example():
     assert not np.array_equal(noise, initial_noise(1, range(64), (8, 8, 4)))
     assert np.unique(np.asarray(noise[:, 0, 0, 0])).size == 64
     assert noise.dtype == jnp.float32 and abs(float(noise.std()) - 1) < 0.02
+
+
+def test_guidance_of_a_bfloat16_network_is_computed_in_float32():
+    model = recording_model()
+    model.predict = lambda frozen, trunk, residuals=None: trunk.astype(jnp.bfloat16)
+    predict = guided_predict(model, Diffusion(), 2.0, context=CONTEXT, null_context=NULL, guidance_scale=7.5)
+    null, text = (expected(context).astype(jnp.bfloat16).astype(jnp.float32) for context in (NULL, CONTEXT))
+    np.testing.assert_allclose(predict(X, T), null + 7.5 * (text - null), rtol=1e-6)
