@@ -200,10 +200,13 @@ def example_batch():
     ("config", "hook", "feature", "prediction_type"),
     [
         (SD21, "down_5", (8, 1), "epsilon"),
+        (SD21, "down_5", (8, 1), "v_prediction"),
+        (TWO_LEVELS, "mid", (16, 1), "epsilon"),
         (TWO_LEVELS, "mid", (16, 1), "v_prediction"),
+        (TWO_LEVELS, "down_0", (8, 0), "epsilon"),
         (TWO_LEVELS, "down_0", (8, 0), "v_prediction"),
     ],
-    ids=["down_5", "mid", "down_0"],
+    ids=["down_5-epsilon", "down_5-v", "mid-epsilon", "mid-v", "down_0-epsilon", "down_0-v"],
 )
 def test_loss_and_every_gradient_equal_autograd(config, hook, feature, prediction_type, make_pair, to_jax, run):
     pair = make_pair(config, hook, feature, prediction_type)
