@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,11 @@ from lisa_jax.diffusers_io.controlnet import (
     read_controlnet,
     write_controlnet,
 )
-from lisa_jax.diffusers_io.folders import CheckpointError
+from lisa_jax.diffusers_io.folders import CheckpointError, read_params, write_params
+from lisa_jax.diffusers_io.key_table import key_table
+from lisa_jax.diffusers_io.safetensors_file import write_safetensors
 from lisa_jax.diffusers_io.unet import read_unet, unet_config, unet_config_dict, unet_key_table, write_unet
+from lisa_jax.diffusers_io.vae import read_vae, vae_config, vae_config_dict, vae_key_table, write_vae
 from lisa_jax.models.controlnet import controlnet_config_from_unet, controlnet_params_from_unet, feature_shapes
 from lisa_jax.models.unet import UNetConfig
 
@@ -237,6 +241,84 @@ def test_unet_that_no_controlnet_fits_is_refused(change):
 
 def count(table):
     return sum(int(np.prod(entry.shape)) for entry in table.values())
+
+
+def test_autoencoder_folder_round_trip(tmp_path):
+    config = vae_config(
+        {
+            "block_out_channels": [4, 8],
+            "down_block_types": ["DownEncoderBlock2D"] * 2,
+            "up_block_types": ["UpDecoderBlock2D"] * 2,
+            "norm_num_groups": 2,
+            "shift_factor": 0.06,
+            "use_quant_conv": False,
+        }
+    )
+    params = random_params(vae_key_table(config))
+    assert "quant_conv" not in params and "post_quant_conv" in params
+    write_vae(tmp_path, config, params)
+    again, read = read_vae(tmp_path)
+    assert again == config == vae_config(json.loads(json.dumps(vae_config_dict(config))))
+    assert_same(read, params)
+
+
+def test_written_file_is_that_of_the_safetensors_library(tmp_path):
+    rng = np.random.default_rng(0)
+    shapes = {"b.weight": (3, 5), "a": (), "a.ü": (0, 4), "c": (2, 1, 2)}
+    tensors = {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
+    tensors["half"] = tensors["c"].astype(jnp.bfloat16)
+    save_file(tensors, tmp_path / "theirs", metadata={"format": "pt"})
+    specs = {key: (tensor.shape, tensor.dtype) for key, tensor in tensors.items()}
+    write_safetensors(tmp_path / "ours", specs, tensors.get, {"format": "pt"})
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+    with pytest.raises(ValueError, match=r"tensor .* is float32 .* announced"):
+        write_safetensors(tmp_path / "ours", specs, lambda key: tensors[key].T, {})
+
+
+@pytest.fixture(scope="module")
+def many_maps():
+    """Key table and float32 tree of 40 linear maps of 256 KB each, 10 MB."""
+    table = key_table({f"map_{i}": {"kernel": jax.ShapeDtypeStruct((256, 256), jnp.float32)} for i in range(40)}, ())
+    return table, random_params(table)
+
+
+def peak_memory(function):
+    """Result of the function, and the most that Python and numpy held while it ran."""
+    tracemalloc.start()
+    result = function()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return result, peak
+
+
+LARGEST, SLACK = 256 * 1024, 200_000
+
+
+def test_reading_holds_no_second_copy(tmp_path, many_maps):
+    table, params = many_maps
+    write_params(tmp_path, params, table)
+    for dtype, bytes_a_number in ((None, 4), (jnp.bfloat16, 2)):
+        tree, peak = peak_memory(lambda dtype=dtype: read_params(tmp_path, table, dtype))
+        assert peak < 40 * 256 * 256 * bytes_a_number + 2 * LARGEST + SLACK
+        assert all(leaf.flags.owndata for leaf in jax.tree.leaves(tree)), "the file would stay mapped"
+    _, peak = peak_memory(lambda: read_params(tmp_path, table, placement=lambda path, array: array.sum()))
+    assert peak < 2 * LARGEST + SLACK
+
+
+def test_writing_holds_no_second_copy(tmp_path, many_maps):
+    table, params = many_maps
+    _, peak = peak_memory(lambda: write_params(tmp_path, params, table, jnp.float16))
+    assert peak < 3 * LARGEST + SLACK
+    assert_same(read_params(tmp_path, table), jax.tree.map(lambda leaf: leaf.astype(np.float16), params))
+
+
+def test_leaves_go_where_the_placement_says(folder, config, params):
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    _, placed = read_unet(folder, jnp.bfloat16, device)
+    assert all(isinstance(leaf, jax.Array) and leaf.sharding == device for leaf in jax.tree.leaves(placed))
+    assert_same(placed, jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params))
+    _, paths = read_unet(folder, placement=lambda path, array: (path, array.shape))
+    assert paths["mid_block"]["resnets_0"]["conv1"]["kernel"] == ("mid_block/resnets_0/conv1/kernel", (3, 3, 8, 8))
 
 
 def test_sizes_of_stable_diffusion():

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from lisa_jax.diffusers_io.folders import (
     TRANSFORMERS_WEIGHTS,
     CheckpointError,
+    Placement,
     read_config,
     read_params,
     write_config,
@@ -72,15 +73,18 @@ def clip_text_key_table(config: CLIPTextConfig) -> dict[str, Entry]:
     return key_table(shapes, containers=("layers",))
 
 
-def read_clip_text(folder: str | Path, dtype: jnp.dtype | None = None) -> tuple[CLIPTextConfig, dict]:
+def read_clip_text(
+    folder: str | Path, dtype: jnp.dtype | None = None, placement: Placement = None
+) -> tuple[CLIPTextConfig, dict]:
     """Read a `text_encoder` folder.
 
     Args:
       folder: holds `config.json` and `model.safetensors` (or its shards, or their fp16 variant).
       dtype: dtype of every leaf; None keeps the file's.
+      placement: where each tensor goes as soon as it is read, see `folders.read_params`.
 
     Returns:
-      The config and the parameter tree (numpy) of `CLIPTextModel`.
+      The config and the parameter tree of `CLIPTextModel`.
     Raises:
       CheckpointError: an unsupported config, or weights that do not fit it.
     """
@@ -92,6 +96,7 @@ def read_clip_text(folder: str | Path, dtype: jnp.dtype | None = None) -> tuple[
         stem=TRANSFORMERS_WEIGHTS,
         strip_prefix=PREFIX,
         ignore=("position_ids",),
+        placement=placement,
     )
     return config, params
 

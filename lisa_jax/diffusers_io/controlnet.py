@@ -1,5 +1,6 @@
 """ControlNet folders of diffusers (`ControlNetModel`): config, key table, read, write."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import jax.numpy as jnp
 
 from lisa_jax.diffusers_io import unet
 from lisa_jax.diffusers_io.configs import config_dict, config_from_dict
-from lisa_jax.diffusers_io.folders import read_config, read_params, write_config, write_params
+from lisa_jax.diffusers_io.folders import Placement, read_config, read_params, write_config, write_params
 from lisa_jax.diffusers_io.key_table import Entry, key_table
 from lisa_jax.models.controlnet import ControlNet, ControlNetConfig
+from lisa_jax.models.small_controlnet import SmallControlNetConfig
 
 CLASS_NAME = "ControlNetModel"
 CONTAINERS = (*unet.CONTAINERS, "blocks", "controlnet_down_blocks")
@@ -39,8 +41,9 @@ def controlnet_config_dict(config: ControlNetConfig) -> dict:
     return config_dict(config, NEUTRAL)
 
 
-def controlnet_key_table(config: ControlNetConfig) -> dict[str, Entry]:
-    """Key table of a ControlNet; no parameter is made."""
+@functools.cache
+def controlnet_key_table(config: ControlNetConfig) -> Mapping[str, Entry]:
+    """Key table of a ControlNet, or of a smaller side network; no parameter is made."""
     size = 2 ** (config.levels - 1)
     image = size * config.conditioning_downsampling
     shapes = jax.eval_shape(
@@ -54,25 +57,37 @@ def controlnet_key_table(config: ControlNetConfig) -> dict[str, Entry]:
     return key_table(shapes["params"], CONTAINERS)
 
 
-def read_controlnet(folder: str | Path, dtype: jnp.dtype | None = None) -> tuple[ControlNetConfig, dict]:
+def read_controlnet(
+    folder: str | Path, dtype: jnp.dtype | None = None, placement: Placement = None
+) -> tuple[ControlNetConfig, dict]:
     """Read a ControlNet folder.
 
     Args:
       folder: holds `config.json` and the safetensors (whole, sharded or fp16 variant).
       dtype: dtype of the parameters; None keeps the file's.
+      placement: where each tensor goes as soon as it is read, see `folders.read_params`.
 
     Returns:
-      Config and parameter tree of numpy arrays.
+      Config and parameter tree.
     Raises:
       CheckpointError: a config that is not supported, or tensors that do not fit it.
     """
     config = controlnet_config(read_config(folder))
-    return config, read_params(folder, controlnet_key_table(config), dtype)
+    return config, read_params(folder, controlnet_key_table(config), dtype, placement=placement)
 
 
 def write_controlnet(
     folder: str | Path, config: ControlNetConfig, params: Mapping, dtype: jnp.dtype | None = None
 ) -> None:
-    """Write a folder that `ControlNetModel.from_pretrained` loads; dtype None keeps the tree's."""
+    """Write a folder that `ControlNetModel.from_pretrained` loads; dtype None keeps the tree's.
+
+    Raises:
+      ValueError: a side network that is smaller than a ControlNet.
+    """
+    if isinstance(config, SmallControlNetConfig):
+        raise ValueError(
+            "A side network with fewer channels, levels or layers than its UNet cannot be a ControlNetModel of "
+            "diffusers: only lisa_jax runs it."
+        )
     write_config(folder, controlnet_config_dict(config), CLASS_NAME)
     write_params(folder, params, controlnet_key_table(config), dtype)

@@ -1,24 +1,30 @@
 """Read and write one component folder of a diffusers checkpoint: `config.json` and safetensors, nothing that executes.
 
-Tensors are read one at a time into their final layout and dtype, so that a second copy of a tree is never held.
+Tensors are read one at a time into their final layout, dtype and place, and written one at a time, so that a second
+copy of a tree is never held.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from lisa_jax.diffusers_io.key_table import Entry
+from lisa_jax.diffusers_io.safetensors_file import write_safetensors
 
 DIFFUSERS_VERSION = "0.42.1"
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model"
 TRANSFORMERS_WEIGHTS = "model"
+
+# Where a leaf goes as soon as it is read: a sharding; a function of the array and its path ("mid_block/resnets_0/..."),
+# which can thus follow sharding rules; or None: it stays in numpy.
+Placement = jax.sharding.Sharding | Callable[[str, np.ndarray], Any] | None
 
 
 class CheckpointError(ValueError):
@@ -77,8 +83,13 @@ def read_params(
     stem: str = DIFFUSERS_WEIGHTS,
     strip_prefix: str = "",
     ignore: tuple[str, ...] = (),
+    aliases: Mapping[str, str] | None = None,
+    placement: Placement = None,
+    whole: bool = True,
 ) -> dict:
     """Read the weights of one component into a parameter tree.
+
+    At no time is more held than what is read already and, twice, the tensor that is being read.
 
     Args:
       folder: holds `<stem>.safetensors`, its shards, or their fp16 variant.
@@ -87,15 +98,28 @@ def read_params(
       stem: file name without ending.
       strip_prefix: prefix that some files carry and others do not (`text_model.`).
       ignore: keys that old files hold and no model uses (`position_ids`), by their ending.
+      aliases: keys of old files -> keys of the table. A linear map may also stand as the 1x1 convolution that it was.
+      placement: a sharding, of the devices of all processes if need be: leaves are `jax.Array`, on their devices before
+        the next is read; or a function (path, numpy array) -> leaf; None: leaves are numpy arrays.
+      whole: whether the table is that of the whole file; if not, tensors that it does not name are not read.
 
     Returns:
-      Nested dictionaries of numpy arrays in the tree's layout.
+      Nested dictionaries of arrays in the tree's layout.
     Raises:
-      CheckpointError: a tensor that is missing, extra or misshapen, by name.
+      CheckpointError: a tensor that is missing, extra, misshapen or there twice, by name.
     """
     files = weight_files(folder, stem)
-    found = {key.removeprefix(strip_prefix): key for key in files if not key.endswith(ignore or ("\0",))}
-    missing, extra = sorted(table.keys() - found.keys()), sorted(found.keys() - table.keys())
+    found: dict[str, str] = {}
+    for name in files:
+        if name.endswith(ignore or ("\0",)):
+            continue
+        key = name.removeprefix(strip_prefix)
+        key = (aliases or {}).get(key, key)
+        if key in found:
+            raise CheckpointError(f"{folder} holds one tensor under two names, {found[key]} and {name}.")
+        found[key] = name
+    missing = sorted(table.keys() - found.keys())
+    extra = sorted(found[key] for key in found.keys() - table.keys()) if whole else []
     if missing or extra:
         raise CheckpointError(
             f"{folder} does not fit its config: "
@@ -106,18 +130,11 @@ def read_params(
             )
             + "."
         )
+    place = _place(placement)
     tree: dict = {}
-    for path in sorted(set(files.values())):
-        with safe_open(path, framework="numpy") as tensors:
-            for key, entry in table.items():
-                if files[found[key]] != path:
-                    continue
-                tensor = tensors.get_tensor(found[key])
-                if tensor.shape != entry.torch_shape:
-                    raise CheckpointError(
-                        f"{path}: tensor {key} has shape {tensor.shape}, but the config asks for {entry.torch_shape}."
-                    )
-                _set(tree, entry.path, np.asarray(entry.from_torch(tensor), dtype or tensor.dtype, order="C"))
+    for key, entry in table.items():
+        # Not named, for a name would hold it while the next is read.
+        _set(tree, entry.path, place("/".join(entry.path), _read_leaf(files[found[key]], found[key], entry, dtype)))
     return tree
 
 
@@ -128,18 +145,32 @@ def write_params(
     dtype: jnp.dtype | None = None,
     stem: str = DIFFUSERS_WEIGHTS,
 ) -> Path:
-    """Write a parameter tree as `<stem>.safetensors` with the metadata that diffusers asks for."""
-    tensors = {}
-    for key, entry in table.items():
-        leaf = params
-        for name in entry.path:
-            leaf = leaf[name]
-        tensors[key] = entry.to_torch(np.asarray(jax.device_get(leaf), dtype))
+    """Write a parameter tree as `<stem>.safetensors` with the metadata that diffusers asks for.
+
+    Args:
+      folder: made where it is missing.
+      params: tree of arrays, or of anything with `shape`, `dtype` and `__array__`; leaves are fetched one at a time.
+      table: the model's key table.
+      dtype: dtype of every tensor in the file; None keeps the tree's.
+      stem: file name without ending.
+
+    Raises:
+      ValueError: a leaf whose shape is not the table's, by name.
+    """
+
+    def leaf(key: str) -> Any:
+        node = params
+        for name in table[key].path:
+            node = node[name]
+        return node
+
+    def tensor(key: str) -> np.ndarray:
+        return table[key].to_torch(np.asarray(jax.device_get(leaf(key)), dtype))
+
+    specs = {key: (entry.torch_shape, jnp.dtype(dtype or leaf(key).dtype)) for key, entry in table.items()}
     Path(folder).mkdir(parents=True, exist_ok=True)
     path = Path(folder) / f"{stem}.safetensors"
-    save_file(tensors, path, metadata={"format": "pt"})
-    # safetensors leaves a file that its owner alone can read.
-    path.chmod(0o644)
+    write_safetensors(path, specs, tensor, {"format": "pt"})
     return path
 
 
@@ -169,6 +200,35 @@ def _keys(path: Path) -> list[str]:
             return list(tensors.keys())
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a whole safetensors file ({error}): fetch it again.") from error
+
+
+def _read_leaf(path: Path, name: str, entry: Entry, dtype: jnp.dtype | None) -> np.ndarray:
+    # Opened anew for every tensor: a file stays mapped while it is open, and the pages read of it count as ours.
+    with safe_open(path, framework="numpy") as tensors:
+        tensor = tensors.get_tensor(name)
+    if entry.layout == "linear" and tensor.shape == (*entry.torch_shape, 1, 1):
+        tensor = tensor[..., 0, 0]
+    if tensor.shape != entry.torch_shape:
+        raise CheckpointError(
+            f"{path}: tensor {name} has shape {tensor.shape}, but the config asks for {entry.torch_shape}."
+        )
+    # A copy always, else a leaf that needs no conversion would keep the file mapped.
+    return np.array(entry.from_torch(tensor), dtype or tensor.dtype, order="C", copy=True)
+
+
+def _place(placement: Placement) -> Callable[[str, np.ndarray], Any]:
+    if placement is None:
+        return lambda path, array: array
+    if not isinstance(placement, jax.sharding.Sharding):
+        return placement
+
+    def put(path: str, array: np.ndarray) -> jax.Array:
+        del path
+        # Every process takes its own part of what it has read itself. Waiting keeps host copies from piling up.
+        leaf = jax.make_array_from_callback(array.shape, placement, lambda index: array[index])
+        return leaf.block_until_ready()
+
+    return put
 
 
 def _set(tree: dict, path: tuple[str, ...], leaf: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """UNet folders of diffusers (`UNet2DConditionModel`): config, key table, read, write."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lisa_jax.diffusers_io.configs import config_dict, config_from_dict
-from lisa_jax.diffusers_io.folders import read_config, read_params, write_config, write_params
+from lisa_jax.diffusers_io.folders import Placement, read_config, read_params, write_config, write_params
 from lisa_jax.diffusers_io.key_table import Entry, key_table
 from lisa_jax.models.unet import UNet, UNetConfig
 
@@ -63,7 +64,8 @@ def unet_config_dict(config: UNetConfig) -> dict:
     return config_dict(config, NEUTRAL)
 
 
-def unet_key_table(config: UNetConfig) -> dict[str, Entry]:
+@functools.cache
+def unet_key_table(config: UNetConfig) -> Mapping[str, Entry]:
     """Key table of a UNet; no parameter is made."""
     size = 2 ** (config.levels - 1)
     shapes = jax.eval_shape(
@@ -76,20 +78,23 @@ def unet_key_table(config: UNetConfig) -> dict[str, Entry]:
     return key_table(shapes["params"], CONTAINERS)
 
 
-def read_unet(folder: str | Path, dtype: jnp.dtype | None = None) -> tuple[UNetConfig, dict]:
+def read_unet(
+    folder: str | Path, dtype: jnp.dtype | None = None, placement: Placement = None
+) -> tuple[UNetConfig, dict]:
     """Read a UNet folder.
 
     Args:
       folder: holds `config.json` and the safetensors (whole, sharded or fp16 variant).
       dtype: dtype of the parameters; None keeps the file's.
+      placement: where each tensor goes as soon as it is read, see `folders.read_params`.
 
     Returns:
-      Config and parameter tree of numpy arrays.
+      Config and parameter tree.
     Raises:
       CheckpointError: a config that is not supported, or tensors that do not fit it.
     """
     config = unet_config(read_config(folder))
-    return config, read_params(folder, unet_key_table(config), dtype)
+    return config, read_params(folder, unet_key_table(config), dtype, placement=placement)
 
 
 def write_unet(folder: str | Path, config: UNetConfig, params: Mapping, dtype: jnp.dtype | None = None) -> None:

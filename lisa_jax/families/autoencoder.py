@@ -1,0 +1,68 @@
+"""The latent space of a base with a VAE (diffusers' `AutoencoderKL`)."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from lisa_jax.diffusers_io.folders import Placement, read_config
+from lisa_jax.diffusers_io.vae import read_vae, vae_config
+from lisa_jax.dual_branch import Params
+from lisa_jax.families.family import LatentSpace
+from lisa_jax.models.vae import AutoencoderKL, AutoencoderKLConfig
+
+# Bounds of the log-variance in diffusers' `DiagonalGaussianDistribution`.
+MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -30.0, 20.0
+
+
+def load_autoencoder(folder: str | Path, dtype: jnp.dtype = jnp.float32, placement: Placement = None) -> LatentSpace:
+    """The latent space of the `vae` folder of a checkpoint; its weights are read at the first use of `params`.
+
+    Args:
+      folder: holds `config.json` and the safetensors.
+      dtype: dtype of the weights and of computation; moments and latents are float32 anyway.
+      placement: where each tensor goes as soon as it is read, see `folders.read_params`.
+
+    Raises:
+      CheckpointError: a config that is not supported, or tensors that do not fit it.
+    """
+    config = vae_config(read_config(folder))
+    return autoencoder_latents(config, lambda: read_vae(folder, dtype, placement)[1], dtype)
+
+
+def autoencoder_latents(
+    config: AutoencoderKLConfig, load_params: Callable[[], Params], dtype: jnp.dtype = jnp.float32
+) -> LatentSpace:
+    """The latent space of an autoencoder: images uint8 (n, H, W, 3), latents (n, H / f, W / f, latent_channels)."""
+    model = AutoencoderKL(config, dtype)
+    factor = config.downsampling
+    shift = 0.0 if config.shift_factor is None else config.shift_factor
+
+    def moments(params: Params, images: jax.Array) -> jax.Array:
+        """Mean and log-variance, not scaled: float32 (n, h, w, 2c)."""
+        x = images.astype(jnp.float32) / 127.5 - 1.0
+        return model.apply({"params": params}, x, method="encode").astype(jnp.float32)
+
+    def sample(moments: jax.Array, key: jax.Array) -> jax.Array:
+        """Draw from the posterior (diffusers' `DiagonalGaussianDistribution.sample`), then shift and scale."""
+        mean, log_variance = jnp.split(moments.astype(jnp.float32), 2, axis=-1)
+        std = jnp.exp(0.5 * jnp.clip(log_variance, MIN_LOG_VARIANCE, MAX_LOG_VARIANCE))
+        z = mean + std * jax.random.normal(key, mean.shape)
+        return (z - shift) * config.scaling_factor
+
+    def decode(params: Params, latents: jax.Array) -> jax.Array:
+        """Images, rounded as by diffusers' `VaeImageProcessor`: uint8 (n, H, W, 3)."""
+        z = latents.astype(jnp.float32) / config.scaling_factor + shift
+        x = model.apply({"params": params}, z, method="decode").astype(jnp.float32)
+        return jnp.round(jnp.clip(x / 2 + 0.5, 0.0, 1.0) * 255.0).astype(jnp.uint8)
+
+    def shape(height: int, width: int) -> tuple[int, int, int]:
+        if height % factor or width % factor:
+            raise ValueError(
+                f"Images of {height} x {width} do not fit this base: its VAE needs height and width to be multiples "
+                f"of {factor}."
+            )
+        return height // factor, width // factor, config.latent_channels
+
+    return LatentSpace(load_params, moments, sample, decode, shape)

@@ -1,0 +1,132 @@
+"""Presets have the published sizes; random folders are whole, repeatable, and keep activations in bounds."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lisa_jax.data.tokenizer import load_tokenizer
+from lisa_jax.diffusers_io.clip_text import clip_text_key_table, read_clip_text
+from lisa_jax.diffusers_io.unet import read_unet, unet_key_table
+from lisa_jax.diffusers_io.vae import vae_key_table
+from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
+from lisa_jax.families.autoencoder import load_autoencoder
+from lisa_jax.families.presets import PRESETS, preset, write_random_folder
+from lisa_jax.models.clip_text import CLIPTextModel
+from lisa_jax.models.unet import UNet
+from lisa_jax.processes import Diffusion
+
+ROOT = Path(__file__).parents[2]
+
+
+def count(table):
+    return sum(int(np.prod(entry.shape)) for entry in table.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "unet", "text"), [("sd15", 859_520_964, 123_060_480), ("sd21_v", 865_910_724, 340_387_840)]
+)
+def test_full_presets_have_the_published_sizes(name, unet, text):
+    full = preset(name)
+    assert count(unet_key_table(full.unet)) == unet
+    assert count(clip_text_key_table(full.text)) == text
+    assert count(vae_key_table(full.vae)) == 83_653_863
+    assert full.controlnet.conditioning_downsampling == full.vae.downsampling == 8
+    assert full.image_size == {"sd15": 512, "sd21_v": 768}[name]
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if not name.startswith("tiny")])
+def test_tiny_presets_have_the_switches_of_the_full_ones(name):
+    full, tiny = preset(name), preset(f"tiny_{name}")
+    for field in ("use_linear_projection", "upcast_attention", "layers_per_block", "down_block_types", "levels"):
+        assert getattr(tiny.unet, field) == getattr(full.unet, field)
+    assert isinstance(tiny.unet.attention_head_dim, type(full.unet.attention_head_dim))
+    assert (tiny.text.hidden_act, tiny.pad_token, tiny.scheduler) == (
+        full.text.hidden_act,
+        full.pad_token,
+        full.scheduler,
+    )
+    assert tiny.vae.downsampling == full.vae.downsampling
+    assert count(unet_key_table(tiny.unet)) < 1e6
+
+
+@pytest.fixture(scope="module")
+def sd15(tmp_path_factory):
+    return "tiny_sd15", write_random_folder("tiny_sd15", tmp_path_factory.mktemp("base") / "folder")
+
+
+@pytest.fixture(scope="module")
+def sd21_v(tmp_path_factory):
+    return "tiny_sd21_v", write_random_folder("tiny_sd21_v", tmp_path_factory.mktemp("base") / "folder")
+
+
+def run(function, *args):
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})(*args)
+
+
+@pytest.mark.parametrize("written", ["sd15", "sd21_v"])
+def test_random_folder_keeps_activations_in_bounds(written, request):
+    name, folder = request.getfixturevalue(written)
+    scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    assert Diffusion.from_scheduler_config(scheduler).prediction_type == preset(name).scheduler["prediction_type"]
+    text_config, text = read_clip_text(folder / "text_encoder")
+    unet_config, unet = read_unet(folder / "unet")
+    vae = load_autoencoder(folder / "vae")
+    ids = load_tokenizer(folder / "tokenizer")(["a photo of a cat", "two dogs"])
+    context = run(CLIPTextModel(text_config).apply, {"params": text}, ids).last_hidden_state
+    x_t = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
+    prediction = run(UNet(unet_config).apply, {"params": unet}, x_t, jnp.array([1.0, 999.0]), context)
+    images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    moments = run(vae.moments, vae.params, images)
+    decoded = run(vae.decode, vae.params, x_t).astype(jnp.float32)
+    for output in (context, prediction, moments):
+        assert 0.1 < float(jnp.std(output)) < 10
+    assert 10 < float(jnp.std(decoded)) < 120
+    assert float(jnp.abs(context[0] - context[1]).max()) > 0.1
+
+
+def test_a_seed_gives_the_same_bytes_and_another_other_ones(sd15, tmp_path):
+    name, folder = sd15
+    again, other = write_random_folder(name, tmp_path / "again"), write_random_folder(name, tmp_path / "other", seed=1)
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    assert len(files) == 12
+    same = {file: (folder / file).read_bytes() == (again / file).read_bytes() for file in files}
+    assert all(same.values()), same
+    for file in files:
+        changed = (folder / file).read_bytes() != (other / file).read_bytes()
+        assert changed == (file.suffix == ".safetensors"), file
+
+
+@pytest.mark.parametrize(("pad_token", "pad_id"), [("<|endoftext|>", 49407), ("!", 0)])
+def test_full_tokenizer_has_clips_special_ids(tmp_path, pad_token, pad_id):
+    write_alphabet_tokenizer(tmp_path, 49408, pad_token)
+    tokenizer = load_tokenizer(tmp_path)
+    assert (tokenizer.vocab_size, tokenizer.bos_id, tokenizer.eos_id) == (49408, 49406, 49407)
+    ids = tokenizer(["a Photograph of 3 cats, ☂", ""])
+    assert ids.shape == (2, 77) and ids.max() == 49407
+    assert ids[0, 0] == 49406 and ids[0, -1] == pad_id and list(ids[1, :3]) == [49406, 49407, pad_id]
+    with pytest.raises(ValueError, match="vocab_size 513 is too small"):
+        write_alphabet_tokenizer(tmp_path, 513, pad_token)
+
+
+def test_an_existing_folder_is_kept(sd15):
+    name, folder = sd15
+    with pytest.raises(FileExistsError, match=f"{folder} exists"):
+        write_random_folder(name, folder)
+
+
+def test_command_refuses_in_one_sentence(sd15, command_env):
+    name, folder = sd15
+    argv = [sys.executable, "-m", "lisa_jax.new_base", f"--preset={name}", f"--out={folder}"]
+    done = subprocess.run(argv, env=command_env, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1 and f"error: {folder} exists" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_unknown_preset_is_refused():
+    with pytest.raises(ValueError, match="Unknown preset 'sd3': there are sd15, sd21"):
+        preset("sd3")
