@@ -1,8 +1,13 @@
+import hashlib
+
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from lisa_jax.data import conditions
 from lisa_jax.data.conditions import get_condition, register
+from lisa_jax.data.palettes import ade20k_palette
 
 
 def darkest(example):
@@ -32,6 +37,82 @@ def test_lowres_refuses_other_sides():
         get_condition("lowres")({"image": np.zeros((16, 18, 3), np.uint8)})
 
 
+def test_canny_finds_the_outline_and_nothing_else():
+    # Two colours of the same brightness: an edge in colour is an edge.
+    image = np.full((32, 32, 3), (255, 0, 0), np.uint8)
+    image[8:24, 8:24] = (0, 130, 0)
+    edges = get_condition("canny")({"image": image})
+    assert edges.shape == (32, 32, 3) and edges.dtype == np.uint8
+    assert set(np.unique(edges)) == {0, 255}
+    np.testing.assert_array_equal(edges[:, :, 0], edges[:, :, 2])
+    rows, columns = np.nonzero(edges[:, :, 0])
+    assert {rows.min(), columns.min()} <= {7, 8} and {rows.max(), columns.max()} <= {23, 24}
+    assert not edges[11:21, 11:21].any()
+    assert 40 < len(rows) < 100
+
+
+def test_canny_is_that_of_the_controlnets_on_any_layout():
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8)).resize((96, 64), Image.Resampling.BICUBIC)
+    image = np.asarray(image)
+    edges = get_condition("canny")({"image": image})
+    np.testing.assert_array_equal(edges[:, :, 1], cv2.Canny(image, 100, 200))
+    assert 0.02 < (edges > 0).mean() < 0.3
+    # A view, as crops and flips are.
+    view = np.asfortranarray(image)
+    np.testing.assert_array_equal(get_condition("canny")({"image": view}), edges)
+
+
+def test_segmentation_gives_every_label_its_own_colour():
+    labels = np.arange(256).reshape(16, 16)
+    painted = get_condition("segmentation")({"labels": labels})
+    assert painted.shape == (16, 16, 3) and painted.dtype == np.uint8
+    assert len(np.unique(painted.reshape(-1, 3), axis=0)) == 256
+    # The first colours of PASCAL VOC.
+    assert painted[0, :4].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+
+
+def test_ade20k_colours_are_the_ones_controlnets_know():
+    labels = np.array([[0, 1, 2, 3], [13, 150, 255, 5]])
+    painted = get_condition("segmentation_ade20k")({"labels": labels})
+    wall, building, sky, person = (120, 120, 120), (180, 120, 120), (6, 230, 230), (150, 5, 61)
+    flag, tree = (92, 0, 255), (4, 200, 3)
+    expected = [[(0, 0, 0), wall, building, sky], [person, flag, (0, 0, 0), tree]]
+    np.testing.assert_array_equal(painted, expected)
+    # The whole table, as mmsegmentation and the ControlNet annotator have it.
+    digest = hashlib.sha256(ade20k_palette()[1:].tobytes()).hexdigest()
+    assert digest == "ce475c9151035eff51f4cf27fd7d906959b1480f6d15b9423ae2417c1b23a0ed"
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "message"),
+    [
+        ("segmentation", [[0, 256]], "labels 0 to 255, but the map holds 0 to 256"),
+        ("segmentation", [[-1, 0]], "the map holds -1 to 0"),
+        ("segmentation_ade20k", [[3, 151]], "knows labels 0 to 150 and 255, but the map holds 151"),
+        ("segmentation_ade20k", [[-1, 0]], "the map holds -1 to 0"),
+        ("segmentation", [[0.5]], "needs integer labels"),
+        ("segmentation_ade20k", [[[1, 2, 3]]], r"needs integer labels \(H, W\)"),
+    ],
+)
+def test_labels_without_a_colour_are_refused(name, labels, message):
+    with pytest.raises(ValueError, match=f"Condition '{name}' .*{message}"):
+        get_condition(name)({"labels": np.array(labels)})
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("lineart", "use 'canny' for photographs"),
+        ("segmentation", "name the column that holds it"),
+        ("segmentation_ade20k", "name the column that holds it"),
+    ],
+)
+def test_conditions_say_what_they_lack(name, advice):
+    with pytest.raises(ValueError, match=rf"Condition '{name}' needs '.*', .*\['caption', 'image'\]; .*{advice}"):
+        get_condition(name)({"image": np.zeros((8, 8, 3), np.uint8), "caption": "a photograph"})
+
+
 def test_own_condition_by_decorator_and_by_reference(monkeypatch):
     monkeypatch.setattr(conditions, "_CONDITIONS", dict(conditions._CONDITIONS))
     register("darkest")(darkest)
@@ -42,7 +123,7 @@ def test_own_condition_by_decorator_and_by_reference(monkeypatch):
 
 
 def test_unknown_conditions_say_what_there_is():
-    with pytest.raises(ValueError, match=r"Unknown condition 'canni': use one of \['lineart', 'lowres'\]"):
+    with pytest.raises(ValueError, match=r"Unknown condition 'canni': use one of \['canny', 'lineart', 'lowres', "):
         get_condition("canni")
     with pytest.raises(ValueError, match="no_such_module"):
         get_condition("no_such_module:function")

@@ -1,0 +1,117 @@
+"""Paired resizing and cropping: image and conditions come out of one size, cut from the same window."""
+
+from collections.abc import Collection, Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from lisa_jax.data.rows import RowError
+
+Size = tuple[int, int]
+
+
+class Fitted(NamedTuple):
+    """`image` (H, W, 3) and `conditions` by name, all of the wanted height and width, each of its own dtype."""
+
+    image: np.ndarray
+    conditions: dict[str, np.ndarray]
+
+
+def fit(
+    image: np.ndarray,
+    conditions: Mapping[str, np.ndarray],
+    size: Size,
+    *,
+    where: str,
+    crop: Literal["center", "random"] = "center",
+    rng: np.random.Generator | None = None,
+    labels: Collection[str] = (),
+    min_size: int | None = None,
+) -> Fitted:
+    """Image and conditions resized until they just cover `size`, then cropped to it, all by the same window.
+
+    The window is the largest one of the wanted aspect ratio; cutting it out and resizing are one step, so a condition
+    of another resolution than the image stays aligned to a fraction of a pixel. Pictures are resized by an antialiased
+    Lanczos filter, label maps by nearest neighbour. What has the wanted size already is returned unchanged.
+
+    Args:
+      image: uint8 (h, w, 3).
+      conditions: uint8 (h', w', 3) or integers (h', w') by name; of another size than the image, but of the same aspect
+        ratio, up to one pixel of the smaller of the two.
+      size: (H, W) wanted.
+      where: the file and the row, for the error messages.
+      crop: where the window lies: "center", or "random" along the longer side.
+      rng: draws the window's place; needed for, and only used by, "random".
+      labels: the conditions, besides all of shape (h', w'), whose values must not be mixed: segmentation in colours.
+      min_size: None: an image smaller than the window is an error. Else the least shorter side in pixels that an image
+        may be enlarged from.
+
+    Raises:
+      RowError: an image is too small, or a condition has another aspect ratio than its image.
+      ValueError: `crop` is unknown, or random without rng.
+    """
+    if crop not in ("center", "random"):
+        raise ValueError(f"crop is {crop!r}, but must be 'center' or 'random'.")
+    if crop == "random" and rng is None:
+        raise ValueError("A random crop needs an rng.")
+    height, width = image.shape[:2]
+    _check_large_enough(height, width, size, where, min_size)
+    for name, condition in conditions.items():
+        _check_same_shape(name, condition.shape[:2], (height, width), where)
+
+    scale = min(height / size[0], width / size[1])
+    free = (height - scale * size[0], width - scale * size[1])
+    place = (0.5, 0.5) if crop == "center" else rng.random(2)
+    top, left = free[0] * place[0] / height, free[1] * place[1] / width
+    # Fractions of the picture, so that the window means the same in pictures of every resolution.
+    window = (top, left, top + scale * size[0] / height, left + scale * size[1] / width)
+    return Fitted(
+        _cut(image, window, size, nearest=False),
+        {
+            name: _cut(condition, window, size, nearest=condition.ndim == 2 or name in labels)
+            for name, condition in conditions.items()
+        },
+    )
+
+
+def _check_large_enough(height: int, width: int, size: Size, where: str, min_size: int | None) -> None:
+    if min_size is None and (height < size[0] or width < size[1]):
+        raise RowError(
+            f"{where}: the image is {width}x{height}, too small for {size[1]}x{size[0]}; "
+            "give a min_size to allow enlarging."
+        )
+    if min_size is not None and min(height, width) < min_size:
+        raise RowError(
+            f"{where}: the image is {width}x{height}, but its shorter side must be at least {min_size} pixels."
+        )
+
+
+def _check_same_shape(name: str, condition: Size, image: Size, where: str) -> None:
+    smaller, larger = sorted([condition, image])
+    by_height = abs(smaller[0] - larger[0] * smaller[1] / larger[1])
+    by_width = abs(smaller[1] - larger[1] * smaller[0] / larger[0])
+    # Whoever made the smaller picture from the larger one has rounded one of its sides.
+    if min(by_height, by_width) > 1:
+        raise RowError(
+            f"{where}: size mismatch: condition {name!r} is {condition[1]}x{condition[0]}, but the image is "
+            f"{image[1]}x{image[0]}, which is another aspect ratio."
+        )
+
+
+def _cut(picture: np.ndarray, window: tuple[float, ...], size: Size, nearest: bool) -> np.ndarray:
+    height, width = picture.shape[:2]
+    top, left, bottom, right = (part * side for part, side in zip(window, (height, width) * 2, strict=True))
+    if nearest:
+        rows = _nearest(top, bottom, size[0], height)
+        columns = _nearest(left, right, size[1], width)
+        return picture[rows[:, None], columns]
+    # Rounding may put the window's far corner a hair outside of the picture, which Pillow refuses.
+    box = (left, top, min(right, width), min(bottom, height))
+    resized = Image.fromarray(np.ascontiguousarray(picture)).resize(size[::-1], Image.Resampling.LANCZOS, box=box)
+    return np.asarray(resized)
+
+
+def _nearest(start: float, stop: float, count: int, length: int) -> np.ndarray:
+    centres = start + (np.arange(count) + 0.5) * (stop - start) / count
+    return np.clip(centres.astype(np.int64), 0, length - 1)

@@ -1,0 +1,48 @@
+"""Finding the files of a source."""
+
+import glob
+import re
+from pathlib import Path
+
+# Names that hubs give to the files or folders of one split: train-00000-of-00017.parquet, val_0003.tar, test/0.parquet.
+_SPLIT = re.compile(r"(train|validation|valid|val|test|dev)([-_.]|$)")
+
+
+def matching_files(location: str, suffix: str) -> list[Path]:
+    """The files of a glob pattern, a folder (all of `suffix` in and below it) or a single file, sorted by path.
+
+    Raises:
+      ValueError: there is none.
+    """
+    path = Path(location).expanduser()
+    if path.is_dir():
+        files = [file for file in path.rglob(f"*{suffix}") if file.is_file()]
+    else:
+        files = [Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file()]
+    if not files:
+        raise ValueError(f"No {suffix} files found at {location!r}.")
+    return sorted(files)
+
+
+def common_folder(files: list[Path]) -> Path:
+    """The deepest folder that holds all the files; names relative to it survive moving the whole."""
+    folder = files[0].parent
+    while not all(file.is_relative_to(folder) for file in files):
+        folder = folder.parent
+    return folder
+
+
+def check_one_split(files: list[Path], location: str) -> None:
+    """ValueError when `location` is a folder whose files are of several splits, so that none is trained on unawares."""
+    if not Path(location).expanduser().is_dir():
+        return
+    root = common_folder(files)
+    splits = set()
+    for file in files:
+        parts = [*file.relative_to(root).parts[:-1], file.name]
+        splits |= {match[1] for part in parts if (match := _SPLIT.match(part))}
+    if len(splits) > 1:
+        raise ValueError(
+            f"{location!r} holds several splits ({', '.join(sorted(splits))}): name the files of one by a pattern such "
+            f"as '{root}/**/{min(splits)}-*{files[0].suffix}'."
+        )

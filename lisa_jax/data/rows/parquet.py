@@ -1,0 +1,243 @@
+"""Rows of Parquet tables, as data hubs hold them."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
+from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
+
+# Rows decoded at once, and how many such windows are kept: threads that read a few rows out of order are served from
+# memory, which holds at most _WINDOW * _KEPT_WINDOWS rows, and a page of the file, however large the row groups are.
+_WINDOW = 16
+_KEPT_WINDOWS = 8
+_OPEN_READERS = 2
+_BUFFER_BYTES = 1 << 20
+
+
+class _Group(NamedTuple):
+    """A row group: which one of which file, and its place in that file."""
+
+    file: int
+    index: int
+    first_row_in_file: int
+
+
+class ParquetRows:
+    """Rows of one or many Parquet files, in the order of the files' names; see `Rows`.
+
+    A picture column is a struct with `bytes` (as `datasets.Image` writes it) or plain binary; columns inside of structs
+    are named "outer.inner". Row groups are streamed page by page, so that reading in order is cheap and needs little
+    memory even where a row group is gigabytes; going back by more than a few windows of rows reads a row group from its
+    start. Safe to use from several threads.
+    """
+
+    def __init__(self, location: str, columns: Columns):
+        """Reads the footers of all files.
+
+        Args:
+          location: a file, a folder or a glob pattern.
+          columns: the names of the columns.
+
+        Raises:
+          ValueError: nothing is found, or a folder holds several splits (train, test, ...).
+          RowError: a file is no Parquet file, or lacks a column.
+        """
+        self._location = location
+        self._columns = columns
+        self._files = matching_files(location, ".parquet")
+        self._root = common_folder(self._files)
+        check_one_split(self._files, location)
+        groups: list[_Group] = []
+        starts = [0]
+        for file_index, file in enumerate(self._files):
+            first_row = 0
+            for index, count in enumerate(self._row_group_sizes(file)):
+                if count:
+                    groups.append(_Group(file_index, index, first_row))
+                    starts.append(starts[-1] + count)
+                first_row += count
+        self._groups = groups
+        self._starts = np.asarray(starts)
+        self._open()
+
+    def _open(self) -> None:
+        self._lock = threading.Lock()
+        self._windows: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
+        self._readers: OrderedDict[int, _Reader] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_windows", "_readers")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._open()
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __repr__(self) -> str:
+        return f"ParquetRows({self._location!r}, {len(self._files)} files, {len(self)} rows)"
+
+    def fingerprint(self) -> str:
+        return fingerprint_of("parquet", names_and_sizes(self._files, self._root), self._columns)
+
+    def __getitem__(self, index: int) -> Row:
+        index = check_index(index, len(self), self)
+        group = int(np.searchsorted(self._starts, index, side="right")) - 1
+        row = index - int(self._starts[group])
+        where = f"{self._name(self._files[self._groups[group].file])} row {self._groups[group].first_row_in_file + row}"
+        try:
+            with self._lock:
+                window = self._window(group, row // _WINDOW)
+        except (pa.ArrowException, OSError) as error:
+            raise RowError(f"{where}: cannot be read ({' '.join(str(error).split())}).") from error
+        row %= _WINDOW
+
+        def value(column: str) -> Any:
+            return _value(window, column, row)
+
+        return Row(
+            where=where,
+            image=_picture(value(self._columns.image), self._columns.image, where),
+            conditions={
+                name: _picture(value(column), column, where) for name, column in self._columns.conditions.items()
+            },
+            caption=caption_of(value(self._columns.caption), self._columns.caption, where),
+            extras={name: _unwrapped(value(column)) for name, column in self._columns.extras.items()},
+        )
+
+    def _window(self, group: int, number: int) -> pa.Table:
+        """The given window of a row group, from memory or from its reader."""
+        key = (group, number)
+        if key not in self._windows:
+            reader = self._readers.get(group)
+            # The window may lie behind the stream, and have been dropped since.
+            if reader is None or reader.next_window > number:
+                self._readers[group] = reader = self._reader(group)
+            self._readers.move_to_end(group)
+            if len(self._readers) > _OPEN_READERS:
+                self._readers.popitem(last=False)
+            while key not in self._windows:
+                try:
+                    read, window = reader.read()
+                except BaseException:
+                    # A stream that broke off cannot go on: the next row starts anew and meets the same error.
+                    del self._readers[group]
+                    raise
+                self._windows[group, read] = window
+                if len(self._windows) > _KEPT_WINDOWS:
+                    self._windows.popitem(last=False)
+        self._windows.move_to_end(key)
+        return self._windows[key]
+
+    def _reader(self, group: int) -> "_Reader":
+        place = self._groups[group]
+        return _Reader(self._files[place.file], place.index, self._columns.names())
+
+    def _row_group_sizes(self, file: Path) -> list[int]:
+        try:
+            with pq.ParquetFile(file) as parquet:
+                schema, footer = parquet.schema_arrow, parquet.metadata
+                self._check_columns(file, schema)
+                return [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
+        except (pa.ArrowException, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise RowError(f"{self._name(file)}: not a readable Parquet file ({reason}).") from error
+
+    def _check_columns(self, file: Path, schema: pa.Schema) -> None:
+        for column in self._columns.names():
+            if _type_of(schema, column) is None:
+                raise RowError(
+                    f"{self._name(file)}: there is no column {column!r}; the columns are {_column_names(schema)}."
+                )
+        for column in self._columns.pictures():
+            type_ = _type_of(schema, column)
+            if pa.types.is_struct(type_) and type_.get_field_index("bytes") >= 0:
+                type_ = type_.field("bytes").type
+            if not (pa.types.is_binary(type_) or pa.types.is_large_binary(type_)):
+                raise RowError(
+                    f"{self._name(file)}: column {column!r} is of type {type_}, but a picture column must be binary or "
+                    "a struct with 'bytes'."
+                )
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self._root).as_posix()
+
+
+class _Reader:
+    """The windows of one row group, in order."""
+
+    def __init__(self, file: Path, row_group: int, columns: list[str]):
+        # A buffered stream holds one page at a time; pyarrow's defaults would read the whole row group ahead.
+        self._file = pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+        self._batches: Iterator[pa.RecordBatch] = self._file.iter_batches(
+            batch_size=_WINDOW, row_groups=[row_group], columns=columns, use_threads=False
+        )
+        self.next_window = 0
+
+    def read(self) -> tuple[int, pa.Table]:
+        """The number of the next window and its _WINDOW rows; fewer at the end of the row group only."""
+        batches: list[pa.RecordBatch] = []
+        # Batches may come smaller than asked for where a column is stored in several chunks.
+        while (missing := _WINDOW - sum(map(len, batches))) and (batch := next(self._batches, None)) is not None:
+            assert len(batch) <= missing
+            batches.append(batch)
+        if not batches:
+            raise OSError("the row group ends early")
+        self.next_window += 1
+        return self.next_window - 1, pa.Table.from_batches(batches)
+
+
+def _type_of(schema: pa.Schema, column: str) -> pa.DataType | None:
+    """The type of a column, or of a column inside of structs; None when there is none of that name."""
+    if column in schema.names:
+        return schema.field(column).type
+    outer, *inner = column.split(".")
+    if outer not in schema.names:
+        return None
+    type_ = schema.field(outer).type
+    for name in inner:
+        if not pa.types.is_struct(type_) or type_.get_field_index(name) < 0:
+            return None
+        type_ = type_.field(name).type
+    return type_
+
+
+def _column_names(schema: pa.Schema) -> list[str]:
+    """All names, columns inside of structs too, but not the parts of a picture struct."""
+    names = []
+    for field in schema:
+        nested = pa.types.is_struct(field.type) and field.type.get_field_index("bytes") < 0
+        names += [f"{field.name}.{inner.name}" for inner in field.type] if nested else [field.name]
+    return names
+
+
+def _value(window: pa.Table, column: str, row: int) -> Any:
+    """One cell as a Python object."""
+    if column in window.schema.names:
+        return window.column(column)[row].as_py()
+    outer, *inner = column.split(".")
+    value = window.column(outer)[row].as_py()
+    for name in inner:
+        value = None if value is None else value[name]
+    return value
+
+
+def _unwrapped(value: Any) -> Any:
+    return value["bytes"] if isinstance(value, dict) and "bytes" in value else value
+
+
+def _picture(value: Any, column: str, where: str) -> bytes:
+    data = _unwrapped(value)
+    if data:
+        return data
+    path = value.get("path") if isinstance(value, dict) else None
+    detail = f"only names the file {path!r}: store the pictures' bytes in the table" if path else "is empty"
+    raise RowError(f"{where}: the picture in {column!r} {detail}.")

@@ -1,0 +1,124 @@
+"""A row of a source, and what every source of rows promises."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+Picture = bytes | np.ndarray
+
+
+class RowError(ValueError):
+    """A row, or a whole file of rows, cannot be used; the message begins with the file and the row."""
+
+
+class Row(NamedTuple):
+    """One row, pictures still encoded: read them by `decode_picture` (or `decode_labels` for class maps).
+
+    Attributes:
+      where: the file and the row, as in "train-00003.parquet row 17"; every RowError begins with it.
+      image: an encoded picture (JPEG, PNG, WebP, ...) or an array.
+      conditions: the same for each name in `Columns.conditions`.
+      caption: never empty, without white space around it.
+      extras: the values of `Columns.extras` by name; an encoded picture is bytes, everything else as it was stored.
+    """
+
+    where: str
+    image: Picture
+    conditions: Mapping[str, Picture]
+    caption: str
+    extras: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a row's parts are found in the source.
+
+    Attributes:
+      image: the column of the image.
+      conditions: the column of each ready-made condition by the condition's name; {} when they are computed.
+      caption: the column of the caption, a string or a list of strings, of which the first counts.
+      extras: the columns of further values by name, for conditions that are computed from more than the image
+        (`{"labels": "annotation"}` for `segmentation`).
+    """
+
+    image: str = "image"
+    conditions: Mapping[str, str] = field(default_factory=lambda: {"condition": "condition"})
+    caption: str = "caption"
+    extras: Mapping[str, str] = field(default_factory=dict)
+
+    def pictures(self) -> list[str]:
+        """The columns that must hold pictures: the image's and the conditions'."""
+        return [self.image, *self.conditions.values()]
+
+    def names(self) -> list[str]:
+        """All columns, each once, sorted."""
+        return sorted({*self.pictures(), self.caption, *self.extras.values()})
+
+
+class Rows(Protocol):
+    """Rows by index, always in the same order.
+
+    Objects can be pickled for worker processes, which open the files anew; reading in order is cheap, and memory stays
+    bounded however long the source is. `rows[i]` raises RowError for a row that cannot be used (a value is missing,
+    the caption is empty, ...) and IndexError outside 0 ... len - 1. That a picture is damaged shows when decoding it.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Row: ...
+
+    def fingerprint(self) -> str:
+        """A hash of the names and sizes of the files and of the columns; another one means another source."""
+        ...
+
+
+def caption_of(value: Any, column: str, where: str) -> str:
+    """The caption in a stored value: a string, bytes in UTF-8, or a list of them, of which the first counts.
+
+    The first and not a random one, so that a source always gives the same rows.
+
+    Raises:
+      RowError: it is missing, empty, not text.
+    """
+    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0):
+        value = value[0] if len(value) else ""
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise RowError(f"{where}: the caption in {column!r} is not UTF-8 text ({error}).") from error
+    if value is None or value == "":
+        raise RowError(f"{where}: the caption in {column!r} is empty.")
+    if not isinstance(value, str):
+        raise RowError(f"{where}: the caption in {column!r} is of type {type(value).__name__}, but must be text.")
+    if not value.strip():
+        raise RowError(f"{where}: the caption in {column!r} is empty.")
+    return value.strip()
+
+
+def check_index(index: int, length: int, rows: Any) -> int:
+    """`index` as an int; IndexError when it is outside 0 ... length - 1."""
+    index = index.__index__()
+    if not 0 <= index < length:
+        raise IndexError(f"Row {index} is out of range: {rows!r} has {length} rows.")
+    return index
+
+
+def fingerprint_of(kind: str, files: Iterable[tuple[str, int | str]], columns: Columns) -> str:
+    """Hash of the kind of source, its files (name, size) in order, and the columns."""
+    described = {
+        "kind": kind,
+        "files": [list(file) for file in files],
+        "columns": [columns.image, dict(columns.conditions), columns.caption, dict(columns.extras)],
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def names_and_sizes(files: Iterable[Path], root: Path) -> list[tuple[str, int]]:
+    """Name relative to root and size in bytes of each file."""
+    return [(file.relative_to(root).as_posix(), file.stat().st_size) for file in files]

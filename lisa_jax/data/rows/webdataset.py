@@ -1,0 +1,202 @@
+"""Rows of WebDataset tar shards."""
+
+import json
+import re
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
+from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
+
+PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm")
+
+# Path up to the first dot of the file's name, and the rest, as in the webdataset library. Hidden files have no key.
+_KEY_AND_EXTENSION = re.compile(r"^((?:.*/|)[^./][^.]*)[.]([^/]+)$")
+
+_BLOCK = 512
+_ABSENT = (-1, 0)
+
+
+class WebDatasetRows:
+    """One row for each key of each shard, in the order of the shards' names and of the keys within; see `Rows`.
+
+    Files of one row share the key, the path up to the first dot of the file's name; the rest is the extension. What has
+    no extension is no row. A column is found by extension, the first that exists:
+
+    - a picture column x: `x`, then `x.jpg`, `x.png`, `x.webp`, ...; for the column "image" then `jpg`, `png`, ...
+    - the caption x: `x`, `x.txt`, for the column "caption" `txt`, then the field x of `json`.
+    - an extra x: `x`, `x.jpg`, `x.png`, ..., then the field x of `json`.
+
+    Opening reads the headers of the shards and no contents; safe to use from several threads.
+    """
+
+    def __init__(self, location: str, columns: Columns):
+        """Indexes all shards.
+
+        Args:
+          location: a tar file, a folder or a glob pattern.
+          columns: the names of the columns.
+
+        Raises:
+          ValueError: nothing is found, or the shards are of several splits (train, test, ...).
+          RowError: a shard is damaged or compressed, or holds a file twice; or no row has a column.
+        """
+        self._location = location
+        self._columns = columns
+        self._files = matching_files(location, ".tar")
+        self._root = common_folder(self._files)
+        check_one_split(self._files, location)
+        self._parts = _parts(columns)
+        # Rows may be millions: plain arrays instead of objects, and the lists of extensions, which are few, shared.
+        self._keys: list[str] = []
+        self._extensions: list[tuple[str, ...]] = []
+        shards: list[int] = []
+        places: list[list[tuple[int, int]]] = []
+        shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for shard, file in enumerate(self._files):
+            for key, members in _index(file, self._name(file)).items():
+                extensions = tuple(members)
+                self._keys.append(key)
+                self._extensions.append(shared.setdefault(extensions, extensions))
+                shards.append(shard)
+                places.append([_first(members, candidates) for candidates in self._parts.values()])
+        self._shards = np.asarray(shards, np.int32)
+        self._places = np.asarray(places, np.int64).reshape(len(shards), len(self._parts), 2)
+        self._check_columns()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __repr__(self) -> str:
+        return f"WebDatasetRows({self._location!r}, {len(self._files)} shards, {len(self)} rows)"
+
+    def fingerprint(self) -> str:
+        return fingerprint_of("webdataset", names_and_sizes(self._files, self._root), self._columns)
+
+    def __getitem__(self, index: int) -> Row:
+        index = check_index(index, len(self), self)
+        shard = self._files[self._shards[index]]
+        where = f"{self._name(shard)} row {self._keys[index]}"
+        places = dict(zip(self._parts, self._places[index].tolist(), strict=True))
+        try:
+            with shard.open("rb") as file:
+                return self._row(lambda part: _contents(file, *places[part], where), self._extensions[index], where)
+        except OSError as error:
+            raise RowError(f"{where}: cannot be read ({error.strerror}).") from error
+
+    def _row(self, read: Callable[[str], bytes | None], extensions: tuple[str, ...], where: str) -> Row:
+        columns = self._columns
+
+        def picture(part: str, column: str) -> bytes:
+            data = read(part)
+            if not data:
+                problem = "there is no picture" if data is None else "nothing is stored for"
+                raise RowError(f"{where}: {problem} {column!r}; the extensions are {list(extensions)}.")
+            return data
+
+        def file_or_field(part: str, column: str) -> Any:
+            data = read(part)
+            return _json_field(read("json"), column, extensions, where) if data is None else data
+
+        return Row(
+            where=where,
+            image=picture("image", columns.image),
+            conditions={name: picture(f"condition {name}", column) for name, column in columns.conditions.items()},
+            caption=caption_of(file_or_field("caption", columns.caption), columns.caption, where),
+            extras={name: file_or_field(f"extra {name}", column) for name, column in columns.extras.items()},
+        )
+
+    def _check_columns(self) -> None:
+        """Fails early, before any work is done, where the columns have other names."""
+        found = dict(zip(self._parts, (self._places[:, :, 0] != _ABSENT[0]).any(axis=0), strict=True))
+        for part in found:
+            in_json = part == "json" or (found["json"] and (part == "caption" or part.startswith("extra ")))
+            if len(self) and not found[part] and not in_json:
+                raise RowError(
+                    f"{self._name(self._files[0])}: no row has a file for the {part}, looked for as "
+                    f"{list(self._parts[part])}; the first row's extensions are {list(self._extensions[0])}."
+                )
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self._root).as_posix()
+
+
+def _parts(columns: Columns) -> dict[str, tuple[str, ...]]:
+    """The extensions that may hold each part of a row, in order of preference."""
+
+    def picture(column: str) -> tuple[str, ...]:
+        return (column, *(f"{column}.{extension}" for extension in PICTURES))
+
+    return {
+        "image": picture(columns.image) + (PICTURES if columns.image == "image" else ()),
+        **{f"condition {name}": picture(column) for name, column in columns.conditions.items()},
+        "caption": (columns.caption, f"{columns.caption}.txt") + (("txt",) if columns.caption == "caption" else ()),
+        **{f"extra {name}": picture(column) for name, column in columns.extras.items()},
+        "json": ("json",),
+    }
+
+
+def _index(shard: Path, name: str) -> dict[str, dict[str, tuple[int, int]]]:
+    """Offset and size of each file of a shard, by key and by extension.
+
+    Raises:
+      RowError: the shard is damaged, compressed or truncated, or holds a file twice.
+    """
+    index: dict[str, dict[str, tuple[int, int]]] = {}
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            while (member := tar.next()) is not None:
+                # tarfile remembers every header otherwise.
+                tar.members = []
+                match = _KEY_AND_EXTENSION.match(member.name)
+                if not member.isreg() or match is None:
+                    continue
+                members = index.setdefault(match[1], {})
+                extension = match[2].lower()
+                if extension in members:
+                    raise RowError(f"{name} row {match[1]}: the shard holds {member.name!r} twice.")
+                members[extension] = (member.offset_data, member.size)
+            end = tar.offset
+    except (tarfile.TarError, OSError) as error:
+        raise RowError(
+            f"{name}: not a readable tar file ({' '.join(str(error).split())}); compressed shards must be unpacked "
+            "first."
+        ) from error
+    # tarfile takes a damaged header for the end of the archive, which would lose the rows behind it.
+    with shard.open("rb") as file:
+        file.seek(end)
+        if file.read(_BLOCK).strip(b"\0"):
+            raise RowError(f"{name}: the tar file is damaged at byte {end}.")
+    return index
+
+
+def _first(members: dict[str, tuple[int, int]], candidates: tuple[str, ...]) -> tuple[int, int]:
+    return next((members[extension] for extension in candidates if extension in members), _ABSENT)
+
+
+def _contents(file: BinaryIO, offset: int, size: int, where: str) -> bytes | None:
+    """The contents of one file of a row; None when the row has no such file."""
+    if (offset, size) == _ABSENT:
+        return None
+    file.seek(offset)
+    data = file.read(size)
+    if len(data) != size:
+        raise RowError(f"{where}: the tar file ends within the row.")
+    return data
+
+
+def _json_field(data: bytes | None, field: str, extensions: tuple[str, ...], where: str) -> Any:
+    if data is None:
+        raise RowError(f"{where}: there is no {field!r}; the extensions are {list(extensions)}.")
+    try:
+        fields = json.loads(data)
+    except ValueError as error:
+        raise RowError(f"{where}: the json file is not JSON ({error}).") from error
+    if not isinstance(fields, dict) or field not in fields:
+        names = list(fields) if isinstance(fields, dict) else []
+        raise RowError(f"{where}: the json file has no field {field!r}; the fields are {names}.")
+    return fields[field]

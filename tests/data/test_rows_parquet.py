@@ -1,0 +1,163 @@
+import io
+import pickle
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from lisa_jax.data.rows import Columns, RowError, decode_picture, open_rows
+from lisa_jax.data.rows import parquet as parquet_rows
+
+PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def png(value, mode="RGB", size=(4, 4)):
+    file = io.BytesIO()
+    Image.new(mode, size, value).save(file, "PNG")
+    return file.getvalue()
+
+
+def table(first, count):
+    numbers = range(first, first + count)
+    return pa.table(
+        {
+            "image": pa.array([{"bytes": png((i % 256, 0, 0)), "path": f"{i}.png"} for i in numbers], PICTURE),
+            "condition": pa.array([png((0, i % 256, 0)) for i in numbers], pa.binary()),
+            "caption": [f"picture {i}" for i in numbers],
+        }
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    pq.write_table(table(0, 50), tmp_path / "train-00000-of-00002.parquet", row_group_size=20)
+    pq.write_table(table(50, 30), tmp_path / "train-00001-of-00002.parquet", row_group_size=30)
+    return tmp_path
+
+
+def number(row):
+    return int(row.caption.split()[1])
+
+
+def test_rows_in_file_order_with_their_pictures_and_places(folder):
+    rows = open_rows(f"parquet:{folder}")
+    assert len(rows) == 80
+    assert [number(rows[i]) for i in range(80)] == list(range(80))
+    row = rows[67]
+    assert row.where == "train-00001-of-00002.parquet row 17"
+    assert decode_picture(row.image, row.where)[0, 0].tolist() == [67, 0, 0]
+    assert decode_picture(row.conditions["condition"], row.where)[0, 0].tolist() == [0, 67, 0]
+    with pytest.raises(IndexError, match="80"):
+        rows[80]
+
+
+def test_any_order_any_thread_any_process_gives_the_same_rows(folder):
+    rows = pickle.loads(pickle.dumps(open_rows(str(folder))))
+    order = list(range(80)) * 2
+    random.Random(0).shuffle(order)
+    assert [number(rows[i]) for i in order] == order
+    with ThreadPoolExecutor(8) as threads:
+        assert [number(row) for row in threads.map(rows.__getitem__, order)] == order
+
+
+def test_reading_in_order_decodes_each_row_group_once(folder, monkeypatch):
+    opened = []
+    reader = parquet_rows._Reader
+
+    def counting(*args):
+        opened.append(args)
+        return reader(*args)
+
+    monkeypatch.setattr(parquet_rows, "_Reader", counting)
+    rows = open_rows(f"parquet:{folder}/*.parquet")
+    for i in range(80):
+        rows[i]
+        rows[max(i - 20, 0)]  # What prefetching threads do: lag behind a little.
+    assert len(opened) == 4
+    assert len(rows._windows) <= parquet_rows._KEPT_WINDOWS
+
+
+def test_nested_columns_lists_of_captions_and_extras(tmp_path):
+    rows = [{"data": {"picture": {"bytes": png("red"), "path": None}, "note": 7}, "text": ["first", "second"]}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    columns = Columns(image="data.picture", conditions={}, caption="text", extras={"note": "data.note"})
+    row = open_rows(f"parquet:{tmp_path}/a.parquet", columns)[0]
+    assert decode_picture(row.image, row.where)[0, 0].tolist() == [255, 0, 0]
+    assert (row.caption, row.extras, row.conditions) == ("first", {"note": 7}, {})
+
+
+def test_missing_column_names_the_file_and_what_there_is(folder):
+    pq.write_table(table(0, 2).rename_columns(["image", "conditioning", "text"]), folder / "train-9.parquet")
+    with pytest.raises(RowError, match=r"^train-9.parquet: there is no column 'caption'; .*'image', 'conditioning'"):
+        open_rows(f"parquet:{folder}")
+    nested = pa.Table.from_pylist([{"data": {"picture": b"", "note": 1}}])
+    pq.write_table(nested, folder / "nested.parquet")
+    with pytest.raises(RowError, match=r"no column 'data.image'.*'data.picture', 'data.note'"):
+        open_rows(f"parquet:{folder}/nested.parquet", Columns("data.image", {}, "data.note"))
+    with pytest.raises(RowError, match="column 'caption' is of type string, but a picture column must be binary"):
+        open_rows(f"parquet:{folder}/train-0*.parquet", Columns(image="caption"))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("caption", "  ", "the caption in 'caption' is empty"),
+        ("caption", None, "the caption in 'caption' is empty"),
+        ("image", None, "the picture in 'image' is empty"),
+        ("image", {"bytes": None, "path": "a/b.png"}, "only names the file 'a/b.png'"),
+        ("condition", b"", "the picture in 'condition' is empty"),
+    ],
+)
+def test_a_bad_row_is_named_and_its_neighbours_are_not_touched(tmp_path, column, value, message):
+    records = table(0, 3).to_pylist()
+    records[1][column] = value
+    pq.write_table(pa.Table.from_pylist(records, schema=table(0, 1).schema), tmp_path / "a.parquet")
+    rows = open_rows(f"parquet:{tmp_path}")
+    with pytest.raises(RowError, match=rf"^a.parquet row 1: .*{message}"):
+        rows[1]
+    assert number(rows[0]) == 0 and number(rows[2]) == 2
+
+
+def test_damaged_files_are_named(folder):
+    (folder / "train-5.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(RowError, match=r"^train-5.parquet: not a readable Parquet file"):
+        open_rows(f"parquet:{folder}")
+    # A page in the middle is overwritten: the footer still reads.
+    broken = folder / "train-5.parquet"
+    pq.write_table(table(0, 40), broken, row_group_size=20)
+    middle = pq.ParquetFile(broken).metadata.row_group(0).column(0)
+    data = bytearray(broken.read_bytes())
+    data[middle.file_offset : middle.file_offset + 60] = b"\xff" * 60
+    broken.write_bytes(bytes(data))
+    rows = open_rows(f"parquet:{broken}")
+    for row in (0, 3, 0):
+        with pytest.raises(RowError, match=f"^train-5.parquet row {row}: cannot be read"):
+            rows[row]
+    assert number(rows[20]) == 20
+
+
+def test_a_folder_of_several_splits_is_refused(folder):
+    pq.write_table(table(0, 2), folder / "test-00000-of-00001.parquet")
+    with pytest.raises(ValueError, match=r"holds several splits \(test, train\)"):
+        open_rows(f"parquet:{folder}")
+    assert len(open_rows(f"parquet:{folder}/train-*.parquet")) == 80
+
+
+def test_fingerprint_follows_files_and_columns_but_not_the_place(folder, tmp_path_factory):
+    rows = open_rows(f"parquet:{folder}")
+    moved = tmp_path_factory.mktemp("moved")
+    for file in folder.iterdir():
+        (moved / file.name).write_bytes(file.read_bytes())
+    assert open_rows(str(moved)).fingerprint() == rows.fingerprint()
+    assert open_rows(str(folder), Columns(conditions={})).fingerprint() != rows.fingerprint()
+    pq.write_table(table(80, 1), moved / "train-00002.parquet")
+    assert open_rows(str(moved)).fingerprint() != rows.fingerprint()
+
+
+def test_numbers_are_no_captions(tmp_path):
+    pq.write_table(pa.table({"image": [png("red")], "caption": [3]}), tmp_path / "a.parquet")
+    with pytest.raises(RowError, match="of type int, but must be text"):
+        open_rows(str(tmp_path), Columns(conditions={}))[0]
