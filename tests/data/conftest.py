@@ -1,5 +1,8 @@
 """A small OpenMoji, built once per test run."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 
 from lisa_jax.data.openmoji import catalogue, load_openmoji
@@ -24,3 +27,12 @@ def train(openmoji_dir):
 @pytest.fixture(scope="session")
 def held_out(openmoji_dir):
     return load_openmoji(32, "test", openmoji_dir)
+
+
+@pytest.fixture(scope="session")
+def toy():
+    """The module preparing_toy.py."""
+    spec = importlib.util.spec_from_file_location("preparing_toy", Path(__file__).with_name("preparing_toy.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

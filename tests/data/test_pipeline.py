@@ -1,13 +1,19 @@
 import itertools
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from lisa_jax.data.openmoji import CorruptRecordError
 from lisa_jax.data.pipeline import Batches, ordered_batches
+from lisa_jax.data.prepared import load_prepared
+from lisa_jax.data.preparing.prepare import prepare
 
 GOLDEN_INDEX = [[1, 2, 4, 5, 9], [7, 8, 6, 0, 3], [9, 6, 1, 8, 2]]
 GOLDEN_FLIPPED = [[False, True, True, True, False], [True, False, True, True, False]]
+
+BUCKETS = [0] * 11 + [1] * 5 + [2] * 2 + [0] * 4
+GOLDEN_BUCKETS = [[0, 1, 8, 10], [2, 9, 20, 7], [4, 21, 19, 18], [12, 14, 11, 15]]
 
 
 class Numbered:
@@ -132,6 +138,124 @@ def test_ordered_batches_keep_the_rest():
     batches = list(ordered_batches(Numbered(10), same, 4))
     assert [batch["index"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert batches[2]["caption"] == ["number 8", "number 9"]
+
+
+class Encoded(Numbered):
+    """Examples of a prepared data set: no image, and two conditions; `size_index` puts them into buckets."""
+
+    cached = ("moments", "context")
+
+    def __init__(self, size_index):
+        super().__init__(len(size_index))
+        self.size_index = np.asarray(size_index)
+
+    def __getitem__(self, index):
+        side = 4 + 4 * int(self.size_index[index])
+        picture = np.full((side, 8, 3), index, np.uint8)
+        return {
+            "moments": np.full((side // 4, 2, 8), index, ml_dtypes.bfloat16),
+            "context": np.full((3, 5), index, ml_dtypes.bfloat16),
+            "condition": {"pose": picture, "depth": picture + np.uint8(100)},
+            "caption": f"number {index}",
+            "category": 0,
+        }
+
+
+def stored(example):
+    return example["condition"]
+
+
+def test_encoded_examples_pass_through():
+    batch = Batches(Encoded([0] * 10), stored, 4, seed=0).batch_at(0)
+    assert "image" not in batch
+    assert batch["moments"].shape == (4, 1, 2, 8) and batch["moments"].dtype == ml_dtypes.bfloat16
+    assert batch["context"].shape == (4, 3, 5) and batch["context"].dtype == ml_dtypes.bfloat16
+    for row, index in enumerate(batch["index"]):
+        assert (batch["moments"][row] == index).all() and (batch["context"][row] == index).all()
+        assert (batch["condition"]["pose"][row] == index).all()
+        assert (batch["condition"]["depth"][row] == index + 100).all()
+
+
+def test_conditions_by_name_are_flipped_with_the_image():
+    def both(example):
+        return {"pose": example["image"], "depth": example["image"] + np.uint8(5)}
+
+    batch = Batches(Numbered(10), both, 20, seed=0, flip=True).batch_at(0)
+    np.testing.assert_array_equal(batch["condition"]["pose"], batch["image"])
+    np.testing.assert_array_equal(batch["condition"]["depth"], batch["image"] + np.uint8(5))
+
+
+def test_cached_moments_are_not_flipped():
+    with pytest.raises(ValueError, match="cached moments, which cannot be mirrored: set flip to False"):
+        Batches(Encoded([0] * 10), stored, 4, seed=0, flip=True)
+
+
+def test_a_batch_holds_one_bucket_and_no_example_is_lost():
+    source, batch_size, epochs = Encoded(BUCKETS), 4, 12
+    batches = Batches(source, stored, batch_size, seed=3)
+    steps = sum(epochs * BUCKETS.count(bucket) // batch_size for bucket in range(3))
+    seen = [batches.batch_at(step)["index"] for step in range(steps)]
+    streams = {0: [], 1: [], 2: []}
+    for index in seen:
+        (bucket,) = set(source.size_index[index])
+        streams[bucket].extend(index)
+    for bucket, stream in streams.items():
+        rows = np.flatnonzero(source.size_index == bucket).tolist()
+        # Nothing but the remainder that does not fill a batch is left for later.
+        assert epochs * len(rows) - batch_size < len(stream) <= epochs * len(rows)
+        for start in range(0, len(stream) - len(rows) + 1, len(rows)):
+            assert sorted(stream[start : start + len(rows)]) == rows
+    buckets = [source.size_index[index[0]] for index in seen]
+    assert len({tuple(buckets[start : start + 4]) for start in range(0, len(buckets) - 4, 4)}) > 4
+
+
+def test_buckets_come_in_proportion_in_every_epoch():
+    source, batch_size = Encoded([0] * 40 + [1] * 20), 4
+    batches = Batches(source, stored, batch_size, seed=0)
+    for epoch in range(3):
+        indices = np.concatenate([batches.batch_at(15 * epoch + step)["index"] for step in range(15)])
+        assert sorted(indices) == list(range(60))
+
+
+@pytest.mark.parametrize("process_count", [2, 4])
+def test_processes_share_batches_of_buckets(process_count):
+    whole = Batches(Encoded(BUCKETS), stored, 4, seed=1)
+    parts = [
+        Batches(Encoded(BUCKETS), stored, 4, seed=1, process_index=index, process_count=process_count)
+        for index in range(process_count)
+    ]
+    for step in (0, 5, 17, 1000):
+        joined = np.concatenate([part.batch_at(step)["moments"] for part in parts])
+        np.testing.assert_array_equal(joined, whole.batch_at(step)["moments"])
+
+
+def test_iterating_over_buckets_from_the_middle():
+    batches = Batches(Encoded(BUCKETS), stored, 4, seed=5)
+    for offset, batch in enumerate(itertools.islice(batches.iterate(37), 6)):
+        np.testing.assert_array_equal(batch["index"], batches.batch_at(37 + offset)["index"])
+    assert next(batches.iterate(10**8))["index"].tolist() == batches.batch_at(10**8)["index"].tolist()
+
+
+def test_order_of_buckets_is_pinned():
+    batches = Batches(Encoded(BUCKETS), stored, 4, seed=0)
+    assert [batches.batch_at(step)["index"].tolist() for step in range(4)] == GOLDEN_BUCKETS
+
+
+def test_ordered_batches_go_bucket_by_bucket():
+    indices = [batch["index"].tolist() for batch in ordered_batches(Encoded([1, 0, 1, 0, 0]), stored, 2)]
+    assert indices == [[1, 3], [4], [0, 2]]
+
+
+def test_a_prepared_data_set_in_batches(toy, tmp_path):
+    prepare(toy.Table(30), toy.task(), tmp_path / "set", workers=2)
+    source = load_prepared(tmp_path / "set")
+    batches = Batches(source, stored, 4, seed=0)
+    for batch in itertools.islice(batches.iterate(), 8):
+        (size_index,) = set(source.size_index[batch["index"]])
+        height, width = toy.SIZES[size_index]
+        assert batch["condition"]["pose"].shape == (4, height, width, 3)
+        assert batch["moments"].shape == (4, height // 8, width // 8, 6)
+        np.testing.assert_array_equal(batch["moments"][2], source[batch["index"][2]]["moments"])
 
 
 def test_damaged_record_reaches_the_training_loop():

