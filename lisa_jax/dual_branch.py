@@ -30,7 +30,7 @@ class SideOutput(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class DualBranch:
-    """A frozen main network and its trainable side network, as pure functions.
+    """A frozen main network and its trainable side network, or several, as pure functions.
 
     Shapes: `x_t` and the prediction (n, h, w, c); `t` (n,) float32, the time as the network embeds it; `context`
     (n, length, width); `condition` (n, H, W, 3) in [0, 1].
@@ -40,10 +40,12 @@ class DualBranch:
       predict: (frozen, trunk, residuals=None) -> prediction; without residuals it is the prior.
       side: (side, x_t, t, context, condition) -> SideOutput. The feature must depend on x_t and t, not on the condition
         alone, or it cannot carry the likelihood score.
-      init_side: (frozen, key) -> fresh side parameters, residuals exactly zero.
+      init_side: (start, key) -> side parameters, float32. `start` is a tree of arrays that they start from, the main
+        network's for a copy; what it lacks is fresh. Residuals are exactly zero, unless `start` is a side network.
       decode: (decoder, feature, t, shape) -> likelihood-score estimate of `shape`, the prediction's shape.
       init_decoder: (key, hook) -> fresh decoder parameters for the named feature, output exactly zero.
       hooks: names of the features that `side` returns, in the order of the network.
+      parts: in a composition (`families.composed`), name -> the model with that side network alone; else empty.
     """
 
     trunk: Callable[..., Any]
@@ -53,16 +55,17 @@ class DualBranch:
     decode: Callable[..., jax.Array]
     init_decoder: Callable[[jax.Array, str], Params]
     hooks: tuple[str, ...]
+    parts: Mapping[str, "DualBranch"] = dataclasses.field(default_factory=dict, compare=False)
 
-    def init_trainable(self, frozen: Params, key: jax.Array, hook: str | None) -> dict[str, Params]:
-        """Fresh trainable tree: side network, and the decoder of `hook` unless it is None (plain training).
+    def init_trainable(self, start: Params, key: jax.Array, hook: str | None) -> dict[str, Params]:
+        """Trainable tree at step 0: side network, and the decoder of `hook` unless it is None (plain training).
 
         The side network does not depend on `hook`. Raises ValueError for a hook that does not exist.
         """
         if hook is not None:
             self.check_hook(hook)
         side_key, decoder_key = jax.random.split(key)
-        trainable = {"side": self.init_side(frozen, side_key)}
+        trainable = {"side": self.init_side(start, side_key)}
         if hook is not None:
             trainable["decoder"] = self.init_decoder(decoder_key, hook)
         return trainable

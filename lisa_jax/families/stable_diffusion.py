@@ -1,45 +1,45 @@
 """Stable Diffusion 1.x and 2.x with a ControlNet: folders of diffusers to a `Family`.
 
-The folder holds `unet/`, `scheduler/`, `tokenizer/` and `text_encoder/`. A folder without `vae/` is a base that works
-on pixels, like the one that ships with this package.
+The folder holds `unet/`, `scheduler/`, `tokenizer/`, `text_encoder/` and `vae/`. A folder without `vae/` is a base that
+works on pixels, like the one that ships with this package.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from lisa_jax.data.tokenizer import load_tokenizer
-from lisa_jax.diffusers_io.clip_text import read_clip_text
-from lisa_jax.diffusers_io.controlnet import write_controlnet
+from lisa_jax.diffusers_io.clip_text import clip_text_config, read_clip_text
 from lisa_jax.diffusers_io.folders import (
     DIFFUSERS_WEIGHTS,
     TRANSFORMERS_WEIGHTS,
     CheckpointError,
+    Placement,
     fingerprint,
     read_config,
 )
-from lisa_jax.diffusers_io.unet import read_unet, write_unet
+from lisa_jax.diffusers_io.side_network import write_side_network
+from lisa_jax.diffusers_io.unet import read_unet, unet_config, write_unet
 from lisa_jax.dual_branch import DualBranch, Params, SideOutput
-from lisa_jax.families.family import Family
+from lisa_jax.families.autoencoder import load_autoencoder
+from lisa_jax.families.composed import compose
+from lisa_jax.families.family import Family, LatentSpace, TextSpace
 from lisa_jax.families.pixels import PIXELS
-from lisa_jax.models.alignment_decoder import alignment_decoder
-from lisa_jax.models.clip_text import CLIPTextModel
-from lisa_jax.models.controlnet import (
-    ControlNet,
-    ControlNetConfig,
-    controlnet_config_from_unet,
-    controlnet_params_from_unet,
-    feature_shapes,
+from lisa_jax.families.side_networks import (
+    SideNetwork,
+    continued_side_network,
+    side_network_of_unet,
+    start_params,
 )
+from lisa_jax.models.alignment_decoder import alignment_decoder
+from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
+from lisa_jax.models.controlnet import ControlNet, ControlNetConfig, feature_shapes
 from lisa_jax.models.unet import Trunk, UNet, UNetConfig
 from lisa_jax.processes import Diffusion
-from lisa_jax.sampling.ddim import ddim_options
 
-TEXT_BATCH = 64
 # Component folder -> stem of its weights.
 COMPONENTS = {
     "unet": DIFFUSERS_WEIGHTS,
@@ -47,73 +47,155 @@ COMPONENTS = {
     "tokenizer": None,
     "scheduler": None,
 }
+# Key of the side network where there is one condition.
+ONLY = ""
 
 
 def load_stable_diffusion(
     folder: str | Path,
     *,
     condition_channels: Sequence[int] = (16, 32, 96, 256),
+    conditions: Sequence[str] | None = None,
+    start_from: str | Path | Mapping[str, str | Path] | None = None,
+    block_out_channels: Sequence[int] | None = None,
+    layers_per_block: int | None = None,
     frozen_dtype: str = "bfloat16",
     compute_dtype: str = "bfloat16",
     remat: bool = False,
+    attention: str = "auto",
+    placement: Placement = None,
 ) -> Family:
-    """Load a Stable Diffusion folder.
+    """Load a Stable Diffusion folder and put a side network beside it, or one for each of several conditions.
+
+    The UNet is read at once. The text encoder is read when the first caption is encoded, and what the side network
+    starts from (`Family.read_side_start`) when training begins, so that neither is held by who does not need it.
 
     Args:
       folder: diffusers folder with safetensors weights.
       condition_channels: widths of the condition's encoder; n widths downsample the condition by 2^(n-1), which must
-        be the factor between image and latents.
-      frozen_dtype: dtype of the frozen weights, "bfloat16" or "float32".
+        be the factor between image and latents. Not read for a side network that is continued.
+      conditions: names of several conditions, to train or sample together (`families.composed`); None: there is one.
+      start_from: folder of a ControlNet to continue, whose config is taken as it is; with several conditions a mapping
+        from their names, the others start from the UNet. None: the UNet.
+      block_out_channels: channels a level of a smaller side network, finest first; None: the UNet's.
+      layers_per_block: layers a level of a smaller side network; None: the UNet's.
+      frozen_dtype: dtype of the frozen weights, "bfloat16" or "float32". A copy still starts from the file's values.
       compute_dtype: dtype of activations; norms, softmax, time embedding and loss are float32 anyway.
       remat: recompute activations of both networks in the backward pass.
+      attention: implementation of attention, see `models.attention.attend`.
+      placement: where each tensor of the UNet goes as soon as it is read, see `folders.read_params`; None: it stays in
+        numpy.
 
     Raises:
-      CheckpointError: a part that is missing or does not fit its config, by name.
+      CheckpointError: a part that is missing, does not fit its config or does not fit the others, by name.
+      ValueError: side network settings that contradict each other or the UNet.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise CheckpointError(
             f"{folder} is missing: give the folder of a diffusers Stable Diffusion checkpoint as base."
         )
-    if (folder / "vae").exists():
-        raise CheckpointError(f"{folder / 'vae'}: bases with a VAE are not supported yet, only bases on pixels.")
-    unet_config, frozen = read_unet(folder / "unet", jnp.dtype(frozen_dtype))
+    dtype = jnp.dtype(compute_dtype)
+    config = unet_config(read_config(folder / "unet"))
     scheduler = read_config(folder / "scheduler", "scheduler_config.json")
-    side_config = controlnet_config_from_unet(unet_config, tuple(condition_channels))
-    text_encoder = _TextEncoder(folder)
-    if text_encoder.width != unet_config.cross_attention_dim:
+    text_config = clip_text_config(read_config(folder / "text_encoder"))
+    if text_config.hidden_size != config.cross_attention_dim:
         raise CheckpointError(
-            f"{folder}: the text encoder is {text_encoder.width} wide, but the UNet's cross_attention_dim is "
-            f"{unet_config.cross_attention_dim}."
+            f"{folder}: the text encoder is {text_config.hidden_size} wide, but the UNet's cross_attention_dim is "
+            f"{config.cross_attention_dim}."
         )
+    has_vae = (folder / "vae").is_dir()
+    latents = load_autoencoder(folder / "vae", dtype) if has_vae else PIXELS
+    _check_latents(folder, config, latents)
+
+    def side_network(start: str | Path | None) -> SideNetwork:
+        if start is None:
+            return side_network_of_unet(
+                folder / "unet", config, condition_channels, block_out_channels, layers_per_block
+            )
+        if block_out_channels is not None or layers_per_block is not None:
+            raise ValueError(
+                f"start_from {start} is taken as it is: unset block_out_channels and layers_per_block, or start_from."
+            )
+        return continued_side_network(start, config)
+
+    sides = {name: side_network(start) for name, start in _starts(conditions, start_from).items()}
+    models = {name: unet_dual_branch(config, side.config, dtype, remat, attention) for name, side in sides.items()}
+    components = COMPONENTS | ({"vae": DIFFUSERS_WEIGHTS} if has_vae else {})
+
+    def read_side_start() -> Params:
+        starts = {name: side.read_start() for name, side in sides.items()}
+        return starts if conditions else starts[ONLY]
+
+    def write_side(target: str | Path, params: Params, dtype: jnp.dtype | None = None) -> None:
+        for name, side in sides.items():
+            if conditions:
+                write_side_network(Path(target) / name, side.config, params[name], dtype)
+            else:
+                write_side_network(target, side.config, params, dtype)
 
     def write_main(target: str | Path, main: Params) -> None:
-        for part in ("scheduler", "tokenizer", "text_encoder"):
+        for part in components.keys() - {"unet"}:
             shutil.copytree(folder / part, Path(target) / part, dirs_exist_ok=True)
-        write_unet(Path(target) / "unet", unet_config, main)
+        write_unet(Path(target) / "unet", config, main)
 
     return Family(
-        model=unet_dual_branch(unet_config, side_config, jnp.dtype(compute_dtype), remat),
-        frozen=frozen,
+        model=compose(models) if conditions else models[ONLY],
+        frozen=read_unet(folder / "unet", jnp.dtype(frozen_dtype), placement)[1],
         process=Diffusion.from_scheduler_config(scheduler),
-        latents=PIXELS,
-        encode_text=text_encoder,
-        sampler_options=ddim_options(scheduler),
-        write_side=lambda target, side: write_controlnet(target, side_config, side),
+        latents=latents,
+        encode_text=clip_text_space(folder, text_config),
+        scheduler=scheduler,
+        read_side_start=read_side_start,
+        write_side=write_side,
         write_main=write_main,
-        fingerprint=fingerprint(folder, COMPONENTS),
+        fingerprint=fingerprint(folder, components),
     )
 
 
+def _starts(
+    conditions: Sequence[str] | None, start_from: str | Path | Mapping[str, str | Path] | None
+) -> dict[str, str | Path | None]:
+    """Name of every side network -> folder that it starts from, or None; the name is ONLY where there is one."""
+    if conditions is None:
+        if isinstance(start_from, Mapping):
+            raise ValueError("start_from has names, but there is one condition: give a folder.")
+        return {ONLY: start_from}
+    if len(set(conditions)) < len(conditions) or not conditions:
+        raise ValueError(f"conditions {tuple(conditions)} must be different names, at least one.")
+    if start_from is None:
+        return dict.fromkeys(conditions)
+    if not isinstance(start_from, Mapping):
+        raise ValueError(f"start_from must name a folder for each condition, {', '.join(conditions)}, to continue.")
+    unknown = sorted(set(start_from) - set(conditions))
+    if unknown:
+        raise ValueError(f"start_from names {', '.join(unknown)}, but the conditions are {', '.join(conditions)}.")
+    return {name: start_from.get(name) for name in conditions}
+
+
+def _check_latents(folder: Path, unet: UNetConfig, latents: LatentSpace) -> None:
+    """Refuse a UNet that takes more than latents (inpainting, depth) or other ones."""
+    channels = latents.shape(1024, 1024)[-1]
+    if not channels == unet.in_channels == unet.out_channels:
+        raise CheckpointError(
+            f"{folder}: latents have {channels} channels, but the UNet takes {unet.in_channels} and gives "
+            f"{unet.out_channels}: only bases without further inputs are supported."
+        )
+
+
 def unet_dual_branch(
-    unet_config: UNetConfig, side_config: ControlNetConfig, dtype: jnp.dtype = jnp.float32, remat: bool = False
+    unet_config: UNetConfig,
+    side_config: ControlNetConfig,
+    dtype: jnp.dtype = jnp.float32,
+    remat: bool = False,
+    attention: str = "auto",
 ) -> DualBranch:
-    """The dual-branch model of a UNet and a ControlNet.
+    """The dual-branch model of a UNet and a ControlNet, or a smaller side network.
 
     Control enters the UNet's skips after its down path and its hidden state after its mid block, so conv_in, time
     embedding, down and mid blocks are the trunk.
     """
-    unet, controlnet = UNet(unet_config, dtype, remat), ControlNet(side_config, dtype, remat)
+    unet, controlnet = UNet(unet_config, dtype, remat, attention), ControlNet(side_config, dtype, remat, attention)
     # Only the ratio of latents to feature matters to the decoder's parameters.
     example = 2 ** (unet_config.levels + 2)
     shapes = feature_shapes(side_config, example, example)
@@ -128,7 +210,7 @@ def unet_dual_branch(
     def side(side: Params, x_t: jax.Array, t: jax.Array, context: jax.Array, condition: jax.Array) -> SideOutput:
         return SideOutput(*controlnet.apply({"params": side}, x_t, t, context, condition))
 
-    def init_side(frozen: Params, key: jax.Array) -> Params:
+    def init_side(start: Params, key: jax.Array) -> Params:
         size, image = example, example * side_config.conditioning_downsampling
         inputs = (
             jnp.zeros((1, size, size, side_config.in_channels)),
@@ -136,7 +218,7 @@ def unet_dual_branch(
             jnp.zeros((1, 1, side_config.cross_attention_dim)),
             jnp.zeros((1, image, image, side_config.conditioning_channels)),
         )
-        return controlnet_params_from_unet(frozen, controlnet.init(key, *inputs)["params"])
+        return start_params(controlnet.init(key, *inputs)["params"], start)
 
     def decode(decoder: Params, feature: jax.Array, t: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return alignment_decoder(feature.shape[1:], shape[1:], dtype).apply({"params": decoder}, feature, t)
@@ -148,23 +230,14 @@ def unet_dual_branch(
     return DualBranch(trunk, predict, side, init_side, decode, init_decoder, tuple(shapes))
 
 
-class _TextEncoder:
-    """Tokenizer and CLIP text model of a folder: captions -> last hidden state, float32 (n, length, width)."""
+def clip_text_space(folder: Path, config: CLIPTextConfig) -> TextSpace:
+    """Tokenizer and CLIP text model of a folder: captions -> last hidden state."""
 
-    def __init__(self, folder: Path):
-        config, self._params = read_clip_text(folder / "text_encoder", jnp.float32)
-        self._tokenizer = load_tokenizer(folder / "tokenizer")
-        self._apply = jax.jit(
-            lambda params, ids: CLIPTextModel(config).apply({"params": params}, ids).last_hidden_state
-        )
-        self.width = config.hidden_size
+    def encode(params: Params, ids: jax.Array) -> jax.Array:
+        return CLIPTextModel(config).apply({"params": params}, ids).last_hidden_state
 
-    def __call__(self, captions: Sequence[str]) -> np.ndarray:
-        ids = self._tokenizer(captions)
-        rows = []
-        for start in range(0, len(ids), TEXT_BATCH):
-            chunk = ids[start : start + TEXT_BATCH]
-            # Padded to one size, so that one compiled program serves all.
-            padded = np.pad(chunk, ((0, TEXT_BATCH - len(chunk)), (0, 0)))
-            rows.append(np.asarray(self._apply(self._params, padded))[: len(chunk)])
-        return np.concatenate(rows)
+    return TextSpace(
+        load_params=lambda: read_clip_text(folder / "text_encoder", jnp.float32)[1],
+        tokenize=load_tokenizer(folder / "tokenizer"),
+        encode=encode,
+    )

@@ -9,7 +9,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from lisa_jax.diffusers_io.folders import CheckpointError
-from lisa_jax.families.pixels import decode, encode
+from lisa_jax.families.pixels import PIXELS
+from lisa_jax.families.presets import write_random_folder
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
 from lisa_jax.processes import Diffusion
 from lisa_jax.run import load_family
@@ -18,6 +19,11 @@ from lisa_jax.run import load_family
 @pytest.fixture
 def base(tiny_base, tmp_path):
     return shutil.copytree(tiny_base, tmp_path / "base")
+
+
+@pytest.fixture(scope="module")
+def vae_base(tmp_path_factory):
+    return write_random_folder("tiny_sd21_v", tmp_path_factory.mktemp("stable_diffusion") / "base")
 
 
 def load(folder, **settings):
@@ -51,8 +57,18 @@ def test_unknown_dtype_is_refused(base):
         load_family(config)
 
 
-@pytest.mark.parametrize("part", ["unet/config.json", "text_encoder/model.safetensors", "tokenizer/merges.txt"])
-def test_fingerprint_tells_bases_apart(base, part):
+@pytest.mark.parametrize(
+    "part",
+    [
+        "unet/config.json",
+        "text_encoder/model.safetensors",
+        "tokenizer/merges.txt",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+    ],
+)
+def test_fingerprint_tells_bases_apart(vae_base, tmp_path, part):
+    base = shutil.copytree(vae_base, tmp_path / "base")
     before = load(base).fingerprint
     assert load(base).fingerprint == before
     path = base / part
@@ -68,10 +84,6 @@ def test_fingerprint_tells_bases_apart(base, part):
 def test_refusals_name_what_is_wrong(base, tmp_path):
     with pytest.raises(CheckpointError, match="nowhere is missing"):
         load(tmp_path / "nowhere")
-    (base / "vae").mkdir()
-    with pytest.raises(CheckpointError, match="vae"):
-        load(base)
-    (base / "vae").rmdir()
     shutil.move(base / "scheduler", base / "elsewhere")
     with pytest.raises(CheckpointError, match=r"scheduler_config\.json is missing"):
         load(base)
@@ -79,12 +91,61 @@ def test_refusals_name_what_is_wrong(base, tmp_path):
 
 def test_text_encoder_of_another_width_is_refused(base):
     edit(base / "unet" / "config.json", cross_attention_dim=24)
-    with pytest.raises(CheckpointError, match=r"attn2\.to_k\.weight.*shape"):
+    with pytest.raises(CheckpointError, match="text encoder is 16 wide, but the UNet's cross_attention_dim is 24"):
         load(base)
+
+
+def test_a_unet_of_other_latents_is_refused(vae_base, tmp_path):
+    base = shutil.copytree(vae_base, tmp_path / "base")
+    shutil.rmtree(base / "vae")
+    with pytest.raises(CheckpointError, match="latents have 3 channels, but the UNet takes 4 and gives 4"):
+        load(base)
+    base = shutil.copytree(vae_base, tmp_path / "inpainting")
+    edit(base / "unet" / "config.json", in_channels=9)
+    with pytest.raises(CheckpointError, match="latents have 4 channels, but the UNet takes 9 and gives 4"):
+        load(base)
+
+
+def test_a_folder_with_a_vae_has_its_latents_and_process(vae_base):
+    family = load(vae_base)
+    assert family.process.prediction_type == "v_prediction" == family.scheduler["prediction_type"]
+    assert family.latents.shape(64, 32) == (8, 4, 4)
+    moments = jax.eval_shape(family.latents.moments, family.latents.params, np.zeros((2, 64, 32, 3), np.uint8))
+    assert moments.shape == (2, 8, 4, 8)
+
+
+def test_text_encoder_and_vae_are_read_at_their_first_use_and_the_side_s_start_anew_each_time(vae_base, tmp_path):
+    base = shutil.copytree(vae_base, tmp_path / "base")
+    family = load(base)
+    texts = family.encode_text(["a cat"])
+    for part, use in (
+        ("text_encoder", "model"),
+        ("vae", "diffusion_pytorch_model"),
+        ("unet", "diffusion_pytorch_model"),
+    ):
+        (base / part / f"{use}.safetensors").unlink()
+    np.testing.assert_array_equal(family.encode_text(["a cat"]), texts)
+    with pytest.raises(CheckpointError, match=r"vae/diffusion_pytorch_model\.safetensors is missing"):
+        _ = family.latents.params
+    with pytest.raises(CheckpointError, match=r"unet/diffusion_pytorch_model\.safetensors is missing"):
+        family.read_side_start()
+
+
+def test_frozen_weights_are_placed_as_they_are_read(base):
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    leaves = jax.tree.leaves(load(base, placement=device).frozen)
+    assert all(isinstance(leaf, jax.Array) and leaf.sharding == device for leaf in leaves)
+
+
+def test_the_whole_base_is_written_with_its_vae(vae_base, tmp_path):
+    family = load(vae_base)
+    family.write_main(tmp_path, family.frozen)
+    assert {path.name for path in tmp_path.iterdir()} == {"unet", "vae", "text_encoder", "tokenizer", "scheduler"}
+    assert load(tmp_path).fingerprint == family.fingerprint
 
 
 def test_pixels_survive_the_round_trip():
     images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
-    latents = encode(images)
+    latents = PIXELS.sample(PIXELS.moments({}, images), jax.random.key(0))
     assert float(latents.min()) == -1 and float(latents.max()) == 1
-    np.testing.assert_array_equal(decode(latents), images)
+    np.testing.assert_array_equal(PIXELS.decode({}, latents), images)

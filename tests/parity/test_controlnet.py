@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
+from tiny_sd import build_tiny_sd
 
 from lisa_jax.diffusers_io.controlnet import (
     controlnet_config,
@@ -16,6 +17,7 @@ from lisa_jax.diffusers_io.controlnet import (
     write_controlnet,
 )
 from lisa_jax.diffusers_io.unet import read_unet
+from lisa_jax.families.stable_diffusion import load_stable_diffusion
 from lisa_jax.models.controlnet import (
     ControlNet,
     controlnet_config_from_unet,
@@ -168,6 +170,41 @@ def test_controlled_prediction_from_one_unet_equals_diffusers(tmp_path, to_jax, 
 
     difference = max_difference((expected,), (run(controlled, unet_params, params, *map(to_jax, sample)),))
     print(f"controlled: max abs difference {difference:.1e}")
+    assert difference <= TOLERANCE
+
+
+@torch.no_grad()
+def test_masters_beside_a_bfloat16_base_equal_diffusers_from_unet_exactly(tmp_path):
+    build_tiny_sd(tmp_path / "base", "sd15")
+    family = load_stable_diffusion(tmp_path / "base", frozen_dtype="bfloat16")
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(family.frozen)} == {"bfloat16"}
+    side = jax.jit(family.model.init_side)(family.read_side_start(), jax.random.key(0, impl="rbg"))
+    family.write_side(tmp_path / "ours", side)
+    ours = ControlNetModel.from_pretrained(tmp_path / "ours", local_files_only=True)
+    theirs = ControlNetModel.from_unet(UNet2DConditionModel.from_pretrained(tmp_path / "base" / "unet"))
+    state, compared = ours.state_dict(), 0
+    for name, tensor in theirs.state_dict().items():
+        # The condition's encoder is drawn at random, its last convolution is zero as all others.
+        if not name.startswith("controlnet_cond_embedding.") or "conv_out" in name:
+            assert state[name].dtype == torch.float32 and torch.equal(state[name], tensor), name
+            compared += 1
+    print(f"{compared} tensors are equal bit for bit")
+
+
+@torch.no_grad()
+def test_a_controlnet_of_diffusers_is_continued_exactly(tmp_path, to_jax, run, max_difference, randomise):
+    base = build_tiny_sd(tmp_path / "base", "sd21")
+    unet = UNet2DConditionModel.from_pretrained(base / "unet")
+    theirs = ControlNetModel.from_unet(unet, "bgr", conditioning_embedding_out_channels=(4, 8, 8, 12)).eval()
+    randomise_zero_convolutions(theirs, randomise)
+    theirs.half().save_pretrained(tmp_path / "start", variant="fp16")
+    family = load_stable_diffusion(base, start_from=tmp_path / "start", compute_dtype="float32")
+    side = jax.jit(family.model.init_side)(family.read_side_start(), jax.random.key(0))
+    sample = inputs({"cross_attention_dim": 32, "conditioning_embedding_out_channels": (4, 8, 8, 12)}, (8, 8))
+    down, mid = theirs.float()(*sample, return_dict=False)
+    residuals, _ = run(family.model.side, side, *map(to_jax, sample))
+    difference = max_difference((*down, mid), residuals)
+    print(f"continued: max abs difference {difference:.1e}")
     assert difference <= TOLERANCE
 
 

@@ -1,0 +1,148 @@
+"""The side network of a UNet: a copy of its encoder, a smaller one, or one that was trained before."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from lisa_jax.diffusers_io.controlnet import controlnet_key_table
+from lisa_jax.diffusers_io.folders import CheckpointError, read_params
+from lisa_jax.diffusers_io.key_table import Entry
+from lisa_jax.diffusers_io.side_network import read_side_network, side_network_config
+from lisa_jax.diffusers_io.unet import unet_key_table
+from lisa_jax.dual_branch import Params
+from lisa_jax.models.controlnet import (
+    COPIED_FROM_UNET,
+    ControlNetConfig,
+    controlnet_config_from_unet,
+    feature_shapes,
+    residual_channels,
+)
+from lisa_jax.models.small_controlnet import small_controlnet_config
+from lisa_jax.models.unet import UNetConfig
+
+CONDITION_CHANNELS = 3  # conditions are pictures
+
+
+@dataclasses.dataclass(frozen=True)
+class SideNetwork:
+    """A side network before training.
+
+    Attributes:
+      config: of the network.
+      read_start: reads the weights that it starts from, numpy arrays in the precision of their file; to be let go once
+        the float32 parameters are made.
+    """
+
+    config: ControlNetConfig
+    read_start: Callable[[], Params]
+
+
+def side_network_of_unet(
+    unet_folder: str | Path,
+    unet: UNetConfig,
+    condition_channels: Sequence[int],
+    block_out_channels: Sequence[int] | None = None,
+    layers_per_block: int | None = None,
+) -> SideNetwork:
+    """A ControlNet that starts as a copy of the UNet's encoder, or a smaller network.
+
+    Of the encoder, a smaller network takes over the layers whose tensors all have its own shapes; the rest is fresh.
+
+    Args:
+      unet_folder: where the UNet's weights are.
+      unet: its config.
+      condition_channels: widths of the condition's encoder.
+      block_out_channels: channels of the levels of a smaller network, finest first, as many levels as it is to have;
+        None: the UNet's.
+      layers_per_block: layers a level of a smaller network; None: the UNet's.
+
+    Raises:
+      ValueError: a UNet that no ControlNet copies, or more levels or layers than it has.
+    """
+    config = controlnet_config_from_unet(unet, tuple(condition_channels))
+    if block_out_channels is not None or layers_per_block is not None:
+        channels = None if block_out_channels is None else tuple(block_out_channels)
+        config = small_controlnet_config(config, channels, layers_per_block)
+
+    def read_start() -> Params:
+        layers = shared_layers(unet_key_table(unet), controlnet_key_table(config))
+        return read_params(unet_folder, layers, whole=False)
+
+    return SideNetwork(config, read_start)
+
+
+def continued_side_network(folder: str | Path, unet: UNetConfig) -> SideNetwork:
+    """A side network that was trained before; its config is taken as it is.
+
+    Args:
+      folder: a ControlNet folder of diffusers, or one that `write_side_network` wrote.
+      unet: the UNet that is to take its residuals.
+
+    Raises:
+      CheckpointError: a config that is not supported, or a network that does not fit the UNet.
+    """
+    config = side_network_config(folder)
+    for name in ("in_channels", "cross_attention_dim"):
+        if getattr(config, name) != getattr(unet, name):
+            raise CheckpointError(
+                f"{folder} has {name} {getattr(config, name)}, but the UNet {getattr(unet, name)}: it belongs to "
+                "another base."
+            )
+    if config.conditioning_channels != CONDITION_CHANNELS:
+        raise CheckpointError(
+            f"{folder} has conditioning_channels {config.conditioning_channels}, but conditions are pictures of "
+            f"{CONDITION_CHANNELS}."
+        )
+    taken = _residual_shapes(controlnet_config_from_unet(unet))
+    # What a smaller network does not have fits in any size.
+    given = {name: (*taken.get(name, ())[:2], width) for name, width in residual_channels(config).items()}
+    given |= _residual_shapes(config)
+    for name in dict.fromkeys((*taken, *given)):
+        if given.get(name) != taken.get(name):
+            raise CheckpointError(
+                f"{folder} does not fit the UNet: it gives {len(given)} residuals and the UNet takes {len(taken)}; at "
+                f"latents of 64 x 64, {name} is {given.get(name, 'missing')} and should be {taken.get(name, 'absent')}."
+            )
+    return SideNetwork(config, lambda: read_side_network(folder)[1])
+
+
+def _residual_shapes(config: ControlNetConfig) -> dict[str, tuple[int, int, int]]:
+    """(h, w, c) of every residual that the side network makes, for latents of 64 x 64."""
+    channels = residual_channels(config)
+    return {name: (*shape[:2], channels[name]) for name, shape in feature_shapes(config, 64, 64).items()}
+
+
+def shared_layers(unet: Mapping[str, Entry], side: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Entries of the UNet's encoder layers all of whose tensors have the side network's shapes."""
+    encoder = {key: entry for key, entry in unet.items() if entry.path[0].startswith(COPIED_FROM_UNET)}
+    differs = {entry.path[:-1] for key, entry in encoder.items() if key not in side or side[key].shape != entry.shape}
+    return {key: entry for key, entry in encoder.items() if entry.path[:-1] not in differs}
+
+
+def start_params(fresh: Mapping, start: Mapping, path: str = "") -> dict:
+    """Replace the fresh parameters that `start` has by its own, as float32.
+
+    Args:
+      fresh: a fresh tree.
+      start: tree of arrays of any dtype. What the fresh tree does not have, as a UNet's up path, is not read.
+      path: where in the whole tree this is, for messages.
+
+    Raises:
+      ValueError: an array of another shape than the fresh one, by path.
+    """
+    tree = {}
+    for name, leaf in fresh.items():
+        here = f"{path}{name}"
+        if name not in start:
+            tree[name] = leaf
+        elif isinstance(leaf, Mapping):
+            tree[name] = start_params(leaf, start[name], f"{here}/")
+        elif leaf.shape != start[name].shape:
+            raise ValueError(
+                f"The side network cannot start from {here} of shape {start[name].shape}: its own is {leaf.shape}."
+            )
+        else:
+            tree[name] = jnp.asarray(start[name], jnp.float32)
+    return tree

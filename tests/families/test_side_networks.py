@@ -1,0 +1,267 @@
+"""Side networks that are copied, smaller or continued: what they start from, where they reach, what is refused."""
+
+import dataclasses
+import json
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lisa_jax.diffusers_io.controlnet import controlnet_config_dict, controlnet_key_table, write_controlnet
+from lisa_jax.diffusers_io.folders import CheckpointError, read_config
+from lisa_jax.diffusers_io.side_network import read_side_network
+from lisa_jax.diffusers_io.unet import read_unet, unet_key_table
+from lisa_jax.families.presets import preset, write_random_folder
+from lisa_jax.families.random_weights import random_tree
+from lisa_jax.families.stable_diffusion import load_stable_diffusion, unet_dual_branch
+from lisa_jax.models.controlnet import controlnet_config_from_unet, feature_names, residual_channels
+from lisa_jax.models.small_controlnet import small_controlnet_config
+from lisa_jax.models.unet import UNetConfig
+
+KEY = jax.random.key(0, impl="rbg")
+QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+TINY = preset("tiny_sd21")
+
+UNET = UNetConfig(
+    block_out_channels=(8, 16),
+    down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+    up_block_types=("UpBlock2D", "UpBlock2D"),
+    layers_per_block=2,
+    attention_head_dim=2,
+    norm_num_groups=4,
+    cross_attention_dim=8,
+)
+FULL = controlnet_config_from_unet(UNET, (4, 8))
+SMALLER = {
+    "narrow": {"block_out_channels": (4, 6)},
+    "shallow": {"layers_per_block": 1},
+    "fine": {"block_out_channels": (8,)},
+    "all": {"block_out_channels": (6,), "layers_per_block": 1},
+}
+DOWN = [f"down_{i}" for i in range(6)]
+NAMES = {
+    "narrow": (*DOWN, "mid"),
+    "shallow": ("down_0", "down_2", "down_3", "down_5", "mid"),
+    "fine": ("down_0", "down_1", "down_2"),
+    "all": ("down_0", "down_2"),
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return write_random_folder("tiny_sd21", tmp_path_factory.mktemp("side_networks") / "base")
+
+
+def load(base, **settings):
+    return load_stable_diffusion(base, **({"condition_channels": (4, 8, 8, 16)} | settings))
+
+
+def names(tree):
+    return {"/".join(step.key for step in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def initialised(family):
+    """The float32 side network at step 0, as the training loop makes it."""
+    return jax.jit(family.model.init_side, compiler_options=QUICK_COMPILE)(family.read_side_start(), KEY)
+
+
+def assert_trees_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_copy_starts_from_the_file_s_values_where_the_frozen_weights_are_rounded(base):
+    family = load(base, frozen_dtype="bfloat16")
+    unet = names(read_unet(base / "unet")[1])
+    side, frozen = names(initialised(family)), names(family.frozen)
+    copied = side.keys() & unet.keys()
+    assert {name.split("/")[0] for name in copied} == {
+        *("conv_in", "time_embedding", "mid_block"),
+        *(f"down_blocks_{i}" for i in range(4)),
+    }
+    # What is read for it is no more than that.
+    assert names(family.read_side_start()).keys() == copied
+    for name in copied:
+        assert side[name].dtype == jnp.float32
+        np.testing.assert_array_equal(side[name], unet[name])
+    assert any(not np.array_equal(unet[name], frozen[name].astype(np.float32)) for name in copied)
+
+
+@pytest.mark.parametrize("kind", SMALLER)
+def test_a_smaller_network_reaches_the_same_skips_and_starts_silent(kind):
+    config = small_controlnet_config(FULL, **SMALLER[kind])
+    model = unet_dual_branch(UNET, config)
+    x_t, t, context = normal(0, 2, 8, 8, 4), jnp.asarray([3.0, 900.0]), normal(1, 2, 3, 8)
+    condition = normal(2, 2, 16, 16, 3)
+    frozen = jax.tree.map(np.asarray, random_tree(unet_key_table(UNET), seed=2))
+    side = fresh(config)
+    assert model.hooks == NAMES[kind] == feature_names(config)
+
+    @partial(jax.jit, compiler_options=QUICK_COMPILE)
+    def run(side):
+        trunk = model.trunk(frozen, x_t, t, context)
+        residuals, features = model.side(side, x_t, t, context, condition)
+        return trunk, residuals, features, model.predict(frozen, trunk), model.predict(frozen, trunk, residuals)
+
+    trunk, residuals, features, prior, prediction = run(side)
+    np.testing.assert_array_equal(prediction, prior)
+    assert tuple(features) == NAMES[kind] and all(np.any(feature) for feature in features.values())
+    skips = dict(zip(residual_channels(config), (*trunk.skips, trunk.hidden), strict=True))
+    for (name, skip), residual in zip(skips.items(), residuals, strict=True):
+        assert residual.shape == (skip.shape if name in NAMES[kind] else (1, 1, 1, 1)), name
+    assert sum(leaf.size for leaf in jax.tree.leaves(side)) < sum(
+        np.prod(entry.shape) for entry in controlnet_key_table(FULL).values()
+    )
+
+    trained = jax.tree.map(lambda leaf: leaf if np.any(leaf) else np.full_like(leaf, 0.1), side)
+    assert np.abs(run(trained)[-1] - prior).max() > 1e-3
+    decoder = jax.eval_shape(lambda key: model.init_decoder(key, "down_2"), KEY)
+    aligned = jax.eval_shape(lambda *inputs: model.decode(*inputs, prediction.shape), decoder, features["down_2"], t)
+    assert aligned.shape == prediction.shape
+
+
+def fresh(config):
+    """Random weights, and zero where a ControlNet is born so; making them by `init_side` would take long to compile."""
+    side = jax.tree.map(np.asarray, random_tree(controlnet_key_table(config), seed=3))
+    born_zero = {name for name in side if name.startswith(("controlnet_down_blocks_", "controlnet_mid_block"))}
+    return side | {name: jax.tree.map(np.zeros_like, side[name]) for name in born_zero}
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def test_layers_of_a_smaller_network_are_spread_over_those_of_the_unet():
+    four = controlnet_config_from_unet(dataclasses.replace(UNET, layers_per_block=4))
+    down = [name for name in feature_names(small_controlnet_config(four, (8,), 2)) if name != "mid"]
+    assert down == ["down_0", "down_2", "down_4"]
+
+
+def test_a_smaller_network_of_stable_diffusion_keeps_what_fits():
+    sd21 = preset("sd21").controlnet
+    half = small_controlnet_config(sd21, (160, 320, 640, 640))
+    # As many heads as the UNet has, narrower ones; as many groups.
+    assert half.heads == sd21.heads and half.norm_num_groups == 32
+    quarter = small_controlnet_config(sd21, (80, 160, 320, 320))
+    assert quarter.norm_num_groups == 16
+    assert residual_channels(half) == residual_channels(sd21)
+    fine = small_controlnet_config(sd21, (320, 640))
+    assert feature_names(fine) == tuple(f"down_{i}" for i in range(6))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"block_out_channels": (8, 8, 8)}, "3 levels, but the UNet only 2"),
+        ({"layers_per_block": 3}, "layers_per_block 3 is not supported: 1 to 2"),
+        ({"layers_per_block": 0}, "layers_per_block 0 is not supported: 1 to 2"),
+    ],
+)
+def test_a_network_that_is_not_smaller_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        small_controlnet_config(FULL, **settings)
+
+
+def test_layers_that_fit_are_copied_whole_and_others_are_fresh(base):
+    family = load(base, block_out_channels=(16, 32, 16, 32), layers_per_block=1)
+    unet, start = names(read_unet(base / "unet")[1]), names(family.read_side_start())
+    assert_trees_equal(start, {name: unet[name] for name in start})
+    layers = {name.rpartition("/")[0] for name in start}
+    assert {"conv_in", "down_blocks_0/resnets_0/conv1", "down_blocks_1/resnets_0/conv1"} <= layers
+    # Its inputs are as many as the UNet's, its outputs are not; and the other way round.
+    assert not {"down_blocks_2/resnets_0/conv1", "down_blocks_3/resnets_0/conv1"} & layers
+    # The bias alone would fit.
+    assert "down_blocks_3/resnets_0/conv_shortcut" not in layers
+    side = names(initialised(family))
+    for name, leaf in start.items():
+        np.testing.assert_array_equal(side[name], leaf)
+
+
+def test_a_smaller_network_is_written_read_and_continued_but_not_as_a_controlnet(base, tmp_path):
+    family = load(base, block_out_channels=(8, 16), layers_per_block=1)
+    side = initialised(family)
+    silent = {name: leaf for name, leaf in names(side).items() if name.startswith("controlnet_down_blocks_")}
+    assert len(silent) == 8 and not any(np.any(leaf) for leaf in silent.values())
+    family.write_side(tmp_path, side)
+    config, params = read_side_network(tmp_path)
+    assert_trees_equal(params, side)
+    assert read_config(tmp_path)["_class_name"] == "LisaJaxSideNetwork"
+    again = load(base, start_from=tmp_path)
+    assert again.model.hooks == family.model.hooks == ("down_0", "down_2", "down_3", "down_5")
+    assert_trees_equal(initialised(again), side)
+    with pytest.raises(ValueError, match="cannot be a ControlNetModel of diffusers"):
+        write_controlnet(tmp_path / "controlnet", config, params)
+    assert not (tmp_path / "controlnet").exists()
+
+
+def write_random_controlnet(folder, dtype=None, **fields):
+    config = dataclasses.replace(TINY.controlnet, **fields)
+    params = random_tree(controlnet_key_table(config), seed=1)
+    write_controlnet(folder, config, params, dtype)
+    return params
+
+
+def test_a_controlnet_is_continued_with_its_own_config(base, tmp_path):
+    written = write_random_controlnet(
+        tmp_path / "start",
+        jnp.float16,
+        controlnet_conditioning_channel_order="bgr",
+        conditioning_embedding_out_channels=(4, 8, 8, 8),
+    )
+    family = load(base, start_from=tmp_path / "start")
+    assert {leaf.dtype for leaf in jax.tree.leaves(family.read_side_start())} == {np.dtype(np.float16)}
+    side = initialised(family)
+    assert_trees_equal(side, jax.tree.map(lambda leaf: np.asarray(leaf, np.float16).astype(np.float32), written))
+    family.write_side(tmp_path / "half", side, jnp.float16)
+    assert read_config(tmp_path / "half") == read_config(tmp_path / "start")
+    assert_trees_equal(read_side_network(tmp_path / "half")[1], family.read_side_start())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"cross_attention_dim": 24}, "cross_attention_dim 24, but the UNet 32: it belongs to another base"),
+        ({"in_channels": 9}, "in_channels 9, but the UNet 4"),
+        ({"conditioning_channels": 4}, "conditioning_channels 4"),
+        ({"layers_per_block": 1}, r"9 residuals and the UNet takes 13; .* down_2 is \(32, 32, 16\) .* \(64, 64, 16\)"),
+        ({"block_out_channels": (16, 32, 32, 16)}, r"down_10 is \(8, 8, 16\) and should be \(8, 8, 32\)"),
+    ],
+)
+def test_a_controlnet_of_another_base_is_refused(base, tmp_path, fields, message):
+    config = dataclasses.replace(TINY.controlnet, **fields)
+    (tmp_path / "config.json").write_text(json.dumps(controlnet_config_dict(config)))
+    with pytest.raises(CheckpointError, match=message):
+        load(base, start_from=tmp_path)
+
+
+def test_settings_that_contradict_each_other_are_refused(base, tmp_path):
+    write_random_controlnet(tmp_path)
+    with pytest.raises(ValueError, match="taken as it is: unset block_out_channels and layers_per_block"):
+        load(base, start_from=tmp_path, layers_per_block=1)
+    with pytest.raises(ValueError, match="start_from names depth, but the conditions are pose, seg"):
+        load(base, conditions=("pose", "seg"), start_from={"depth": tmp_path})
+    with pytest.raises(ValueError, match="start_from must name a folder for each condition"):
+        load(base, conditions=("pose", "seg"), start_from=tmp_path)
+    with pytest.raises(ValueError, match="there is one condition: give a folder"):
+        load(base, start_from={"pose": tmp_path})
+    with pytest.raises(ValueError, match="must be different names"):
+        load(base, conditions=("pose", "pose"))
+    with pytest.raises(CheckpointError, match=r"config\.json is missing"):
+        load(base, start_from=tmp_path / "nowhere")
+    family = load(base)
+    with pytest.raises(ValueError, match=r"cannot start from conv_in/kernel of shape \(3, 3, 4, 8\): its own is"):
+        jax.eval_shape(family.model.init_side, {"conv_in": {"kernel": jnp.zeros((3, 3, 4, 8))}}, KEY)
+
+
+def test_several_side_networks_one_new_and_one_continued(base, tmp_path):
+    written = write_random_controlnet(tmp_path / "start")
+    family = load(base, conditions=("pose", "seg"), start_from={"seg": tmp_path / "start"})
+    start = family.read_side_start()
+    assert set(start) == {"pose", "seg"} == set(family.model.parts)
+    side = initialised(family)
+    assert_trees_equal(side["seg"], jax.tree.map(np.asarray, written))
+    assert not np.any(side["pose"]["controlnet_mid_block"]["kernel"])
+    family.write_side(tmp_path / "out", side)
+    for name in ("pose", "seg"):
+        assert_trees_equal(read_side_network(tmp_path / "out" / name)[1], side[name])
