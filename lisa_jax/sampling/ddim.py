@@ -1,65 +1,56 @@
-"""Deterministic DDIM sampling (arXiv 2010.02502, eq. 12 with eta = 0), step for step diffusers' `DDIMScheduler`."""
+"""Deterministic DDIM (arXiv 2010.02502, eq. 12 with eta = 0), step for step diffusers' `DDIMScheduler`."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lisa_jax.processes import Diffusion
+from lisa_jax.sampling.levels import require, spaced_timesteps
+from lisa_jax.sampling.prediction import Predict
 
-TIMESTEP_SPACINGS = ("leading", "trailing", "linspace")
+
+class DDIMLevels(NamedTuple):
+    """Steps visited, and the level that each leads to.
+
+    Attributes:
+        steps: int32 (num_steps,), decreasing.
+        next_alpha, next_sigma: float32 (num_steps,).
+        clip_range: bound on the x0 estimate, or None.
+    """
+
+    steps: np.ndarray
+    next_alpha: np.ndarray
+    next_sigma: np.ndarray
+    clip_range: float | None
 
 
-def ddim_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments for `ddim_sample` from a diffusers `scheduler_config.json` given as a dict.
+def ddim_timesteps(total: int, num_steps: int, timestep_spacing: str = "leading", steps_offset: int = 1) -> np.ndarray:
+    """The decreasing training steps that sampling visits, int32 (num_steps,); errors as `spaced_timesteps`."""
+    return spaced_timesteps(total, num_steps, timestep_spacing, steps_offset).round().astype(np.int32)
 
-    Missing keys take the defaults of diffusers' `DDIMScheduler`, so a folder saved with another scheduler samples as
-    after `DDIMScheduler.from_config`.
+
+def ddim_levels(process: Diffusion, config: Mapping[str, Any], num_steps: int) -> DDIMLevels:
+    """The levels that a diffusers `scheduler_config.json` asks for; missing keys take `DDIMScheduler`'s defaults.
 
     Raises:
-        ValueError: if the config asks for dynamic thresholding.
+        ValueError: an option that is not supported, by name, or as `spaced_timesteps`.
     """
-    if config.get("thresholding", False):
-        raise ValueError("scheduler config: thresholding=true is not supported; set it to false or use clip_sample.")
-    return {
-        "timestep_spacing": config.get("timestep_spacing", "leading"),
-        "steps_offset": config.get("steps_offset", 0),
-        "set_alpha_to_one": config.get("set_alpha_to_one", True),
-        "clip_range": config.get("clip_sample_range", 1.0) if config.get("clip_sample", True) else None,
-    }
-
-
-def ddim_timesteps(
-    num_train_timesteps: int, num_steps: int, timestep_spacing: str = "leading", steps_offset: int = 1
-) -> np.ndarray:
-    """The decreasing training steps that sampling visits, int32 (num_steps,).
-
-    `steps_offset` applies to `leading` only, as in diffusers. See arXiv 2305.08891, table 2.
-
-    Raises:
-        ValueError: if `num_steps` is not in 1..num_train_timesteps, the spacing is unknown, or the offset pushes the
-            first step past the last training step.
-    """
-    if not 1 <= num_steps <= num_train_timesteps:
-        raise ValueError(
-            f"num_steps is {num_steps}; give a number from 1 to num_train_timesteps={num_train_timesteps}."
-        )
-    if timestep_spacing == "leading":
-        steps = np.arange(num_steps)[::-1] * (num_train_timesteps // num_steps) + steps_offset
-    elif timestep_spacing == "trailing":
-        steps = np.round(num_train_timesteps - np.arange(num_steps) * (num_train_timesteps / num_steps)) - 1
-    elif timestep_spacing == "linspace":
-        steps = np.linspace(0, num_train_timesteps - 1, num_steps).round()[::-1]
-    else:
-        raise ValueError(f"timestep_spacing {timestep_spacing!r} is not supported; use one of {TIMESTEP_SPACINGS}.")
-    if steps[0] >= num_train_timesteps:
-        raise ValueError(
-            f"steps_offset={steps_offset} with num_steps={num_steps} starts at step {int(steps[0])}, past the last "
-            f"training step {num_train_timesteps - 1}; lower either of them."
-        )
-    return steps.astype(np.int32)
+    require(config, {"thresholding": (False,)})
+    total = process.num_train_timesteps
+    steps = ddim_timesteps(total, num_steps, config.get("timestep_spacing", "leading"), config.get("steps_offset", 0))
+    alphas, sigmas = process.alpha_sigma_tables()
+    # diffusers always steps back by total // num_steps, also where the visited steps are spaced otherwise.
+    following = steps - total // num_steps
+    last_alpha, last_sigma = (1.0, 0.0) if config.get("set_alpha_to_one", True) else (alphas[0], sigmas[0])
+    return DDIMLevels(
+        steps,
+        np.where(following >= 0, alphas[following], last_alpha).astype(np.float32),
+        np.where(following >= 0, sigmas[following], last_sigma).astype(np.float32),
+        config.get("clip_sample_range", 1.0) if config.get("clip_sample", True) else None,
+    )
 
 
 def ddim_step(
@@ -67,55 +58,30 @@ def ddim_step(
     process: Diffusion,
     x_t: jax.Array,
     t: jax.Array,
-    previous: tuple[jax.Array, jax.Array],
+    following: tuple[jax.Array, jax.Array],
     clip_range: float | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """One step from `t` (n,) to the noise level `previous` = (alpha, sigma), scalars.
+    """One step from `t` (n,) to the noise level `following` = (alpha, sigma), scalars.
 
-    Returns (x_previous, x0 estimate), each of x_t's shape. `clip_range` clips the x0 estimate; as in diffusers, the
-    noise estimate stays that of the unclipped prediction.
+    Returns (x at that level, x0 estimate), each of x_t's shape. `clip_range` clips the x0 estimate; as in diffusers,
+    the noise estimate stays that of the unclipped prediction.
     """
     x0 = process.denoised(prediction, x_t, t)
     if clip_range is not None:
         x0 = jnp.clip(x0, -clip_range, clip_range)
-    alpha, sigma = previous
+    alpha, sigma = following
     return alpha * x0 + sigma * process.noise_estimate(prediction, x_t, t), x0
 
 
-def ddim_sample(
-    predict: Callable[[jax.Array, jax.Array], jax.Array],
-    process: Diffusion,
-    x_T: jax.Array,
-    num_steps: int,
-    *,
-    timestep_spacing: str = "leading",
-    steps_offset: int = 1,
-    set_alpha_to_one: bool = False,
-    clip_range: float | None = None,
-) -> jax.Array:
-    """Sample x0, float32 of x_T's shape (n, ...), from standard normal `x_T` with `num_steps` calls of `predict`.
-
-    `predict(x_t, t)` gives the prediction of `process` at its integer steps `t`, int32 (n,). The loop is one
-    `lax.scan`; call this inside `jax.jit` with parameters as arguments to compile once for many batches. The defaults
-    are those of Stable Diffusion's scheduler files; `ddim_options` reads a given file.
-
-    Raises:
-        ValueError: as `ddim_timesteps`.
-    """
-    total = process.num_train_timesteps
-    steps = ddim_timesteps(total, num_steps, timestep_spacing, steps_offset)
-    alphas, sigmas = process.alpha_sigma_tables()
-    # diffusers always steps back by total // num_steps, also where the visited steps are spaced otherwise.
-    previous = steps - total // num_steps
-    final_alpha, final_sigma = (1.0, 0.0) if set_alpha_to_one else (alphas[0], sigmas[0])
-    previous_alpha = np.where(previous >= 0, alphas[previous], final_alpha).astype(np.float32)
-    previous_sigma = np.where(previous >= 0, sigmas[previous], final_sigma).astype(np.float32)
+def ddim_sample(predict: Predict, process: Diffusion, levels: DDIMLevels, x_T: jax.Array) -> jax.Array:
+    """Sample x0, float32 of x_T's shape (n, ...), from standard normal `x_T`; the loop is one `lax.scan`."""
 
     def body(x_t: jax.Array, level: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
-        step, alpha, sigma = level
+        index, step, alpha, sigma = level
         t = jnp.full((x_t.shape[0],), step, jnp.int32)
-        prediction = predict(x_t, t).astype(jnp.float32)
-        return ddim_step(prediction, process, x_t, t, (alpha, sigma), clip_range)[0], None
+        prediction = predict(x_t, t, index).astype(jnp.float32)
+        return ddim_step(prediction, process, x_t, t, (alpha, sigma), levels.clip_range)[0], None
 
-    levels = (jnp.asarray(steps), jnp.asarray(previous_alpha), jnp.asarray(previous_sigma))
-    return jax.lax.scan(body, x_T.astype(jnp.float32), levels)[0]
+    indices = jnp.arange(len(levels.steps))
+    scanned = (indices, *(jnp.asarray(part) for part in levels[:3]))
+    return jax.lax.scan(body, x_T.astype(jnp.float32), scanned)[0]

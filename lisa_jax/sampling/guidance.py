@@ -1,68 +1,162 @@
-"""Predictions for samplers: a dual-branch model with classifier-free guidance and control."""
+"""Predictions for samplers: a main network with classifier-free guidance and side networks."""
 
-from collections.abc import Callable
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from lisa_jax.dual_branch import DualBranch, Params, Residuals, SideOutput
 from lisa_jax.processes import Process
+from lisa_jax.sampling.prediction import Predict
+
+
+@dataclasses.dataclass(frozen=True)
+class Control:
+    """A side network at work, and when.
+
+    Attributes:
+        side: `DualBranch.side`, (params, x_t, t, context, condition) -> SideOutput.
+        params: its parameters.
+        condition: float (n, H, W, 3) in [0, 1], or a tree of arrays with leading axis n.
+        scale: factor on every residual.
+        start, end: the part of the sampling steps in which it acts, as diffusers' `control_guidance_start` and `_end`.
+
+    Raises:
+        ValueError: unless 0 <= start < end <= 1.
+    """
+
+    side: Callable[..., SideOutput]
+    params: Params
+    condition: Any
+    scale: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+
+    def __post_init__(self):
+        check_window(self.start, self.end)
+
+
+def check_window(start: float, end: float) -> None:
+    """Raise ValueError unless 0 <= start < end <= 1."""
+    if not 0 <= start < end <= 1:
+        raise ValueError(
+            f"control_start is {start} and control_end {end}, but 0 <= control_start < control_end <= 1 must hold."
+        )
+
+
+def steps_with_control(num_steps: int, start: float, end: float) -> np.ndarray:
+    """Whether each step is within start..end, bool (num_steps,): diffusers' `controlnet_keep`."""
+    return np.array([not (step / num_steps < start or (step + 1) / num_steps > end) for step in range(num_steps)])
 
 
 def guided_predict(
-    model: Any,
+    model: DualBranch,
     process: Process,
-    frozen: Any,
-    side_params: Any = None,
+    frozen: Params,
+    controls: Sequence[Control] = (),
     *,
+    num_steps: int,
     context: Any,
     null_context: Any = None,
-    condition: jax.Array | None = None,
-    guidance_scale: float | jax.Array = 1.0,
-    control_scale: float | jax.Array = 1.0,
-) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """`predict(x_t, t)` for a sampler: x_t (n, h, w, c) and process times t (n,) to a prediction of x_t's shape.
+    guidance_scale: float = 1.0,
+    guess_mode: bool = False,
+) -> Predict:
+    """`predict(x_t, t, index)` for a sampler of `num_steps`: what `StableDiffusionControlNetPipeline` computes a step.
+
+    The residuals of all controls are summed; a control is not computed in steps where it does not act.
 
     Args:
-        model: a `DualBranch`; `trunk`, `predict` and `side` are used.
+        model: its main network is sampled: `trunk` and `predict`.
         process: supplies the network's input scaling and time.
         frozen: parameters of the main network.
-        side_params: parameters of the side network; may be None without control.
+        controls: side networks; none samples the main network alone.
+        num_steps: steps of the sampler.
         context: text context (n, L, D), or a tree of arrays with leading axis n.
-        null_context: context of the empty prompt, of leading axis n or 1. When given, classifier-free guidance
-            (arXiv 2207.12598) evaluates both contexts in one call of batch 2n, with control in both halves:
+        null_context: context of the empty or of a negative prompt, of leading axis n or 1. When given, classifier-free
+            guidance (arXiv 2207.12598) evaluates both contexts in one call of batch 2n, with control of both:
             null + guidance_scale (conditional - null).
-        condition: visual condition (n, H, W, 3); None samples the main network alone, without control.
         guidance_scale: 1 is no guidance.
-        control_scale: factor on every residual of the side network.
+        guess_mode: control of the conditional prediction alone, and k residuals scaled by k factors from 0.1 to 1,
+            evenly spaced in their logarithm. As in diffusers, a first side network that averages its residuals over
+            the picture (`global_pool_conditions`) implies it, and residuals of such networks are not scaled so.
 
     Raises:
-        ValueError: if `condition` comes without `side_params`, or guidance without `null_context`.
+        ValueError: guidance without `null_context`.
     """
-    if condition is not None and side_params is None:
-        raise ValueError("condition needs side_params; give the side network's parameters, or no condition.")
-    if null_context is None and not (isinstance(guidance_scale, (int, float)) and guidance_scale == 1):
+    if null_context is None and guidance_scale != 1:
         raise ValueError(f"guidance_scale={guidance_scale} needs null_context; give the empty prompt's context.")
+
     guided = null_context is not None
 
-    def evaluate(x_t: jax.Array, t: jax.Array, contexts: Any, conditions: jax.Array | None) -> jax.Array:
-        inputs, time = process.network_input(x_t, t), process.network_time(t)
-        trunk = model.trunk(frozen, inputs, time, contexts)
-        if conditions is None:
-            return model.predict(frozen, trunk)
-        residuals = model.side(side_params, inputs, time, contexts, conditions).residuals
-        return model.predict(frozen, trunk, jax.tree.map(lambda r: control_scale * r, residuals))
+    def contribution(control: Control, inputs: jax.Array, time: jax.Array, contexts: Any, guesses: bool) -> Residuals:
+        rows = (inputs, time, context, control.condition)
+        if guided and not guesses:
+            rows = (_twice(inputs), _twice(time), contexts, jax.tree.map(_twice, control.condition))
+        residuals = control.side(control.params, *rows).residuals
+        factors = [control.scale] * len(residuals)
+        if guesses and not _pools(residuals, inputs):
+            factors = [float(factor) * control.scale for factor in np.logspace(-1, 0, len(residuals))]
+        residuals = tuple(factor * residual for factor, residual in zip(factors, residuals, strict=True))
+        if guided and guesses:
+            # Of a residual that a smaller side network lacks there is one row, of zeros, for all examples.
+            residuals = tuple(
+                _pairs(jnp.zeros_like(residual), residual) if residual.shape[0] == len(inputs) else residual
+                for residual in residuals
+            )
+        return residuals
 
-    def predict(x_t: jax.Array, t: jax.Array) -> jax.Array:
+    def predict(x_t: jax.Array, t: jax.Array, index: jax.Array) -> jax.Array:
+        inputs, time = process.network_input(x_t, t), process.network_time(t)
+        guesses = guess_mode or (bool(controls) and _first_pools(controls[0], inputs, time, context))
+        if guided:
+            contexts = jax.tree.map(_pairs, null_context, context)
+            trunk = model.trunk(frozen, _twice(inputs), _twice(time), contexts)
+        else:
+            contexts = context
+            trunk = model.trunk(frozen, inputs, time, contexts)
+        total = None
+        for control in controls:
+            acts = steps_with_control(num_steps, control.start, control.end)
+            residuals = _where_it_acts(
+                acts, index, functools.partial(contribution, control, inputs, time, contexts, guesses)
+            )
+            total = residuals if total is None else jax.tree.map(jnp.add, total, residuals)
+        outputs = model.predict(frozen, trunk, total)
         if not guided:
-            return evaluate(x_t, t, context, condition)
-        both = jax.tree.map(
-            lambda null, text: jnp.concatenate([jnp.broadcast_to(null, text.shape), text]), null_context, context
-        )
-        conditions = None if condition is None else jnp.concatenate([condition, condition])
-        outputs = evaluate(jnp.concatenate([x_t, x_t]), jnp.concatenate([t, t]), both, conditions)
+            return outputs
         # In float32: guidance would amplify the rounding of the difference.
-        null, text = jnp.split(outputs.astype(jnp.float32), 2)
+        null, text = jnp.moveaxis(outputs.astype(jnp.float32).reshape(len(x_t), 2, *outputs.shape[1:]), 1, 0)
         return null + guidance_scale * (text - null)
 
     return predict
+
+
+def _pairs(null: jax.Array, text: jax.Array) -> jax.Array:
+    """Rows null_0, text_0, null_1, text_1, ...: an example's two halves stay on its device."""
+    null = jnp.broadcast_to(null, text.shape).astype(text.dtype)
+    return jnp.stack([null, text], axis=1).reshape(-1, *text.shape[1:])
+
+
+def _twice(rows: jax.Array) -> jax.Array:
+    return _pairs(rows, rows)
+
+
+def _where_it_acts(acts: np.ndarray, index: jax.Array, compute: Callable[[], Residuals]) -> Residuals:
+    if acts.all():
+        return compute()
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(compute))
+    return jax.lax.cond(jnp.asarray(acts)[index], compute, lambda: zeros)
+
+
+def _first_pools(control: Control, inputs: jax.Array, time: jax.Array, context: Any) -> bool:
+    shapes = jax.eval_shape(control.side, control.params, inputs, time, context, control.condition).residuals
+    return _pools(shapes, inputs)
+
+
+def _pools(residuals: Sequence[Any], inputs: jax.Array) -> bool:
+    """Whether residuals are averages over the picture; the first one has the latents' size otherwise."""
+    return residuals[0].ndim == 4 and residuals[0].shape[1:3] == (1, 1) != inputs.shape[1:3]

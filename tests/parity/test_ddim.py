@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lisa_jax.processes import Diffusion
-from lisa_jax.sampling.ddim import ddim_options, ddim_sample, ddim_step, ddim_timesteps
+from lisa_jax.sampling.ddim import ddim_levels, ddim_step, ddim_timesteps
+from lisa_jax.sampling.sampler import make_sampler
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
@@ -53,42 +54,35 @@ OPTIONS = {
 }
 
 
+@pytest.mark.parametrize("num_steps", [1, 20])
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
-def test_trajectory_and_every_step(prediction_type, options):
-    num_steps, shape = 20, (2, 4, 4, 3)
+def test_trajectory_and_every_step(prediction_type, options, num_steps):
+    shape = (2, 4, 4, 3)
     scheduler = diffusers.DDIMScheduler(**(SD | {"prediction_type": prediction_type} | options))
     scheduler.set_timesteps(num_steps)
     process = Diffusion.from_scheduler_config(scheduler.config)
-    outputs = random(2, 1000, *shape)
+    outputs, x_T = random(2, num_steps, *shape), random(3, *shape)
 
-    sampler_options = ddim_options(scheduler.config)
-    x_T = random(3, *shape)
+    levels = ddim_levels(process, dict(scheduler.config), num_steps)
     x, step_errors = torch.from_numpy(x_T), []
-    alphas, sigmas = process.alpha_sigma_tables()
-    for step in scheduler.timesteps.tolist():
-        previous = step - 1000 // num_steps
-        if previous < 0 and sampler_options["set_alpha_to_one"]:
-            level = (1.0, 0.0)
-        else:
-            level = (alphas[max(previous, 0)], sigmas[max(previous, 0)])
+    for index, step in enumerate(scheduler.timesteps.tolist()):
+        assert levels.steps[index] == step
         ours = ddim_step(
-            jnp.asarray(outputs[step]),
+            jnp.asarray(outputs[index]),
             process,
             jnp.asarray(x.numpy()),
             jnp.full((2,), step),
-            level,
-            sampler_options["clip_range"],
+            (levels.next_alpha[index], levels.next_sigma[index]),
+            levels.clip_range,
         )
-        theirs = scheduler.step(torch.from_numpy(outputs[step]), step, x)
+        theirs = scheduler.step(torch.from_numpy(outputs[index]), step, x)
         for a, b in zip(ours, (theirs.prev_sample, theirs.pred_original_sample), strict=True):
             step_errors.append(float(np.abs(a - b.numpy()).max() / max(1.0, np.abs(b.numpy()).max())))
         x = theirs.prev_sample
 
-    def predict(x_t, t):
-        return jnp.asarray(outputs)[t[0]]
-
-    x0 = jax.jit(lambda noise: ddim_sample(predict, process, noise, num_steps, **sampler_options))(x_T)
+    sampler = make_sampler("ddim", process, dict(scheduler.config), num_steps)
+    x0 = jax.jit(lambda noise: sampler.sample(lambda x_t, t, index: jnp.asarray(outputs)[index], noise))(x_T)
     # Random network outputs drive x far from unit scale, so errors are relative to the largest value.
     error = float(np.abs(x0 - x.numpy()).max() / max(1.0, x.abs().max().item()))
     print(f"{prediction_type}: step {max(step_errors):.1e}, trajectory {error:.1e}, largest {x.abs().max().item():.1f}")
@@ -96,5 +90,5 @@ def test_trajectory_and_every_step(prediction_type, options):
 
 
 def test_unknown_choices_are_refused():
-    with pytest.raises(ValueError, match="thresholding"):
-        ddim_options({"thresholding": True})
+    with pytest.raises(ValueError, match="thresholding=True"):
+        ddim_levels(Diffusion(), {"thresholding": True}, 10)

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lisa_jax.dual_branch import SideOutput
 from lisa_jax.processes import EDM, Diffusion
-from lisa_jax.sampling.guidance import guided_predict
+from lisa_jax.sampling.guidance import Control, guided_predict, steps_with_control
 from lisa_jax.sampling.noise import initial_noise
 
-N = 3
+N, STEPS = 3, 10
 X = jax.random.normal(jax.random.key(0), (N, 2, 2, 1))
 CONTEXT = jnp.arange(1.0, N + 1).reshape(N, 1, 1)
 NULL = -jnp.ones((1, 1, 1))
@@ -30,59 +31,106 @@ def recording_model():
         calls.append(("predict", residuals is not None))
         return trunk if residuals is None else trunk + residuals[0] + residuals[1]
 
-    def side(params, x, t, context, condition):
-        calls.append(("side", x.shape[0]))
-        return SimpleNamespace(residuals=(params * condition, context[..., None]), features={})
-
-    return SimpleNamespace(trunk=trunk, predict=predict, side=side, calls=calls)
+    return SimpleNamespace(trunk=trunk, predict=predict, calls=calls)
 
 
-def expected(context, control_scale=None):
+def side(params, x, t, context, condition):
+    wide = jnp.broadcast_to(params * condition, x.shape)
+    return SideOutput((wide, jnp.broadcast_to(context[..., None], x.shape)), {})
+
+
+def pooling_side(params, x, t, context, condition):
+    return SideOutput((params * condition, context[..., None]), {})
+
+
+def control(scale=1.0, start=0.0, end=1.0, side=side):
+    return Control(side, jnp.float32(0.5), CONDITION, scale, start, end)
+
+
+def expected(context, scales=(0.0, 0.0)):
     plain = 2.0 * X + T[:, None, None, None] + context[..., None]
-    return plain if control_scale is None else plain + control_scale * (0.5 * CONDITION + context[..., None])
+    return plain + scales[0] * 0.5 * CONDITION + scales[1] * context[..., None]
 
 
-def test_no_condition_runs_the_main_network_alone():
+def guided(model, controls=(), **arguments):
+    settings = {"num_steps": STEPS, "context": CONTEXT, "null_context": NULL, "guidance_scale": 7.5} | arguments
+    return guided_predict(model, Diffusion(), 2.0, controls, **settings)
+
+
+def test_no_control_runs_the_main_network_alone():
     model = recording_model()
-    predict = guided_predict(model, Diffusion(), 2.0, context=CONTEXT)
-    np.testing.assert_allclose(predict(X, T), expected(CONTEXT), rtol=1e-6)
+    predict = guided_predict(model, Diffusion(), 2.0, num_steps=STEPS, context=CONTEXT)
+    np.testing.assert_allclose(predict(X, T, 0), expected(CONTEXT), rtol=1e-6)
     assert model.calls == [("trunk", N), ("predict", False)]
 
 
-def test_control_scale_multiplies_every_residual():
-    model = recording_model()
-    predict = guided_predict(
-        model, Diffusion(), 2.0, jnp.float32(0.5), context=CONTEXT, condition=CONDITION, control_scale=0.3
-    )
-    np.testing.assert_allclose(predict(X, T), expected(CONTEXT, 0.3), rtol=1e-5)
+def test_residuals_of_all_controls_are_scaled_and_summed():
+    predict = guided(recording_model(), [control(0.3), control(2.0)], null_context=None, guidance_scale=1.0)
+    np.testing.assert_allclose(predict(X, T, 0), expected(CONTEXT, (2.3, 2.3)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("controlled", [False, True])
-def test_guidance_extrapolates_from_the_null_context_in_one_call(controlled):
+@pytest.mark.parametrize("scale", [0.0, 0.7])
+def test_guidance_extrapolates_from_the_null_context_in_one_call(scale):
     model = recording_model()
-    control = {"side_params": jnp.float32(0.5), "condition": CONDITION, "control_scale": 0.7} if controlled else {}
-    predict = guided_predict(model, Diffusion(), 2.0, context=CONTEXT, null_context=NULL, guidance_scale=7.5, **control)
-    scale = 0.7 if controlled else None
-    null, text = expected(jnp.broadcast_to(NULL, CONTEXT.shape), scale), expected(CONTEXT, scale)
-    np.testing.assert_allclose(predict(X, T), null + 7.5 * (text - null), rtol=1e-5)
+    null, text = expected(jnp.broadcast_to(NULL, CONTEXT.shape), (scale, scale)), expected(CONTEXT, (scale, scale))
+    found = guided(model, [control(scale)] if scale else [])(X, T, 0)
+    np.testing.assert_allclose(found, null + 7.5 * (text - null), rtol=1e-5)
     assert [call for call in model.calls if call[0] == "trunk"] == [("trunk", 2 * N)]
 
 
+def test_null_context_may_differ_by_example():
+    null_context = -CONTEXT
+    null, text = expected(null_context), expected(CONTEXT)
+    found = guided(recording_model(), null_context=null_context)(X, T, 0)
+    np.testing.assert_allclose(found, null + 7.5 * (text - null), rtol=1e-5)
+
+
+def test_control_acts_in_its_window_of_steps_alone():
+    # As diffusers: a step belongs to the window if all of it does.
+    assert steps_with_control(STEPS, 0.25, 0.75).tolist() == [False] * 3 + [True] * 4 + [False] * 3
+    assert steps_with_control(3, 0.0, 1.0).all()
+    controls = [control(0.5, end=0.5), control(2.0, start=0.3)]
+    predict = jax.jit(guided(recording_model(), controls, null_context=None, guidance_scale=1.0))
+    for index, scale in [(0, 0.5), (4, 2.5), (9, 2.0)]:
+        np.testing.assert_allclose(predict(X, T, index), expected(CONTEXT, (scale, scale)), rtol=1e-5)
+
+
+def test_guess_mode_leaves_the_null_prediction_alone_and_fades_early_residuals():
+    null, text = expected(jnp.broadcast_to(NULL, CONTEXT.shape)), expected(CONTEXT, (0.07, 0.7))
+    found = guided(recording_model(), [control(0.7)], guess_mode=True)(X, T, 0)
+    np.testing.assert_allclose(found, null + 7.5 * (text - null), rtol=1e-5)
+
+
+def test_pooling_side_network_implies_guess_mode_without_fading():
+    null, text = expected(jnp.broadcast_to(NULL, CONTEXT.shape)), expected(CONTEXT, (0.7, 0.7))
+    found = guided(recording_model(), [control(0.7, side=pooling_side)])(X, T, 0)
+    np.testing.assert_allclose(found, null + 7.5 * (text - null), rtol=1e-5)
+
+
 def test_the_network_gets_the_process_input_and_time():
-    model = recording_model()
     sigma = jnp.array([0.5, 1.0, 4.0])
-    predict = guided_predict(model, EDM(), 2.0, context=CONTEXT)
+    predict = guided_predict(recording_model(), EDM(), 2.0, num_steps=STEPS, context=CONTEXT)
     wide = (N, 1, 1, 1)
     exact = 2 * X / jnp.sqrt(sigma**2 + 1).reshape(wide) + 0.25 * jnp.log(sigma).reshape(wide) + CONTEXT[..., None]
-    np.testing.assert_allclose(predict(X, sigma), exact, rtol=1e-5)
+    np.testing.assert_allclose(predict(X, sigma, 0), exact, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"), [({"condition": CONDITION}, "side_params"), ({"guidance_scale": 7.5}, "null_context")]
-)
-def test_incomplete_requests_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        guided_predict(recording_model(), Diffusion(), 2.0, context=CONTEXT, **arguments)
+def test_guidance_without_null_context_is_refused():
+    with pytest.raises(ValueError, match="null_context"):
+        guided(recording_model(), null_context=None)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.5, 0.5), (-0.1, 1.0), (0.0, 1.1)])
+def test_impossible_windows_are_refused(start, end):
+    with pytest.raises(ValueError, match="control_start"):
+        control(1.0, start, end)
+
+
+def test_guidance_of_a_bfloat16_network_is_computed_in_float32():
+    model = recording_model()
+    model.predict = lambda frozen, trunk, residuals=None: trunk.astype(jnp.bfloat16)
+    null, text = (expected(context).astype(jnp.bfloat16).astype(jnp.float32) for context in (NULL, CONTEXT))
+    np.testing.assert_allclose(guided(model)(X, T, 0), null + 7.5 * (text - null), rtol=1e-6)
 
 
 def test_initial_noise_belongs_to_the_example():
@@ -92,11 +140,3 @@ def test_initial_noise_belongs_to_the_example():
     assert not np.array_equal(noise, initial_noise(1, range(64), (8, 8, 4)))
     assert np.unique(np.asarray(noise[:, 0, 0, 0])).size == 64
     assert noise.dtype == jnp.float32 and abs(float(noise.std()) - 1) < 0.02
-
-
-def test_guidance_of_a_bfloat16_network_is_computed_in_float32():
-    model = recording_model()
-    model.predict = lambda frozen, trunk, residuals=None: trunk.astype(jnp.bfloat16)
-    predict = guided_predict(model, Diffusion(), 2.0, context=CONTEXT, null_context=NULL, guidance_scale=7.5)
-    null, text = (expected(context).astype(jnp.bfloat16).astype(jnp.float32) for context in (NULL, CONTEXT))
-    np.testing.assert_allclose(predict(X, T), null + 7.5 * (text - null), rtol=1e-6)

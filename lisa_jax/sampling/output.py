@@ -1,0 +1,84 @@
+"""The folder that samples go to: whole pictures only, all of the same settings, so that a stopped run continues."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SETTINGS_FILE = "settings.json"
+
+
+class SampleFolder:
+    """A folder of `00000.png`, `00001.png`, ... and the settings that they were made with."""
+
+    def __init__(self, folder: str | Path, settings: Mapping[str, Any], examples: Sequence[str] = ()):
+        """Open or make the folder.
+
+        Args:
+          folder: where samples go.
+          settings: everything that all samples depend on, as JSON.
+          examples: what each sample depends on besides, as a hash; more than there were continue the folder.
+
+        Raises:
+          ValueError: the folder holds samples of other settings or examples.
+        """
+        self._folder = Path(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / SETTINGS_FILE
+        now = json.loads(json.dumps({**settings, "examples": list(examples)}))
+        # Settings of which no picture was made bind nobody.
+        if self.finished():
+            if not path.is_file():
+                raise ValueError(f"{self._folder} holds pictures, but no {SETTINGS_FILE}: give another --out.")
+            before = json.loads(path.read_text(encoding="utf-8"))
+            self._check(path, before, now)
+            now["examples"] = max(before["examples"], now["examples"], key=len)
+        _replace(path, lambda partial: partial.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8"))
+
+    def _check(self, path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        names = sorted((set(before) | set(now)) - {"examples"})
+        changed = [
+            f"{name} was {json.dumps(before.get(name))} and is {json.dumps(now.get(name))} now"
+            for name in names
+            if before.get(name) != now.get(name)
+        ]
+        for index, pair in enumerate(zip(before["examples"], now["examples"], strict=False)):
+            if pair[0] != pair[1]:
+                changed.append(f"example {index} had another prompt or condition")
+                break
+        if changed:
+            raise ValueError(f"{path}: {'; '.join(changed)}: give another --out, or the settings of before.")
+
+    def path(self, index: int) -> Path:
+        """The file of a sample."""
+        return self._folder / f"{index:05d}.png"
+
+    def finished(self) -> set[int]:
+        """The samples that are there."""
+        return {int(path.stem) for path in self._folder.glob("*.png") if path.stem.isdecimal()}
+
+    def write(self, index: int, image: np.ndarray) -> None:
+        """Write a sample, uint8 (H, W, 3); it has its name only when it is whole."""
+        _write_png(self.path(index), image)
+
+    def read(self, index: int) -> np.ndarray:
+        """A sample, uint8 (H, W, 3)."""
+        return np.asarray(Image.open(self.path(index)).convert("RGB"))
+
+    def write_grid(self, image: np.ndarray) -> None:
+        """Write grid.png."""
+        _write_png(self._folder / "grid.png", image)
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    _replace(path, lambda partial: Image.fromarray(image).save(partial, format="PNG"))
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Put a file in place when it is whole."""
+    partial = path.with_name(f".{path.name}.partial")
+    write(partial)
+    partial.replace(path)
