@@ -17,6 +17,8 @@ def get_config() -> ConfigDict:
     config.batch_size = 16
     config.num_steps = 5000
     config.accumulate = 1
+    # Sizes of the mesh's axes; data -1 takes what is left. `fsdp` and `tensor` split parameters and optimizer state.
+    config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1, "split_frozen": False})
     config.compute_dtype = "float32"
     config.caption_dropout = 0.1
     config.ema_decay = 0.998

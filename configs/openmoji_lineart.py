@@ -22,6 +22,8 @@ def get_config() -> ConfigDict:
     config.num_steps = 400
     # Microbatches that a batch is split into, their gradients averaged.
     config.accumulate = 1
+    # Sizes of the mesh's axes; data -1 takes what is left. `fsdp` and `tensor` split parameters and optimizer state.
+    config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1, "split_frozen": False})
     # Decay of the moving average of the trainable parameters; unset: none is kept.
     config.ema_decay = config_dict.placeholder(float)
 
@@ -33,6 +35,16 @@ def get_config() -> ConfigDict:
     config.remat = False
     # Widths of the condition's encoder; n of them downsample it by 2^(n-1). Stable Diffusion: (16, 32, 96, 256).
     config.condition_channels = (32,)
+    # Unset: a copy of the base's encoder. Else a ControlNet folder to go on from, or fewer channels or layers a level.
+    config.side = ConfigDict(
+        {
+            "start_from": config_dict.placeholder(str),
+            "block_out_channels": config_dict.placeholder(tuple),
+            "layers_per_block": config_dict.placeholder(int),
+        }
+    )
+    # Implementation of attention: auto, xla or cudnn.
+    config.attention = "auto"
     config.caption_dropout = 0.0
 
     config.data = ConfigDict({"name": "openmoji", "image_size": 32, "condition": "lineart", "flip": True})
@@ -43,6 +55,8 @@ def get_config() -> ConfigDict:
             "schedule": "constant",
             "decay_steps": config_dict.placeholder(int),
             "stop_step": config_dict.placeholder(int),
+            # Align one row of so many, another one each step: a fraction of the cost.
+            "align_every": 1,
         }
     )
     config.optimizer = ConfigDict(
@@ -57,7 +71,7 @@ def get_config() -> ConfigDict:
             "clip_norm": 1.0,
         }
     )
-    config.sampling = ConfigDict({"num_steps": 20, "guidance_scale": 2.0, "control_scale": 1.0})
+    config.sampling = ConfigDict({"sampler": "ddim", "num_steps": 20, "guidance_scale": 2.0, "control_scale": 1.0})
     config.preview_count = 16
     config.log_every = 10
     config.eval_every = 100

@@ -16,7 +16,7 @@ compiles to exactly that: no prior, no decoder.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,35 @@ def add_noise(latents: jax.Array, key: jax.Array, process: Process) -> NoisySamp
     return NoisySample(process.perturb(latents, noise, t), t, process.target(latents, noise, t))
 
 
+@dataclasses.dataclass(frozen=True)
+class AlignedRows:
+    """Every `every`-th row of a batch, another one each step: alignment at a fraction of its cost.
+
+    Each run of `every` neighbouring rows gives one, so rows that are split over devices stay where they are. The mean
+    over these rows estimates the mean over all without bias.
+
+    Attributes:
+      every: 1 / fraction of the batch; must divide the rows of a (micro)batch.
+      step: training step, traced or not; which row of a run is taken rotates with it.
+    """
+
+    every: int
+    step: jax.Array | int
+
+    def rows_of(self, tree: Any) -> Any:
+        """The chosen rows of a tree of arrays (n, ...); raises ValueError where `every` does not divide n."""
+
+        def choose(rows: jax.Array) -> jax.Array:
+            if rows.shape[0] % self.every:
+                raise ValueError(
+                    f"The alignment takes one row of {self.every}, which does not divide a (micro)batch of "
+                    f"{rows.shape[0]}: change lisa.align_every or the batch size."
+                )
+            return rows.reshape(-1, self.every, *rows.shape[1:])[:, self.step % self.every]
+
+        return jax.tree.map(choose, tree)
+
+
 def lisa_loss(
     trainable: Mapping[str, Params],
     frozen: Params,
@@ -52,6 +81,7 @@ def lisa_loss(
     process: Process,
     lam: float | jax.Array,
     hook: str | None,
+    align: AlignedRows | None = None,
 ) -> tuple[jax.Array, LossMetrics]:
     """The LISA loss of a clean batch under noise drawn from `key`.
 
@@ -64,6 +94,7 @@ def lisa_loss(
       process: the noise process the main network was trained with.
       lam: weight of the alignment term; a traced array or a number. The number 0 leaves the term out.
       hook: name of the side feature that the decoder reads; None only where lam is the number 0.
+      align: the rows that the alignment term is computed on; None: all.
 
     Returns:
       Scalar float32 loss, and metrics whose means are `main_loss`, `target_power`, and with LISA `align_loss`,
@@ -72,7 +103,9 @@ def lisa_loss(
       ValueError: `hook` is not a feature of the side network.
     """
     noisy = add_noise(batch["latents"], key, process)
-    return lisa_loss_of_noisy(trainable, frozen, batch, noisy, model=model, process=process, lam=lam, hook=hook)
+    return lisa_loss_of_noisy(
+        trainable, frozen, batch, noisy, model=model, process=process, lam=lam, hook=hook, align=align
+    )
 
 
 def lisa_loss_of_noisy(
@@ -85,6 +118,7 @@ def lisa_loss_of_noisy(
     process: Process,
     lam: float | jax.Array,
     hook: str | None,
+    align: AlignedRows | None = None,
 ) -> tuple[jax.Array, LossMetrics]:
     """`lisa_loss` of a batch that is noised already."""
     aligns = not (isinstance(lam, int | float) and lam == 0)
@@ -100,13 +134,15 @@ def lisa_loss_of_noisy(
     loss = jnp.mean(weight * main)
     means = means_by_quartile(quantile, main_loss=main, target_power=squared_error(noisy.target, 0.0))
     if aligns:
-        prior = jax.lax.stop_gradient(model.predict(frozen, trunk))
-        gap = jax.lax.stop_gradient(noisy.target - prior.astype(jnp.float32))
         feature = features[model.check_hook(hook)]
+        parts = (trunk, feature, t, noisy.target, weight, quantile)
+        trunk, feature, t, target, weight, quantile = parts if align is None else align.rows_of(parts)
+        prior = jax.lax.stop_gradient(model.predict(frozen, trunk))
+        gap = jax.lax.stop_gradient(target - prior.astype(jnp.float32))
         aligned = model.decode(trainable["decoder"], feature, t, gap.shape)
-        align = squared_error(aligned, gap)
-        loss = loss + lam * jnp.mean(weight * align)
-        means |= means_by_quartile(quantile, align_loss=align, gap_power=squared_error(gap, 0.0))
+        error = squared_error(aligned, gap)
+        loss = loss + lam * jnp.mean(weight * error)
+        means |= means_by_quartile(quantile, align_loss=error, gap_power=squared_error(gap, 0.0))
     return loss, LossMetrics(means, noisy.t, main)
 
 

@@ -7,6 +7,7 @@ Writes the base to DIR/base.
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -21,9 +22,10 @@ from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import Family
 from lisa_jax.families.new_stable_diffusion import write_new_stable_diffusion
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
-from lisa_jax.run import Split, load_split, run_command, training_batches
+from lisa_jax.run import run_command
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.sampling.grid import labelled_grid
+from lisa_jax.splits import Split, load_split, training_batches
 from lisa_jax.training.experiment import Evaluation, Experiment, Report
 from lisa_jax.training.inputs import model_inputs
 from lisa_jax.training.loop import fit
@@ -36,20 +38,22 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and the
 def pretraining(config: ConfigDict, family: Family) -> Experiment:
     """The experiment whose trainable tree is the main network."""
     train, test = load_split(config, family, "train"), load_split(config, family, "test")
-    null_context = jnp.asarray(family.encode_text([""]))
+    inputs_of = partial(
+        model_inputs, latents=family.latents, text=family.encode_text, null_context=jnp.asarray(train.null_context)
+    )
 
     def loss(params, frozen, batch, key, step):
-        del frozen, step
+        del step
         input_key, noise_key = jax.random.split(key)
-        inputs = model_inputs(batch, input_key, family.latents.encode, null_context, config.caption_dropout)
+        inputs = inputs_of(batch, input_key, frozen, caption_dropout=config.caption_dropout)
         return main_loss(params["main"], inputs, noise_key, model=family.model, process=family.process)
 
-    start = jax.tree.map(jnp.asarray, family.frozen)
     return Experiment(
-        frozen={},
-        init=lambda frozen, key: {"main": start},
+        frozen={"latents": family.latents.params},
+        load_start=lambda: family.frozen,
+        init=lambda start, key: {"main": start},
         loss_at=lambda step: loss,
-        batches=training_batches(config, train, condition=None),
+        batches=training_batches(config, train),
         evaluations=(Evaluation(config.eval_every, _previews(config, family, test)),),
         identity={
             "seed": config.seed,
@@ -66,11 +70,11 @@ def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Para
     generate = make_generator(
         family, num_steps=config.sampling.num_steps, guidance_scale=config.sampling.guidance_scale
     )
-    count = config.sampling.count
-    reference = np.stack([test.source[index]["image"] for index in range(count)])
+    batch = next(test.ordered_batches(config.sampling.count))
+    context, reference = test.contexts(batch), test.references(batch)
 
     def run(params, frozen) -> Report:
-        samples = generate(params["main"], None, test.context[:count], reference, np.arange(count))
+        samples = generate(params["main"], frozen["latents"], None, context, reference, batch["index"])
         grid = labelled_grid({"sample": samples, "same caption": reference}, cell=96, blocks=4)
         return Report(images={"samples": grid})
 

@@ -6,31 +6,28 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
-import numpy as np
 from absl import app
 from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
-from lisa_jax.alignment import LamSchedule
-from lisa_jax.data.openmoji import CorruptRecordError, load_openmoji
-from lisa_jax.data.pipeline import Batches, Source, ordered_batches
+from lisa_jax.cluster import PROCESSES_VARIABLE, LostProcessError, join_processes, leave
+from lisa_jax.control import used_hook
+from lisa_jax.data.openmoji import CorruptRecordError
 from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import Family
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
+from lisa_jax.splits import condition_names
 from lisa_jax.training.checkpoint import Checkpoints
 from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from lisa_jax.training.state import state_initialiser
 from lisa_jax.training.tracking import CONFIG_FILE
 
-# "auto" where JAX recognises the cluster (TPU pod, SLURM, GKE, Open MPI), else "host:port,count,index": the address
-# where process 0 listens, how many processes there are and which one this is. Unset: one process.
-PROCESSES_VARIABLE = "LISA_JAX_PROCESSES"
 DTYPES = ("float32", "bfloat16")
 
 
@@ -48,14 +45,27 @@ def run_command(main: Callable[[], None]) -> None:
             start_up()
             main()
         except OSError as error:
-            sys.exit(f"error: {_one_line(error)}")
+            _end(error, _one_line(error))
+        except LostProcessError as error:
+            _end(error, str(error))
         except (ValueError, FloatingPointError, CorruptRecordError) as error:
             raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
-            if not Path(raised_in).is_relative_to(Path(__file__).parent):
-                raise
-            sys.exit(f"error: {error}")
+            _end(error, str(error) if Path(raised_in).is_relative_to(Path(__file__).parent) else None)
+        except Exception as error:
+            _end(error, None)
 
     app.run(run, flags_parser=_parse_flags)
+
+
+def _end(error: Exception, sentence: str | None) -> NoReturn:
+    """Tell an error, as a sentence or with its traceback, and end with exit status 1."""
+    if sentence is None and not jax.distributed.is_initialized():
+        raise error
+    if sentence is None:
+        traceback.print_exception(error)
+    else:
+        print(f"error: {sentence}", file=sys.stderr)
+    leave(error)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
@@ -89,94 +99,49 @@ def start_up() -> None:
         jax.config.update("jax_compilation_cache_dir", str(Path("~/.cache/lisa_jax/xla").expanduser()))
 
 
-def join_processes(spec: str) -> None:
-    """Join the other processes of this run, before anything else uses a device.
-
-    Args:
-      spec: value of $LISA_JAX_PROCESSES; empty: this process is alone.
-    """
-    if spec == "auto":
-        jax.distributed.initialize()
-    elif spec:
-        try:
-            address, count, index = spec.split(",")
-            count, index = int(count), int(index)
-        except ValueError:
-            raise ValueError(
-                f"{PROCESSES_VARIABLE} is '{spec}', but must be 'auto' or 'host:port,count,index'."
-            ) from None
-        jax.distributed.initialize(address, count, index)
-
-
 def load_family(config: ConfigDict) -> Family:
     """The base that a config names, with its side network's settings; raises ValueError for an unknown dtype."""
     for name in ("frozen_dtype", "compute_dtype"):
         if config[name] not in DTYPES:
             raise ValueError(f"config.{name} is '{config[name]}': use {' or '.join(DTYPES)}.")
+    conditions, side = condition_names(config), config.side
     return load_stable_diffusion(
         config.base,
         condition_channels=tuple(config.condition_channels),
+        conditions=conditions,
+        start_from=_start_folders(side.start_from, conditions),
+        block_out_channels=side.block_out_channels,
+        layers_per_block=side.layers_per_block,
         frozen_dtype=config.frozen_dtype,
         compute_dtype=config.compute_dtype,
         remat=config.remat,
+        attention=config.attention,
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """A split of a data set, and the context of each of its captions, computed once.
-
-    Attributes:
-      source: examples by index.
-      context: float32 (len(source), length, width).
-    """
-
-    source: Source
-    context: np.ndarray
-
-    def with_context(self, example: Mapping[str, Any]) -> dict[str, Any]:
-        """Pipeline transform: the example with its `context`."""
-        return {**example, "context": self.context[example["index"]]}
-
-    def ordered_batches(self, condition: str, batch_size: int) -> Iterator[dict[str, Any]]:
-        """Every example once, in order, with `context`."""
-        return ordered_batches(self.source, condition, batch_size, transforms=(self.with_context,))
+def absolute_paths(config: ConfigDict) -> None:
+    """Make the config's folders absolute: other commands read it from the work directory, wherever they are started."""
+    config.base = str(Path(config.base).absolute())
+    if "dir" in config.data:
+        config.data.dir = str(Path(config.data.dir).absolute())
+    start = _start_folders(config.side.start_from, condition_names(config))
+    if isinstance(start, dict):
+        config.side.start_from = ",".join(f"{name}={Path(folder).absolute()}" for name, folder in start.items())
+    elif start is not None:
+        config.side.start_from = str(Path(start).absolute())
 
 
-def load_split(config: ConfigDict, family: Family, split: str) -> Split:
-    """The examples of a split of the config's data set, with contexts; raises ValueError for an unknown data set."""
-    if config.data.name != "openmoji":
-        raise ValueError(f"Unknown data.name '{config.data.name}': there is openmoji.")
-    source = load_openmoji(config.data.image_size, split)
-    return Split(source, family.encode_text([source[index]["caption"] for index in range(len(source))]))
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingBatches:
-    """The arrays of a pipeline's batches that training reads."""
-
-    batches: Batches
-    names: tuple[str, ...]
-
-    def iterate(self, start_step: int) -> Iterator[Mapping[str, np.ndarray]]:
-        """Yield this process's rows from `start_step` on."""
-        for batch in self.batches.iterate(start_step):
-            yield {name: batch[name] for name in self.names}
-
-
-def training_batches(config: ConfigDict, split: Split, condition: str | None) -> TrainingBatches:
-    """The training stream of this process; with condition None, batches have none."""
-    batches = Batches(
-        split.source,
-        condition,
-        config.batch_size,
-        config.seed,
-        flip=config.data.flip,
-        transforms=(split.with_context,),
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
-    return TrainingBatches(batches, ("image", "context", *(("condition",) if condition else ())))
+def _start_folders(start_from: str | None, conditions: tuple[str, ...] | None) -> str | dict[str, str] | None:
+    """`side.start_from` as the family takes it: several side networks are written name=FOLDER,name=FOLDER."""
+    if start_from is None or conditions is None:
+        return start_from
+    pairs = [pair.partition("=") for pair in start_from.split(",")]
+    if not all(name and folder for name, _, folder in pairs):
+        raise ValueError(
+            f"config.side.start_from is '{start_from}': with the conditions {', '.join(conditions)} write "
+            f"{conditions[0]}=FOLDER, several with commas between."
+        )
+    return {name: folder for name, _, folder in pairs}
 
 
 def read_config(workdir: str | Path) -> ConfigDict:
@@ -187,21 +152,10 @@ def read_config(workdir: str | Path) -> ConfigDict:
     return ConfigDict(json.loads(path.read_text()))
 
 
-def lam_schedule(config: ConfigDict) -> LamSchedule:
-    """The weight of the alignment term by step."""
-    lisa = config.lisa
-    return LamSchedule(lisa.lam, lisa.schedule, lisa.decay_steps, lisa.stop_step)
-
-
-def used_hook(config: ConfigDict, family: Family) -> str | None:
-    """The hooked feature, or None in plain training; raises ValueError, listing the names, for one that is unknown."""
-    return family.model.check_hook(config.lisa.hook) if config.lisa.lam > 0 else None
-
-
 def trainable_init(config: ConfigDict, family: Family) -> Callable[[Params, jax.Array], Params]:
-    """(frozen, key) -> side network, and decoder where there is LISA."""
-    hook = used_hook(config, family)
-    return lambda frozen, key: family.model.init_trainable(frozen, key, hook)
+    """(start, key) -> side network, and decoder where there is LISA."""
+    hook = used_hook(config, family.model)
+    return lambda start, key: family.model.init_trainable(start, key, hook)
 
 
 def identity(config: ConfigDict, family: Family) -> dict[str, Any]:
@@ -213,8 +167,9 @@ def identity(config: ConfigDict, family: Family) -> dict[str, Any]:
         "accumulate": config.accumulate,
         "frozen_dtype": config.frozen_dtype,
         "data": config.data.to_dict(),
-        "hook": used_hook(config, family),
+        "hook": used_hook(config, family.model),
         "condition_channels": tuple(config.condition_channels),
+        "side": config.side.to_dict(),
         "ema_decay": config.ema_decay,
     }
 
@@ -244,7 +199,8 @@ def load_run(workdir: str | Path, weights: str = "auto") -> TrainedRun:
     config = read_config(workdir)
     family = load_family(config)
     optimizer = make_optimizer(config.optimizer, learning_rate_schedule(config.optimizer, config.num_steps))
-    init = partial(trainable_init(config, family), family.frozen)
+    # From nothing: only shapes are asked for.
+    init = partial(trainable_init(config, family), {})
     initialise = state_initialiser(init, optimizer, ema=config.ema_decay is not None)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     like = jax.tree.map(

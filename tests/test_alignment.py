@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from lisa_jax.alignment import LamSchedule, add_noise, lisa_loss, lisa_loss_of_noisy, main_loss
+from lisa_jax.alignment import AlignedRows, LamSchedule, add_noise, lisa_loss, lisa_loss_of_noisy, main_loss
 from lisa_jax.dual_branch import DualBranch, SideOutput
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.processes import EDM, Diffusion, RectifiedFlow
@@ -318,3 +318,34 @@ def test_a_step_advances_by_one_logs_its_norms_and_draws_new_noise():
     parts = np.hypot(logged["grad_norm/side"], logged["grad_norm/decoder"])
     assert logged["grad_norm"] == pytest.approx(parts, rel=1e-5)
     assert logged["loss"] == pytest.approx(logged["main_loss"] + 0.5 * logged["align_loss"], rel=1e-5)
+
+
+def aligned_loss(align):
+    noisy = a_noisy_sample()
+    return lisa_loss_of_noisy(
+        random_trainable(),
+        FROZEN,
+        example_batch(),
+        noisy,
+        model=MODEL,
+        process=PROCESS,
+        lam=0.5,
+        hook=HOOK,
+        align=align,
+    )
+
+
+def test_a_rotating_part_of_the_batch_covers_every_row_once_and_estimates_the_whole_loss():
+    whole, everywhere = aligned_loss(None)
+    parts = [aligned_loss(AlignedRows(4, step)) for step in range(4, 8)]
+    np.testing.assert_allclose(np.mean([loss for loss, _ in parts]), whole, rtol=1e-6)
+    rows = [float(means(found)["align_loss"]) for _, found in parts]
+    assert len(set(rows)) == 4
+    np.testing.assert_allclose(np.mean(rows), means(everywhere)["align_loss"], rtol=1e-5)
+    assert {float(found.means["align_loss"].count) for _, found in parts} == {2.0}
+    assert {float(found.means["main_loss"].count) for _, found in parts} == {8.0}
+
+
+def test_a_part_that_does_not_divide_the_batch_is_refused():
+    with pytest.raises(ValueError, match=r"one row of 3.*8.*align_every"):
+        aligned_loss(AlignedRows(3, 0))

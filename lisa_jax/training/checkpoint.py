@@ -15,6 +15,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from lisa_jax.cluster import lost_process
 from lisa_jax.training.state import TrainState
 
 _LOG = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Checkpoints:
           The state, or None where there is no checkpoint yet.
         Raises:
           ResumeError: a checkpoint of another base, seed, batch size or model; or none that can be read.
+          LostProcessError: another process of the run is gone, which says nothing about the checkpoint.
         """
         unreadable: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -84,6 +86,8 @@ class Checkpoints:
                 raise
             # Orbax and TensorStore report damage as many kinds of error.
             except Exception as error:
+                if lost := lost_process(error, step):
+                    raise lost from error
                 unreadable[step] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             else:
                 self._set_aside(unreadable)

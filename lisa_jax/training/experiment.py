@@ -9,6 +9,7 @@ import numpy as np
 
 from lisa_jax.dual_branch import Params
 from lisa_jax.metrics import LossMetrics
+from lisa_jax.training.sharding import REPLICATED, Rules
 
 LossFn = Callable[[Params, Params, Mapping[str, jax.Array], jax.Array, jax.Array], tuple[jax.Array, LossMetrics]]
 
@@ -46,18 +47,23 @@ class Experiment:
 
     Attributes:
       frozen: tree of arrays that the loss reads and nothing changes.
-      init: (frozen, key) -> fresh trainable tree, jittable; the frozen tree is an argument, so that no compiled
-        program holds its weights as constants.
+      load_start: reads the tree that a fresh trainable tree starts from, as precise as the file has it; called once and
+        let go.
+      init: (start, key) -> fresh trainable tree, jittable; the start is an argument, so that no compiled program holds
+        its weights as constants.
       loss_at: Python step -> the loss that runs at it; the same function object for steps that share a compiled step.
         A loss is (params, frozen, batch, key, step) -> (scalar, LossMetrics).
       batches: the training stream.
       evaluations: previews and validation.
       identity: names and values that must not change on resume (base fingerprint, seed, batch size, ...).
+      rules: where parameters, frozen and trainable, go on a mesh that splits them.
     """
 
     frozen: Params
+    load_start: Callable[[], Params]
     init: Callable[[Params, jax.Array], Params]
     loss_at: Callable[[int], LossFn]
     batches: Batches
     evaluations: tuple[Evaluation, ...]
     identity: Mapping[str, Any]
+    rules: Rules = REPLICATED

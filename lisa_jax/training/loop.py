@@ -13,16 +13,18 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from lisa_jax import metrics
+from lisa_jax.cluster import lost_process
 from lisa_jax.dual_branch import Params
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.training.checkpoint import Checkpoints
 from lisa_jax.training.experiment import Experiment, LossFn
 from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from lisa_jax.training.parameter_table import parameter_table
-from lisa_jax.training.sharding import check_batch_size, global_batch, make_mesh, replicate, replicated, split_rows
+from lisa_jax.training.sharding import REPLICATED, check_batch_size, global_batch, make_mesh, place, shardings
 from lisa_jax.training.state import TrainState, state_initialiser
-from lisa_jax.training.step import TrainStep, make_train_step
+from lisa_jax.training.step import TrainStep, jit_train_step, make_train_step
 from lisa_jax.training.tracking import Tracker, write_config
+from lisa_jax.training.waiting import watched
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +40,8 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
 
     Args:
       experiment: parameters, loss and data.
-      config: fields seed, num_steps, batch_size, accumulate, ema_decay, optimizer, log_every, save_every, keep.
+      config: fields seed, num_steps, batch_size, accumulate, ema_decay, optimizer, mesh, log_every, save_every,
+        keep.
       workdir: gets `config.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `previews/`.
 
     Returns:
@@ -46,31 +49,41 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     Raises:
       NonFiniteLossError: with step, key and noise levels; nothing of that step is saved.
       ResumeError: the work directory belongs to another run.
+      LostProcessError: another process of the run is gone.
     """
     for name in ("num_steps", "batch_size", "accumulate", "log_every", "save_every", "keep"):
         if config[name] < 1:
             raise ValueError(f"config.{name} is {config[name]}, but must be 1 or more.")
-    mesh = make_mesh()
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     check_batch_size(config.batch_size, config.accumulate, mesh)
     schedule = learning_rate_schedule(config.optimizer, config.num_steps)
     optimizer = make_optimizer(config.optimizer, schedule)
     init_key, step_key = jax.random.split(jax.random.key(config.seed))
 
-    def fresh_state(frozen: Params, key: jax.Array) -> TrainState:
-        init = partial(experiment.init, frozen)
+    def fresh_state(start: Params, key: jax.Array) -> TrainState:
+        init = partial(experiment.init, start)
         return state_initialiser(init, optimizer, ema=config.ema_decay is not None)(key)
 
-    initialise = jax.jit(fresh_state, out_shardings=replicated(mesh))
-    shapes = jax.eval_shape(initialise, experiment.frozen, init_key)
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), shapes)
-    frozen = replicate(experiment.frozen, mesh)
+    start_params = experiment.load_start()
+    shapes = jax.eval_shape(fresh_state, start_params, init_key)
+    state_sharding = shardings(shapes, experiment.rules, mesh)
+    like = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, state_sharding
+    )
+    frozen_rules = experiment.rules if config.mesh.split_frozen else REPLICATED
+    frozen_sharding = shardings(experiment.frozen, frozen_rules, mesh)
+    frozen = place(experiment.frozen, frozen_sharding)
     _LOG.info("mesh: %s over %s", dict(mesh.shape), jax.devices()[0].device_kind)
     _LOG.info("\n%s", parameter_table(frozen, shapes.params))
 
     checkpoints = Checkpoints(workdir, config.keep, experiment.identity)
     state = checkpoints.restore(like)
     if state is None:
-        state = initialise(frozen, init_key)
+        on_device = place(start_params, shardings(start_params, REPLICATED, mesh))
+        # Born where they stay: no device ever holds all of a tree that is split.
+        state = jax.jit(fresh_state, out_shardings=state_sharding)(on_device, init_key)
+        del on_device
+    del start_params
     # Not before: a run that is refused must not leave its config in another's directory.
     write_config(workdir, config)
     start = int(state.step)
@@ -82,12 +95,8 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     def step_at(step: int) -> TrainStep:
         loss = experiment.loss_at(step)
         if loss not in compiled:
-            compiled[loss] = jax.jit(
-                make_train_step(loss, optimizer, config.ema_decay, config.accumulate),
-                in_shardings=(replicated(mesh), replicated(mesh), split_rows(mesh), replicated(mesh)),
-                out_shardings=replicated(mesh),
-                donate_argnums=0,
-            )
+            train_step = make_train_step(loss, optimizer, config.ema_decay, config.accumulate)
+            compiled[loss] = jit_train_step(train_step, mesh, state_sharding, frozen_sharding)
         return compiled[loss]
 
     tracker = Tracker(workdir, start, enabled=jax.process_index() == 0)
@@ -97,8 +106,10 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     previous: LossMetrics | None = None
     # SIGTERM is held back until everything is on disk.
     with _Sigterm() as sigterm:
+        step, can_save = start, True
         try:
-            for step, local in zip(range(start, config.num_steps), experiment.batches.iterate(start), strict=False):
+            batches = watched(experiment.batches.iterate(start), start)
+            for step, local in zip(range(start, config.num_steps), batches, strict=False):
                 state, found = step_at(step)(state, frozen, global_batch(local, mesh), step_key)
                 # One step late, so that the device never waits for the host.
                 if previous is not None:
@@ -132,10 +143,17 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
                 if stops:
                     _LOG.warning("SIGTERM: saving after step %d; the same command goes on from there.", done)
                     break
+        except jax.errors.JaxRuntimeError as error:
+            if (lost := lost_process(error, step)) is None:
+                raise
+            can_save = False
+            raise lost from error
         finally:
             bar.close()
             tracker.close()
-            checkpoints.close()
+            # A checkpoint is whole only when all processes have written theirs.
+            if can_save:
+                checkpoints.close()
     return state
 
 

@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from lisa_jax import metrics
 from lisa_jax.dual_branch import Params
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.training.experiment import LossFn
+from lisa_jax.training.sharding import replicated, split_rows
 from lisa_jax.training.state import TrainState
 
 TrainStep = Callable[[TrainState, Params, Mapping[str, jax.Array], jax.Array], tuple[TrainState, LossMetrics]]
@@ -51,6 +53,23 @@ def make_train_step(
         return TrainState(state.step + 1, params, opt_state, ema), loss_metrics._replace(means=means)
 
     return train_step
+
+
+def jit_train_step(step: TrainStep, mesh: Mesh, state_sharding: TrainState, frozen_sharding: Params) -> TrainStep:
+    """Compile a step for a mesh; the state that it is given is gone afterwards.
+
+    Args:
+      step: from `make_train_step`.
+      mesh: its rows split the batch.
+      state_sharding: sharding of every leaf of the state, before and after.
+      frozen_sharding: sharding of every leaf of the frozen tree.
+    """
+    return jax.jit(
+        step,
+        in_shardings=(state_sharding, frozen_sharding, split_rows(mesh), replicated(mesh)),
+        out_shardings=(state_sharding, replicated(mesh)),
+        donate_argnums=0,
+    )
 
 
 def accumulated_gradients(

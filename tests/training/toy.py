@@ -4,11 +4,13 @@ import argparse
 import dataclasses
 import logging
 import os
+import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
 
 from lisa_jax.metrics import LossMetrics, means_by_quartile
@@ -25,6 +27,7 @@ def config(**overrides):
         "batch_size": 8,
         "accumulate": 1,
         "ema_decay": 0.9,
+        "mesh": {"data": -1, "fsdp": 1, "tensor": 1, "split_frozen": False},
         "log_every": 2,
         "save_every": 2,
         "keep": 3,
@@ -75,11 +78,12 @@ def loss(params, frozen, batch, key, step):
 def experiment(before_step=None, loss_fn=loss, evaluate=None, identity=None, width=WIDTH):
     """Values that every process computes alike."""
 
-    def init(frozen, key):
+    def init(start, key):
         return {"side": {"map": jax.random.normal(key, (width, WIDTH))}}
 
     return Experiment(
         frozen={"map": np.eye(WIDTH, dtype=np.float32)[::-1]},
+        load_start=dict,
         init=init,
         loss_at=lambda step: loss_fn,
         batches=Batches(before_step),
@@ -89,21 +93,34 @@ def experiment(before_step=None, loss_fn=loss, evaluate=None, identity=None, wid
 
 
 if __name__ == "__main__":
-    from lisa_jax.run import join_processes
+    from lisa_jax.cluster import STOPPED_EARLY, LostProcessError, join_processes, leave
     from lisa_jax.training.loop import fit
 
     parser = argparse.ArgumentParser()
     parser.add_argument("workdir")
     parser.add_argument("--num_steps", type=int, default=8)
+    parser.add_argument("--save_every", type=int)
     parser.add_argument("--seconds_per_step", type=float, default=0.0)
+    parser.add_argument("--fail_at", type=int, default=-1, help="The last process fails at this step.")
+    parser.add_argument("--fsdp", type=int, default=1)
+    parser.add_argument("--tensor", type=int, default=1)
     flags = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     join_processes(os.environ.get("LISA_JAX_PROCESSES", ""))
 
     def slowly(step, batch):
         time.sleep(flags.seconds_per_step)
+        if step == flags.fail_at and jax.process_index() == jax.process_count() - 1:
+            raise ValueError(f"The batch of step {step} is damaged.")
         return batch
 
-    settings = config(num_steps=flags.num_steps, save_every=flags.num_steps, log_every=1)
+    settings = config(num_steps=flags.num_steps, save_every=flags.save_every or flags.num_steps, log_every=1)
     settings.optimizer.schedule = "constant"
-    fit(experiment(slowly), settings, flags.workdir)
+    settings.mesh.update(fsdp=flags.fsdp, tensor=flags.tensor)
+    split = dataclasses.replace(experiment(slowly), rules=((r"map$", PartitionSpec("fsdp", "tensor")),))
+    try:
+        done = int(fit(split, settings, flags.workdir).step)
+    except (LostProcessError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        leave(error)
+    sys.exit(STOPPED_EARLY if done < flags.num_steps else 0)

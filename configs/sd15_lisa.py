@@ -1,0 +1,41 @@
+"""A ControlNet with LISA beside Stable Diffusion 1.5 at 512 px: the recipe of sd21_lisa.py.
+
+    python -m lisa_jax.train --config=configs/sd15_lisa.py:pose --workdir=runs/sd15_pose --config.base=DIR
+
+The argument is the task: pose, seg, depth or sr; it names the prepared data set (data/pose_sd15, ...), whose cached
+text is that of SD1.5, and its condition. The authors train beside SD2.1 only. A smoke test of it, on any CPU:
+
+    python -m lisa_jax.new_base --preset=tiny_sd15 --out=runs/smoke/tiny_sd15
+    python -m lisa_jax.train --config=configs/sd15_lisa.py:pose,smoke --workdir=runs/smoke/sd15_lisa
+
+Hardware: eight devices with 40 GB or more, at the recipe's 8 images a device and microbatch. On one device add
+--config.accumulate=32, which gives the same 256 images a step.
+Memory a device, computed, not measured: 9 GB for the frozen weights (1.7), side network, gradients and optimizer, and
+for each image of the microbatch 1.3 GB with fused attention (which not every kernel has for SD1.5's heads of 40 and
+160), 5.7 GB without, .25 GB with --config.remat=True.
+Time, computed, not measured: 2,760 GFLOP an image, 7.1e18 in all: at 40% of the bfloat16 peak 2 hours on eight A100,
+5 hours on one H100. With remat 18% more. Not yet run on the real weights, so there are no figures to expect.
+"""
+
+from pathlib import Path
+from runpy import run_path
+
+from ml_collections import ConfigDict
+
+# By its place, so that the config can be read from any working directory.
+_SHARED = run_path(str(Path(__file__).with_name("stable_diffusion.py")))
+
+TASKS = ("pose", "seg", "depth", "sr")
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """Config of `lisa_jax.train`; the argument is a task, pose by default, and perhaps `,smoke`."""
+    task, smoke = _SHARED["task_and_size"](argument, TASKS)
+    return _SHARED["recipe"](
+        base="stable-diffusion-v1-5",
+        tiny="tiny_sd15",
+        data=f"{task}_sd15",
+        condition=task,
+        image_size=512,
+        smoke=smoke,
+    )

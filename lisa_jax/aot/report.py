@@ -1,0 +1,153 @@
+"""What a step costs on a pod: memory, operations, collectives, and the least time each of them takes."""
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from lisa_jax.aot.chips import Chip
+from lisa_jax.aot.hlo import collective_bytes
+from lisa_jax.aot.step import AbstractStep, abstract_step
+from lisa_jax.families.presets import Preset
+from lisa_jax.training.sharding import make_mesh
+
+# How often the bytes of a collective's result cross the chip's links, on a ring or torus of many chips.
+_CROSSINGS = {
+    "all-reduce": 2.0,
+    "all-gather": 1.0,
+    "reduce-scatter": 1.0,
+    "all-to-all": 1.0,
+    "collective-permute": 1.0,
+}
+
+
+class DoesNotFitError(ValueError):
+    """The program needs more memory than a chip has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoweredReport:
+    """What is known within seconds, before XLA compiles.
+
+    Attributes:
+      argument_bytes: name -> bytes a chip of what the step is given.
+      gradient_bytes: bytes of the trainable gradients: what the chips must add up at least once a step.
+      flops_per_image: XLA's count of the whole step before optimisation, see `flops_per_image`.
+    """
+
+    argument_bytes: dict[str, int]
+    gradient_bytes: int
+    flops_per_image: float
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledReport:
+    """What the compiler says of one chip.
+
+    Attributes:
+      argument_bytes, temporary_bytes, total_bytes: memory; donated arguments count once.
+      flops: of one step, XLA's count after optimisation.
+      hbm_bytes: moved between the chip and its memory in one step.
+      collectives: kind -> bytes of the results of one step.
+      compile_seconds: how long XLA took.
+    """
+
+    argument_bytes: int
+    temporary_bytes: int
+    total_bytes: int
+    flops: float
+    hbm_bytes: float
+    collectives: dict[str, int]
+    compile_seconds: float
+
+
+def lowered_report(step: AbstractStep, flops: float) -> LoweredReport:
+    """What shapes and shardings say; `flops` as `flops_per_image` counts them."""
+    return LoweredReport(step.chip_bytes(), step.trainable_bytes, flops)
+
+
+def flops_per_image(config: ConfigDict, preset: Preset, *, aligns: bool) -> float:
+    """XLA's count of the operations of a step before optimisation, for one image.
+
+    Lowered for the CPU and a few images on one device: a TPU that is not there counts only what is compiled.
+    """
+    alone = config.copy_and_resolve_references()
+    alone.update(batch_size=math.lcm(4, config.lisa.align_every), accumulate=1, attention="xla")
+    mesh = make_mesh(devices=jax.devices("cpu")[:1])
+    step = abstract_step(alone, preset, mesh, aligns=aligns)
+    return step.jitted.lower(*step.arguments).cost_analysis()["flops"] / step.batch_size
+
+
+def compiled_report(compiled: jax.stages.Compiled, seconds: float) -> CompiledReport:
+    """Read the compiler's figures."""
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    arguments, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
+    total = arguments + temporary + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return CompiledReport(
+        arguments,
+        temporary,
+        total + memory.generated_code_size_in_bytes,
+        cost["flops"],
+        cost["bytes accessed"],
+        collective_bytes(compiled.as_text()),
+        seconds,
+    )
+
+
+def bounds(report: CompiledReport, chip: Chip) -> dict[str, float]:
+    """Seconds that a step takes at least for its operations, its memory traffic and its collectives."""
+    crossings = sum(_CROSSINGS[kind] * size for kind, size in report.collectives.items())
+    return {
+        "compute": report.flops / chip.flops,
+        "memory": report.hbm_bytes / chip.hbm_bandwidth,
+        "interconnect": crossings / chip.link_bandwidth,
+    }
+
+
+def summary(step: AbstractStep, lowered: LoweredReport, compiled: CompiledReport | None, chip: Chip) -> dict[str, Any]:
+    """Everything as one JSON object.
+
+    `images_per_second` and `mfu_ceiling` are bounds from above: they suppose that operations, memory traffic and
+    collectives overlap perfectly. `bytes accessed` counts what each fused operation reads and writes, so the memory
+    bound is that of a chip without caches.
+    """
+    found: dict[str, Any] = {
+        "chip": chip.name,
+        "chips": step.chips,
+        "batch_size": step.batch_size,
+        "images_per_chip": step.batch_size / step.chips,
+        "hbm_bytes_per_chip": chip.hbm_bytes,
+        "lowered": dataclasses.asdict(lowered),
+    }
+    if compiled is not None:
+        times = bounds(compiled, chip)
+        slowest = max(times, key=times.get)
+        images = step.batch_size / times[slowest]
+        found |= {
+            "compiled": dataclasses.asdict(compiled),
+            "fits": compiled.total_bytes <= chip.hbm_bytes,
+            "bound_seconds": times,
+            "bound_by": slowest,
+            "images_per_second": images,
+            "mfu_ceiling": lowered.flops_per_image * images / (step.chips * chip.flops),
+        }
+    return found
+
+
+def memory_error(error: Exception, chip: Chip) -> DoesNotFitError | None:
+    """What the compiler's out-of-memory error says in one sentence, or None if it is another error."""
+    text = str(error)
+    if "RESOURCE_EXHAUSTED" not in text and "Ran out of memory" not in text:
+        return None
+    used = re.search(r"Used (\S+) of (\S+) hbm", text)
+    needs = f"needs {used[1]} of {used[2]}" if used else f"needs more than {chip.hbm_bytes / 2**30:.2f}G"
+    buffers = re.findall(r"Size: (\S+)\s.*?Shape: (\S+)", text, re.DOTALL)[:5]
+    largest = "; ".join(f"{size} {shape}" for size, shape in buffers)
+    return DoesNotFitError(
+        f"A step does not fit on a {chip.name}: it {needs} HBM. Largest buffers: "
+        f"{largest or 'not named by the compiler'}. Use fewer images a chip, --config.remat=True, or split the trees "
+        "over --config.mesh.fsdp."
+    )

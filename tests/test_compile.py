@@ -1,0 +1,133 @@
+"""Ahead-of-time reports: counting on shapes, reading collectives, a tiny step compiled for TPUs that are not there."""
+
+import dataclasses
+import importlib.util
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+from lisa_jax.aot.chips import CHIPS, parse_topology, topology_devices
+from lisa_jax.aot.hlo import collective_bytes
+from lisa_jax.aot.report import bounds, compiled_report, flops_per_image, lowered_report, memory_error, summary
+from lisa_jax.aot.step import abstract_step
+from lisa_jax.families.presets import preset
+from lisa_jax.training.sharding import make_mesh
+
+ROOT = Path(__file__).parents[1]
+
+HLO = """HloModule step
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  ROOT %sum = f32[] add(f32[] %a, f32[] %b)
+}
+
+%body (p: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
+  %inner = f32[8,4]{1,0} all-reduce(f32[8,4]{1,0} %x), to_apply=%add
+}
+
+ENTRY %main (p0: f32[16]) -> f32[16] {
+  %start = (f32[4]{0}, f32[16]{0}) all-gather-start(f32[4]{0} %p0), dimensions={0}
+  %done = f32[16]{0} all-gather-done((f32[4]{0}, f32[16]{0}) %start)
+  %two = (bf16[10]{0}, f32[2,3]{1,0}) all-reduce(bf16[10]{0} %a, f32[2,3]{1,0} %b), to_apply=%add
+  %loop = (s32[], f32[8,4]{1,0}) while((s32[], f32[8,4]{1,0}) %init), condition=%cond, body=%body, TRIPS
+}
+""".replace("TRIPS", 'backend_config={"known_trip_count":{"n":"3"}}')
+
+
+def smallest():
+    """A preset of two levels with 8 channels: compiles in seconds."""
+    tiny = preset("tiny_sd21")
+    unet = dataclasses.replace(
+        tiny.unet,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        attention_head_dim=1,
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    )
+    return dataclasses.replace(tiny, unet=unet)
+
+
+@pytest.fixture
+def config():
+    spec = importlib.util.spec_from_file_location("sd21_lisa", ROOT / "configs" / "sd21_lisa.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config("pose,smoke")
+    config.batch_size, config.accumulate, config.lisa.hook = 8, 1, "down_1"
+    return config
+
+
+@pytest.fixture(scope="module")
+def pod():
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    return topology_devices("v5e:2x2")
+
+
+def test_collectives_are_counted_by_result_and_by_turn_of_the_loop():
+    assert collective_bytes(HLO) == {"all-gather": 64, "all-reduce": 20 + 24 + 3 * 128}
+
+
+def test_topologies():
+    assert parse_topology("v5e:16x16") == (CHIPS["v5e"], 256)
+    assert parse_topology("v5p:4x4x4") == (CHIPS["v5p"], 64)
+    for wrong in ("v5e", "v9z:2x2", "v5e:16"):
+        with pytest.raises(ValueError, match=f"Topology '{wrong}' is not known"):
+            parse_topology(wrong)
+
+
+def test_alignment_costs_what_sharing_the_trunk_says_and_a_part_of_the_rows_a_part_of_it(config):
+    plain = flops_per_image(config, smallest(), aligns=False)
+    lisa = flops_per_image(config, smallest(), aligns=True)
+    config.lisa.align_every = 4
+    quarter = flops_per_image(config, smallest(), aligns=True)
+    assert 1.1 < lisa / plain < 1.5
+    assert (quarter - plain) / (lisa - plain) == pytest.approx(0.25, abs=0.05)
+
+
+def test_a_step_for_four_tpus_reports_memory_and_reduces_the_gradients_once(config, pod):
+    chip, chips = parse_topology("v5e:2x2")
+    step = abstract_step(config, smallest(), make_mesh(devices=pod), aligns=True)
+    assert step.chips == chips
+    lowered = lowered_report(step, flops_per_image(config, smallest(), aligns=True))
+    compiled = compiled_report(step.jitted.lower(*step.arguments).compile(), 1.0)
+    found = summary(step, lowered, compiled, chip)
+    assert found["fits"]
+    # Padding of tiny arrays to the tiles of a TPU aside, the arguments are those that the shapes say.
+    assert compiled.argument_bytes >= sum(lowered.argument_bytes.values())
+    reduced = compiled.collectives["all-reduce"]
+    # Kernels' gradients come out of bfloat16 products, and XLA adds them up over the chips before it converts them.
+    assert 0.5 * lowered.gradient_bytes <= reduced < 1.1 * lowered.gradient_bytes
+    assert found["bound_seconds"][found["bound_by"]] == max(bounds(compiled, chip).values())
+    assert 0 < found["mfu_ceiling"] <= 1
+
+
+def test_splitting_the_parameters_takes_memory_from_every_chip(config, pod):
+    whole = abstract_step(config, smallest(), make_mesh(devices=pod), aligns=True).chip_bytes()
+    config.mesh.update(fsdp=4, split_frozen=True)
+    split = abstract_step(config, smallest(), make_mesh(1, 4, 1, pod), aligns=True).chip_bytes()
+    for name in ("trainable", "optimizer", "frozen"):
+        assert split[name] < 0.6 * whole[name]
+    assert split["batch"] == whole["batch"]
+
+
+def test_running_out_of_memory_names_the_largest_buffers():
+    text = (
+        "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.51G of 15.75G hbm. Exceeded by 4.76G.\n"
+        'Largest program allocations in hbm:\n  1. Size: 2.50G\n     Operator: op_name="jit(step)/attn1"\n'
+        "     Shape: f32[8,5,4096,4096]{3,2,1,0}\n"
+    )
+    error = memory_error(RuntimeError(text), CHIPS["v5e"])
+    assert "needs 20.51G of 15.75G HBM" in str(error)
+    assert "2.50G f32[8,5,4096,4096]" in str(error)
+    assert memory_error(RuntimeError("INTERNAL: something else"), CHIPS["v5e"]) is None
+
+
+def test_a_batch_that_does_not_split_is_refused(config, pod):
+    config.batch_size = 6
+    with pytest.raises(ValueError, match="batch_size 6 is not a multiple"):
+        abstract_step(config, smallest(), make_mesh(devices=pod), aligns=True)
+    assert jax.default_backend() == "cpu"

@@ -1,0 +1,106 @@
+"""The mesh and the rules that split parameters over it, on eight fake devices in a process of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from lisa_jax.training.sharding import REPLICATED, check_batch_size, make_mesh, shardings
+
+ROOT = Path(__file__).parents[2]
+
+SPLIT_RUN = """
+import json, sys
+import jax, numpy as np
+from jax.sharding import PartitionSpec as P
+from tests_toy import config, experiment
+import dataclasses
+from lisa_jax.training.loop import fit
+
+workdir = sys.argv[1]
+fsdp, tensor, split_frozen, steps = map(int, sys.argv[2:])
+settings = config(num_steps=steps)
+settings.optimizer.schedule = "constant"
+settings.mesh.update(fsdp=fsdp, tensor=tensor, split_frozen=bool(split_frozen))
+seen = {}
+
+def look(params, frozen):
+    from lisa_jax.training.experiment import Report
+    seen["frozen"] = frozen["map"].addressable_shards[0].data.shape
+    return Report({"validation/loss": 1.0})
+
+toy = dataclasses.replace(experiment(evaluate=look), rules=((r"map$", P("fsdp", "tensor")),))
+state = fit(toy, settings, workdir)
+mu = state.opt_state[1][0].mu["side"]["map"]
+print(json.dumps({
+    "params": np.asarray(state.params["side"]["map"]).tolist(),
+    "shards": {"param": state.params["side"]["map"].addressable_shards[0].data.shape,
+               "moment": mu.addressable_shards[0].data.shape, "frozen": seen["frozen"]},
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def split_run(command_env, fake_devices, tmp_path_factory):
+    """(workdir, fsdp, tensor, split_frozen, steps) -> what a toy run on eight devices printed."""
+    folder = tmp_path_factory.mktemp("toy")
+    (folder / "tests_toy.py").write_text((ROOT / "tests" / "training" / "toy.py").read_text())
+    (folder / "split_run.py").write_text(SPLIT_RUN)
+    env = command_env | fake_devices(8)
+    env["PYTHONPATH"] = f"{folder}{os.pathsep}{env['PYTHONPATH']}"
+
+    def run(workdir, fsdp=1, tensor=1, split_frozen=False, steps=8):
+        argv = [sys.executable, folder / "split_run.py", workdir, fsdp, tensor, int(split_frozen), steps]
+        done = subprocess.run([str(word) for word in argv], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+def test_every_split_trains_the_same_and_each_device_holds_its_part(split_run, tmp_path):
+    whole = split_run(tmp_path / "data")
+    assert whole["shards"] == {"param": [4, 4], "moment": [4, 4], "frozen": [4, 4]}
+    split = split_run(tmp_path / "fsdp", fsdp=4, tensor=2, split_frozen=True)
+    assert split["shards"] == {"param": [1, 2], "moment": [1, 2], "frozen": [1, 2]}
+    half = split_run(tmp_path / "zero", fsdp=2)
+    assert half["shards"] == {"param": [2, 4], "moment": [2, 4], "frozen": [4, 4]}
+    for other in (split, half):
+        assert jnp.abs(jnp.asarray(whole["params"]) - jnp.asarray(other["params"])).max() < 1e-6
+
+
+def test_a_run_goes_on_with_another_shape_of_mesh(split_run, tmp_path):
+    whole = split_run(tmp_path / "whole")
+    split_run(tmp_path / "resumed", fsdp=4, steps=4)
+    resumed = split_run(tmp_path / "resumed", tensor=2, split_frozen=True)
+    assert resumed["shards"] == {"param": [4, 2], "moment": [4, 2], "frozen": [4, 2]}
+    assert jnp.abs(jnp.asarray(whole["params"]) - jnp.asarray(resumed["params"])).max() < 1e-6
+
+
+def test_rules_are_tried_in_order_on_the_last_axes_and_leave_alone_what_does_not_divide():
+    mesh = make_mesh(devices=[jax.devices()[0]])
+    tree = {"a": {"kernel": jnp.zeros((3, 3, 8, 16)), "bias": jnp.zeros(16)}, "count": jnp.int32(0)}
+    rules = ((r"bias$", P()), (r"kernel$", P("fsdp", "tensor")))
+    assert shardings(tree, rules, mesh)["a"]["kernel"].spec == P(None, None, None, None)
+    with pytest.raises(ValueError, match=r"No sharding rule for parameter 'a/kernel' of shape \(3, 3, 8, 16\)"):
+        shardings(tree, rules[:1], mesh)
+    with pytest.raises(ValueError, match=r"'a/bias' has more axes"):
+        shardings(tree, ((r".", P("fsdp", "tensor")),), mesh)
+    assert shardings(tree, REPLICATED, mesh)["count"].is_fully_replicated
+
+
+@pytest.mark.parametrize("sizes", [{"data": 2}, {"fsdp": 3}, {"tensor": 0}, {"data": 0}])
+def test_a_mesh_that_does_not_fit_the_devices_is_refused(sizes):
+    with pytest.raises(ValueError, match=r"mesh data="):
+        make_mesh(**sizes, devices=[jax.devices()[0]])
+
+
+def test_a_batch_that_does_not_split_is_refused():
+    with pytest.raises(ValueError, match=r"batch_size 3 is not a multiple of accumulate \(2\)"):
+        check_batch_size(3, 2, make_mesh(devices=[jax.devices()[0]]))
