@@ -32,7 +32,7 @@ def run_one(workdir: Path, seed: str, lam: str, overrides: list[str]) -> list[fl
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     validation = [line["validation/main_loss"] for line in lines if "validation/main_loss" in line][-1]
     align = [line["align_over_gap"] for line in lines if "align_over_gap" in line]
-    f1 = json.loads((workdir / "evaluation.json").read_text())["line_f1"]["control"]
+    f1 = json.loads((workdir / "evaluation.json").read_text())["fidelity"]["control"]
     return [validation, f1["f1_tolerance_0"], f1["f1_tolerance_1"], align[-1] if align else float("nan")]
 
 

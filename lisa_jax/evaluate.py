@@ -2,8 +2,9 @@
 
     python -m lisa_jax.evaluate --workdir=DIR --out=result.json [--num=128]
 
-Line art: F1 between the dark lines of the samples and the lines of the condition, with control, and without it as the
-floor; beside them the F1 of the real images (the ceiling) and of real images of other examples.
+Measures by condition: line art, F1 of lines; lowres, PSNR and SSIM to the real images and PSNR at low resolution;
+segmentation (of OpenMoji's layers), mean IoU. Of samples with control, and without it as the floor; beside them the real
+images (the ceiling) and real images of other examples.
 """
 
 import json
@@ -12,9 +13,10 @@ from pathlib import Path
 
 from absl import flags
 
-from lisa_jax.evaluation.line_fidelity import line_fidelity
-from lisa_jax.run import load_run, load_split, run_command
+from lisa_jax.evaluation.fidelity import MEASURES, bounded_fidelity
+from lisa_jax.run import load_run, run_command
 from lisa_jax.sampling.generate import make_generator
+from lisa_jax.splits import load_split
 
 _LOG = logging.getLogger("lisa_jax")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of a training run.")
@@ -26,22 +28,30 @@ _WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which p
 SPLIT = "test"
 
 
+def task_of(condition: str) -> str:
+    """The task that a condition is measured by; raises ValueError where there is none."""
+    task = condition.rpartition(":")[2] if isinstance(condition, str) else "+".join(condition)
+    if task not in MEASURES:
+        raise ValueError(f"No fidelity measure for the condition '{condition}': there are {', '.join(MEASURES)}.")
+    return task
+
+
 def main() -> None:
     run = load_run(_WORKDIR.value, _WEIGHTS.value)
-    if run.config.data.condition != "lineart":
-        raise ValueError(f"No fidelity metric for the condition '{run.config.data.condition}': there is lineart.")
+    task = task_of(run.config.data.condition)
     split = load_split(run.config, run.family, SPLIT)
     count = min(_NUM.value, len(split.source))
-    batch = next(split.ordered_batches(run.config.data.condition, count))
+    batch = next(split.ordered_batches(count))
     generate = make_generator(run.family, **run.config.sampling)
-    inputs = (batch["context"], batch["condition"], batch["index"])
-    controlled = generate(run.family.frozen, run.side, *inputs, seed=_SEED.value)
-    uncontrolled = generate(run.family.frozen, None, *inputs, seed=_SEED.value)
-    fidelity = line_fidelity(controlled, uncontrolled, batch["image"], batch["condition"])
+    base = (run.family.frozen, run.family.latents.params)
+    inputs = (split.contexts(batch), batch["condition"], batch["index"])
+    controlled = generate(*base, run.side, *inputs, seed=_SEED.value)
+    uncontrolled = generate(*base, None, *inputs, seed=_SEED.value)
+    fidelity = bounded_fidelity(task, controlled, uncontrolled, split.references(batch), batch["condition"])
 
     result = {
-        "task": "lineart",
-        "line_f1": fidelity,
+        "task": task,
+        "fidelity": fidelity,
         "step": run.step,
         "examples": count,
         "split": SPLIT,
@@ -52,9 +62,10 @@ def main() -> None:
     }
     Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
     Path(_OUT.value).write_text(json.dumps(result, indent=2) + "\n")
-    _LOG.info("Line-art F1 of %d test examples at step %d (lines may be off by 0 / 1 pixel):", count, run.step)
+    _LOG.info("%s: %s of %d test examples at step %d:", task, " / ".join(MEASURES[task]), count, run.step)
     for name, values in fidelity.items():
-        _LOG.info("  %-14s %.3f / %.3f", name, values["f1_tolerance_0"], values["f1_tolerance_1"])
+        shown = ("-" if value is None else f"{value:.3f}" for value in values.values())
+        _LOG.info("  %-14s %s", name, " / ".join(shown))
 
 
 if __name__ == "__main__":

@@ -65,12 +65,14 @@ def summarise(means: Mapping[str, Mean]) -> dict[str, float]:
     """Values of Means, and the ratios that they imply.
 
     `main_over_target` is the main loss over the target's power; `align_over_gap` is the alignment loss over the power
-    of the gap, 1 where the decoder explains nothing and 0 where it explains all. Empty quartiles are left out.
+    of the gap, 1 where the decoder explains nothing and 0 where it explains all; `main_over_gap` is the same for the
+    controlled network: the decoder has something to teach while its share is the smaller. Empty quartiles are left out.
     """
     values = {name: float(np.asarray(m.total) / m.count) for name, m in means.items() if np.asarray(m.count) > 0}
     for ratio, above, below in (
         ("main_over_target", "main_loss", "target_power"),
         ("align_over_gap", "align_loss", "gap_power"),
+        ("main_over_gap", "main_loss", "gap_power"),
     ):
         for suffix in ("", "_q1", "_q2", "_q3", "_q4"):
             if above + suffix in values and values.get(below + suffix, 0) > 0:

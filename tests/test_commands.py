@@ -35,7 +35,7 @@ def test_evaluate_reports_fidelity_beside_ceiling_and_floor(run, trained_run, tm
     done = run("evaluate", workdir=trained_run, out=out, num=7)
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text())
-    f1 = {name: values["f1_tolerance_0"] for name, values in result["line_f1"].items()}
+    f1 = {name: values["f1_tolerance_0"] for name, values in result["fidelity"].items()}
     assert f1["real images"] > max(f1["other images"], f1["control"], f1["no control"])
     assert result["step"] == 8 and result["examples"] == 7 and len(result["base"]) == 64
     assert "no control" in done.stderr

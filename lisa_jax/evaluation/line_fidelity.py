@@ -1,6 +1,4 @@
-"""Fidelity to a line condition: F1 of the lines that were asked for, with its ceiling and its floors."""
-
-from collections.abc import Mapping
+"""Fidelity to a line condition: F1 of the lines that were asked for."""
 
 import numpy as np
 
@@ -23,21 +21,4 @@ def mean_line_f1(images: np.ndarray, conditions: np.ndarray) -> dict[str, float]
     return {
         f"f1_tolerance_{tolerance}": float(np.mean([line_f1(*pair, tolerance=tolerance) for pair in pairs]))
         for tolerance in TOLERANCES
-    }
-
-
-def line_fidelity(
-    controlled: np.ndarray, uncontrolled: np.ndarray, references: np.ndarray, conditions: np.ndarray
-) -> Mapping[str, dict[str, float]]:
-    """`mean_line_f1` of four sets of images, all uint8 (n, H, W, 3), against the same conditions.
-
-    Returns:
-      "control": samples with the side network; "no control": samples of the main network alone, the floor;
-      "real images": the ceiling; "other images": real images, each against the condition of another one.
-    """
-    return {
-        "control": mean_line_f1(controlled, conditions),
-        "no control": mean_line_f1(uncontrolled, conditions),
-        "real images": mean_line_f1(references, conditions),
-        "other images": mean_line_f1(np.roll(references, 1, axis=0), conditions),
     }

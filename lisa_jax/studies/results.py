@@ -1,0 +1,88 @@
+"""Results of a study on disk: one JSON line a finished cell, never from two codes, bases, data sets or protocols."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lisa_jax.studies.grid import Cell
+
+
+class Results:
+    """A folder of `*.jsonl` files: a first line with the study's identity, then one row a cell.
+
+    Several processes may write at once, each to a file of its own name.
+    """
+
+    def __init__(self, folder: str | Path, identity: Mapping[str, Any], file: str = "results"):
+        """Open or start a folder.
+
+        Args:
+          identity: all that makes results comparable, JSON values; see `study_identity`.
+          file: stem of the file that this process writes.
+
+        Raises:
+          ValueError: the folder holds results of another identity; tells what differs.
+        """
+        self._folder, self._identity = Path(folder), json.loads(json.dumps(identity))
+        self._path = self._folder / f"{file}.jsonl"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.rows()
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Rows of finished cells by cell id, of all files. A last line that was cut short is left out."""
+        found = {}
+        for path in sorted(self._folder.glob("*.jsonl")):
+            identity, rows = read_rows(path)
+            if identity is not None:
+                self._check(path, identity)
+            found |= {row["id"]: row for row in rows}
+        return found
+
+    def append(self, cell: Cell, result: Mapping[str, Any]) -> None:
+        """Add a finished cell."""
+        row = {"id": cell.id, "cell": dataclasses.asdict(cell), **result}
+        if self._path.exists():
+            _drop_cut_line(self._path)
+        new = not self._path.exists() or not self._path.stat().st_size
+        with self._path.open("a", encoding="utf-8") as file:
+            if new:
+                file.write(json.dumps({"identity": self._identity}) + "\n")
+            file.write(json.dumps(row) + "\n")
+
+    def _check(self, path: Path, identity: Mapping[str, Any]) -> None:
+        differing = [k for k in {*identity, *self._identity} if identity.get(k) != self._identity.get(k)]
+        if differing:
+            raise ValueError(
+                f"{path} holds results of another study: {', '.join(sorted(differing))} differ. Use another --out."
+            )
+
+
+def read_folder(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """Rows by cell id of a folder of results, whatever code made them.
+
+    Raises:
+      FileNotFoundError: there are none.
+      ValueError: its files are of different studies.
+    """
+    files = sorted(Path(folder).glob("*.jsonl"))
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no results: give the --out of a study.")
+    identity = next((found for path in files if (found := read_rows(path)[0]) is not None), {})
+    return Results(folder, identity).rows()
+
+
+def read_rows(path: str | Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """Identity and rows of one file; (None, []) of an empty one."""
+    lines = [line for line in Path(path).read_text(encoding="utf-8").split("\n")[:-1] if line]
+    if not lines:
+        return None, []
+    return json.loads(lines[0])["identity"], [json.loads(line) for line in lines[1:]]
+
+
+def _drop_cut_line(path: Path) -> None:
+    """A killed process may leave half a line, which the next row must not continue."""
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        path.write_bytes(content[: content.rfind(b"\n") + 1])

@@ -1,0 +1,169 @@
+"""What a study says: means over seeds, and how much sooner an arm reaches what plain training reaches at its end."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lisa_jax.evaluation.fidelity import MEASURES
+
+LOSS = "validation/main_loss"
+# What two cells must share to be an arm and its baseline; the rest of a cell's fields describe the alignment.
+SHARED = ("task", "learning_rate", "seed", "batch_size", "num_steps", "compute_dtype")
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One setting over its seeds.
+
+    Attributes:
+      cell: fields of its cells without the seed.
+      seeds: seeds that were run.
+      finals: measure -> its value at the end, one a seed.
+      gains: measure -> final value minus that of plain training of the same seed, one for each seed that both have.
+      speedups: measure -> steps that plain training needs to reach its own final value over the steps of this arm, one
+        for each such seed; None where this arm does not reach it.
+      early: the same for the validation loss that plain training has after a quarter of its steps.
+    """
+
+    cell: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    finals: Mapping[str, tuple[float, ...]]
+    gains: Mapping[str, tuple[float, ...]]
+    speedups: Mapping[str, tuple[float | None, ...]]
+    early: tuple[float | None, ...]
+
+
+def steps_to_reach(curve: Sequence[Mapping[str, float]], measure: str, value: float) -> float | None:
+    """First step at which a curve reaches a value, linear between its points; None if it never does.
+
+    Losses are reached from above, everything else from below; before the first point nothing is known, so the earliest
+    answer is its step.
+    """
+    sign = -1.0 if measure == LOSS else 1.0
+    points = [(point["step"], sign * point[measure]) for point in curve if measure in point]
+    previous = None
+    for step, height in points:
+        if height >= sign * value:
+            if previous is None:
+                return float(step)
+            share = (sign * value - previous[1]) / (height - previous[1])
+            return previous[0] + share * (step - previous[0])
+        previous = (step, height)
+    return None
+
+
+def speedup(
+    curve: Sequence[Mapping[str, float]], baseline: Sequence[Mapping[str, float]], measure: str, step: float
+) -> float | None:
+    """How much sooner a curve reaches the value of the baseline's first point at or after a step; None: never."""
+    value = next(point[measure] for point in baseline if point["step"] >= step and measure in point)
+    reached = steps_to_reach(curve, measure, value)
+    return None if reached is None else steps_to_reach(baseline, measure, value) / reached
+
+
+def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Arm]:
+    """Arms of the rows of a study (`Results.rows().values()`), in the order of their first row."""
+    rows = list(rows)
+    plain = {_key(row["cell"], SHARED): row for row in rows if row["cell"]["lam"] == 0}
+    groups: dict[tuple, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(_key(row["cell"], [name for name in row["cell"] if name != "seed"]), []).append(row)
+    arms = []
+    for members in groups.values():
+        members = sorted(members, key=lambda row: row["cell"]["seed"])
+        cell = {name: value for name, value in members[0]["cell"].items() if name != "seed"}
+        measures = [LOSS, *(f"fidelity/{name}" for name in MEASURES[cell["task"]])]
+        finals = {name: tuple(row["curve"][-1][name] for row in members) for name in measures}
+        if "validation/align_over_gap" in members[0]["curve"][-1]:
+            name = "validation/align_over_gap"
+            finals[name] = tuple(row["curve"][-1][name] for row in members)
+        gains: dict[str, list[float]] = {name: [] for name in measures}
+        speedups: dict[str, list[float | None]] = {name: [] for name in measures}
+        early = []
+        for row in members:
+            baseline = plain.get(_key(row["cell"], SHARED))
+            if cell["lam"] == 0 or baseline is None:
+                continue
+            for name in measures:
+                gains[name].append(row["curve"][-1][name] - baseline["curve"][-1][name])
+                speedups[name].append(speedup(row["curve"], baseline["curve"], name, cell["num_steps"]))
+            early.append(speedup(row["curve"], baseline["curve"], LOSS, cell["num_steps"] / 4))
+        arms.append(
+            Arm(
+                cell,
+                tuple(row["cell"]["seed"] for row in members),
+                finals,
+                {name: tuple(values) for name, values in gains.items()},
+                {name: tuple(values) for name, values in speedups.items()},
+                tuple(early),
+            )
+        )
+    return arms
+
+
+def markdown(arms: Sequence[Arm]) -> str:
+    """One table a task: mean ± standard deviation over seeds; gains and speed-ups are paired by seed."""
+    tables = []
+    for task in dict.fromkeys(arm.cell["task"] for arm in arms):
+        fidelity = f"fidelity/{MEASURES[task][0]}"
+        head = ["learning rate", "steps", "lam", "hook", "seeds", "validation loss", MEASURES[task][0]]
+        head += [
+            "gain in loss",
+            f"gain in {MEASURES[task][0]}",
+            "early speed-up",
+            "speed-up, loss",
+            "speed-up, fidelity",
+            "align/gap",
+        ]
+        lines = [f"### {task}", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+        members = [arm for arm in arms if arm.cell["task"] == task]
+        for arm in sorted(members, key=_order):
+            cell = arm.cell
+            schedule = "".join(
+                f", {word} {cell[name]}"
+                for name, word in (("lam_decay_steps", "decay"), ("lam_stop_step", "stop"))
+                if cell[name] is not None
+            )
+            values = [
+                f"{cell['learning_rate']:g}",
+                str(cell["num_steps"]),
+                f"{cell['lam']:g}{schedule}",
+                cell["hook"] or "",
+                str(len(arm.seeds)),
+                spread(arm.finals[LOSS], 4),
+                spread(arm.finals[fidelity], 3),
+                spread(arm.gains[LOSS], 4, signed=True),
+                spread(arm.gains[fidelity], 3, signed=True),
+                spread(arm.early, 2),
+                spread(arm.speedups[LOSS], 2),
+                spread(arm.speedups[fidelity], 2),
+                spread(arm.finals.get("validation/align_over_gap", ()), 2),
+            ]
+            lines.append(f"| {' | '.join(values)} |")
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables) + "\n"
+
+
+def spread(values: Sequence[float | None], digits: int, signed: bool = False) -> str:
+    """ "mean ± sd" of values, the mean alone of one value, nothing of none.
+
+    None stands for a value that was never reached: the mean is over the others and says over how many.
+    """
+    found = [value for value in values if value is not None]
+    if not found:
+        return "not reached" if values else ""
+    text = f"{np.mean(found):{'+' if signed else ''}.{digits}f}"
+    if len(found) > 1:
+        text += f" ± {np.std(found, ddof=1):.{digits}f}"
+    return text if len(found) == len(values) else f"{text} ({len(found)} of {len(values)})"
+
+
+def _order(arm: Arm) -> tuple:
+    cell = arm.cell
+    return (-cell["learning_rate"], cell["num_steps"], cell["hook"] or "", cell["lam"], cell["lam_stop_step"] or 0)
+
+
+def _key(cell: Mapping[str, Any], names: Iterable[str]) -> tuple:
+    return tuple((name, cell[name]) for name in names)

@@ -1,0 +1,81 @@
+"""Run a study: a grid of short training runs on one data set that stays in memory, measured on the way.
+
+    python -m lisa_jax.study --config=configs/studies/openmoji_regimes.py --out=DIR [--cell=3] [--minutes=60]
+    python -m lisa_jax.study --config=... --out=DIR --list
+    python -m lisa_jax.study --config=... --out=DIR --summary
+
+The first form runs every cell that has no result in DIR yet, most important first; with --cell one alone (a cluster's
+array task: each writes a file of its own). The same command continues an interrupted study from the first cell that is
+not finished. Results of other code, another base, other data or another protocol in DIR are refused.
+"""
+
+import json
+import logging
+import math
+import time
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from lisa_jax.families.family import Family
+from lisa_jax.families.stable_diffusion import load_stable_diffusion
+from lisa_jax.run import run_command
+from lisa_jax.studies.data import read_study_data, render_study_data
+from lisa_jax.studies.results import Results, read_folder
+from lisa_jax.studies.runner import run_cells, study_cells, study_identity
+from lisa_jax.studies.summary import markdown, summarise
+from lisa_jax.studies.trial import Laboratory
+
+_LOG = logging.getLogger("lisa_jax")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config of the study.", lock_config=True)
+_OUT = flags.DEFINE_string("out", None, "Folder of the results.")
+_CELL = flags.DEFINE_integer("cell", None, "Run this cell alone; numbers as --list shows them.", lower_bound=0)
+_MINUTES = flags.DEFINE_float("minutes", math.inf, "Stop after so many minutes; the cell under way is lost.")
+_DATA = flags.DEFINE_string(
+    "data", None, "A file that `write_study_data` wrote, for machines without the data packages."
+)
+_LIST = flags.DEFINE_bool("list", False, "List the cells and leave.")
+_SUMMARY = flags.DEFINE_bool("summary", False, "Print tables of the results in --out and leave.")
+
+
+def main() -> None:
+    deadline = time.monotonic() + 60 * _MINUTES.value
+    config = _CONFIG.value
+    cells = study_cells(config)
+    if _LIST.value:
+        for number, cell in enumerate(cells):
+            print(number, cell.id, f"{cell.num_steps} steps")
+        return
+    if _SUMMARY.value:
+        print(markdown(summarise(read_folder(_OUT.value).values())), end="")
+        return
+    if _CELL.value is not None:
+        if _CELL.value >= len(cells):
+            raise ValueError(f"--cell is {_CELL.value}, but the study has the cells 0 to {len(cells) - 1}.")
+        cells = [cells[_CELL.value]]
+
+    def load(compute_dtype: str) -> Family:
+        return load_stable_diffusion(
+            config.base,
+            condition_channels=tuple(config.condition_channels),
+            frozen_dtype=config.frozen_dtype,
+            compute_dtype=compute_dtype,
+        )
+
+    family = load("float32")
+    data = read_study_data(_DATA.value) if _DATA.value else render_study_data(config.image_size, family.encode_text)
+    laboratory = Laboratory(config, load, data)
+    identity = study_identity(config, family.fingerprint, data.fingerprint)
+    results = Results(_OUT.value, identity, "results" if _CELL.value is None else f"cell_{_CELL.value}")
+    references = Path(_OUT.value) / "references.json"
+    if not references.exists():
+        found = {task: laboratory.references(task) for task in dict.fromkeys(cell.task for cell in cells)}
+        references.write_text(json.dumps(found, indent=2) + "\n")
+    run_cells(laboratory, cells, results, deadline)
+    _LOG.info("Results are in %s; --summary prints them as tables.", _OUT.value)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "out"])
+    run_command(main)

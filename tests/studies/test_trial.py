@@ -1,0 +1,173 @@
+"""Cells of a study with a family of a few numbers, which compiles in no time."""
+
+import dataclasses
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from ml_collections import ConfigDict
+
+from lisa_jax.alignment import lisa_loss
+from lisa_jax.dual_branch import DualBranch, SideOutput
+from lisa_jax.families.family import Family, TextSpace
+from lisa_jax.families.pixels import PIXELS
+from lisa_jax.processes import Diffusion
+from lisa_jax.studies.data import StudyData, StudySplit, read_study_data, write_study_data
+from lisa_jax.studies.grid import Cell
+from lisa_jax.studies.programs import Examples, plan_batches
+from lisa_jax.studies.trial import Laboratory, run_cell
+
+SIZE = 8
+LISA = Cell("lowres", 0.5, 1e-2, 0, 8, 8, "mid")
+PLAIN = dataclasses.replace(LISA, lam=0.0)
+
+
+def toy_family(compute_dtype):
+    """Main network: x_t times a number. Side: a tanh feature of x_t and the condition, out through a zero factor."""
+
+    def side(params, x_t, t, context, condition):
+        feature = jnp.tanh(x_t * params["trunk"]["x"] + condition * params["trunk"]["c"])
+        return SideOutput((feature * params["controlnet_mid_block"],), {"mid": feature})
+
+    model = DualBranch(
+        trunk=lambda frozen, x_t, t, context: x_t,
+        predict=lambda frozen, trunk, residuals=None: trunk * frozen["w"] + (0 if residuals is None else residuals[0]),
+        side=side,
+        init_side=lambda start, key: {
+            "trunk": {"x": start["w"] * jnp.ones(3), "c": 0.1 * jax.random.normal(key, (3,))},
+            "controlnet_mid_block": jnp.zeros(3),
+        },
+        decode=lambda decoder, feature, t, shape: feature * decoder["scale"],
+        init_decoder=lambda key, hook: {"scale": jnp.full(3, 0.1)},
+        hooks=("mid",),
+    )
+    frozen = {"w": jnp.float32(0.7)}
+    text = TextSpace(dict, lambda captions: np.zeros((len(captions), 2), np.int32), lambda params, ids: ids[..., None])
+    scheduler = {"num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
+    process = Diffusion.from_scheduler_config(scheduler)
+    return Family(model, frozen, process, PIXELS, text, scheduler, lambda: frozen, None, None, "toy")
+
+
+def toy_config(**changes):
+    config = ConfigDict(
+        {
+            "chunk": 2,
+            "validate_every": 2,
+            "sample_every": 4,
+            "sample_at": (2,),
+            "validation": {"draws": 2, "probe": 3},
+            "num_samples": 4,
+            "sampling": {"num_steps": 2, "guidance_scale": 1.0},
+            "optimizer": {
+                "warmup_steps": 2,
+                "b1": 0.9,
+                "b2": 0.999,
+                "eps": 1e-8,
+                "weight_decay": 1e-2,
+                "clip_norm": 1.0,
+            },
+        }
+    )
+    config.update(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def data():
+    generator = np.random.default_rng(0)
+
+    def split(count):
+        image = generator.integers(0, 256, (count, SIZE * 2, SIZE * 2, 3)).astype(np.uint8)
+        return StudySplit(image, np.zeros((count, 2, 1), np.float32), {"lowres": image // 2})
+
+    return StudyData(split(20), split(6))
+
+
+@pytest.fixture(scope="module")
+def laboratory(data):
+    return Laboratory(toy_config(), toy_family, data)
+
+
+def losses(result):
+    return [point["validation/main_loss"] for point in result["curve"]]
+
+
+def test_a_cell_leaves_its_curve_and_is_repeatable(laboratory, data):
+    result = run_cell(laboratory, LISA)
+    assert [point["step"] for point in result["curve"]] == [2, 4, 6, 8]
+    assert ["fidelity/psnr" in point for point in result["curve"]] == [True, True, False, True]
+    assert losses(result)[-1] < losses(result)[0]
+    assert result["curve"] == run_cell(Laboratory(toy_config(), toy_family, data), LISA)["curve"]
+    # Another size of the compiled calls changes nothing.
+    whole = run_cell(Laboratory(toy_config(chunk=8, validate_every=8), toy_family, data), LISA)
+    assert losses(whole)[-1] == pytest.approx(losses(result)[-1], rel=1e-6)
+
+
+def test_lam_stops_and_decays_where_the_cell_says(laboratory):
+    plain, aligned = run_cell(laboratory, PLAIN), run_cell(laboratory, LISA)
+    stopped = run_cell(laboratory, dataclasses.replace(LISA, lam_stop_step=4))
+    decayed = run_cell(laboratory, dataclasses.replace(LISA, lam_decay_steps=4))
+    assert losses(stopped)[:2] == losses(aligned)[:2]
+    assert losses(stopped)[2] != losses(aligned)[2]
+    assert len({losses(run)[-1] for run in (plain, aligned, stopped, decayed)}) == 4
+    assert "validation/align_over_gap" in stopped["curve"][-1]
+    assert "validation/align_over_gap" not in plain["curve"][-1]
+
+
+def test_gradients_of_the_trunk_are_those_of_the_two_losses(laboratory):
+    found = run_cell(laboratory, dataclasses.replace(LISA, num_steps=2))["curve"][0]
+    programs, family = laboratory.programs("mid", "float32"), laboratory.family("float32")
+    train, test = laboratory.rows("train", "lowres"), laboratory.rows("test", "lowres")
+    key, plan = jax.random.key(0), plan_batches(0, 20, 2, 8)
+    state = programs["init"](family.frozen, jax.random.fold_in(key, 1))
+    state, _ = programs["train"](
+        state, family.frozen, train, plan["numbers"], plan["flips"], jax.random.fold_in(key, 2), 1e-2, 0.5, np.inf
+    )
+    batch = Examples(*(part[:3] for part in test)).inputs(PIXELS, key)
+
+    def term(side, main_weight):
+        def loss(lam):
+            return lisa_loss(
+                state.params | {"side": side},
+                family.frozen,
+                batch,
+                jax.random.key(1),
+                model=family.model,
+                process=family.process,
+                lam=lam,
+                hook="mid",
+            )[0]
+
+        return loss(0) if main_weight else loss(jnp.float32(1)) - loss(0)
+
+    main, align = (jax.grad(term)(state.params["side"], main_weight)["trunk"] for main_weight in (1, 0))
+    norms = float(optax.tree.norm(main)), float(optax.tree.norm(align))
+    cosine = float(sum(jnp.sum(main[name] * align[name]) for name in main)) / (norms[0] * norms[1])
+    assert found["validation/trunk_grad_main"] == pytest.approx(norms[0], rel=1e-4)
+    assert found["validation/trunk_grad_align"] == pytest.approx(norms[1], rel=1e-4)
+    assert found["validation/trunk_grad_cosine"] == pytest.approx(cosine, rel=1e-3)
+
+
+def test_out_of_time_and_refusals(laboratory):
+    assert run_cell(laboratory, LISA, deadline=time.monotonic() - 1) is None
+    with pytest.raises(ValueError, match="num_steps is 7, but must be a multiple of chunk, 2"):
+        run_cell(laboratory, dataclasses.replace(LISA, num_steps=7))
+    with pytest.raises(FloatingPointError, match="validation loss at step 2 is nan"):
+        run_cell(laboratory, dataclasses.replace(LISA, learning_rate=float("nan")))
+
+
+def test_every_epoch_has_every_example_once():
+    plan = plan_batches(3, num_examples=10, num_steps=5, batch_size=4)
+    assert plan["numbers"].shape == plan["flips"].shape == (5, 4)
+    order = plan["numbers"].ravel()
+    assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
+    assert (order[:10] != order[10:]).any()
+    assert (plan_batches(3, 10, 9, 4)["numbers"][:2] == plan["numbers"][:2]).all()
+
+
+def test_data_comes_back_from_a_file(tmp_path, data):
+    write_study_data(tmp_path / "data.npz", data)
+    assert read_study_data(tmp_path / "data.npz").fingerprint == data.fingerprint
