@@ -1,12 +1,58 @@
 """Text-conditioned transformer blocks of the UNet."""
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.models.layers import Conv, Linear, group_norm, layer_norm
+from lisa_jax.models.layers import Conv, HalvedLinear, Linear, group_norm, layer_norm
 
+ATTENTION_IMPLEMENTATIONS = ("auto", "xla", "cudnn")
+CUDNN_MAX_HEAD = 128  # widest head of its backward pass on every GPU that it supports
 TRANSFORMER_NORM_EPS = 1e-6  # of the GroupNorm in front, whatever `norm_eps` says
+
+
+def attend(query: jax.Array, key: jax.Array, value: jax.Array, implementation: str = "auto") -> jax.Array:
+    """Scaled dot-product attention.
+
+    Args:
+      query: (n, l, heads, d).
+      key: (n, m, heads, d).
+      value: (n, m, heads, d).
+      implementation: "xla" builds the l x m scores in memory; "cudnn" is fused and never does, on NVIDIA GPUs for
+        bfloat16 and float16; "auto" takes cudnn where it runs.
+
+    Returns:
+      (n, l, heads, d) in the dtype of the query.
+    Raises:
+      ValueError: an implementation that does not exist.
+    """
+    if implementation not in ATTENTION_IMPLEMENTATIONS:
+        raise ValueError(f"attention '{implementation}' does not exist: use {', '.join(ATTENTION_IMPLEMENTATIONS)}.")
+    if implementation == "auto":
+        implementation = "cudnn" if _cudnn_attends(query) else "xla"
+    if implementation == "xla" or key.shape[1] % 2 == 0:
+        return jax.nn.dot_product_attention(query, key, value, implementation=implementation)
+    # JAX takes even lengths only for cuDNN's backward pass, and CLIP's prompts have 77: one key is added, masked out.
+    key, value = (jnp.pad(array, ((0, 0), (0, 1), (0, 0), (0, 0))) for array in (key, value))
+    lengths = jnp.full((key.shape[0],), key.shape[1] - 1, jnp.int32)
+    return jax.nn.dot_product_attention(query, key, value, key_value_seq_lengths=lengths, implementation=implementation)
+
+
+def _cudnn_attends(query: jax.Array) -> bool:
+    """Whether cuDNN's fused attention takes this query on the default device: Ampere or newer, half precision."""
+    device, head = jax.devices()[0], query.shape[-1]
+    capability = getattr(device, "compute_capability", "")
+    on_cuda = device.platform == "gpu" and "cuda" in device.client.platform_version.lower()
+    return (
+        on_cuda
+        and float(capability or 0) >= 8.0
+        and query.dtype in (jnp.bfloat16, jnp.float16)
+        and head % 8 == 0
+        and head <= CUDNN_MAX_HEAD
+        and query.shape[1] % 2 == 0
+    )
 
 
 class Attention(nn.Module):
@@ -18,6 +64,7 @@ class Attention(nn.Module):
 
     heads: int
     dtype: jnp.dtype = jnp.float32
+    implementation: str = "auto"
 
     @nn.compact
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
@@ -28,7 +75,7 @@ class Attention(nn.Module):
             y = Linear(channels, use_bias=False, dtype=self.dtype, name=name)(inputs)
             return y.reshape(*y.shape[:-1], self.heads, channels // self.heads)
 
-        y = jax.nn.dot_product_attention(project("to_q", x), project("to_k", context), project("to_v", context))
+        y = attend(project("to_q", x), project("to_k", context), project("to_v", context), self.implementation)
         return Linear(channels, dtype=self.dtype, name="to_out_0")(y.reshape(x.shape))
 
 
@@ -40,8 +87,27 @@ class GEGLU(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        hidden, gate = jnp.split(Linear(2 * self.features, dtype=self.dtype, name="proj")(x), 2, axis=-1)
-        return hidden * nn.gelu(gate, approximate=False)
+        return gated_gelu(*HalvedLinear(2 * self.features, dtype=self.dtype, name="proj")(x))
+
+
+@jax.custom_vjp
+def gated_gelu(hidden: jax.Array, gate: jax.Array) -> jax.Array:
+    """hidden * GELU(gate), exact (erf), of two arrays of one shape.
+
+    The derivative is written by hand so that the backward pass keeps the two arguments only.
+    """
+    return hidden * nn.gelu(gate, approximate=False)
+
+
+def _gated_gelu_backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    hidden, gate, gradient = (array.astype(jnp.float32) for array in (*kept, gradient))
+    below = 0.5 * (1.0 + jax.lax.erf(gate / math.sqrt(2)))  # GELU(g) = g P(normal < g)
+    density = jnp.exp(-0.5 * jnp.square(gate)) / math.sqrt(2 * math.pi)
+    to_hidden, to_gate = gradient * gate * below, gradient * hidden * (below + gate * density)
+    return to_hidden.astype(kept[0].dtype), to_gate.astype(kept[1].dtype)
+
+
+gated_gelu.defvjp(lambda hidden, gate: (gated_gelu(hidden, gate), (hidden, gate)), _gated_gelu_backward)
 
 
 class FeedForward(nn.Module):
@@ -61,14 +127,16 @@ class BasicTransformerBlock(nn.Module):
     heads: int
     only_cross_attention: bool = False
     dtype: jnp.dtype = jnp.float32
+    attention: str = "auto"
 
     @nn.compact
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
         """x: (n, l, c); context: (n, m, d). Returns (n, l, c)."""
         hidden = layer_norm(self.dtype, "norm1")(x)
-        x += Attention(self.heads, self.dtype, name="attn1")(hidden, context if self.only_cross_attention else hidden)
+        attended = context if self.only_cross_attention else hidden
+        x += Attention(self.heads, self.dtype, self.attention, name="attn1")(hidden, attended)
         hidden = layer_norm(self.dtype, "norm2")(x)
-        x += Attention(self.heads, self.dtype, name="attn2")(hidden, context)
+        x += Attention(self.heads, self.dtype, self.attention, name="attn2")(hidden, context)
         return x + FeedForward(self.dtype, name="ff")(layer_norm(self.dtype, "norm3")(x))
 
 
@@ -85,6 +153,7 @@ class Transformer2D(nn.Module):
     only_cross_attention: bool = False
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    attention: str = "auto"
 
     @nn.compact
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
@@ -100,7 +169,8 @@ class Transformer2D(nn.Module):
         hidden = hidden.reshape(x.shape[0], -1, channels)
         block = nn.remat(BasicTransformerBlock) if self.remat else BasicTransformerBlock
         for i in range(self.layers):
-            hidden = block(self.heads, self.only_cross_attention, self.dtype, name=f"transformer_blocks_{i}")(
+            name = f"transformer_blocks_{i}"
+            hidden = block(self.heads, self.only_cross_attention, self.dtype, self.attention, name=name)(
                 hidden, context
             )
         return x + project("proj_out", hidden.reshape(x.shape))

@@ -23,6 +23,7 @@ class BlockSettings:
     output_scale: float = 1.0
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    attention: str = "auto"
 
     def resnet(self, channels: int, name: str) -> ResnetBlock2D:
         block = nn.remat(ResnetBlock2D) if self.remat else ResnetBlock2D
@@ -37,6 +38,7 @@ class BlockSettings:
             only_cross_attention=self.only_cross_attention,
             dtype=self.dtype,
             remat=self.remat,
+            attention=self.attention,
             name=name,
         )
 

@@ -46,6 +46,16 @@ class ControlNetConfig(EncoderConfig):
         """Factor between the condition image and the latents."""
         return 2 ** (len(self.conditioning_embedding_out_channels) - 1)
 
+    @property
+    def unet_levels(self) -> tuple[tuple[int, ...], int]:
+        """Channels of every level, and layers a level, of the UNet that takes the residuals."""
+        return self.block_out_channels, self.layers_per_block
+
+    @property
+    def has_mid_block(self) -> bool:
+        """Whether there is a mid block: only below all levels of the UNet does its residual fit."""
+        return self.levels == len(self.unet_levels[0])
+
     def __post_init__(self) -> None:
         if self.num_attention_heads is not None:
             self._require_one_a_level("num_attention_heads", int)
@@ -78,15 +88,17 @@ class ConditioningEmbedding(nn.Module):
 
 
 class ControlNet(nn.Module):
-    """Side network: a copy of the UNet's encoder whose features leave through zero convolutions.
+    """Side network: a copy of the UNet's encoder, or a smaller one, whose features leave through zero convolutions.
 
     `dtype` is the compute dtype; norm statistics, softmax and time embedding are in float32. `remat` recomputes every
-    resnet and transformer block in the backward pass. Neither changes the parameters.
+    resnet and transformer block in the backward pass. `attention` is the implementation of attention (see
+    `attention.attend`). None of them changes the parameters.
     """
 
     config: ControlNetConfig
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    attention: str = "auto"
 
     def setup(self) -> None:
         config = self.config
@@ -95,11 +107,14 @@ class ControlNet(nn.Module):
         self.controlnet_cond_embedding = ConditioningEmbedding(
             config.block_out_channels[0], config.conditioning_embedding_out_channels, self.dtype
         )
-        self.down_blocks = down_blocks(config, self.dtype, self.remat)
-        self.mid_block = mid_block(config, self.dtype, self.remat)
-        *down_channels, mid_channels = (shape[-1] for shape in feature_shapes(config, 1, 1).values())
-        self.controlnet_down_blocks = [self._zero_conv(channels) for channels in down_channels]
-        self.controlnet_mid_block = self._zero_conv(mid_channels)
+        self.down_blocks = down_blocks(config, self.dtype, self.remat, self.attention)
+        channels = residual_channels(config)
+        self.controlnet_down_blocks = [
+            self._zero_conv(channels[name]) for name in feature_names(config) if name != "mid"
+        ]
+        if config.has_mid_block:
+            self.mid_block = mid_block(config, self.dtype, self.remat, self.attention)
+            self.controlnet_mid_block = self._zero_conv(channels["mid"])
 
     def _zero_conv(self, channels: int) -> Conv:
         return Conv(channels, kernel_size=1, padding=0, zero_init=True, dtype=self.dtype)
@@ -136,12 +151,39 @@ class ControlNet(nn.Module):
         for block in self.down_blocks:
             hidden, outputs = block(hidden, emb, context)
             skips += outputs
-        features = (*skips, self.mid_block(hidden, emb, context))
-        zero_convs = (*self.controlnet_down_blocks, self.controlnet_mid_block)
-        residuals = tuple(conv(feature) for conv, feature in zip(zero_convs, features, strict=True))
+        features = dict(zip(feature_names(self.config), skips, strict=False))
+        residuals = {
+            name: conv(feature)
+            for (name, feature), conv in zip(features.items(), self.controlnet_down_blocks, strict=True)
+        }
+        if self.config.has_mid_block:
+            features["mid"] = self.mid_block(hidden, emb, context)
+            residuals["mid"] = self.controlnet_mid_block(features["mid"])
         if self.config.global_pool_conditions:
-            residuals = tuple(jnp.mean(residual, axis=(1, 2), keepdims=True) for residual in residuals)
-        return residuals, dict(zip(feature_shapes(self.config, *x_t.shape[1:3]), features, strict=True))
+            residuals = {name: jnp.mean(one, axis=(1, 2), keepdims=True) for name, one in residuals.items()}
+        # Broadcast by the UNet: what a smaller network does not have adds nothing.
+        nothing = jnp.zeros((1, 1, 1, 1), self.dtype)
+        return tuple(residuals.get(name, nothing) for name in residual_channels(self.config)), features
+
+
+def residual_channels(config: ControlNetConfig) -> dict[str, int]:
+    """Names and channels of all residuals that the UNet takes, in its order: `down_0`, ..., `mid`."""
+    channels, layers = config.unet_levels
+    down = [channels[0]]
+    for level, width in enumerate(channels):
+        down += [width] * layers
+        if level < len(channels) - 1:
+            down.append(width)
+    return {f"down_{i}": width for i, width in enumerate(down)} | {"mid": channels[-1]}
+
+
+def feature_names(config: ControlNetConfig) -> tuple[str, ...]:
+    """Names of the side features in the network's order: each is called as the residual that is made of it."""
+    unet_layers, layers = config.unet_levels[1], config.layers_per_block
+    # A level begins with the output of conv_in or of a downsampler, and its layers follow.
+    places = [0, *((layer + 1) * unet_layers // layers for layer in range(layers))]
+    down = [f"down_{level * (unet_layers + 1) + place}" for level in range(config.levels) for place in places]
+    return (*down, "mid") if config.has_mid_block else tuple(down)
 
 
 def feature_shapes(config: ControlNetConfig, height: int, width: int) -> dict[str, tuple[int, int, int]]:
@@ -155,8 +197,9 @@ def feature_shapes(config: ControlNetConfig, height: int, width: int) -> dict[st
             padding = 2 * config.downsample_padding or 1
             height, width = (height + padding - 3) // 2 + 1, (width + padding - 3) // 2 + 1
             shapes.append((height, width, channels[level]))
-    named = {f"down_{i}": shape for i, shape in enumerate(shapes)}
-    return named | {"mid": (height, width, channels[-1])}
+    if config.has_mid_block:
+        shapes.append((height, width, channels[-1]))
+    return dict(zip(feature_names(config), shapes, strict=True))
 
 
 def controlnet_config_from_unet(

@@ -110,7 +110,7 @@ def per_level(value: Any, levels: int) -> tuple:
 
 
 def block_settings(
-    config: EncoderConfig, level: int, cross_attention: bool, dtype: jnp.dtype, remat: bool
+    config: EncoderConfig, level: int, cross_attention: bool, dtype: jnp.dtype, remat: bool, attention: str = "auto"
 ) -> BlockSettings:
     """Settings of the blocks of one level (0 is the finest)."""
     return BlockSettings(
@@ -122,25 +122,26 @@ def block_settings(
         only_cross_attention=per_level(config.only_cross_attention, config.levels)[level],
         dtype=dtype,
         remat=remat,
+        attention=attention,
     )
 
 
-def down_blocks(config: EncoderConfig, dtype: jnp.dtype, remat: bool) -> list[DownBlock]:
+def down_blocks(config: EncoderConfig, dtype: jnp.dtype, remat: bool, attention: str = "auto") -> list[DownBlock]:
     """The down blocks, finest first; the last keeps its resolution."""
     return [
         DownBlock(
             channels=config.block_out_channels[level],
             layers=per_level(config.layers_per_block, config.levels)[level],
-            settings=block_settings(config, level, kind == "CrossAttnDownBlock2D", dtype, remat),
+            settings=block_settings(config, level, kind == "CrossAttnDownBlock2D", dtype, remat, attention),
             downsample_padding=config.downsample_padding if level < config.levels - 1 else None,
         )
         for level, kind in enumerate(config.down_block_types)
     ]
 
 
-def mid_block(config: EncoderConfig, dtype: jnp.dtype, remat: bool) -> MidBlock:
+def mid_block(config: EncoderConfig, dtype: jnp.dtype, remat: bool, attention: str = "auto") -> MidBlock:
     """The mid block; its self-attention stays, whatever `only_cross_attention` says (as in diffusers)."""
-    settings = block_settings(config, -1, config.mid_block_type == CROSS_ATTENTION_MID, dtype, remat)
+    settings = block_settings(config, -1, config.mid_block_type == CROSS_ATTENTION_MID, dtype, remat, attention)
     settings = dataclasses.replace(
         settings, only_cross_attention=False, output_scale=float(config.mid_block_scale_factor)
     )

@@ -1,4 +1,4 @@
-"""Residual blocks of the UNet, and the convolutions that change its resolution."""
+"""Residual blocks of UNet and autoencoder, and the convolutions that change their resolution."""
 
 import flax.linen as nn
 import jax
@@ -20,12 +20,13 @@ class ResnetBlock2D(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, emb: jax.Array) -> jax.Array:
-        """x: (n, h, w, c); emb: (n, e) time embedding. Returns (n, h, w, channels)."""
-        hidden = nn.silu(group_norm(self.norm_groups, self.norm_eps, self.dtype, "norm1")(x))
+    def __call__(self, x: jax.Array, emb: jax.Array | None) -> jax.Array:
+        """x: (n, h, w, c); emb: (n, e) time embedding, None in an autoencoder. Returns (n, h, w, channels)."""
+        hidden = group_norm(self.norm_groups, self.norm_eps, self.dtype, "norm1", silu=True)(x)
         hidden = Conv(self.channels, dtype=self.dtype, name="conv1")(hidden)
-        hidden += Linear(self.channels, dtype=self.dtype, name="time_emb_proj")(nn.silu(emb))[:, None, None]
-        hidden = nn.silu(group_norm(self.norm_groups, self.norm_eps, self.dtype, "norm2")(hidden))
+        if emb is not None:
+            hidden += Linear(self.channels, dtype=self.dtype, name="time_emb_proj")(nn.silu(emb))[:, None, None]
+        hidden = group_norm(self.norm_groups, self.norm_eps, self.dtype, "norm2", silu=True)(hidden)
         hidden = Conv(self.channels, dtype=self.dtype, name="conv2")(hidden)
         if x.shape[-1] != self.channels:
             x = Conv(self.channels, kernel_size=1, padding=0, dtype=self.dtype, name="conv_shortcut")(x)

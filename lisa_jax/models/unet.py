@@ -58,12 +58,14 @@ class UNet(nn.Module):
     """UNet in two halves, so that one trunk serves the passes with and without control.
 
     `dtype` is the compute dtype; norm statistics, softmax and time embedding are in float32. `remat` recomputes every
-    resnet and transformer block in the backward pass. Neither changes the parameters.
+    resnet and transformer block in the backward pass. `attention`
+    is the implementation of attention (see `attention.attend`). None of them changes the parameters.
     """
 
     config: UNetConfig
     dtype: jnp.dtype = jnp.float32
     remat: bool = False
+    attention: str = "auto"
 
     def setup(self) -> None:
         config = self.config
@@ -74,16 +76,20 @@ class UNet(nn.Module):
             dtype=self.dtype,
         )
         self.time_embedding = TimestepEmbedding(config.time_embedding_dim)
-        self.down_blocks = down_blocks(config, self.dtype, self.remat)
-        self.mid_block = None if config.mid_block_type is None else mid_block(config, self.dtype, self.remat)
+        self.down_blocks = down_blocks(config, self.dtype, self.remat, self.attention)
+        self.mid_block = (
+            None if config.mid_block_type is None else mid_block(config, self.dtype, self.remat, self.attention)
+        )
         self.up_blocks = [
             UpBlock(
                 channels=config.block_out_channels[level],
-                settings=block_settings(config, level, kind == "CrossAttnUpBlock2D", self.dtype, self.remat),
+                settings=block_settings(
+                    config, level, kind == "CrossAttnUpBlock2D", self.dtype, self.remat, self.attention
+                ),
             )
             for level, kind in zip(reversed(range(config.levels)), config.up_block_types, strict=True)
         ]
-        self.conv_norm_out = group_norm(config.norm_num_groups, config.norm_eps, self.dtype)
+        self.conv_norm_out = group_norm(config.norm_num_groups, config.norm_eps, self.dtype, silu=True)
         self.conv_out = Conv(
             config.out_channels, config.conv_out_kernel, padding=(config.conv_out_kernel - 1) // 2, dtype=self.dtype
         )
@@ -136,7 +142,7 @@ class UNet(nn.Module):
             count = per_level(self.config.layers_per_block, self.config.levels)[level] + 1
             skips, used = skips[:-count], skips[-count:]
             hidden = block(hidden, used, emb, context, skips[-1].shape[1:3] if skips else None)
-        return self.conv_out(nn.silu(self.conv_norm_out(hidden)))
+        return self.conv_out(self.conv_norm_out(hidden))
 
     def __call__(
         self, x_t: jax.Array, t: jax.Array, context: jax.Array, residuals: tuple[jax.Array, ...] | None = None
