@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it: make a virtual environment and activate it.
 
 # use_venv FOLDER EXTRAS: install this checkout with EXTRAS ("" or "[test]") into FOLDER and activate it.

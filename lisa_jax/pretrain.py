@@ -6,6 +6,7 @@ Writes the base to DIR/base.
 """
 
 import logging
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from lisa_jax.alignment import main_loss
+from lisa_jax.cluster import STOPPED_EARLY
 from lisa_jax.data.openmoji import load_openmoji
 from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import Family
@@ -94,11 +96,12 @@ def main() -> None:
         partial.rename(new_base)
     family = load_stable_diffusion(new_base, frozen_dtype="float32", compute_dtype=config.compute_dtype)
     state = fit(pretraining(config, family), config, workdir)
-    if int(state.step) == config.num_steps:
-        # Half the size, and as exact as the frozen weights need to be.
-        main_params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), state.eval_params["main"])
-        family.write_main(workdir / "base", main_params)
-        _LOG.info("The base is in %s.", workdir / "base")
+    if int(state.step) < config.num_steps:
+        sys.exit(STOPPED_EARLY)
+    # Half the size, and as exact as the frozen weights need to be.
+    main_params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), state.eval_params["main"])
+    family.write_main(workdir / "base", main_params)
+    _LOG.info("The base is in %s.", workdir / "base")
 
 
 if __name__ == "__main__":

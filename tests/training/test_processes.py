@@ -96,9 +96,9 @@ def test_sigterm_to_one_of_two_processes_saves_on_both(toy, start, tmp_path):
 def test_killed_process_ends_the_other_soon_and_the_rerun_equals_an_undisturbed_run(
     toy, start, tmp_path, assert_same_state
 ):
-    workdir, flags = tmp_path / "killed", {"num_steps": 200, "save_every": 3}
+    workdir = tmp_path / "killed"
     for killed in (0, 1):
-        both = start(workdir, seconds_per_step=0.1, **flags)
+        both = start(workdir, heartbeat=15, num_steps=60, seconds_per_step=0.1, save_every=3)
         wait_for_step(workdir, 4 + 20 * killed, both)
         delay = random.uniform(0, 1)
         time.sleep(delay)
@@ -114,10 +114,10 @@ def test_killed_process_ends_the_other_soon_and_the_rerun_equals_an_undisturbed_
         sentence = f"error: Process {1 - killed} of 2 lost another one in step "
         assert sentence in output or "This most likely indicates that another task died" in output
 
-    finish(start(workdir, **flags))
-    finish(start(tmp_path / "undisturbed", **flags))
+    finish(start(workdir, num_steps=60))
+    finish(start(tmp_path / "undisturbed", num_steps=60))
     assert losses_of(workdir) == losses_of(tmp_path / "undisturbed")
-    assert_same_state(one_process(toy, workdir, 200), one_process(toy, tmp_path / "undisturbed", 200))
+    assert_same_state(one_process(toy, workdir, 60), one_process(toy, tmp_path / "undisturbed", 60))
 
 
 def test_a_process_that_fails_alone_says_why_and_ends_the_other(start, tmp_path):

@@ -1,6 +1,7 @@
 """Fifty random kills in one run change nothing. Slow: `pytest -m slow -s tests/training/test_soak.py`."""
 
 import random
+import re
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 KILLS = 50
 # More than fifty short lives do.
-NUM_STEPS = 3000
+NUM_STEPS = 1200
 
 
 @pytest.fixture
@@ -48,10 +49,10 @@ def test_fifty_random_kills_leave_the_final_state_and_the_metrics_as_they_are(
 
     killed_in_training = 0
     for kill in range(KILLS):
-        launcher = start(tmp_path / "killed", count, seconds_per_step=0.02, save_every=3)
+        launcher = start(tmp_path / "killed", count, seconds_per_step=0.05, save_every=3)
         # From the first moment of the program, through compiling and reading the checkpoint, into training and saving.
         if rng.random() < 0.8:
-            wait_for_more_metrics(tmp_path / "killed", launcher)
+            wait_for_a_new_step(tmp_path / "killed", launcher)
             killed_in_training += 1
             time.sleep(rng.uniform(0, 2))
         else:
@@ -60,7 +61,7 @@ def test_fifty_random_kills_leave_the_final_state_and_the_metrics_as_they_are(
             time.sleep(0.01)
         subprocess.run(["kill", "-KILL", str(rng.choice(victims))], check=False)
         assert launcher.wait(timeout=120) != 0, f"The run ended before kill {kill}: give it more steps."
-    saved = max(int(path.name) for path in (tmp_path / "killed" / "checkpoints").iterdir() if path.name.isdigit())
+    saved = newest_checkpoint(tmp_path / "killed")
     print(f"seed {seed}: {KILLS} kills, {killed_in_training} of them in training; step {saved} was saved")
 
     assert start(tmp_path / "killed", count).wait(timeout=600) == 0
@@ -69,13 +70,22 @@ def test_fifty_random_kills_leave_the_final_state_and_the_metrics_as_they_are(
     assert not list((tmp_path / "killed" / "checkpoints").glob("unreadable-*"))
 
 
-def wait_for_more_metrics(workdir, launcher):
-    """Until the run logs its first step after it has been resumed."""
-    path = workdir / "metrics.jsonl"
-    before = time.time_ns()
-    while not path.is_file() or path.stat().st_mtime_ns < before:
+def wait_for_a_new_step(workdir, launcher):
+    """Until the run, which has just been started, logs a step that no checkpoint holds."""
+    path, started = workdir / "metrics.jsonl", time.time_ns()
+    saved = newest_checkpoint(workdir)
+    # Before it resumes, the steps that come again are there too; then it writes the file anew without them.
+    while not path.is_file() or path.stat().st_mtime_ns < started or last_step(path) <= saved:
         assert launcher.poll() is None
         time.sleep(0.01)
+
+
+def newest_checkpoint(workdir):
+    return max((int(path.name) for path in workdir.glob("checkpoints/*") if path.name.isdigit()), default=0)
+
+
+def last_step(path):
+    return max((int(step) for step in re.findall(r'"step": (\d+)', path.read_text())), default=0)
 
 
 def processes_of(launcher):

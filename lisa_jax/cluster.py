@@ -1,0 +1,81 @@
+"""The processes of one run: joining them, noticing that one is lost, and leaving without waiting for it."""
+
+import os
+import re
+import sys
+import threading
+from typing import NoReturn
+
+import jax
+
+# "auto" where JAX recognises the cluster (TPU pod, SLURM, GKE, Open MPI), else "host:port,count,index": the address
+# where process 0 listens, how many processes there are and which one this is. Unset: one process.
+PROCESSES_VARIABLE = "LISA_JAX_PROCESSES"
+# After so many seconds without a sign of life a process counts as lost, and the others end.
+HEARTBEAT_VARIABLE = "LISA_JAX_HEARTBEAT_SECONDS"
+_HEARTBEAT_SECONDS = 60
+# Exit status of a run that stopped before its last step because it was asked to (EX_TEMPFAIL of sysexits.h): the
+# launchers start it again, as they do not after an error or at the end.
+STOPPED_EARLY = 75
+# How long a process that fails waits for others that fail alike.
+_LEAVE_TOGETHER_SECONDS = 10
+# How Gloo, NCCL, the TPU runtime and JAX's coordination service say that the other side is gone.
+_LOST = re.compile(r"gloo|nccl|connection|socket|heartbeat|barrier|unavailable|deadline", re.IGNORECASE)
+
+
+class LostProcessError(RuntimeError):
+    """Another process of this run has ended or cannot be reached."""
+
+
+def join_processes(spec: str) -> None:
+    """Join the other processes of this run, before anything else uses a device.
+
+    Args:
+      spec: value of $LISA_JAX_PROCESSES; empty: this process is alone.
+
+    Raises:
+      ValueError: a malformed spec or $LISA_JAX_HEARTBEAT_SECONDS.
+    """
+    if not spec:
+        return
+    heartbeat = os.environ.get(HEARTBEAT_VARIABLE, str(_HEARTBEAT_SECONDS))
+    if not heartbeat.isdecimal() or int(heartbeat) < 1:
+        raise ValueError(f"{HEARTBEAT_VARIABLE} is '{heartbeat}', but must be a whole number of seconds, 1 or more.")
+    if spec == "auto":
+        jax.distributed.initialize(heartbeat_timeout_seconds=int(heartbeat))
+        return
+    try:
+        address, count, index = spec.split(",")
+        count, index = int(count), int(index)
+    except ValueError:
+        raise ValueError(f"{PROCESSES_VARIABLE} is '{spec}', but must be 'auto' or 'host:port,count,index'.") from None
+    jax.distributed.initialize(address, count, index, heartbeat_timeout_seconds=int(heartbeat))
+
+
+def lost_process(error: BaseException, step: int) -> LostProcessError | None:
+    """What to raise where `error`, met in step `step`, says that another process is gone; None where it does not."""
+    reason = " ".join(str(error).split())
+    if jax.process_count() == 1 or not isinstance(error, jax.errors.JaxRuntimeError) or not _LOST.search(reason):
+        return None
+    return LostProcessError(
+        f"Process {jax.process_index()} of {jax.process_count()} lost another one in step {step} ({reason[:200]}). "
+        "What ended first has the reason in its own log. The same command on all of them goes on from the newest "
+        "checkpoint."
+    )
+
+
+def leave(error: BaseException) -> NoReturn:
+    """End this process after an error that has been told: one of several must not wait for the others.
+
+    JAX would hold it back at a barrier at exit, for minutes, while the others wait for it in a step. Where all fail
+    alike, as after a mistake in a config, they still leave together.
+    """
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if not isinstance(error, LostProcessError):
+            goodbye = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+            goodbye.start()
+            goodbye.join(_LEAVE_TOGETHER_SECONDS)
+        os._exit(1)
+    sys.exit(1)
