@@ -10,7 +10,6 @@ the step does not fit; the largest buffers are named.
 
 import json
 import logging
-import os
 import sys
 import threading
 import time
@@ -125,6 +124,5 @@ def main() -> None:
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "topology"])
     # This process compiles for TPUs and computes on none.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     jax.config.update("jax_platforms", "cpu")
     run_command(main)

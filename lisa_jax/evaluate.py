@@ -3,8 +3,8 @@
     python -m lisa_jax.evaluate --workdir=DIR --out=result.json [--num=128]
 
 Measures by condition: line art, F1 of lines; lowres, PSNR and SSIM to the real images and PSNR at low resolution;
-segmentation (of OpenMoji's layers), mean IoU. Of samples with control, and without it as the floor; beside them the real
-images (the ceiling) and real images of other examples.
+segmentation (of OpenMoji's layers), mean IoU. Of samples with control, and without it as the floor; beside them the
+real images (the ceiling) and real images of other examples.
 """
 
 import json

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.util
-import os
 from pathlib import Path
 
 import jax
@@ -63,7 +62,6 @@ def config():
 
 @pytest.fixture(scope="module")
 def pod():
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     return topology_devices("v5e:2x2")
 
 

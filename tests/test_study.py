@@ -43,6 +43,7 @@ def study(tmp_path_factory, tiny_base, command_env, request):
     return run, folder / "out"
 
 
+@pytest.mark.slow
 def test_a_study_runs_continues_and_does_not_mix(study):
     run, out = study
     assert "segmentation_lam0.2_mid" in run("--cell=1")

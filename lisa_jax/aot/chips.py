@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import re
 from typing import Any
 
@@ -57,6 +58,9 @@ def topology_devices(topology: str) -> list[Any]:
     from jax.experimental import topologies
 
     parse_topology(topology)
+    # No TPU is asked anything: neither for its metadata, nor whether another process uses it.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     try:
         described = topologies.get_topology_desc(platform="tpu", topology_name=topology)
     # JAX passes on whatever the plugin says.

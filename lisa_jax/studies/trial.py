@@ -12,10 +12,10 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from lisa_jax import metrics
+from lisa_jax.evaluation.fidelity import fidelity
 from lisa_jax.families.family import Family
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.studies.data import StudyData, StudySplit
-from lisa_jax.evaluation.fidelity import fidelity
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.programs import Examples, make_init, make_train_chunk, make_validation, plan_batches
 

@@ -200,7 +200,7 @@ def example_batch():
     ("config", "hook", "feature", "prediction_type"),
     [
         (SD21, "down_5", (8, 1), "epsilon"),
-        (SD21, "down_5", (8, 1), "v_prediction"),
+        pytest.param(SD21, "down_5", (8, 1), "v_prediction", marks=pytest.mark.slow),
         (TWO_LEVELS, "mid", (16, 1), "epsilon"),
         (TWO_LEVELS, "mid", (16, 1), "v_prediction"),
         (TWO_LEVELS, "down_0", (8, 0), "epsilon"),

@@ -138,6 +138,7 @@ def test_a_process_that_hangs_ends_the_other_after_the_heartbeat(start, tmp_path
     assert "stopped sending heartbeats" in output
 
 
+@pytest.mark.slow
 def test_other_numbers_of_processes_and_shapes_of_the_mesh_go_on(toy, start, tmp_path):
     workdir = tmp_path / "elastic"
     finish(start(workdir, count=2, devices=4, num_steps=4, fsdp=4))
