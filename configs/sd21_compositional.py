@@ -10,10 +10,10 @@ any CPU:
     python -m lisa_jax.new_base --preset=tiny_sd21 --out=runs/smoke/tiny_sd21
     python -m lisa_jax.train --config=configs/sd21_compositional.py:smoke --workdir=runs/smoke/sd21_compositional
 
-Hardware: eight devices with 40 GB or more, at the recipe's 8 images a device and microbatch. On one device add
---config.accumulate=32, which gives the same 256 images a step.
+Hardware: eight devices of 40 GB with fused attention (NVIDIA), of 80 GB without, at the recipe's 8 images a device and
+microbatch. On one device add --config.accumulate=32, which gives the same 256 images a step.
 Memory a device, computed, not measured: 16.3 GB for the frozen weights (1.7), both side networks, gradients and
-optimizer, and for each image of the microbatch 2.0 GB with fused attention, 6.2 GB without, .45 GB with
+optimizer, and for each image of the microbatch 1.9 GB with fused attention, 6.1 GB without, .45 GB with
 --config.remat=True.
 Time, computed, not measured: 3,660 GFLOP an image, 9.4e18 in all: at 40% of the bfloat16 peak 2.6 hours on eight A100,
 6.6 hours on one H100. With remat 19% more. Not yet run on the real weights, so there are no figures to expect.

@@ -8,10 +8,10 @@ docs/real_checkpoints.md goes from a downloaded folder to the exported ControlNe
     python -m lisa_jax.new_base --preset=tiny_sd21 --out=runs/smoke/tiny_sd21
     python -m lisa_jax.train --config=configs/sd21_lisa.py:pose,smoke --workdir=runs/smoke/sd21_lisa
 
-Hardware: eight devices with 40 GB or more, at the recipe's 8 images a device and microbatch. On one device add
---config.accumulate=32, which gives the same 256 images a step.
+Hardware: eight devices of 24 GB with fused attention (NVIDIA), of 48 GB without, at the recipe's 8 images a device and
+microbatch. On one device add --config.accumulate=32, which gives the same 256 images a step.
 Memory a device, computed, not measured: 9 GB for the frozen weights (1.7), side network, gradients and optimizer, and
-for each image of the microbatch 1.3 GB with fused attention, 4.3 GB without, .25 GB with --config.remat=True.
+for each image of the microbatch 1.2 GB with fused attention, 4.2 GB without, .25 GB with --config.remat=True.
 Time, computed, not measured: 2,811 GFLOP an image, 7.2e18 in all: at 40% of the bfloat16 peak 2 hours on eight A100,
 5 hours on one H100. With remat 18% more. Not yet run on the real weights, so there are no figures to expect.
 """

@@ -8,11 +8,11 @@ condition. The authors train at 512 only. A smoke test of it, on any CPU:
     python -m lisa_jax.new_base --preset=tiny_sd21_v --out=runs/smoke/tiny_sd21_v
     python -m lisa_jax.train --config=configs/sd21_v_lisa.py:pose,smoke --workdir=runs/smoke/sd21_v_lisa
 
-Hardware: eight devices with 24 GB or more. Activations are recomputed in the backward pass; with fused attention and
+Hardware: eight devices of 24 GB. Activations are recomputed in the backward pass; with fused attention (NVIDIA) and
 40 GB, --config.remat=False saves 16% of the time. On one device add --config.accumulate=32.
 Memory a device, computed, not measured: 9 GB for the frozen weights (1.7), side network, gradients and optimizer, and
 for each image of the microbatch .6 GB and what recomputing one block takes (2.6 GB without fused attention); without
-remat 3.0 GB an image with fused attention and 17.7 GB without.
+remat 2.6 GB an image with fused attention and 17.2 GB without.
 Time, computed, not measured: 9,150 GFLOP an image, 2.3e19 in all: at 40% of the bfloat16 peak 6.5 hours on eight A100,
 16.4 hours on one H100. Not yet run on the real weights, so there are no figures to expect.
 """

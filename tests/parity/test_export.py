@@ -1,13 +1,30 @@
-"""What a user does with an export: load it in diffusers beside the base, and get what training had."""
+"""What a user does with an export: load it in diffusers, alone and in its pipeline, and get what training had."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers import (
+    ControlNetModel,
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    StableDiffusionControlNetPipeline,
+    UNet2DConditionModel,
+)
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+from tiny_sd import build_tiny_sd
 
+from lisa_jax.exporting.model_card import ModelCard
+from lisa_jax.exporting.verify import ExportMismatchError, measure, probe_inputs
+from lisa_jax.families.stable_diffusion import load_stable_diffusion
 from lisa_jax.run import load_run
+from lisa_jax.sampling.generate import make_generator
 
 TOLERANCE = 1e-4
+STEPS, GUIDANCE, CONTROL = 3, 3.0, 0.8
+FLOAT32 = jnp.dtype("float32")
 
 
 def test_exported_controlnet_gives_the_same_in_diffusers(trained_run, tmp_path):
@@ -41,3 +58,133 @@ def test_exported_controlnet_gives_the_same_in_diffusers(trained_run, tmp_path):
         np.testing.assert_allclose(ours_i, theirs_i.numpy().transpose(0, 2, 3, 1), atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(ours, theirs.numpy().transpose(0, 2, 3, 1), atol=TOLERANCE, rtol=0)
     assert float(np.abs(ours - prior).max()) > 10 * TOLERANCE, "control changes nothing: the comparison would be empty"
+
+
+class Export:
+    """A tiny Stable Diffusion folder, its family, and a side network whose zero convolutions are open, exported."""
+
+    def __init__(self, root, style, prediction_type):
+        self.base = build_tiny_sd(root / "base", style, prediction_type)
+        self.folder = root / "controlnet"
+        self.family = load_stable_diffusion(
+            self.base, condition_channels=(4, 8, 8, 16), frozen_dtype="float32", compute_dtype="float32"
+        )
+        fresh = jax.jit(self.family.model.init_side)(self.family.read_side_start(), jax.random.key(0))
+        leaves, tree = jax.tree.flatten(fresh)
+        keys = jax.random.split(jax.random.key(1), len(leaves))
+        moved = [leaf + 0.05 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+        self.side = jax.tree.unflatten(tree, moved)
+        self.family.write_side(self.folder, self.side)
+
+    def pipeline(self, scheduler):
+        controlnet = ControlNetModel.from_pretrained(self.folder)
+        pipeline = StableDiffusionControlNetPipeline.from_pretrained(self.base, controlnet=controlnet)
+        pipeline.set_progress_bar_config(disable=True)
+        pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+        return pipeline
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    return Export(tmp_path_factory.mktemp("sd21"), "sd21", "epsilon")
+
+
+def pipeline_and_generator(export, scheduler, sampler):
+    """Latents and images of diffusers' pipeline and of ours, from the same noise, captions and conditions."""
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((2, 8, 8, 4), np.float32)
+    condition = rng.integers(0, 256, (2, 64, 64, 3), np.uint8)
+    captions = ["a photo of cat", "red dog"]
+
+    pipeline = export.pipeline(scheduler)
+
+    def theirs(output_type, control=CONTROL):
+        return pipeline(
+            captions,
+            image=[Image.fromarray(picture) for picture in condition],
+            latents=torch.from_numpy(noise.transpose(0, 3, 1, 2)),
+            num_inference_steps=STEPS,
+            guidance_scale=GUIDANCE,
+            controlnet_conditioning_scale=control,
+            output_type=output_type,
+        ).images
+
+    family = export.family
+    generate = make_generator(
+        family,
+        sampler=sampler,
+        num_steps=STEPS,
+        guidance_scale=GUIDANCE,
+        control_scale=CONTROL,
+        batch_size=2,
+    )
+    context = family.encode_text(captions)
+    latents = generate.latents(family.frozen, export.side, context, condition, [0, 1], x_T=noise)
+    images = jax.jit(family.latents.decode)(family.latents.params, latents)
+    their_latents = theirs("latent")
+    assert float((their_latents - theirs("latent", control=0.0)).abs().max()) > 1000 * TOLERANCE, "no control"
+    return (their_latents.numpy().transpose(0, 2, 3, 1), latents), (theirs("np"), images)
+
+
+@pytest.mark.parametrize(("scheduler", "sampler"), [(DDIMScheduler, "ddim"), (DPMSolverMultistepScheduler, "dpmpp_2m")])
+def test_pipeline_of_diffusers_ends_in_our_latents_and_image(export, scheduler, sampler):
+    (their_latents, latents), (their_images, images) = pipeline_and_generator(export, scheduler, sampler)
+    difference = np.abs(their_latents - latents).max()
+    apart = np.abs(np.round(255 * their_images) - images).max()
+    print(f"{sampler}: latents differ by {difference:.1e} of {np.abs(latents).max():.2f}, images by {apart:.0f} of 255")
+    assert difference < TOLERANCE
+    assert apart <= 1
+
+
+def test_code_of_the_model_card_runs(export, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = {
+        "base": str(export.base),
+        "batch_size": 4,
+        "caption_dropout": 0.0,
+        "ema_decay": None,
+        "data": {"name": "prepared", "dir": "data", "image_size": 64, "condition": "pose"},
+        "lisa": {"lam": 0.2, "hook": "down_5", "schedule": "constant"},
+        "optimizer": {"learning_rate": 1e-5, "schedule": "constant", "warmup_steps": 500},
+        "sampling": {"sampler": "dpmpp_2m", "num_steps": 2, "guidance_scale": 2.0},
+    }
+    card = ModelCard(
+        config=config,
+        step=1,
+        averaged=False,
+        base_fingerprint="0",
+        has_vae=True,
+        smaller=False,
+        license=None,
+        dtype="float32",
+    )
+    code = card.render().split("```python\n")[1].split("```")[0]
+    # The card names the base as a hub would, and leaves the folder to its reader.
+    (tmp_path / "base").symlink_to(export.base)
+    Image.new("RGB", (80, 80), "white").save("condition.png")
+    exec(code.replace("path/to/this/folder", str(export.folder)), {})
+    assert Image.open("image.png").size == (64, 64)
+
+
+def test_verify_measures_and_finds_a_changed_file(export, tmp_path):
+    inputs = probe_inputs((8, 8, 4), (77, 32), (64, 64), 1000)
+    measured = measure(export.folder, export.side, inputs, FLOAT32, verifies=True)
+    print(f"residuals up to {measured.largest:.2f} differ by {measured.difference:.1e}")
+    assert measured.difference < 1e-5 * measured.largest and measured.rounding is None
+
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    (changed / "config.json").write_text((export.folder / "config.json").read_text())
+    tensors = load_file(export.folder / "diffusion_pytorch_model.safetensors")
+    tensors["conv_in.weight"] = np.ascontiguousarray(tensors["conv_in.weight"][..., ::-1])
+    save_file(tensors, changed / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ExportMismatchError, match="residuals differ from ours by up to"):
+        measure(changed, export.side, inputs, FLOAT32, verifies=True)
+
+
+def test_verify_of_float16_compares_what_the_file_holds(export, tmp_path):
+    export.family.write_side(tmp_path, export.side, jnp.dtype("float16"))
+    inputs = probe_inputs((8, 8, 4), (77, 32), (64, 64), 1000)
+    measured = measure(tmp_path, export.side, inputs, jnp.dtype("float16"), verifies=True)
+    print(f"rounding moves residuals by {measured.rounding:.1e}, diffusers differs by {measured.difference:.1e}")
+    assert measured.difference < 1e-5 * measured.largest < measured.rounding < 1e-2 * measured.largest

@@ -1,0 +1,178 @@
+"""The README.md of an exported side network: front matter as model hubs read it, then what it is and how to use it."""
+
+import dataclasses
+import html
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from lisa_jax.exporting.verify import Measured
+
+CARD = "README.md"
+PICTURE = "samples.png"
+# Hubs cache a model in such a folder; its snapshots are named by hashes.
+_HUB_CACHE = "models--"
+# Sampler -> the scheduler of diffusers that it follows step by step, given the base's scheduler config.
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "dpmpp_2m": "DPMSolverMultistepScheduler",
+}
+# Those of `sampling.generate.make_generator`, of what diffusers' pipelines know too.
+SAMPLING_DEFAULTS = {
+    "sampler": "ddim",
+    "control_scale": 1.0,
+    "control_start": 0.0,
+    "control_end": 1.0,
+    "guess_mode": False,
+    "negative_prompt": "",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """All that the card of one side network says.
+
+    Attributes:
+      config: the run's config as a nested dict.
+      step: training steps of the exported parameters.
+      averaged: they are the moving average.
+      base_fingerprint: SHA-256 of the frozen model's files.
+      has_vae: the base works on latents; without one, diffusers' pipelines cannot run it.
+      smaller: the network is smaller than a ControlNet, so that diffusers cannot load it.
+      license: a hub's name of a licence, or None where none was stated.
+      dtype: of the weights' file.
+      name: of this side network where several were trained together, else None.
+      names: of all of them.
+      validation: name -> last validation value.
+      validation_step: the step of those.
+      measured: how far rounding and diffusers move its residuals.
+      picture: the folder holds a grid of samples.
+    """
+
+    config: Mapping[str, Any]
+    step: int
+    averaged: bool
+    base_fingerprint: str
+    has_vae: bool
+    smaller: bool
+    license: str | None
+    dtype: str
+    name: str | None = None
+    names: tuple[str, ...] = ()
+    validation: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    validation_step: int | None = None
+    measured: Measured = dataclasses.field(default_factory=Measured)
+    picture: bool = False
+
+    def render(self) -> str:
+        """The card as Markdown with YAML front matter."""
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("lisa_jax", "exporting/templates"),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        environment.filters |= {"yaml": _yaml, "cell": _cell, "python": _python}
+        base = base_name(self.config["base"])
+        sampling = SAMPLING_DEFAULTS | dict(self.config["sampling"])
+        front_matter = {
+            # "unknown" is what hubs call a licence that was not stated.
+            "license": self.license or "unknown",
+            "base_model": base,
+            "library_name": "diffusers",
+            "tags": self._tags(),
+        }
+        return environment.get_template("model_card.md.jinja").render(
+            card=self,
+            front_matter=front_matter,
+            base=base,
+            condition=self.name or self.config["data"]["condition"],
+            siblings=[name for name in self.names if name != self.name],
+            settings={
+                "num_inference_steps": sampling["num_steps"],
+                "guidance_scale": sampling["guidance_scale"],
+                "negative_prompt": sampling["negative_prompt"],
+                "controlnet_conditioning_scale": self._by_network(sampling["control_scale"]),
+                "control_guidance_start": self._by_network(sampling["control_start"]),
+                "control_guidance_end": self._by_network(sampling["control_end"]),
+                "guess_mode": sampling["guess_mode"],
+            },
+            scheduler=SCHEDULERS[sampling["sampler"]],
+            config_json=json.dumps(without_folders(self.config), indent=2),
+        )
+
+    def _by_network(self, value: Any) -> Any:
+        """One number, or where there are several networks one for each."""
+        if not self.names:
+            return value
+        return [value[name] if isinstance(value, Mapping) else value for name in self.names]
+
+    def _tags(self) -> list[str]:
+        pipeline = ["stable-diffusion", "text-to-image"] if self.has_vae else []
+        method = ["lisa"] if self.config["lisa"]["lam"] > 0 else []
+        return ["diffusers", "controlnet", *pipeline, "jax", *method]
+
+
+def write_card(folder: str | Path, card: ModelCard) -> None:
+    """Write the card into an exported folder, as README.md."""
+    (Path(folder) / CARD).write_text(card.render(), encoding="utf-8")
+
+
+def base_name(folder: str | Path) -> str:
+    """The name of a base by its folder: `owner/name` where it lies in a hub's cache, else the folder's own name."""
+    folder = Path(folder)
+    for part in reversed(folder.parts):
+        if part.startswith(_HUB_CACHE):
+            return part.removeprefix(_HUB_CACHE).replace("--", "/")
+    return folder.name
+
+
+def without_folders(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with every absolute path cut down to its last part: a card is no place for them."""
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: shown(inner) for name, inner in value.items()}
+        return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+    return shown(config)
+
+
+def last_validation(workdir: str | Path, step: int) -> tuple[dict[str, float], int | None]:
+    """Newest validation values of a run up to `step`, without the quartiles, and their step; ({}, None) without any."""
+    path = Path(workdir) / "metrics.jsonl"
+    if not path.is_file():
+        return {}, None
+    # A line cut short by a kill has no newline; the run drops it when it goes on.
+    lines = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    prefix = "validation/"
+    for line in reversed(lines):
+        found = {
+            name.removeprefix(prefix): value
+            for name, value in line.items()
+            if name.startswith(prefix) and not name[:-1].endswith("_q")
+        }
+        if found and line["step"] <= step:
+            return found, line["step"]
+    return {}, None
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
+def _python(value: Any) -> str:
+    """A Python literal."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
+def _cell(value: Any) -> str:
+    """Text for a cell of a Markdown table, where `|` and line breaks end it and HTML would be taken as such."""
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")

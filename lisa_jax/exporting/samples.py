@@ -1,0 +1,53 @@
+"""The picture of a model card: a grid of samples beside their conditions."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lisa_jax.run import TrainedRun
+from lisa_jax.sampling.generate import make_generator
+from lisa_jax.sampling.grid import labelled_grid
+from lisa_jax.splits import condition_columns, load_split
+
+
+def card_picture(run: TrainedRun, workdir: str | Path, samples: str | None) -> Image.Image | None:
+    """The picture for the model card of a run.
+
+    Args:
+      run: a training run, read back.
+      workdir: its directory.
+      samples: a picture's file; or a number of test examples to sample now; None: the newest preview of the run, if it
+        drew one.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: a number below 1.
+    """
+    if samples is None:
+        newest = newest_preview(workdir, run.step)
+        return None if newest is None else Image.open(newest)
+    if not samples.isdecimal():
+        return Image.open(samples)
+    if int(samples) < 1:
+        raise ValueError(f"--samples is {samples}: give a number of 1 or more, or a picture.")
+    return Image.fromarray(sample_grid(run, int(samples)))
+
+
+def newest_preview(workdir: str | Path, step: int) -> Path | None:
+    """The newest preview of a run up to `step`, or None."""
+    found = sorted((Path(workdir) / "previews").glob("samples_*.png"))
+    until = [path for path in found if int(path.stem.rpartition("_")[2]) <= step]
+    return until[-1] if until else None
+
+
+def sample_grid(run: TrainedRun, count: int) -> np.ndarray:
+    """Sample the first `count` test examples with the run's own settings, uint8 (H, W, 3): conditions, sample, real."""
+    family, split = run.family, load_split(run.config, run.family, "test")
+    batch = next(split.ordered_batches(count))
+    generate = make_generator(family, **run.config.sampling)
+    images = generate(
+        family.frozen, family.latents.params, run.side, split.contexts(batch), batch["condition"], batch["index"]
+    )
+    columns = {**condition_columns(batch["condition"]), "sample": images, "reference": split.references(batch)}
+    return labelled_grid(columns, blocks=4)

@@ -1,0 +1,153 @@
+"""The configs of Stable Diffusion: the recipe's numbers, their arguments, and a few steps of each in its smoke size."""
+
+import functools
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from smallest_sd import SIZE, write_smallest_base, write_table
+
+from lisa_jax.families.presets import PRESETS
+from lisa_jax.models.controlnet import feature_shapes
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ("sd21_lisa", "sd21_baseline", "sd21_v_lisa", "sd15_lisa", "sd21_compositional")
+
+
+def get_config(name, *argument):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*argument)
+
+
+def fields(config, prefix=""):
+    """Names of all fields, nested ones with dots."""
+    for name in config:
+        yield prefix + name
+        if hasattr(config[name], "keys"):
+            yield from fields(config[name], f"{prefix}{name}.")
+
+
+def test_recipe_is_the_authors():
+    config = get_config("sd21_lisa")
+    optimizer = config.optimizer.to_dict()
+    assert (config.lisa.lam, config.lisa.hook, config.lisa.schedule) == (0.2, "down_5", "constant")
+    assert optimizer == {
+        "learning_rate": 1e-5,
+        "schedule": "constant",
+        "warmup_steps": 500,
+        "b1": 0.9,
+        "b2": 0.999,
+        "eps": 1e-8,
+        "weight_decay": 1e-2,
+        "clip_norm": 1.0,
+    }
+    assert (config.batch_size, config.num_steps, config.caption_dropout) == (256, 10_000, 0.0)
+    assert (config.data.image_size, config.data.flip) == (512, False)
+    assert (config.sampling.sampler, config.sampling.num_steps, config.sampling.guidance_scale) == ("dpmpp_2m", 20, 7.5)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_fields_are_those_of_every_config(name):
+    known = set(fields(get_config("openmoji_lineart")))
+    config = get_config(name)
+    assert known <= set(fields(config)) <= known | {"data.dir", "sampling.batch_size"}
+    assert set(fields(get_config(name, "smoke"))) == set(fields(config))
+
+
+def test_baseline_differs_in_lam_alone():
+    lisa, baseline = get_config("sd21_lisa", "seg"), get_config("sd21_baseline", "seg")
+    assert baseline.lisa.lam == 0
+    baseline.lisa.lam = lisa.lisa.lam
+    assert lisa == baseline
+
+
+def test_argument_names_task_and_data():
+    assert [get_config("sd21_lisa", task).data.dir for task in ("", "sr")] == ["data/pose", "data/sr"]
+    assert get_config("sd21_lisa", "depth").data.condition == "depth"
+    assert get_config("sd21_v_lisa", "depth").data.dir == "data/depth_768"
+    smoke = get_config("sd21_lisa", "seg,smoke")
+    assert (smoke.data.condition, smoke.data.dir, smoke.base) == ("seg", "runs/smoke/seg", "runs/smoke/tiny_sd21")
+
+
+@pytest.mark.parametrize("argument", ["canny", "pose,seg", "pose,tiny"])
+def test_argument_that_is_no_task(argument):
+    with pytest.raises(ValueError, match="give one of pose, seg, depth, sr, and smoke after a comma"):
+        get_config("sd21_lisa", argument)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_docstring_gives_commands_that_exist(name):
+    text = (ROOT / "configs" / f"{name}.py").read_text().split('"""')[1]
+    commands = [line.strip() for line in text.splitlines() if line.strip().startswith("python -m lisa_jax.")]
+    assert len(commands) == 3 and f"configs/{name}.py" in commands[0]
+    smoke = get_config(name, "smoke")
+    assert commands[1].endswith(f"--out={smoke.base}")
+    preset = commands[1].split("--preset=")[1].split()[0]
+    assert smoke.base == f"runs/smoke/{preset}" and preset in PRESETS
+    # The tiny base of a config predicts what its base predicts.
+    v = PRESETS[preset].scheduler["prediction_type"] == "v_prediction"
+    assert v == (name == "sd21_v_lisa")
+    assert smoke.lisa.hook in feature_shapes(PRESETS[preset].controlnet, 8, 8)
+    assert "computed, not measured" in text
+
+
+@pytest.fixture(scope="module")
+def command(command_env):
+    """Run a command of the package, which must succeed."""
+
+    def run(name, *flags):
+        argv = [sys.executable, "-m", f"lisa_jax.{name}", *flags]
+        done = subprocess.run(argv, env=command_env, capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def base_and_data(command, tmp_path_factory):
+    """preset -> its base and a data set prepared with it, made once."""
+
+    @functools.cache
+    def make(preset):
+        folder = tmp_path_factory.mktemp(preset)
+        base, data, table = folder / "base", folder / "data", folder / "table.parquet"
+        write_smallest_base(preset, base)
+        write_table(table)
+        columns = [f"--condition_column={task}={task}_image" for task in ("pose", "seg")]
+        where = [f"--source={table}", f"--out={data}", f"--base={base}"]
+        command("prepare", *where, *columns, f"--image_size={SIZE}", "--test_fraction=0.3")
+        return base, data
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "name",
+    # What shares a base shares a worker.
+    [pytest.param(name, marks=pytest.mark.xdist_group(get_config(name, "smoke").base)) for name in CONFIGS],
+)
+def test_smoke_size_trains(name, command, base_and_data, tmp_path, metrics_of):
+    config = get_config(name, "smoke")
+    base, data = base_and_data(Path(config.base).name)
+    # A base with fewer hooks, for compiling is most of the time.
+    fields = {"base": base, "data.dir": data, "compute_dtype": "float32", "lisa.hook": "down_1"}
+    flags = [f"--config.{field}={value}" for field, value in fields.items()]
+    command("train", f"--config={ROOT / 'configs' / name}.py:smoke", f"--workdir={tmp_path}", *flags)
+
+    lines = metrics_of(tmp_path)
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4]
+    assert all(np.isfinite(list(line.values())).all() for line in lines)
+    aligned = ["align_loss" in line for line in lines if "loss" in line]
+    assert all(aligned) if config.lisa.lam > 0 else not any(aligned)
+    assert (tmp_path / "previews" / "samples_0000004.png").is_file()
+
+    if isinstance(config.data.condition, tuple):
+        command("export", f"--workdir={tmp_path}", f"--out={tmp_path / 'exported'}")
+        for network in config.data.condition:
+            assert f"# ControlNet: {network}" in (tmp_path / "exported" / network / "README.md").read_text()
+            assert (tmp_path / "exported" / network / "diffusion_pytorch_model.safetensors").is_file()
