@@ -38,7 +38,7 @@ def test_times_count_waiting_and_leave_the_warm_up_out():
     step = jax.jit(lambda state, frozen, batch, key: (state + 1, state * batch))
     state, times = time_steps(step, jnp.float32(0), None, batches(), None, warmup=2, steps=3)
     assert state == 6 and times.step.shape == (3,)
-    assert times.waiting.sum() == pytest.approx(0.06, abs=0.05) and times.step.sum() < 0.3
+    assert 0.05 < times.waiting.sum() < 0.3 and times.step.sum() < 0.3
     assert 0.5 < times.waiting_share <= 1.05
 
 

@@ -228,7 +228,6 @@ def test_local_stops_the_others_when_one_is_killed_and_the_rerun_goes_on(local, 
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGKILL, output
     assert "Process 1 failed first, with status 137. The end of " in output
-    assert "error: Process 0 of 2 lost another one in step" in output  # the log of process 0 is shown as it grows
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids.values())
     done = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdigit())
 

@@ -126,7 +126,13 @@ def pipeline_and_generator(export, scheduler, sampler):
     return (their_latents.numpy().transpose(0, 2, 3, 1), latents), (theirs("np"), images)
 
 
-@pytest.mark.parametrize(("scheduler", "sampler"), [(DDIMScheduler, "ddim"), (DPMSolverMultistepScheduler, "dpmpp_2m")])
+@pytest.mark.parametrize(
+    ("scheduler", "sampler"),
+    [
+        pytest.param(DDIMScheduler, "ddim", marks=pytest.mark.slow),
+        (DPMSolverMultistepScheduler, "dpmpp_2m"),
+    ],
+)
 def test_pipeline_of_diffusers_ends_in_our_latents_and_image(export, scheduler, sampler):
     (their_latents, latents), (their_images, images) = pipeline_and_generator(export, scheduler, sampler)
     difference = np.abs(their_latents - latents).max()
