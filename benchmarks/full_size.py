@@ -1,7 +1,7 @@
 """Whole networks of full size against diffusers and transformers: differences, loading, memory, time.
 
-    python benchmarks/full_size.py --base=/tmp/sd15 --preset=sd15
-    python benchmarks/full_size.py --base=/tmp/sd21 --preset=sd21
+    python benchmarks/full_size.py --base=bases/sd15 --preset=sd15
+    python benchmarks/full_size.py --base=bases/sd21 --preset=sd21
 
 Takes the Stable Diffusion folder `--base`; where there is none, one with random weights is written first (4.3 GB for
 sd15, 5.2 GB for sd21; remove it afterwards). A ControlNet with random weights, its zero convolutions too, is written
