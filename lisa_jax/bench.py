@@ -92,9 +92,7 @@ def config_arguments(config: ConfigDict, mesh: Mesh) -> tuple[Any, Arguments]:
         text=family.encode_text,
         null_context=jnp.asarray(train.null_context),
     )
-    frozen = {"main": family.frozen, "latents": family.latents.params}
-    if train.encodes_text:
-        frozen["text"] = family.encode_text.params
+    frozen = train.frozen()
     optimizer = make_optimizer(config.optimizer, learning_rate_schedule(config.optimizer, config.num_steps))
 
     def fresh_state(start: Params, key: jax.Array) -> TrainState:

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from lisa_jax.cluster import PROCESSES_VARIABLE, LostProcessError, join_processes, leave
 from lisa_jax.control import used_hook
 from lisa_jax.data.openmoji import CorruptRecordError
+from lisa_jax.diffusers_io.folders import Placement
 from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import Family
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
@@ -99,8 +100,13 @@ def start_up() -> None:
         jax.config.update("jax_compilation_cache_dir", str(Path("~/.cache/lisa_jax/xla").expanduser()))
 
 
-def load_family(config: ConfigDict) -> Family:
-    """The base that a config names, with its side network's settings; raises ValueError for an unknown dtype."""
+def load_family(config: ConfigDict, placement: Placement = None) -> Family:
+    """The base that a config names, with its side network's settings; raises ValueError for an unknown dtype.
+
+    Args:
+      config: fields base, data.condition, side, dtypes.
+      placement: where each tensor of the main network goes as soon as it is read; None: it stays in numpy.
+    """
     for name in ("frozen_dtype", "compute_dtype"):
         if config[name] not in DTYPES:
             raise ValueError(f"config.{name} is '{config[name]}': use {' or '.join(DTYPES)}.")
@@ -116,6 +122,7 @@ def load_family(config: ConfigDict) -> Family:
         compute_dtype=config.compute_dtype,
         remat=config.remat,
         attention=config.attention,
+        placement=placement,
     )
 
 

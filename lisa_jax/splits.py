@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from lisa_jax.data.conditions import get_condition
 from lisa_jax.data.openmoji import load_openmoji
 from lisa_jax.data.pipeline import Batches, Source, ordered_batches
 from lisa_jax.data.prepared import load_prepared
+from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import Family
 
 
@@ -55,6 +57,11 @@ class Split:
             found.pop("image", None)
         return found
 
+    def frozen(self) -> dict[str, Params]:
+        """What the step reads and does not train: `main`, `latents`, and `text` where the step encodes captions."""
+        frozen = {"main": self.family.frozen, "latents": self.family.latents.params}
+        return frozen | ({"text": self.family.encode_text.params} if self.encodes_text else {})
+
     def contexts(self, batch: Mapping[str, Any]) -> np.ndarray:
         """Contexts of a batch's captions, (n, length, width)."""
         return batch["context"] if "context" in batch else self.family.encode_text(batch["caption"])
@@ -63,12 +70,16 @@ class Split:
         """The real images, uint8 (n, H, W, 3); what the latents' mean decodes to, where only latents are kept."""
         if "image" in batch:
             return batch["image"]
-        latents = self.family.latents
         # The mean of the posterior: without a log-variance to speak of, nothing is drawn.
         mean, _ = np.split(np.asarray(batch["moments"], np.float32), 2, axis=-1)
         certain = np.concatenate([mean, np.full_like(mean, -np.inf)], axis=-1)
-        decode = jax.jit(lambda params, moments: latents.decode(params, latents.sample(moments, jax.random.key(0))))
-        return np.asarray(decode(latents.params, certain))
+        return np.asarray(self._decode(self.family.latents.params, certain))
+
+    @cached_property
+    def _decode(self) -> Callable[[Params, np.ndarray], jax.Array]:
+        """(params, moments) -> images; compiled once for all batches of a size."""
+        latents = self.family.latents
+        return jax.jit(lambda params, moments: latents.decode(params, latents.sample(moments, jax.random.key(0))))
 
 
 def condition_names(config: ConfigDict) -> tuple[str, ...] | None:
@@ -95,12 +106,11 @@ def load_split(config: ConfigDict, family: Family, split: str) -> Split:
 
 
 def _computed_condition(config: ConfigDict) -> Callable[[Mapping[str, Any]], Any] | None:
-    condition, names = config.data.get("condition"), None
-    if condition is None:
+    if config.data.get("condition") is None:
         return None
     names = condition_names(config)
     if names is None:
-        return get_condition(condition)
+        return get_condition(config.data.condition)
     functions = {name: get_condition(name) for name in names}
     return lambda example: {name: function(example) for name, function in functions.items()}
 

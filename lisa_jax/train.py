@@ -26,6 +26,7 @@ from lisa_jax.sampling.grid import labelled_grid
 from lisa_jax.splits import Split, condition_columns, load_split, training_batches
 from lisa_jax.training.experiment import Evaluation, Experiment, LossFn, Report
 from lisa_jax.training.loop import fit
+from lisa_jax.training.sharding import REPLICATED, make_mesh, placement
 
 _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", lock_config=True)
@@ -50,11 +51,8 @@ def control_experiment(config: ConfigDict, family: Family) -> Experiment:
         text=family.encode_text,
         null_context=jnp.asarray(train.null_context),
     )
-    frozen = {"main": family.frozen, "latents": family.latents.params}
-    if train.encodes_text:
-        frozen["text"] = family.encode_text.params
     return Experiment(
-        frozen=frozen,
+        frozen=train.frozen(),
         load_start=family.read_side_start,
         init=trainable_init(config, family),
         loss_at=losses.loss_at,
@@ -101,7 +99,8 @@ def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Para
 def main() -> None:
     config, workdir = _CONFIG.value, _WORKDIR.value
     absolute_paths(config)
-    family = load_family(config)
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    family = load_family(config, placement(RULES if config.mesh.split_frozen else REPLICATED, mesh))
     experiment = control_experiment(config, family)
     state = fit(experiment, config, workdir)
     _LOG.info("%d of %d steps are done; everything is in %s.", int(state.step), config.num_steps, workdir)

@@ -134,6 +134,15 @@ def place(tree: Params, sharding: Params) -> Params:
     return jax.tree.map(put, tree, sharding)
 
 
+def placement(rules: Rules, mesh: Mesh) -> Callable[[str, np.ndarray], jax.Array]:
+    """(path, array) -> the array where the rules say: for readers that give up each tensor as soon as they have it."""
+
+    def put(path: str, array: np.ndarray) -> jax.Array:
+        return place(array, shardings({path: array}, rules, mesh)[path])
+
+    return put
+
+
 def global_batch(local: Mapping[str, Any], mesh: Mesh) -> dict[str, Any]:
     """Make sharded global arrays from this process's contiguous rows of the batch, a tree of arrays."""
     return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(split_rows(mesh), rows), dict(local))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from lisa_jax.training.sharding import REPLICATED, check_batch_size, make_mesh, shardings
+from lisa_jax.training.sharding import REPLICATED, check_batch_size, make_mesh, placement, shardings
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,3 +105,12 @@ def test_a_mesh_that_does_not_fit_the_devices_is_refused(sizes):
 def test_a_batch_that_does_not_split_is_refused():
     with pytest.raises(ValueError, match=r"batch_size 3 is not a multiple of accumulate \(2\)"):
         check_batch_size(3, 2, make_mesh(devices=[jax.devices()[0]]))
+
+
+def test_tensors_are_placed_by_their_path_as_they_are_read():
+    mesh = make_mesh(devices=[jax.devices()[0]])
+    put = placement(((r"mid_block/.*kernel$", P("fsdp", "tensor")),), mesh)
+    placed = put("mid_block/conv/kernel", np.ones((4, 4), np.float32))
+    assert isinstance(placed, jax.Array) and placed.sharding.mesh == mesh
+    with pytest.raises(ValueError, match="No sharding rule for parameter 'other/kernel'"):
+        put("other/kernel", np.ones((4, 4), np.float32))
