@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from jax.sharding import Mesh
@@ -27,7 +26,7 @@ from ml_collections import ConfigDict, config_flags
 
 from lisa_jax.aot.report import flops_per_image
 from lisa_jax.aot.step import AbstractStep, abstract_step
-from lisa_jax.control import control_losses
+from lisa_jax.control import family_losses
 from lisa_jax.dual_branch import Params
 from lisa_jax.families.presets import preset
 from lisa_jax.families.sharding_rules import RULES
@@ -84,14 +83,7 @@ def config_arguments(config: ConfigDict, mesh: Mesh) -> tuple[Any, Arguments]:
     check_batch_size(config.batch_size, config.accumulate, mesh)
     family = load_family(config)
     train = load_split(config, family, "train")
-    losses = control_losses(
-        config,
-        model=family.model,
-        process=family.process,
-        latents=family.latents,
-        text=family.encode_text,
-        null_context=jnp.asarray(train.null_context),
-    )
+    losses = family_losses(config, family, train.null_context)
     frozen = train.frozen()
     optimizer = make_optimizer(config.optimizer, learning_rate_schedule(config.optimizer, config.num_steps))
 

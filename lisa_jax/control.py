@@ -9,11 +9,13 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from lisa_jax.alignment import AlignedRows, LamSchedule, lisa_loss
 from lisa_jax.dual_branch import DualBranch, Params
-from lisa_jax.families.family import LatentSpace, TextSpace
+from lisa_jax.families.family import Family, LatentSpace, TextSpace
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.processes import Process
 from lisa_jax.training.experiment import LossFn
@@ -88,6 +90,18 @@ def control_losses(
     return ControlLosses(
         loss_at=lambda step: aligned if lam.aligns(step) else plain,
         validation=partial(loss, aligns=False, caption_dropout=0.0),
+    )
+
+
+def family_losses(config: ConfigDict, family: Family, null_context: np.ndarray) -> ControlLosses:
+    """`control_losses` of a config beside a loaded family."""
+    return control_losses(
+        config,
+        model=family.model,
+        process=family.process,
+        latents=family.latents,
+        text=family.encode_text,
+        null_context=jnp.asarray(null_context),
     )
 
 

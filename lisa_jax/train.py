@@ -10,13 +10,12 @@ import sys
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from lisa_jax import metrics
 from lisa_jax.cluster import STOPPED_EARLY
-from lisa_jax.control import control_losses
+from lisa_jax.control import family_losses
 from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import Family
 from lisa_jax.families.sharding_rules import RULES
@@ -43,14 +42,7 @@ def control_experiment(config: ConfigDict, family: Family) -> Experiment:
       ValueError: a hook that the side network does not have, or a lam schedule that does not exist.
     """
     train, test = load_split(config, family, "train"), load_split(config, family, "test")
-    losses = control_losses(
-        config,
-        model=family.model,
-        process=family.process,
-        latents=family.latents,
-        text=family.encode_text,
-        null_context=jnp.asarray(train.null_context),
-    )
+    losses = family_losses(config, family, train.null_context)
     return Experiment(
         frozen=train.frozen(),
         load_start=family.read_side_start,
