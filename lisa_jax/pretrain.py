@@ -19,7 +19,7 @@ from ml_collections import ConfigDict, config_flags
 
 from lisa_jax.alignment import main_loss
 from lisa_jax.cluster import STOPPED_EARLY
-from lisa_jax.data.openmoji import load_openmoji
+from lisa_jax.data.embedded import load_embedded
 from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import Family
 from lisa_jax.families.new_stable_diffusion import write_new_stable_diffusion
@@ -89,7 +89,7 @@ def main() -> None:
         raise ValueError("pretrain runs in one process, on all of its devices: unset LISA_JAX_PROCESSES.")
     new_base = workdir / "new_base"
     if not new_base.exists():
-        train = load_openmoji(config.data.image_size, "train")
+        train = load_embedded(config.data.name, config.data.image_size, "train")
         # Renamed when whole, so that a killed start leaves no half of a base.
         partial = workdir / "new_base.partial"
         write_new_stable_diffusion(partial, config, [train[index]["caption"] for index in range(len(train))])

@@ -1,7 +1,7 @@
 """From a config and a family to the splits of its data set, whose batches the model reads."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -9,8 +9,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from lisa_jax.condition_fields import condition_names
 from lisa_jax.data.conditions import get_condition
-from lisa_jax.data.openmoji import load_openmoji
+from lisa_jax.data.embedded import load_embedded
 from lisa_jax.data.pipeline import Batches, Source, ordered_batches
 from lisa_jax.data.prepared import load_prepared
 from lisa_jax.dual_branch import Params
@@ -75,6 +76,10 @@ class Split:
         certain = np.concatenate([mean, np.full_like(mean, -np.inf)], axis=-1)
         return np.asarray(self._decode(self.family.latents.params, certain))
 
+    def truth(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """`truth_of` a batch's examples."""
+        return truth_of([self.source[int(index)] for index in batch["index"]])
+
     @cached_property
     def _decode(self) -> Callable[[Params, np.ndarray], jax.Array]:
         """(params, moments) -> images; compiled once for all batches of a size."""
@@ -82,10 +87,13 @@ class Split:
         return jax.jit(lambda params, moments: latents.decode(params, latents.sample(moments, jax.random.key(0))))
 
 
-def condition_names(config: ConfigDict) -> tuple[str, ...] | None:
-    """Names of the conditions of several side networks, or None where there is one."""
-    condition = config.data.condition
-    return tuple(condition) if isinstance(condition, tuple | list) else None
+def truth_of(examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """What a data set knows of its pictures, beside what is seen, for measures of fidelity to compare with.
+
+    `keypoints` float32 (n, 18, 3) and `depth` float32 (n, H, W), where the examples have them.
+    """
+    names = [name for name in ("keypoints", "depth") if name in examples[0]]
+    return {name: np.stack([example[name] for example in examples]) for name in names}
 
 
 def condition_columns(condition: Any) -> dict[str, np.ndarray]:
@@ -97,9 +105,7 @@ def load_split(config: ConfigDict, family: Family, split: str) -> Split:
     """The examples of a split of the config's data set; raises ValueError for an unknown data set."""
     if config.data.name == "prepared":
         return _prepared_split(config, family, split)
-    if config.data.name != "openmoji":
-        raise ValueError(f"Unknown data.name '{config.data.name}': there are openmoji and prepared.")
-    source = load_openmoji(config.data.image_size, split)
+    source = load_embedded(config.data.name, config.data.image_size, split)
     captions = [source[index]["caption"] for index in range(len(source))]
     context = family.encode_text(captions)
     return Split(source, family, _computed_condition(config), family.encode_text([""]), context)

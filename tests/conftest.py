@@ -43,6 +43,19 @@ def tiny_data(shared_tmp):
 
 
 @pytest.fixture(scope="session")
+def tiny_figures(shared_tmp):
+    """Value for $LISA_JAX_DATA: figures at 16 px, 48 to train with and 8 to test."""
+    from lisa_jax.data.figures import figures_dataset_builder, load_figures
+
+    def build(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(figures_dataset_builder, "COUNTS", {"train": 48, "test": 8})
+            load_figures(16, "train", folder)
+
+    return _made_once(shared_tmp / "figures", build)
+
+
+@pytest.fixture(scope="session")
 def tiny_base(shared_tmp, tiny_data):
     """A folder like the embedded base, of one level with 8 channels; hooks down_0, down_1 and mid; random weights."""
     from lisa_jax.data.openmoji import load_openmoji
@@ -106,6 +119,7 @@ def train_command(tiny_base):
             "log_every": 2,
             "save_every": 2,
             "eval_every": 4,
+            "diagnostics_every": 4,
             "preview_every": 8,
             "keep": 2,
         } | overrides

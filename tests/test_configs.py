@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from smallest_sd import SIZE, write_smallest_base, write_table
 
+from lisa_jax.data.conditions import get_condition
 from lisa_jax.families.presets import PRESETS
 from lisa_jax.models.controlnet import feature_shapes
 
@@ -57,6 +58,38 @@ def test_fields_are_those_of_every_config(name):
     config = get_config(name)
     assert known <= set(fields(config)) <= known | {"data.dir", "sampling.batch_size"}
     assert set(fields(get_config(name, "smoke"))) == set(fields(config))
+
+
+# Config of an embedded base -> what its examples are.
+EMBEDDED = {
+    "openmoji_segmentation": ("openmoji", "lisa_jax.data.openmoji.layer_classes:segmentation", True),
+    "openmoji_lowres": ("openmoji", "lowres", True),
+    "openmoji_lineart_lowres": ("openmoji", ("lineart", "lowres"), True),
+    "figures_pose": ("figures", "pose", False),
+    "figures_depth": ("figures", "depth", False),
+}
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_configs_differ_in_data_and_base_alone(name):
+    config, lineart = get_config(name).to_dict(), get_config("openmoji_lineart").to_dict()
+    data, condition, flip = EMBEDDED[name]
+    assert config.pop("data") == {"name": data, "image_size": 32, "condition": condition, "flip": flip}
+    assert Path(config.pop("base")).parts[-3:] == ("lisa_jax", "assets", f"{data}_base")
+    assert config == {field: value for field, value in lineart.items() if field not in ("data", "base")}
+    for task in [condition] if isinstance(condition, str) else condition:
+        assert callable(get_condition(task))
+    assert f"--config=configs/{name}.py" in (ROOT / "configs" / f"{name}.py").read_text()
+
+
+def test_embedded_bases_have_one_network():
+    figures, openmoji = get_config("figures_base"), get_config("openmoji_base")
+    assert figures.data.to_dict() == {"name": "figures", "image_size": 32, "flip": False}
+    assert figures.unet == openmoji.unet and figures.scheduler == openmoji.scheduler
+    # Captions of figures are longer.
+    assert figures.text.max_length == 24
+    figures.text.max_length = openmoji.text.max_length
+    assert figures.text == openmoji.text
 
 
 def test_baseline_differs_in_lam_alone():

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lisa_jax.data.palettes import ade20k_palette, voc_palette
+from lisa_jax.data.openpose import draw_openpose
+from lisa_jax.data.palettes import ade20k_palette, figure_parts_palette, voc_palette
 
 Condition = Callable[[Mapping[str, Any]], np.ndarray]
 
@@ -137,6 +138,39 @@ def segmentation_ade20k(example: Mapping[str, Any]) -> np.ndarray:
             f"{labels[unknown][0]}."
         )
     return _paint(example, "segmentation_ade20k", palette)
+
+
+@register("figure_parts")
+def figure_parts(example: Mapping[str, Any]) -> np.ndarray:
+    """`labels` of a figure (see `lisa_jax.data.figures.body.PARTS`) in far-apart colours: uint8 (H, W, 3)."""
+    return _paint(example, "figure_parts", figure_parts_palette())
+
+
+@register("pose")
+def pose(example: Mapping[str, Any]) -> np.ndarray:
+    """`keypoints` as OpenPose draws them, in the size of `image`: uint8 (H, W, 3), see `draw_openpose`."""
+    keypoints = _field(example, "pose", "keypoints", "it draws key points and does not find them in a picture")
+    height, width = _field(example, "pose", "image").shape[:2]
+    return draw_openpose(keypoints, height, width)
+
+
+@register("depth")
+def depth(example: Mapping[str, Any]) -> np.ndarray:
+    """`depth` (H, W), distances above 0, as depth ControlNets see it: uint8 (H, W, 3).
+
+    1 / distance, stretched so that the nearest pixel is white and the farthest is black; black where all are equally
+    far.
+
+    Raises:
+      ValueError: a distance that is not above 0, or not finite.
+    """
+    distance = _field(example, "depth", "depth", "it shows distances and does not estimate them")
+    if not (np.isfinite(distance).all() and (distance > 0).all()):
+        raise ValueError("Condition 'depth' needs finite distances above 0: give what is missing the farthest one.")
+    nearness = 1.0 / distance.astype(np.float64)
+    span = np.ptp(nearness)
+    grey = (nearness - nearness.min()) / (span if span > 0 else 1.0)
+    return np.repeat(np.round(255 * grey).astype(np.uint8)[..., None], 3, axis=-1)
 
 
 _LABELS_ADVICE = "it paints a map of integer class labels: name the column that holds it"

@@ -1,5 +1,62 @@
-"""What can be wrong with records on disk, whichever data set they belong to."""
+"""Reading the records of an embedded data set by index."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, SupportsIndex
 
 
 class CorruptRecordError(Exception):
     """A stored record cannot be read back."""
+
+
+class RecordSource:
+    """Examples of a TFDS folder by index, text as `str` and `category` as int, an index into `category_names`.
+
+    Indexing raises IndexError out of range, and CorruptRecordError for a record that cannot be read.
+    """
+
+    def __init__(self, folder: Path, split: str, title: str, text: Sequence[str]):
+        """Opens a split; ValueError when there is none of that name.
+
+        Args:
+          folder: of the prepared data set.
+          split: its name, or a TFDS slice of it such as "train[:100]".
+          title: what messages call the data set.
+          text: names of the features that are text.
+        """
+        # Here, for whoever handles a CorruptRecordError need not have TFDS.
+        import tensorflow_datasets as tfds
+
+        self._records = tfds.builder_from_directory(folder).as_data_source(split)
+        self._folder = folder
+        self._split = split
+        self._title = title
+        self._text = text
+        self.category_names: list[str] = self._records.dataset_info.features["category"].names
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        index = index.__index__()
+        if not 0 <= index < len(self):
+            raise IndexError(
+                f"Index {index} is out of range for {self._title} {self._split!r} of {len(self)} examples."
+            )
+        try:
+            example = self._records[index]
+            text = {name: example[name].decode() for name in self._text}
+        # The reader, the protobuf parser and the PNG decoder each have their own exceptions for damaged bytes.
+        except Exception as error:
+            raise CorruptRecordError(
+                f"Record {index} of {self._title} {self._split!r} in {self._folder} is damaged ({_one_line(error)}): "
+                "delete that folder and load the data set again to rebuild it."
+            ) from error
+        return {**example, **text, "category": int(example["category"])}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._folder)!r}, split={self._split!r}, len={len(self)})"
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

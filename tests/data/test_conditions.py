@@ -7,6 +7,8 @@ from PIL import Image
 
 from lisa_jax.data import conditions
 from lisa_jax.data.conditions import get_condition, register
+from lisa_jax.data.figures.body import PARTS
+from lisa_jax.data.openpose import draw_openpose
 from lisa_jax.data.palettes import ade20k_palette
 
 
@@ -84,6 +86,39 @@ def test_ade20k_colours_are_the_ones_controlnets_know():
     assert digest == "ce475c9151035eff51f4cf27fd7d906959b1480f6d15b9423ae2417c1b23a0ed"
 
 
+def test_figure_parts_have_colours_far_apart():
+    labels = np.arange(len(PARTS), dtype=np.uint8)[None]
+    colours = get_condition("figure_parts")({"labels": labels})[0].astype(float)
+    distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1)
+    assert distances[~np.eye(len(PARTS), dtype=bool)].min() >= 85
+    assert colours[PARTS.index("wall")].tolist() == [0, 0, 0]
+
+
+def test_pose_is_drawn_in_the_size_of_the_image():
+    keypoints = np.zeros((18, 3), np.float32)
+    keypoints[[5, 6, 7]] = [(10, 8, 1), (20, 12, 1), (22, 20, 1)]
+    condition = get_condition("pose")({"image": np.zeros((24, 40, 3), np.uint8), "keypoints": keypoints})
+    assert condition.dtype == np.uint8 and condition.any()
+    np.testing.assert_array_equal(condition, draw_openpose(keypoints, 24, 40))
+
+
+def test_depth_is_inverse_and_stretched_over_the_picture():
+    distance = np.array([[1, 2], [4, 2]], np.float32)
+    condition = get_condition("depth")({"depth": distance})
+    assert condition.shape == (2, 2, 3) and condition.dtype == np.uint8
+    np.testing.assert_array_equal(condition[..., 0], [[255, 85], [0, 85]])
+    np.testing.assert_array_equal(condition[..., 1], condition[..., 2])
+    # Whatever the unit.
+    np.testing.assert_array_equal(get_condition("depth")({"depth": 1000 * distance}), condition)
+    assert not get_condition("depth")({"depth": np.full((2, 2), 3.0)}).any()
+
+
+@pytest.mark.parametrize("missing", [0.0, -1.0, np.nan, np.inf])
+def test_depth_refuses_what_is_no_distance(missing):
+    with pytest.raises(ValueError, match="'depth' needs finite distances above 0"):
+        get_condition("depth")({"depth": np.array([[1.0, missing]])})
+
+
 @pytest.mark.parametrize(
     ("name", "labels", "message"),
     [
@@ -106,6 +141,9 @@ def test_labels_without_a_colour_are_refused(name, labels, message):
         ("lineart", "use 'canny' for photographs"),
         ("segmentation", "name the column that holds it"),
         ("segmentation_ade20k", "name the column that holds it"),
+        ("figure_parts", "name the column that holds it"),
+        ("pose", "does not find them in a picture"),
+        ("depth", "does not estimate them"),
     ],
 )
 def test_conditions_say_what_they_lack(name, advice):
@@ -123,7 +161,7 @@ def test_own_condition_by_decorator_and_by_reference(monkeypatch):
 
 
 def test_unknown_conditions_say_what_there_is():
-    with pytest.raises(ValueError, match=r"Unknown condition 'canni': use one of \['canny', 'lineart', 'lowres', "):
+    with pytest.raises(ValueError, match=r"Unknown condition 'canni': use one of \['canny', 'depth', 'figure_parts', "):
         get_condition("canni")
     with pytest.raises(ValueError, match="no_such_module"):
         get_condition("no_such_module:function")

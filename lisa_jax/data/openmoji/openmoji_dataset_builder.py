@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 from lisa_jax.data.openmoji import catalogue, rendering
+from lisa_jax.data.png import encode_png
 
 _DESCRIPTION = """
 Emoji drawings of the OpenMoji project, rasterised on white, each with its line art (white lines on black), its English
@@ -96,5 +97,5 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             if image.tobytes() in seen or np.max(lineart) < _FAINTEST_LINE:
                 continue
             seen.add(image.tobytes())
-            kept.append((drawing, {"image": rendering.encode_png(image), "lineart": rendering.encode_png(lineart)}))
+            kept.append((drawing, {"image": encode_png(image), "lineart": encode_png(lineart)}))
         return kept

@@ -49,10 +49,3 @@ def line_layers(svg: str) -> str:
         if layer.tag == f"{{{_SVG}}}g" and not layer.get("id", "").startswith("line"):
             root.remove(layer)
     return ET.tostring(root, encoding="unicode")
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """PNG bytes of a uint8 (H, W, 3) or (H, W, 1) image."""
-    buffer = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, format="PNG")
-    return buffer.getvalue()

@@ -1,0 +1,44 @@
+"""Data sets that are made on first use: where they live, and a build that is either absent or whole."""
+
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+
+def data_root(data_dir: str | Path | None) -> Path:
+    """Where data sets live: `data_dir`, else $LISA_JAX_DATA, else ~/.cache/lisa_jax."""
+    return Path(data_dir or os.environ.get("LISA_JAX_DATA") or "~/.cache/lisa_jax").expanduser()
+
+
+def build_once(
+    builder: type[tfds.core.GeneratorBasedBuilder], name: str, config: tfds.core.BuilderConfig, root: Path
+) -> Path:
+    """The folder root/name/configuration/version of a data set, built when it is not there.
+
+    It is prepared in a private folder and appears by one rename, so it is either absent or whole: a killed build leaves
+    nothing that would be taken for data, and of several processes that build at once the first one to finish wins.
+    (TFDS renames likewise, but draws the folder's name from `random`, which processes may have seeded alike.)
+    """
+    relative = Path(name) / config.name / str(builder.VERSION)
+    final = root / relative
+    if final.exists():
+        return final
+    final.parent.mkdir(parents=True, exist_ok=True)
+    private = Path(tempfile.mkdtemp(prefix=f".{name}_build_", dir=root))
+    try:
+        # TFDS prints where it writes, which is soon untrue; its progress bars go to stderr.
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder(data_dir=private, config=config, file_format="array_record").download_and_prepare()
+        os.rename(private / relative, final)
+    except OSError:
+        # A folder that is not empty cannot be renamed onto: then another process has finished first.
+        if not final.exists():
+            raise
+    finally:
+        shutil.rmtree(private, ignore_errors=True)
+    return final
