@@ -7,6 +7,7 @@ buffer `position_ids`; all are read. Files are written with the prefix, which ev
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,8 @@ from lisa_jax.diffusers_io.folders import (
 from lisa_jax.diffusers_io.key_table import Entry, key_table
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
 
+Config = TypeVar("Config")
+
 PREFIX = "text_model."
 MODEL_TYPE = "clip_text_model"
 ARCHITECTURE = "CLIPTextModel"
@@ -37,23 +40,36 @@ def clip_text_config(config: Mapping) -> CLIPTextConfig:
     Raises:
       CheckpointError: a value that this encoder does not support, by field and value.
     """
-    for field, supported in _FIXED.items():
+    return tower_config(CLIPTextConfig, config, _FIXED, "text encoder config")
+
+
+def tower_config(kind: type[Config], config: Mapping, fixed: Mapping[str, Any], what: str) -> Config:
+    """Make the config of one of CLIP's towers; absent fields take the defaults of `kind`, unknown ones are left out.
+
+    Args:
+      kind: dataclass of the config.
+      config: transformers' fields.
+      fixed: field -> the only value that is supported, where it is there and not null.
+      what: name of the config for errors.
+
+    Raises:
+      CheckpointError: a value that is not supported, by field and value.
+    """
+    for field, supported in fixed.items():
         if config.get(field) not in (None, supported):
-            raise CheckpointError(
-                f"text encoder config: {field} {config[field]!r} is not supported, only {supported!r} is."
-            )
-    fields = {field.name: field for field in dataclasses.fields(CLIPTextConfig)}
+            raise CheckpointError(f"{what}: {field} {config[field]!r} is not supported, only {supported!r} is.")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     values = {name: value for name, value in config.items() if name in fields and value is not None}
     for name, value in values.items():
         kinds = (int, float) if fields[name].type is float else fields[name].type
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise CheckpointError(
-                f"text encoder config: {name} {value!r} is not supported, only type {fields[name].type.__name__} is."
+                f"{what}: {name} {value!r} is not supported, only type {fields[name].type.__name__} is."
             )
     try:
-        return CLIPTextConfig(**values)
+        return kind(**values)
     except ValueError as error:
-        raise CheckpointError(f"text encoder config: {error}") from error
+        raise CheckpointError(f"{what}: {error}") from error
 
 
 def clip_text_config_dict(config: CLIPTextConfig) -> dict:

@@ -6,7 +6,7 @@ names are transformers' own (`encoder/layers_0/self_attn/q_proj/kernel`).
 
 import dataclasses
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
@@ -40,12 +40,29 @@ class CLIPTextConfig:
     eos_token_id: int = 49407
 
     def __post_init__(self):
-        if self.hidden_act not in ACTIVATIONS:
-            raise ValueError(f"hidden_act {self.hidden_act!r} is not supported: use one of {', '.join(ACTIVATIONS)}.")
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}."
-            )
+        check_transformer(self)
+
+
+class TransformerConfig(Protocol):
+    """The fields that CLIP's transformer reads, the same in a text and in an image tower's config."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    hidden_act: str
+    layer_norm_eps: float
+    initializer_factor: float
+
+
+def check_transformer(config: TransformerConfig) -> None:
+    """Raise ValueError for an activation that is not supported, or heads that do not divide the width."""
+    if config.hidden_act not in ACTIVATIONS:
+        raise ValueError(f"hidden_act {config.hidden_act!r} is not supported: use one of {', '.join(ACTIVATIONS)}.")
+    if config.hidden_size % config.num_attention_heads:
+        raise ValueError(
+            f"hidden_size {config.hidden_size} is not a multiple of num_attention_heads {config.num_attention_heads}."
+        )
 
 
 class TextOutput(NamedTuple):
@@ -63,7 +80,8 @@ def _normal_dense(features: int, std: float, dtype: jnp.dtype, name: str) -> nn.
     return nn.Dense(features, dtype=dtype, kernel_init=nn.initializers.normal(std), name=name)
 
 
-def _layer_norm(config: CLIPTextConfig, dtype: jnp.dtype, name: str) -> nn.LayerNorm:
+def layer_norm(config: TransformerConfig, dtype: jnp.dtype, name: str) -> nn.LayerNorm:
+    """Layer norm as PyTorch computes it."""
     return nn.LayerNorm(config.layer_norm_eps, dtype=dtype, use_fast_variance=False, name=name)
 
 
@@ -90,10 +108,11 @@ class CLIPTextEmbeddings(nn.Module):
 
 
 class CLIPAttention(nn.Module):
-    """Causal multi-head self-attention; softmax in float32."""
+    """Multi-head self-attention, causal in the text tower and full in the image tower; softmax in float32."""
 
-    config: CLIPTextConfig
+    config: TransformerConfig
     dtype: jnp.dtype = jnp.float32
+    causal: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -107,8 +126,9 @@ class CLIPAttention(nn.Module):
             for name in ("q_proj", "k_proj", "v_proj")
         )
         logits = jnp.einsum("nqhd,nkhd->nhqk", query, key, preferred_element_type=jnp.float32) * head_dim**-0.5
-        causal = jnp.tril(jnp.ones((length, length), bool))
-        weights = jax.nn.softmax(jnp.where(causal, logits, -jnp.inf), axis=-1).astype(self.dtype)
+        if self.causal:
+            logits = jnp.where(jnp.tril(jnp.ones((length, length), bool)), logits, -jnp.inf)
+        weights = jax.nn.softmax(logits, axis=-1).astype(self.dtype)
         mixed = jnp.einsum("nhqk,nkhd->nqhd", weights, value).reshape(n, length, width)
         return _normal_dense(width, out_std, self.dtype, "out_proj")(mixed)
 
@@ -116,7 +136,7 @@ class CLIPAttention(nn.Module):
 class CLIPMLP(nn.Module):
     """Two-layer feed-forward network with the config's activation."""
 
-    config: CLIPTextConfig
+    config: TransformerConfig
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -131,26 +151,28 @@ class CLIPMLP(nn.Module):
 class CLIPEncoderLayer(nn.Module):
     """Pre-norm transformer layer."""
 
-    config: CLIPTextConfig
+    config: TransformerConfig
     dtype: jnp.dtype = jnp.float32
+    causal: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         config, dtype = self.config, self.dtype
-        x = x + CLIPAttention(config, dtype, name="self_attn")(_layer_norm(config, dtype, "layer_norm1")(x))
-        return x + CLIPMLP(config, dtype, name="mlp")(_layer_norm(config, dtype, "layer_norm2")(x))
+        x = x + CLIPAttention(config, dtype, self.causal, name="self_attn")(layer_norm(config, dtype, "layer_norm1")(x))
+        return x + CLIPMLP(config, dtype, name="mlp")(layer_norm(config, dtype, "layer_norm2")(x))
 
 
 class CLIPEncoder(nn.Module):
     """The stack of layers."""
 
-    config: CLIPTextConfig
+    config: TransformerConfig
     dtype: jnp.dtype = jnp.float32
+    causal: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for i in range(self.config.num_hidden_layers):
-            x = CLIPEncoderLayer(self.config, self.dtype, name=f"layers_{i}")(x)
+            x = CLIPEncoderLayer(self.config, self.dtype, self.causal, name=f"layers_{i}")(x)
         return x
 
 
@@ -182,7 +204,7 @@ class CLIPTextModel(nn.Module):
             )
         x = CLIPTextEmbeddings(config, self.dtype, name="embeddings")(ids)
         x = CLIPEncoder(config, self.dtype, name="encoder")(x)
-        x = _layer_norm(config, self.dtype, "final_layer_norm")(x)
+        x = layer_norm(config, self.dtype, "final_layer_norm")(x)
         is_end = ids if config.eos_token_id == LEGACY_EOS_TOKEN_ID else ids == config.eos_token_id
         end = jnp.argmax(is_end, axis=1)  # the first one: padding may be the end-of-text token too
         return TextOutput(x, jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0])

@@ -78,6 +78,21 @@ def test_parameter_count_of_stable_diffusion_21(feature, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
 
 
+def test_width_multiplies_the_hidden_channels():
+    def shapes(width):
+        decoder = alignment_decoder((4, 4, 160), (16, 16, 4), width=width)
+        return jax.eval_shape(decoder.init, jax.random.key(0), jnp.zeros((1, 4, 4, 160)), jnp.zeros(1))["params"]
+
+    assert shapes(1.0)["conv_0"]["kernel"].shape == (3, 3, 160, 80)
+    wide = shapes(1.5)
+    assert wide["time_proj"]["kernel"].shape == (256, 160)  # it is added to the feature
+    assert wide["conv_0"]["kernel"].shape == (3, 3, 160, 120)
+    assert wide["conv_1"]["kernel"].shape == (3, 3, 120, 96)
+    assert wide["conv_out"]["kernel"].shape == (3, 3, 96, 4)
+    with pytest.raises(ValueError, match="decoder_width is 0"):
+        shapes(0)
+
+
 def test_fresh_decoder_predicts_zero_and_is_born_as_in_pytorch():
     decoder, params = initialise((4, 4, 64), (8, 8, 4))
     feature = jax.random.normal(jax.random.key(1), (2, 4, 4, 64))

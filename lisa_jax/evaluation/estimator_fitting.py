@@ -1,0 +1,156 @@
+"""Fitting the estimators of `lisa_jax.evaluation.estimators` to real pictures."""
+
+import functools
+import logging
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from lisa_jax.evaluation.depth import normalise
+from lisa_jax.evaluation.estimators import CHANNELS, unit_range
+from lisa_jax.models.estimators import DenseEstimator
+
+_LOG = logging.getLogger("lisa_jax")
+# Left and right of the body change places in a mirror: nose, neck, the limbs, the eyes and ears.
+MIRRORED = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
+# Standard deviation of the place that a key point is learnt as, in pixels.
+_SPREAD = 0.7
+_WARMUP = 0.1
+_LOG_EVERY = 100
+# Share of the pictures that show nobody.
+_EMPTY = 1 / 16
+
+
+def pose_loss(logits: jax.Array, keypoints: jax.Array) -> jax.Array:
+    """Cross entropy of where the key points are, a scalar.
+
+    Args:
+      logits: (n, H, W, 18), see `lisa_jax.evaluation.estimators.read_points`.
+      keypoints: float32 (n, 18, 3), the third 1 for visible points and 0 for the others, which are nowhere.
+    """
+    n, height, width, points = logits.shape
+    squares = [
+        jnp.square(jnp.arange(size) + 0.5 - keypoints[..., axis, None]) for axis, size in ((0, width), (1, height))
+    ]
+    log_place = -(squares[1][..., :, None] + squares[0][..., None, :]) / (2 * _SPREAD**2)
+    place = jax.nn.softmax(log_place.reshape(n, points, height * width), axis=-1)
+    visible = keypoints[..., 2:]
+    target = jnp.concatenate([visible * place, 1 - visible], axis=-1)
+    flat = jnp.moveaxis(logits.reshape(n, height * width, points), 1, 2)
+    flat = jnp.concatenate([flat, jnp.zeros((n, points, 1), flat.dtype)], axis=-1)
+    return jnp.mean(optax.losses.softmax_cross_entropy(flat, target))
+
+
+def depth_loss(estimates: jax.Array, inverse_depth: jax.Array) -> jax.Array:
+    """Mean square error, a scalar, of (n, H, W, 1) against inverse depth normalised to 0..1, (n, H, W)."""
+    return jnp.mean(jnp.square(estimates[..., 0] - inverse_depth))
+
+
+def fit(
+    task: str,
+    images: np.ndarray,
+    truth: np.ndarray,
+    *,
+    num_steps: int,
+    batch_size: int = 32,
+    learning_rate: float = 3e-3,
+    seed: int = 0,
+) -> dict:
+    """Parameters of a `DenseEstimator` for the task, fitted with AdamW and a cosine schedule.
+
+    Args:
+      task: "pose" or "depth".
+      images: uint8 (n, H, W, 3).
+      truth: for pose key points, float32 (n, 18, 3); for depth the distance, float32 (n, H, W), > 0.
+      num_steps: number of batches, each of a random part of the pictures, altered by `augment`.
+      seed: decides start, batches and alterations.
+
+    Raises:
+      FloatingPointError: the loss is not finite at the end.
+    """
+    network = DenseEstimator(CHANNELS[task])
+    target = jnp.asarray(truth if task == "pose" else normalise(1.0 / truth), jnp.float32)
+    pictures = jnp.asarray(images)
+    loss_of = {"pose": pose_loss, "depth": depth_loss}[task]
+    warmup = math.ceil(_WARMUP * num_steps)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, num_steps)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-2))
+    start_key, steps_key = jax.random.split(jax.random.key(seed))
+
+    @jax.jit
+    def born(key, picture):
+        params = network.init(key, picture)
+        return params, optimizer.init(params)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(params, state, number, pictures, target):
+        batch_key, augment_key = jax.random.split(jax.random.fold_in(steps_key, number))
+        rows = jax.random.randint(batch_key, (batch_size,), 0, len(pictures))
+        batch, wanted = augment(task, pictures[rows], target[rows], augment_key)
+        loss, gradient = jax.value_and_grad(lambda params: loss_of(network.apply(params, batch), wanted))(params)
+        updates, state = optimizer.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, loss
+
+    params, state = born(start_key, unit_range(pictures[:1]))
+    for number in range(num_steps):
+        params, state, loss = step(params, state, number, pictures, target)
+        if (number + 1) % _LOG_EVERY == 0:
+            _LOG.info("%s, step %d of %d: loss %.4f", task, number + 1, num_steps, loss)
+    if not math.isfinite(float(loss)):
+        raise FloatingPointError(f"The {task} estimator's loss at step {num_steps} is {float(loss)}.")
+    return params
+
+
+def augment(task: str, images: jax.Array, truth: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Alter pictures as imperfect generated ones might be: mirrored, other colours, blurred, noisy.
+
+    For pose some become empty rooms, their first column all over, so that people are not seen where none are.
+
+    Args:
+      images: uint8 (n, H, W, 3).
+      truth: what `pose_loss` or `depth_loss` compares with.
+
+    Returns:
+      Pictures as the network sees them, float32 about -1..1, and the truth, mirrored with them.
+    """
+    keys = jax.random.split(key, 7)
+    n, width = len(images), images.shape[2]
+    pictures = unit_range(images)
+
+    mirror = jax.random.bernoulli(keys[0], shape=(n,))
+    pictures = jnp.where(mirror[:, None, None, None], pictures[:, :, ::-1], pictures)
+    truth = jnp.where(mirror[:, None, None], _mirrored(task, truth, width), truth)
+    if task == "pose":
+        empty = jax.random.bernoulli(keys[6], _EMPTY, (n,))
+        pictures = jnp.where(empty[:, None, None, None], pictures[:, :, :1], pictures)
+        truth = jnp.where(empty[:, None, None], 0.0, truth)
+
+    gain = jnp.exp(0.15 * jax.random.normal(keys[1], (n, 1, 1, 3)))
+    offset = 0.1 * jax.random.normal(keys[2], (n, 1, 1, 3))
+    pictures = jnp.clip(pictures * gain + offset, -1.0, 1.0)
+    blur = jax.random.uniform(keys[3], (n, 1, 1, 1)) * jax.random.bernoulli(keys[4], shape=(n, 1, 1, 1))
+    pictures += blur * (_blurred(pictures) - pictures)
+    level_key, noise_key = jax.random.split(keys[5])
+    level = 0.15 * jax.random.uniform(level_key, (n, 1, 1, 1))
+    return pictures + level * jax.random.normal(noise_key, pictures.shape), truth
+
+
+def _mirrored(task: str, truth: jax.Array, width: int) -> jax.Array:
+    if task == "depth":
+        return truth[:, :, ::-1]
+    swapped = truth[:, MIRRORED]
+    return swapped.at[..., 0].set(width - swapped[..., 0])
+
+
+def _blurred(pictures: jax.Array) -> jax.Array:
+    """Binomial filter (1, 2, 1) / 4 along both sides, edges repeated."""
+    for axis in (1, 2):
+        padding = [(1, 1) if other == axis else (0, 0) for other in range(4)]
+        padded = jnp.pad(pictures, padding, mode="edge")
+        size = pictures.shape[axis]
+        before, at, after = (jax.lax.slice_in_dim(padded, shift, shift + size, axis=axis) for shift in range(3))
+        pictures = (before + 2 * at + after) / 4
+    return pictures

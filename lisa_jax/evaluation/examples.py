@@ -1,0 +1,106 @@
+"""What samples are measured against: real pictures, conditions, captions and truth, wherever they come from."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lisa_jax.data.conditions import get_condition
+from lisa_jax.data.embedded import load_embedded
+from lisa_jax.data.embedded_tasks import TASK_CONDITIONS
+from lisa_jax.data.geometry import fit
+from lisa_jax.data.rows import Rows, decode_picture
+from lisa_jax.splits import Split, truth_of
+
+CONDITION = "condition"
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """The examples that samples were made for, in the samples' order.
+
+    Attributes:
+      references: the real pictures, uint8 (n, H, W, 3).
+      conditions: uint8 (n, H, W, 3), or such arrays by name; None where they are not known.
+      captions: n strings.
+      truth: what the data set knows of the pictures, see `splits.truth_of`.
+      embedded: of a data set that comes with the package, whose pictures the measures of `fidelity` were made for.
+    """
+
+    references: np.ndarray
+    conditions: np.ndarray | Mapping[str, np.ndarray] | None
+    captions: Sequence[str]
+    truth: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    embedded: bool = False
+
+
+def examples_of_batch(split: Split, batch: Mapping[str, Any], embedded: bool) -> Examples:
+    """The examples of a batch of a run's split."""
+    return Examples(split.references(batch), batch["condition"], list(batch["caption"]), split.truth(batch), embedded)
+
+
+def examples_of_embedded(data: str, task: str, indices: Sequence[int], size: int) -> Examples:
+    """Test examples of an embedded data set by index, at a size in pixels, with a task's conditions.
+
+    Raises:
+      ValueError: the data set does not have the task, or no example of such an index in its test split.
+    """
+    paths = TASK_CONDITIONS[data]
+    for part in task.split("+"):
+        if part not in paths:
+            raise ValueError(f"The data set {data} has no task '{part}': there are {', '.join(paths)}.")
+    source = load_embedded(data, size, "test")
+    if (last := max(indices)) >= len(source):
+        raise ValueError(f"There is a picture {last:05d}.png, but the test split of {data} ends at {len(source) - 1}.")
+    examples = [source[index] for index in indices]
+    conditions = {part: np.stack([get_condition(paths[part])(e) for e in examples]) for part in task.split("+")}
+    return Examples(
+        np.stack([example["image"] for example in examples]),
+        conditions if len(conditions) > 1 else next(iter(conditions.values())),
+        [example["caption"] for example in examples],
+        truth_of(examples),
+        embedded=True,
+    )
+
+
+def examples_of_rows(rows: Rows, indices: Sequence[int], size: tuple[int, int]) -> Examples:
+    """Rows by index, resized and cropped to (height, width) as `lisa_jax.prepare` does.
+
+    Raises:
+      RowError: a row that cannot be used.
+      ValueError: an index that the source does not have.
+    """
+    if (last := max(indices)) >= len(rows):
+        raise ValueError(f"There is a picture {last:05d}.png, but {rows!r} ends at row {len(rows) - 1}.")
+    references, conditions, captions = [], [], []
+    for index in indices:
+        row = rows[index]
+        given = {name: decode_picture(data, row.where) for name, data in row.conditions.items()}
+        image, given = fit(decode_picture(row.image, row.where), given, size, where=row.where, min_size=1)
+        references.append(image)
+        conditions.append(given.get(CONDITION))
+        captions.append(row.caption)
+    return Examples(np.stack(references), None if conditions[0] is None else np.stack(conditions), captions)
+
+
+def read_samples(folder: str | Path) -> tuple[list[int], np.ndarray]:
+    """Samples as `lisa_jax.sample` writes them, `00000.png` and so on: their numbers, and uint8 (n, H, W, 3).
+
+    Raises:
+      FileNotFoundError: the folder has none.
+      ValueError: their sizes differ, by file.
+    """
+    paths = sorted((path for path in Path(folder).glob("*.png") if path.stem.isdecimal()), key=lambda p: int(p.stem))
+    if not paths:
+        raise FileNotFoundError(f"{folder} holds no samples: pictures must be named 00000.png, 00001.png and so on.")
+    images = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    for path, image in zip(paths, images, strict=True):
+        if image.shape != images[0].shape:
+            raise ValueError(
+                f"{path} is {image.shape[1]}x{image.shape[0]}, but {paths[0].name} is "
+                f"{images[0].shape[1]}x{images[0].shape[0]}: samples must be of one size."
+            )
+    return [int(path.stem) for path in paths], np.stack(images)

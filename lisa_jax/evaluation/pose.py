@@ -1,0 +1,101 @@
+"""Percentage of correct key points (PCK): are the limbs of generated people where the pose asked for them?
+
+A pose is 18 key points in OpenPose's order, one row (x, y, confidence) each, in pixels. In a reference the third number
+says whether the point is visible (1) or not (0); in a detection it is the estimator's confidence.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+NUM_POINTS = 18
+# OpenPose's own threshold on its confidence maps.
+MIN_CONFIDENCE = 0.1
+
+
+def pck(
+    detected: Sequence[np.ndarray],
+    reference: Sequence[np.ndarray],
+    alpha: float = 0.2,
+    min_confidence: float = MIN_CONFIDENCE,
+) -> float:
+    """Share of the references' visible key points that were found again, over all pictures together.
+
+    In every picture each person of the reference is matched to at most one detected person by the intersection over
+    union of their boxes, see `match_people`. A point is right when its match has it, with enough confidence, at most
+    alpha x the diagonal of the reference person's box away. All points of a person without a match are wrong; points
+    that the reference does not show do not count, and neither do further detected persons. A person with only one
+    visible point has no size to measure distances by and is left out.
+
+    Args:
+      detected: for every picture (18, 3), or (people, 18, 3) with any number of people, 0 too.
+      reference: likewise. An array (n, 18, 3) is n pictures of one person each.
+      alpha: distance that is still right, in diagonals of the box of the person's visible points.
+      min_confidence: a detected point with less was not detected: it is in no box, and wrong.
+
+    Returns:
+      0 to 1.
+
+    Raises:
+      ValueError: another number of pictures, arrays that are no poses, or no reference with two visible points.
+    """
+    if len(detected) != len(reference):
+        raise ValueError(f"detected is of {len(detected)} pictures, but reference of {len(reference)}: give pairs.")
+    right = total = 0
+    for index, (found, wanted) in enumerate(zip(detected, reference, strict=True)):
+        found, wanted = _people(found, "detected", index), _people(wanted, "reference", index)
+        found_seen, wanted_seen = found[..., 2] >= min_confidence, wanted[..., 2] > 0
+        sized = wanted_seen.sum(-1) >= 2
+        wanted, wanted_seen = wanted[sized], wanted_seen[sized]
+        total += int(wanted_seen.sum())
+        wanted_boxes = boxes(wanted, wanted_seen)
+        for row, column in match_people(boxes(found, found_seen), wanted_boxes):
+            reach = alpha * np.linalg.norm(wanted_boxes[column, 2:] - wanted_boxes[column, :2])
+            distance = np.linalg.norm(found[row, :, :2] - wanted[column, :, :2], axis=-1)
+            right += int(np.sum((distance <= reach) & found_seen[row] & wanted_seen[column]))
+    if not total:
+        raise ValueError("reference shows no person with two or more visible key points: there is nothing to find.")
+    return right / total
+
+
+def boxes(people: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Boxes (x0, y0, x1, y1) around the seen points: float64 (people, 4) from (people, 18, 2 or more) and bool
+    (people, 18); NaN for who has none."""
+    found = np.full((len(people), 4), np.nan)
+    for box, points, visible in zip(found, people, seen, strict=True):
+        if visible.any():
+            box[:2], box[2:] = points[visible, :2].min(0), points[visible, :2].max(0)
+    return found
+
+
+def match_people(detected: np.ndarray, reference: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs (detected, reference) of boxes (people, 4) that overlap, with the largest sum of intersections over unions.
+
+    The best assignment (Hungarian method) rather than a greedy one: it does not depend on the order of people, and of
+    two who stand close one cannot take the only match of the other. Boxes reach half a pixel beyond their points, so
+    that a straight limb has an area too.
+    """
+    overlap = np.nan_to_num(_intersection_over_union(detected, reference))
+    rows, columns = linear_sum_assignment(overlap, maximize=True)
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if overlap[r, c] > 0]
+
+
+def _intersection_over_union(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    first, second = first[:, None] + [-0.5, -0.5, 0.5, 0.5], second[None] + [-0.5, -0.5, 0.5, 0.5]
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    common = np.prod(np.maximum(sides, 0), axis=-1)
+    areas = [np.prod(part[..., 2:] - part[..., :2], axis=-1) for part in (first, second)]
+    return common / (areas[0] + areas[1] - common)
+
+
+def _people(pose: np.ndarray, name: str, index: int) -> np.ndarray:
+    """One picture's people, float64 (people, 18, 3)."""
+    people = np.asarray(pose, np.float64)
+    people = people[None] if people.ndim == 2 else people
+    if people.ndim != 3 or people.shape[1:] != (NUM_POINTS, 3):
+        raise ValueError(
+            f"{name}[{index}] is {np.shape(pose)}, but a picture's poses are (18, 3) or (people, 18, 3): x, y and "
+            "visibility or confidence of OpenPose's key points."
+        )
+    return people

@@ -1,0 +1,92 @@
+"""CLIP's image tower, as transformers' `CLIPVisionModel`: a vision transformer whose class token describes the picture.
+
+Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", arXiv 2103.00020. Parameter
+names are transformers' own, the spelling of `pre_layrnorm` included.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lisa_jax.models.clip_text import CLIPEncoder, check_transformer, layer_norm
+
+
+@dataclasses.dataclass(frozen=True)
+class CLIPVisionConfig:
+    """Fields of transformers' `CLIPVisionConfig` that decide the network, with its defaults."""
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    num_channels: int = 3
+    image_size: int = 224
+    patch_size: int = 32
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    initializer_factor: float = 1.0
+
+    def __post_init__(self):
+        check_transformer(self)
+        if not 0 < self.patch_size <= self.image_size:
+            raise ValueError(f"patch_size {self.patch_size} does not fit into image_size {self.image_size}.")
+
+
+class CLIPVisionEmbeddings(nn.Module):
+    """Class token and patches, plus learned positions: (n, H, W, channels) -> (n, 1 + patches, hidden_size).
+
+    A rest at the right and lower border that fills no patch is left out.
+    """
+
+    config: CLIPVisionConfig
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, pixels: jax.Array) -> jax.Array:
+        config, init = self.config, nn.initializers.normal(0.02 * self.config.initializer_factor)
+        patches = nn.Conv(
+            config.hidden_size,
+            (config.patch_size, config.patch_size),
+            strides=config.patch_size,
+            padding="VALID",
+            use_bias=False,
+            dtype=self.dtype,
+            kernel_init=init,
+            name="patch_embedding",
+        )(pixels)
+        patches = patches.reshape(pixels.shape[0], -1, config.hidden_size)
+        class_init = nn.initializers.normal(config.hidden_size**-0.5 * config.initializer_factor)
+        token = self.param("class_embedding", class_init, (config.hidden_size,)).astype(self.dtype)
+        tokens = jnp.concatenate([jnp.broadcast_to(token, (pixels.shape[0], 1, config.hidden_size)), patches], axis=1)
+        positions = nn.Embed(
+            tokens.shape[1], config.hidden_size, dtype=self.dtype, embedding_init=init, name="position_embedding"
+        )(jnp.arange(tokens.shape[1]))
+        return tokens + positions
+
+
+class CLIPVisionModel(nn.Module):
+    """The image tower. `dtype` is the dtype of computation and output."""
+
+    config: CLIPVisionConfig
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, pixels: jax.Array) -> jax.Array:
+        """The class token after the last layer norm (transformers' `pooler_output`), (n, hidden_size).
+
+        Args:
+          pixels: (n, image_size, image_size, num_channels), normalised as the checkpoint's preprocessor says.
+
+        Raises:
+          ValueError: pictures of another size.
+        """
+        config, dtype = self.config, self.dtype
+        expected = (config.image_size, config.image_size, config.num_channels)
+        if pixels.shape[1:] != expected:
+            raise ValueError(f"pixels are {pixels.shape[1:]}, but this image tower takes {expected}.")
+        x = CLIPVisionEmbeddings(config, dtype, name="embeddings")(pixels)
+        x = layer_norm(config, dtype, "pre_layrnorm")(x)
+        x = CLIPEncoder(config, dtype, causal=False, name="encoder")(x)
+        return layer_norm(config, dtype, "post_layernorm")(x[:, 0])
