@@ -31,8 +31,9 @@ def get_config() -> ConfigDict:
     config.base = str(Path(lisa_jax.__file__).parent / "assets" / "openmoji_base")
     config.frozen_dtype = "float32"
     config.compute_dtype = "float32"
-    # Recompute activations in the backward pass: less memory, more time.
-    config.remat = False
+    # What the backward pass computes again, for less memory and more time: none, attention (its scores), dots (all but
+    # the results of convolutions and matrix products) or full (all but the inputs of blocks).
+    config.remat = "none"
     # Widths of the condition's encoder; n of them downsample it by 2^(n-1). Stable Diffusion: (16, 32, 96, 256).
     config.condition_channels = (32,)
     # Unset: a copy of the base's encoder. Else a ControlNet folder to go on from, or fewer channels or layers a level.
@@ -43,7 +44,7 @@ def get_config() -> ConfigDict:
             "layers_per_block": config_dict.placeholder(int),
         }
     )
-    # Implementation of attention: auto, xla or cudnn.
+    # Implementation of attention: auto, xla, cudnn (NVIDIA GPUs) or splash (TPUs).
     config.attention = "auto"
     config.caption_dropout = 0.0
 
@@ -51,12 +52,17 @@ def get_config() -> ConfigDict:
     config.lisa = ConfigDict(
         {
             "lam": 0.2,
+            # Several with commas between (down_3,mid): a decoder each, their losses averaged.
             "hook": "down_3",
             "schedule": "constant",
             "decay_steps": config_dict.placeholder(int),
             "stop_step": config_dict.placeholder(int),
             # Align one row of so many, another one each step: a fraction of the cost.
             "align_every": 1,
+            # Of the alignment loss by noise level: uniform, likelihood_score, high_noise or low_noise.
+            "weighting": "uniform",
+            # Factor on the decoder's hidden channels.
+            "decoder_width": 1.0,
         }
     )
     config.optimizer = ConfigDict(
@@ -74,6 +80,8 @@ def get_config() -> ConfigDict:
     config.sampling = ConfigDict({"sampler": "ddim", "num_steps": 20, "guidance_scale": 2.0, "control_scale": 1.0})
     config.preview_count = 16
     config.log_every = 10
+    # So often, compare the gradients of both losses on the side network's trunk; unset: never.
+    config.diagnostics_every = config_dict.placeholder(int)
     config.eval_every = 100
     config.preview_every = 100
     config.save_every = 100

@@ -38,9 +38,10 @@ def recipe(
     config.base = f"bases/{base}"
     config.frozen_dtype = "bfloat16"
     config.compute_dtype = "bfloat16"
-    # Recompute activations in the backward pass: less memory, more time.
-    config.remat = False
-    # Implementation of attention: auto (fused on NVIDIA GPUs), xla or cudnn.
+    # What the backward pass computes again, for less memory and more time: none, attention (its scores), dots (all but
+    # the results of convolutions and matrix products) or full (all but the inputs of blocks).
+    config.remat = "none"
+    # Implementation of attention: auto (fused on NVIDIA GPUs and TPUs), xla, cudnn or splash.
     config.attention = "auto"
     config.condition_channels = (16, 32, 96, 256)
     # Unset: a copy of the base's encoder. Else a ControlNet folder to go on from, or fewer channels or layers a level.
@@ -60,12 +61,17 @@ def recipe(
     config.lisa = ConfigDict(
         {
             "lam": 0.2,
+            # Several with commas between (down_3,mid): a decoder each, their losses averaged.
             "hook": "down_5",
             "schedule": "constant",
             "decay_steps": config_dict.placeholder(int),
             "stop_step": config_dict.placeholder(int),
             # Align one row of so many, another one each step: a fraction of the cost.
             "align_every": 1,
+            # Of the alignment loss by noise level: uniform, likelihood_score, high_noise or low_noise.
+            "weighting": "uniform",
+            # Factor on the decoder's hidden channels.
+            "decoder_width": 1.0,
         }
     )
     config.optimizer = ConfigDict(
@@ -85,6 +91,8 @@ def recipe(
     )
     config.preview_count = 8
     config.log_every = 10
+    # So often, compare the gradients of both losses on the side network's trunk; unset: never.
+    config.diagnostics_every = config_dict.placeholder(int)
     config.eval_every = 500
     config.preview_every = 500
     config.save_every = 500

@@ -8,22 +8,25 @@ For x_t at noise level t, text y, condition c and the regression target of the n
     aligned             = decoder(features[hook], t)
     loss = mse(prediction, target) + lam * mse(aligned, stop_gradient(target - prior))
 
-`target - prior` is what the frozen network cannot explain; up to a known factor (`Process.likelihood_score`) its
-conditional mean is the likelihood score grad log p(c | x_t). `lam = 0` is plain training of the side network and
-compiles to exactly that: no prior, no decoder.
+With several hooks each has a decoder, and the alignment term is the mean of theirs. `target - prior` is what the frozen
+network cannot explain; up to a known factor (`Process.likelihood_score`) its conditional mean is the likelihood score
+grad log p(c | x_t). `lam = 0` is plain training of the side network and compiles to exactly that: no prior, no decoder.
 """
 
 import dataclasses
+import functools
 import math
+import operator
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.dual_branch import DualBranch, Params
-from lisa_jax.metrics import LossMetrics, means_by_quartile
+from lisa_jax.dual_branch import DualBranch, Hook, Params, hook_names
+from lisa_jax.metrics import LossMetrics, mean, means_by_quartile
 from lisa_jax.processes import Process
+from lisa_jax.weighting import UNIFORM, alignment_weight
 
 
 class NoisySample(NamedTuple):
@@ -80,31 +83,45 @@ def lisa_loss(
     model: DualBranch,
     process: Process,
     lam: float | jax.Array,
-    hook: str | None,
+    hook: Hook | None,
     align: AlignedRows | None = None,
+    weighting: str = UNIFORM,
 ) -> tuple[jax.Array, LossMetrics]:
     """The LISA loss of a clean batch under noise drawn from `key`.
 
     Args:
-      trainable: {"side": params, "decoder": params}; "decoder" is not read where lam is the number 0.
+      trainable: {"side": params, "decoder": params, by hook where there are several}; "decoder" is not read where lam
+        is the number 0.
       frozen: the main network's parameters.
       batch: latents (n, h, w, c) float32, context (n, length, width), condition (n, H, W, 3) in [0, 1].
       key: PRNG key of this step.
       model: the dual-branch model.
       process: the noise process the main network was trained with.
       lam: weight of the alignment term; a traced array or a number. The number 0 leaves the term out.
-      hook: name of the side feature that the decoder reads; None only where lam is the number 0.
+      hook: name of the side feature that the decoder reads, or names of several, whose decoders' errors are averaged;
+        None only where lam is the number 0.
       align: the rows that the alignment term is computed on; None: all.
+      weighting: of the alignment term by noise level, see `lisa_jax.weighting`.
 
     Returns:
       Scalar float32 loss, and metrics whose means are `main_loss`, `target_power`, and with LISA `align_loss`,
-      `gap_power`, overall and by quartile of the training noise levels (`main_loss_q1` lowest noise, ... `_q4`).
+      `gap_power`, overall and by quartile of the training noise levels (`main_loss_q1` lowest noise, ... `_q4`), with
+      several hooks also `align_loss/<hook>`. None of them is weighted.
     Raises:
-      ValueError: `hook` is not a feature of the side network.
+      ValueError: `hook` is not a feature of the side network, or `weighting` does not exist.
     """
     noisy = add_noise(batch["latents"], key, process)
     return lisa_loss_of_noisy(
-        trainable, frozen, batch, noisy, model=model, process=process, lam=lam, hook=hook, align=align
+        trainable,
+        frozen,
+        batch,
+        noisy,
+        model=model,
+        process=process,
+        lam=lam,
+        hook=hook,
+        align=align,
+        weighting=weighting,
     )
 
 
@@ -117,11 +134,39 @@ def lisa_loss_of_noisy(
     model: DualBranch,
     process: Process,
     lam: float | jax.Array,
-    hook: str | None,
+    hook: Hook | None,
     align: AlignedRows | None = None,
+    weighting: str = UNIFORM,
 ) -> tuple[jax.Array, LossMetrics]:
     """`lisa_loss` of a batch that is noised already."""
     aligns = not (isinstance(lam, int | float) and lam == 0)
+    used = model.check_hook(hook) if aligns else None
+    terms, found = lisa_terms(
+        trainable, frozen, batch, noisy, model=model, process=process, hook=used, align=align, weighting=weighting
+    )
+    return terms.main + lam * terms.align if aligns else terms.main, found
+
+
+class LossTerms(NamedTuple):
+    """The two terms of the LISA loss, scalar float32: `main`, and `align` before lam, None where it is left out."""
+
+    main: jax.Array
+    align: jax.Array | None
+
+
+def lisa_terms(
+    trainable: Mapping[str, Params],
+    frozen: Params,
+    batch: Mapping[str, jax.Array],
+    noisy: NoisySample,
+    *,
+    model: DualBranch,
+    process: Process,
+    hook: Hook | None,
+    align: AlignedRows | None = None,
+    weighting: str = UNIFORM,
+) -> tuple[LossTerms, LossMetrics]:
+    """The terms of `lisa_loss_of_noisy` one by one; a hook that is None leaves the alignment out, with its cost."""
     frozen = jax.lax.stop_gradient(frozen)
     x_t, t = process.network_input(noisy.x_t, noisy.t), process.network_time(noisy.t)
 
@@ -129,21 +174,25 @@ def lisa_loss_of_noisy(
     residuals, features = model.side(trainable["side"], x_t, t, batch["context"], batch["condition"])
     prediction = model.predict(frozen, trunk, residuals)
 
-    weight, quantile = process.weight(noisy.t), process.quantile(noisy.t)
+    quantile = process.quantile(noisy.t)
     main = squared_error(prediction, noisy.target)
-    loss = jnp.mean(weight * main)
+    main_term = jnp.mean(process.weight(noisy.t) * main)
     means = means_by_quartile(quantile, main_loss=main, target_power=squared_error(noisy.target, 0.0))
-    if aligns:
-        feature = features[model.check_hook(hook)]
-        parts = (trunk, feature, t, noisy.target, weight, quantile)
-        trunk, feature, t, target, weight, quantile = parts if align is None else align.rows_of(parts)
-        prior = jax.lax.stop_gradient(model.predict(frozen, trunk))
-        gap = jax.lax.stop_gradient(target - prior.astype(jnp.float32))
-        aligned = model.decode(trainable["decoder"], feature, t, gap.shape)
-        error = squared_error(aligned, gap)
-        loss = loss + lam * jnp.mean(weight * error)
-        means |= means_by_quartile(quantile, align_loss=error, gap_power=squared_error(gap, 0.0))
-    return loss, LossMetrics(means, noisy.t, main)
+    if hook is None:
+        return LossTerms(main_term, None), LossMetrics(means, noisy.t, main)
+
+    hooked = {name: features[name] for name in hook_names(hook)}
+    parts = (trunk, hooked, t, noisy.target, alignment_weight(weighting, process, noisy.t), quantile)
+    trunk, hooked, t, target, weight, quantile = parts if align is None else align.rows_of(parts)
+    prior = jax.lax.stop_gradient(model.predict(frozen, trunk))
+    gap = jax.lax.stop_gradient(target - prior.astype(jnp.float32))
+    aligned = model.decode_each(trainable["decoder"], hooked, hook, t, gap.shape)
+    errors = {name: squared_error(estimate, gap) for name, estimate in aligned.items()}
+    error = functools.reduce(operator.add, errors.values()) / len(errors)
+    means |= means_by_quartile(quantile, align_loss=error, gap_power=squared_error(gap, 0.0))
+    if len(errors) > 1:
+        means |= {f"align_loss/{name}": mean(values) for name, values in errors.items()}
+    return LossTerms(main_term, jnp.mean(weight * error)), LossMetrics(means, noisy.t, main)
 
 
 def main_loss(

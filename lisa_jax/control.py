@@ -13,13 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from lisa_jax.alignment import AlignedRows, LamSchedule, lisa_loss
-from lisa_jax.dual_branch import DualBranch, Params
+from lisa_jax.alignment import AlignedRows, LamSchedule, add_noise, lisa_loss, lisa_terms
+from lisa_jax.dual_branch import DualBranch, Hook, Params, parse_hook
 from lisa_jax.families.family import Family, LatentSpace, TextSpace
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.processes import Process
-from lisa_jax.training.experiment import LossFn
+from lisa_jax.training.diagnostics import gradient_shares
+from lisa_jax.training.experiment import DiagnosticFn, LossFn
 from lisa_jax.training.inputs import model_inputs
+from lisa_jax.weighting import UNIFORM, check_weighting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +31,13 @@ class ControlLosses:
     Attributes:
       loss_at: Python step -> the loss that runs at it, with or without the alignment term.
       validation: the main loss alone, without caption dropout.
+      gradients_at: Python step -> what compares the gradients of its two terms on the side network's trunk (see
+        `gradient_shares`); None where the step has one term only.
     """
 
     loss_at: Callable[[int], LossFn]
     validation: LossFn
+    gradients_at: Callable[[int], DiagnosticFn | None]
 
 
 def control_losses(
@@ -55,9 +60,11 @@ def control_losses(
       null_context: (1, length, width) context of the empty caption.
 
     Raises:
-      ValueError: a hook that the side network does not have, or a lam schedule that does not exist.
+      ValueError: a hook that the side network does not have, or a lam schedule or a weighting that does not exist.
     """
     lam, hook, every = lam_schedule(config), used_hook(config, model), config.lisa.align_every
+    # Configs of older runs have none.
+    weighting = check_weighting(config.lisa.get("weighting", UNIFORM))
     if every < 1:
         raise ValueError(f"lisa.align_every is {every}, but must be 1 (every row) or more.")
     inputs_of = partial(model_inputs, latents=latents, text=text, null_context=null_context)
@@ -82,14 +89,48 @@ def control_losses(
             process=process,
             lam=lam(step) if aligns else 0,
             hook=hook,
-            align=AlignedRows(every, step) if aligns and every > 1 else None,
+            align=rows_at(step) if aligns else None,
+            weighting=weighting,
         )
+
+    def rows_at(step: jax.Array | int) -> AlignedRows | None:
+        return AlignedRows(every, step) if every > 1 else None
+
+    def gradients(
+        params: Params,
+        frozen: Mapping[str, Params],
+        batch: Mapping[str, Any],
+        key: jax.Array,
+        step: jax.Array | int,
+    ) -> dict[str, jax.Array]:
+        input_key, noise_key = jax.random.split(key)
+        inputs = inputs_of(batch, input_key, frozen, caption_dropout=config.caption_dropout)
+        noisy = add_noise(inputs["latents"], noise_key, process)
+
+        def terms(side: Params) -> tuple[jax.Array, jax.Array]:
+            both, _ = lisa_terms(
+                params | {"side": side},
+                frozen["main"],
+                inputs,
+                noisy,
+                model=model,
+                process=process,
+                hook=hook,
+                align=rows_at(step),
+                weighting=weighting,
+            )
+            return both.main, lam(step) * both.align
+
+        shares = gradient_shares(terms, params["side"], model.side_trunk)
+        found = {"main": shares.main, "lam_align": shares.align, "ratio": shares.ratio, "cosine": shares.cosine}
+        return {f"trunk_gradient/{name}": value for name, value in found.items()}
 
     aligned = partial(loss, aligns=True, caption_dropout=config.caption_dropout)
     plain = partial(loss, aligns=False, caption_dropout=config.caption_dropout)
     return ControlLosses(
         loss_at=lambda step: aligned if lam.aligns(step) else plain,
         validation=partial(loss, aligns=False, caption_dropout=0.0),
+        gradients_at=lambda step: gradients if lam.aligns(step) else None,
     )
 
 
@@ -111,6 +152,15 @@ def lam_schedule(config: ConfigDict) -> LamSchedule:
     return LamSchedule(lisa.lam, lisa.schedule, lisa.decay_steps, lisa.stop_step)
 
 
-def used_hook(config: ConfigDict, model: DualBranch) -> str | None:
-    """The hooked feature, or None in plain training; raises ValueError, listing the names, for one that is unknown."""
-    return model.check_hook(config.lisa.hook) if config.lisa.lam > 0 else None
+def used_hook(config: ConfigDict, model: DualBranch) -> Hook | None:
+    """The hooked features of a config (`lisa.hook`: one name, or several with commas between); None in plain training.
+
+    Raises:
+      ValueError: a name that the side network does not have; lists those that it has.
+    """
+    return model.check_hook(parse_hook(config.lisa.hook)) if config.lisa.lam > 0 else None
+
+
+def decoder_width(config: ConfigDict) -> float:
+    """Factor on the hidden channels of the alignment decoders; 1 in configs of older runs, which do not say."""
+    return config.lisa.get("decoder_width", 1.0)

@@ -7,12 +7,14 @@ one value of `DualBranch`; nothing in the loss, the loop or the samplers knows m
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
 Params = Any  # a tree of arrays
+# The side feature that a decoder reads; a tuple: several features, each with a decoder of its own.
+Hook = str | tuple[str, ...]
 Residuals = tuple[jax.Array, ...]
 
 
@@ -26,6 +28,27 @@ class SideOutput(NamedTuple):
 
     residuals: Residuals
     features: Mapping[str, jax.Array]
+
+
+def parse_hook(hook: str | Sequence[str]) -> Hook:
+    """A hook as configs write it: "mid", "down_3,mid" or ("down_3", "mid"); one name is a name, never a tuple.
+
+    Raises:
+      ValueError: an empty name, or no name.
+    """
+    names = tuple(name.strip() for name in (hook.split(",") if isinstance(hook, str) else hook))
+    if not names or not all(names):
+        raise ValueError(f"Hook {hook!r} is no name: write the feature's, several with commas between (down_3,mid).")
+    return names if len(names) > 1 else names[0]
+
+
+def hook_names(hook: Hook) -> tuple[str, ...]:
+    """The names in a hook."""
+    return (hook,) if isinstance(hook, str) else hook
+
+
+def _whole(side: Params) -> Params:
+    return side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +69,8 @@ class DualBranch:
       init_decoder: (key, hook) -> fresh decoder parameters for the named feature, output exactly zero.
       hooks: names of the features that `side` returns, in the order of the network.
       parts: in a composition (`families.composed`), name -> the model with that side network alone; else empty.
+      side_trunk: side parameters -> the tree without the zero convolutions, through which alone the main loss reaches
+        the rest. Where the model does not say, the whole tree.
     """
 
     trunk: Callable[..., Any]
@@ -56,22 +81,46 @@ class DualBranch:
     init_decoder: Callable[[jax.Array, str], Params]
     hooks: tuple[str, ...]
     parts: Mapping[str, "DualBranch"] = dataclasses.field(default_factory=dict, compare=False)
+    side_trunk: Callable[[Params], Params] = _whole
 
-    def init_trainable(self, start: Params, key: jax.Array, hook: str | None) -> dict[str, Params]:
+    def init_trainable(self, start: Params, key: jax.Array, hook: Hook | None) -> dict[str, Params]:
         """Trainable tree at step 0: side network, and the decoder of `hook` unless it is None (plain training).
 
-        The side network does not depend on `hook`. Raises ValueError for a hook that does not exist.
+        `decoder` holds the parameters of one decoder where the hook is a name, a dict of them by name where it is a
+        tuple. The side network does not depend on `hook`. Raises ValueError for a hook that does not exist.
         """
         if hook is not None:
             self.check_hook(hook)
         side_key, decoder_key = jax.random.split(key)
         trainable = {"side": self.init_side(start, side_key)}
-        if hook is not None:
+        if isinstance(hook, str):
             trainable["decoder"] = self.init_decoder(decoder_key, hook)
+        elif hook is not None:
+            keys = jax.random.split(decoder_key, len(hook))
+            trainable["decoder"] = {name: self.init_decoder(k, name) for name, k in zip(hook, keys, strict=True)}
         return trainable
 
-    def check_hook(self, hook: str) -> str:
-        """Return `hook`, or raise ValueError with the names that exist."""
-        if hook not in self.hooks:
-            raise ValueError(f"Unknown hook '{hook}': this side network has {', '.join(self.hooks)}.")
+    def decode_each(
+        self, decoder: Params, features: Mapping[str, Any], hook: Hook, t: jax.Array, shape: tuple[int, ...]
+    ) -> dict[str, jax.Array]:
+        """What the decoder of every hooked feature says: name -> estimate of `shape`.
+
+        Args:
+          decoder: parameters as `init_trainable` makes them for `hook`.
+          features: name -> side feature.
+          hook: the features to decode.
+          t: (n,) network time.
+          shape: the prediction's.
+        """
+        by_name = {hook: decoder} if isinstance(hook, str) else decoder
+        return {name: self.decode(by_name[name], features[name], t, shape) for name in hook_names(hook)}
+
+    def check_hook(self, hook: Hook | None) -> Hook:
+        """Return `hook`; raises ValueError with the names that exist, or for a name that is there twice."""
+        names = (hook,) if hook is None else hook_names(hook)
+        for name in names:
+            if name not in self.hooks:
+                raise ValueError(f"Unknown hook '{name}': this side network has {', '.join(self.hooks)}.")
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"Hooks {', '.join(names) or '()'} must be different names, at least one.")
         return hook

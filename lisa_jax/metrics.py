@@ -43,10 +43,15 @@ def means_by_quartile(quantile: jax.Array, **per_example: jax.Array) -> dict[str
     members = jax.nn.one_hot(quartile, 4, axis=0)
     means = {}
     for name, values in per_example.items():
-        means[name] = Mean(jnp.sum(values), jnp.float32(values.size))
+        means[name] = mean(values)
         for index in range(4):
             means[f"{name}_q{index + 1}"] = Mean(jnp.sum(members[index] * values), jnp.sum(members[index]))
     return means
+
+
+def mean(values: jax.Array) -> Mean:
+    """Per-example values (n,) as a Mean."""
+    return Mean(jnp.sum(values), jnp.float32(values.size))
 
 
 def scalar(value: jax.Array) -> Mean:
@@ -67,6 +72,7 @@ def summarise(means: Mapping[str, Mean]) -> dict[str, float]:
     `main_over_target` is the main loss over the target's power; `align_over_gap` is the alignment loss over the power
     of the gap, 1 where the decoder explains nothing and 0 where it explains all; `main_over_gap` is the same for the
     controlled network: the decoder has something to teach while its share is the smaller. Empty quartiles are left out.
+    With several hooks `align_over_gap/<hook>` is the share of each.
     """
     values = {name: float(np.asarray(m.total) / m.count) for name, m in means.items() if np.asarray(m.count) > 0}
     for ratio, above, below in (
@@ -77,4 +83,7 @@ def summarise(means: Mapping[str, Mean]) -> dict[str, float]:
         for suffix in ("", "_q1", "_q2", "_q3", "_q4"):
             if above + suffix in values and values.get(below + suffix, 0) > 0:
                 values[ratio + suffix] = values[above + suffix] / values[below + suffix]
+    if values.get("gap_power", 0) > 0:
+        by_hook = {name.removeprefix("align_loss/"): name for name in values if name.startswith("align_loss/")}
+        values |= {f"align_over_gap/{hook}": values[name] / values["gap_power"] for hook, name in by_hook.items()}
     return values

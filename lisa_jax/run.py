@@ -17,14 +17,13 @@ from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
 from lisa_jax.cluster import PROCESSES_VARIABLE, LostProcessError, join_processes, leave
-from lisa_jax.control import used_hook
-from lisa_jax.data.openmoji import CorruptRecordError
+from lisa_jax.condition_fields import condition_names
+from lisa_jax.control import decoder_width, used_hook
+from lisa_jax.data.records import CorruptRecordError
 from lisa_jax.diffusers_io.folders import Placement
 from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import Family
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
-from lisa_jax.splits import condition_names
-from lisa_jax.training.checkpoint import Checkpoints
 from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from lisa_jax.training.state import state_initialiser
 from lisa_jax.training.tracking import CONFIG_FILE
@@ -32,19 +31,21 @@ from lisa_jax.training.tracking import CONFIG_FILE
 DTYPES = ("float32", "bfloat16")
 
 
-def run_command(main: Callable[[], None]) -> None:
+def run_command(main: Callable[..., None], takes_arguments: bool = False) -> None:
     """Run a command: flags, settings, `main`; errors that users can mend end it with one sentence and exit status 1.
+
+    What stands on the command line beside flags is refused, or with `takes_arguments` given to `main` as a list.
 
     Where this package itself refuses something, its message is all there is to know, and the same goes for files that
     are missing or disks that are full. Errors from elsewhere keep their traceback.
     """
 
     def run(argv: Sequence[str]) -> None:
-        if len(argv) > 1:
+        if len(argv) > 1 and not takes_arguments:
             sys.exit(f"error: unexpected argument '{argv[1]}': flags are written --name=value.")
         try:
             start_up()
-            main()
+            main(*([argv[1:]] if takes_arguments else []))
         except OSError as error:
             _end(error, _one_line(error))
         except LostProcessError as error:
@@ -122,6 +123,7 @@ def load_family(config: ConfigDict, placement: Placement = None) -> Family:
         compute_dtype=config.compute_dtype,
         remat=config.remat,
         attention=config.attention,
+        decoder_width=decoder_width(config),
         placement=placement,
     )
 
@@ -167,6 +169,7 @@ def trainable_init(config: ConfigDict, family: Family) -> Callable[[Params, jax.
 
 def identity(config: ConfigDict, family: Family) -> dict[str, Any]:
     """What two runs that share checkpoints must share."""
+    width = decoder_width(config) if config.lisa.lam > 0 else 1.0
     return {
         "base": family.fingerprint,
         "seed": config.seed,
@@ -178,16 +181,27 @@ def identity(config: ConfigDict, family: Family) -> dict[str, Any]:
         "condition_channels": tuple(config.condition_channels),
         "side": config.side.to_dict(),
         "ema_decay": config.ema_decay,
+        # Checkpoints from before there was a choice say nothing of it.
+        **({} if width == 1 else {"decoder_width": width}),
     }
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
-    """A training run, read back: its config, its family, the side network's parameters and the steps they had."""
+    """A training run, read back.
+
+    Attributes:
+      config: its config.
+      family: its family.
+      side: the side network's parameters.
+      decoder: the alignment decoder's, None of plain training.
+      step: the training steps that they had.
+    """
 
     config: ConfigDict
     family: Family
     side: Params
+    decoder: Params | None
     step: int
 
 
@@ -214,6 +228,9 @@ def load_run(workdir: str | Path, weights: str = "auto") -> TrainedRun:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
         jax.eval_shape(initialise, jax.random.key(0)),
     )
+    # Here, for Orbax takes seconds to import and not every command reads a run.
+    from lisa_jax.training.checkpoint import Checkpoints
+
     checkpoints = Checkpoints(workdir, config.keep, identity(config, family), read_only=True)
     state = checkpoints.restore(like)
     checkpoints.close()
@@ -222,4 +239,4 @@ def load_run(workdir: str | Path, weights: str = "auto") -> TrainedRun:
     if weights == "ema" and state.ema is None:
         raise ValueError(f"{workdir} keeps no moving average: use --weights=raw, or train with --config.ema_decay.")
     params = state.params if weights == "raw" else state.eval_params
-    return TrainedRun(config, family, params["side"], int(state.step))
+    return TrainedRun(config, family, params["side"], params.get("decoder"), int(state.step))

@@ -6,26 +6,22 @@
 
 The first form runs every cell that has no result in DIR yet, most important first; with --cell one alone (a cluster's
 array task: each writes a file of its own). The same command continues an interrupted study from the first cell that is
-not finished. Results of other code, another base, other data or another protocol in DIR are refused.
+not finished. Results of other code, another base, other data or another protocol in DIR are refused. DIR also gets
+grids of samples, references.json (ceiling and floors of every measure) and, with --config.save_side, the networks.
 """
 
-import json
 import logging
 import math
 import time
-from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
 
-from lisa_jax.families.family import Family
-from lisa_jax.families.stable_diffusion import load_stable_diffusion
 from lisa_jax.run import run_command
-from lisa_jax.studies.data import read_study_data, render_study_data
 from lisa_jax.studies.results import Results, read_folder
-from lisa_jax.studies.runner import run_cells, study_cells, study_identity
+from lisa_jax.studies.runner import run_cells, study_cells, write_references
+from lisa_jax.studies.setup import study_laboratory
 from lisa_jax.studies.summary import markdown, summarise
-from lisa_jax.studies.trial import Laboratory
 
 _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config of the study.", lock_config=True)
@@ -55,23 +51,9 @@ def main() -> None:
             raise ValueError(f"--cell is {_CELL.value}, but the study has the cells 0 to {len(cells) - 1}.")
         cells = [cells[_CELL.value]]
 
-    def load(compute_dtype: str) -> Family:
-        return load_stable_diffusion(
-            config.base,
-            condition_channels=tuple(config.condition_channels),
-            frozen_dtype=config.frozen_dtype,
-            compute_dtype=compute_dtype,
-        )
-
-    family = load("float32")
-    data = read_study_data(_DATA.value) if _DATA.value else render_study_data(config.image_size, family.encode_text)
-    laboratory = Laboratory(config, load, data)
-    identity = study_identity(config, family.fingerprint, data.fingerprint)
+    laboratory, identity = study_laboratory(config, _DATA.value)
     results = Results(_OUT.value, identity, "results" if _CELL.value is None else f"cell_{_CELL.value}")
-    references = Path(_OUT.value) / "references.json"
-    if not references.exists():
-        found = {task: laboratory.references(task) for task in dict.fromkeys(cell.task for cell in cells)}
-        references.write_text(json.dumps(found, indent=2) + "\n")
+    write_references(laboratory, [cell.task for cell in cells], _OUT.value)
     run_cells(laboratory, cells, results, deadline)
     _LOG.info("Results are in %s; --summary prints them as tables.", _OUT.value)
 

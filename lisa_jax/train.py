@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, config_flags
 
 from lisa_jax import metrics
 from lisa_jax.cluster import STOPPED_EARLY
-from lisa_jax.control import family_losses
+from lisa_jax.control import ControlLosses, family_losses
 from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import Family
 from lisa_jax.families.sharding_rules import RULES
@@ -23,7 +23,7 @@ from lisa_jax.run import absolute_paths, identity, load_family, run_command, tra
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.sampling.grid import labelled_grid
 from lisa_jax.splits import Split, condition_columns, load_split, training_batches
-from lisa_jax.training.experiment import Evaluation, Experiment, LossFn, Report
+from lisa_jax.training.experiment import Diagnostic, Evaluation, Experiment, LossFn, Report
 from lisa_jax.training.loop import fit
 from lisa_jax.training.sharding import REPLICATED, make_mesh, placement
 
@@ -39,7 +39,7 @@ def control_experiment(config: ConfigDict, family: Family) -> Experiment:
     """The experiment whose trainable tree is the side network and the alignment decoder.
 
     Raises:
-      ValueError: a hook that the side network does not have, or a lam schedule that does not exist.
+      ValueError: a hook that the side network does not have, a lam schedule or a weighting that does not exist.
     """
     train, test = load_split(config, family, "train"), load_split(config, family, "test")
     losses = family_losses(config, family, train.null_context)
@@ -55,7 +55,14 @@ def control_experiment(config: ConfigDict, family: Family) -> Experiment:
         ),
         identity=identity(config, family),
         rules=RULES,
+        diagnostic=_diagnostic(config, losses),
     )
+
+
+def _diagnostic(config: ConfigDict, losses: ControlLosses) -> Diagnostic | None:
+    # Configs of older runs have no such field.
+    every = config.get("diagnostics_every")
+    return None if every is None else Diagnostic(every, losses.gradients_at)
 
 
 def _validation(test: Split, loss: LossFn) -> Callable[[Params, Params], Report]:

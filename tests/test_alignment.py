@@ -7,11 +7,12 @@ import optax
 import pytest
 
 from lisa_jax.alignment import AlignedRows, LamSchedule, add_noise, lisa_loss, lisa_loss_of_noisy, main_loss
-from lisa_jax.dual_branch import DualBranch, SideOutput
-from lisa_jax.metrics import LossMetrics
+from lisa_jax.dual_branch import DualBranch, SideOutput, parse_hook
+from lisa_jax.metrics import LossMetrics, summarise
 from lisa_jax.processes import EDM, Diffusion, RectifiedFlow
 from lisa_jax.training.state import TrainState, state_initialiser
 from lisa_jax.training.step import accumulated_gradients, make_train_step
+from lisa_jax.weighting import alignment_weight
 
 PROCESS = Diffusion(prediction_type="v_prediction")
 HOOK = "down_0"
@@ -67,9 +68,9 @@ def random_trainable():
     return {"side": side, "decoder": {"kernel": normal(22, 5, CHANNELS)}}
 
 
-def loss_of(trainable, frozen, noisy, lam=0.5, hook=HOOK):
+def loss_of(trainable, frozen, noisy, lam=0.5, hook=HOOK, **options):
     return lisa_loss_of_noisy(
-        trainable, frozen, example_batch(), noisy, model=MODEL, process=PROCESS, lam=lam, hook=hook
+        trainable, frozen, example_batch(), noisy, model=MODEL, process=PROCESS, lam=lam, hook=hook, **options
     )
 
 
@@ -203,6 +204,65 @@ def test_the_hook_chooses_the_feature():
     at_first, at_mid = (means(loss_of(random_trainable(), FROZEN, noisy, hook=hook)[1]) for hook in MODEL.hooks)
     assert at_first["main_loss"] == at_mid["main_loss"]
     assert at_first["align_loss"] != at_mid["align_loss"]
+
+
+def test_with_several_hooks_the_alignment_is_the_mean_of_theirs():
+    noisy, one = a_noisy_sample(), random_trainable()
+    decoders = {hook: {"kernel": normal(30 + index, 5, CHANNELS)} for index, hook in enumerate(MODEL.hooks)}
+    alone = {hook: loss_of(one | {"decoder": decoders[hook]}, FROZEN, noisy, hook=hook) for hook in MODEL.hooks}
+    errors = {hook: means(found)["align_loss"] for hook, (_, found) in alone.items()}
+
+    both = one | {"decoder": decoders}
+    (loss, found), gradient = jax.value_and_grad(
+        lambda trainable: loss_of(trainable, FROZEN, noisy, hook=MODEL.hooks), has_aux=True
+    )(both)
+    logged = means(found)
+    assert float(loss) == pytest.approx(np.mean([loss for loss, _ in alone.values()]), rel=1e-6)
+    assert logged["align_loss"] == pytest.approx(np.mean(list(errors.values())), rel=1e-6)
+    assert {hook: logged[f"align_loss/{hook}"] for hook in MODEL.hooks} == pytest.approx(errors, rel=1e-6)
+    ratios = summarise(found.means)
+    assert ratios["align_over_gap/mid"] == pytest.approx(errors["mid"] / logged["gap_power"], rel=1e-5)
+    assert all(np.all(leaf != 0) for leaf in jax.tree.leaves(gradient["decoder"]))
+
+    # One row of two: the features of all hooks are chosen alike.
+    parts = [loss_of(both, FROZEN, noisy, hook=MODEL.hooks, align=AlignedRows(2, step))[0] for step in (0, 1)]
+    np.testing.assert_allclose(np.mean(parts), loss, rtol=1e-6)
+
+
+def test_each_of_several_hooks_has_a_decoder_of_its_own():
+    fresh = MODEL.init_trainable(FROZEN, key_of(0), MODEL.hooks)
+    assert fresh["decoder"].keys() == {"down_0", "mid"}
+    single = MODEL.init_trainable(FROZEN, key_of(0), "mid")
+    assert single["decoder"].keys() == {"kernel"}
+    jax.tree.map(np.testing.assert_array_equal, fresh["side"], single["side"])
+    for wrong in (("mid", "mid"), ()):
+        with pytest.raises(ValueError, match="different names, at least one"):
+            MODEL.init_trainable(FROZEN, key_of(0), wrong)
+    with pytest.raises(ValueError, match=r"'down_9'.*down_0, mid"):
+        MODEL.init_trainable(FROZEN, key_of(0), ("mid", "down_9"))
+
+
+def test_hooks_as_configs_write_them():
+    assert parse_hook("mid") == parse_hook(["mid"]) == "mid"
+    assert parse_hook("down_3, mid") == parse_hook(("down_3", "mid")) == ("down_3", "mid")
+    for wrong in ("", "mid,", []):
+        with pytest.raises(ValueError, match=r"is no name: .*down_3,mid"):
+            parse_hook(wrong)
+
+
+def test_weighting_acts_on_the_alignment_term_alone_and_on_no_metric():
+    noisy, trainable = a_noisy_sample(), random_trainable()
+    plain, uniform = (loss_of(trainable, FROZEN, noisy, lam)[0] for lam in (0, 0.5))
+    loss, found = loss_of(trainable, FROZEN, noisy, weighting="high_noise")
+    of_row = jax.jit(lambda row: loss_of(trainable, FROZEN, noisy, align=AlignedRows(N, row))[0])
+    per_row = [2 * (of_row(row) - plain) for row in range(N)]
+    weight = alignment_weight("high_noise", PROCESS, noisy.t)
+    np.testing.assert_allclose(weight, 2 * np.asarray(noisy.t) / 999, rtol=2e-3)
+    assert float(loss) == pytest.approx(float(plain + 0.5 * np.mean(weight * np.array(per_row))), rel=1e-4)
+    assert abs(float(loss) - float(uniform)) > 1e-3
+    assert means(found) == means(loss_of(trainable, FROZEN, noisy)[1])
+    with pytest.raises(ValueError, match="Unknown weighting 'snr'"):
+        loss_of(trainable, FROZEN, noisy, weighting="snr")
 
 
 @pytest.mark.parametrize(

@@ -82,4 +82,7 @@ def compose(models: Mapping[str, DualBranch]) -> DualBranch:
     def init_decoder(key: jax.Array, hook: str) -> dict[str, Params]:
         return for_each(lambda name, key: models[name].init_decoder(key, hook), key)
 
-    return DualBranch(first.trunk, first.predict, side, init_side, decode, init_decoder, hooks, models)
+    def side_trunk(side: Mapping[str, Params]) -> dict[str, Params]:
+        return {name: model.side_trunk(side[name]) for name, model in models.items()}
+
+    return DualBranch(first.trunk, first.predict, side, init_side, decode, init_decoder, hooks, models, side_trunk)

@@ -49,6 +49,8 @@ COMPONENTS = {
 }
 # Key of the side network where there is one condition.
 ONLY = ""
+# Parameters of a ControlNet that are no part of its trunk.
+ZERO_CONVOLUTIONS = ("controlnet_down_blocks", "controlnet_mid_block")
 
 
 def load_stable_diffusion(
@@ -61,8 +63,9 @@ def load_stable_diffusion(
     layers_per_block: int | None = None,
     frozen_dtype: str = "bfloat16",
     compute_dtype: str = "bfloat16",
-    remat: bool = False,
+    remat: bool | str = False,
     attention: str = "auto",
+    decoder_width: float = 1.0,
     placement: Placement = None,
 ) -> Family:
     """Load a Stable Diffusion folder and put a side network beside it, or one for each of several conditions.
@@ -81,8 +84,9 @@ def load_stable_diffusion(
       layers_per_block: layers a level of a smaller side network; None: the UNet's.
       frozen_dtype: dtype of the frozen weights, "bfloat16" or "float32". A copy still starts from the file's values.
       compute_dtype: dtype of activations; norms, softmax, time embedding and loss are float32 anyway.
-      remat: recompute activations of both networks in the backward pass.
+      remat: what the backward pass of both networks computes again, see `models.remat`.
       attention: implementation of attention, see `models.attention.attend`.
+      decoder_width: factor on the hidden channels of the alignment decoders.
       placement: where each tensor of the UNet goes as soon as it is read, see `folders.read_params`; None: it stays in
         numpy.
 
@@ -120,7 +124,10 @@ def load_stable_diffusion(
         return continued_side_network(start, config)
 
     sides = {name: side_network(start) for name, start in _starts(conditions, start_from).items()}
-    models = {name: unet_dual_branch(config, side.config, dtype, remat, attention) for name, side in sides.items()}
+    models = {
+        name: unet_dual_branch(config, side.config, dtype, remat, attention, decoder_width)
+        for name, side in sides.items()
+    }
     components = COMPONENTS | ({"vae": DIFFUSERS_WEIGHTS} if has_vae else {})
 
     def read_side_start() -> Params:
@@ -187,8 +194,9 @@ def unet_dual_branch(
     unet_config: UNetConfig,
     side_config: ControlNetConfig,
     dtype: jnp.dtype = jnp.float32,
-    remat: bool = False,
+    remat: bool | str = False,
     attention: str = "auto",
+    decoder_width: float = 1.0,
 ) -> DualBranch:
     """The dual-branch model of a UNet and a ControlNet, or a smaller side network.
 
@@ -221,13 +229,17 @@ def unet_dual_branch(
         return start_params(controlnet.init(key, *inputs)["params"], start)
 
     def decode(decoder: Params, feature: jax.Array, t: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        return alignment_decoder(feature.shape[1:], shape[1:], dtype).apply({"params": decoder}, feature, t)
+        module = alignment_decoder(feature.shape[1:], shape[1:], dtype, decoder_width)
+        return module.apply({"params": decoder}, feature, t)
 
     def init_decoder(key: jax.Array, hook: str) -> Params:
-        module = alignment_decoder(shapes[hook], (example, example, latent_channels), dtype)
+        module = alignment_decoder(shapes[hook], (example, example, latent_channels), dtype, decoder_width)
         return module.init(key, jnp.zeros((1, *shapes[hook])), jnp.zeros((1,)))["params"]
 
-    return DualBranch(trunk, predict, side, init_side, decode, init_decoder, tuple(shapes))
+    def side_trunk(side: Params) -> Params:
+        return {name: part for name, part in side.items() if not name.startswith(ZERO_CONVOLUTIONS)}
+
+    return DualBranch(trunk, predict, side, init_side, decode, init_decoder, hooks=tuple(shapes), side_trunk=side_trunk)
 
 
 def clip_text_space(folder: Path, config: CLIPTextConfig) -> TextSpace:

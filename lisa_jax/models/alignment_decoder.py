@@ -20,13 +20,14 @@ class AlignmentDecoder(nn.Module):
 
     With `stages=0` the feature is at latent resolution already and gets one 3x3 convolution and SiLU. The last stage
     resizes (nearest) straight to `latent_size`, so a latent size that is no power-of-two multiple of the feature's,
-    such as 9 over 5 or 13 over 2, needs no cropping.
+    such as 9 over 5 or 13 over 2, needs no cropping. `width` multiplies the channels of every stage; 1 is the authors'.
     """
 
     out_channels: int
     stages: int
     latent_size: tuple[int, int]
     dtype: jnp.dtype = jnp.float32
+    width: float = 1.0
 
     @nn.compact
     def __call__(self, feature: jax.Array, t: jax.Array) -> jax.Array:
@@ -46,8 +47,9 @@ class AlignmentDecoder(nn.Module):
             pointwise = stage == 0 and self.stages > 0 and channels >= POINTWISE_FROM
             channels = max(channels // 2, MIN_CHANNELS)
             kernel_size, padding = (1, 0) if pointwise else (3, 1)
+            widened = max(round(self.width * channels), 1)
             hidden = nn.silu(
-                Conv(channels, kernel_size, padding=padding, dtype=self.dtype, name=f"conv_{stage}")(hidden)
+                Conv(widened, kernel_size, padding=padding, dtype=self.dtype, name=f"conv_{stage}")(hidden)
             )
             last = stage + 1 >= self.stages
             hidden = resize_nearest(hidden, self.latent_size if last else (2 * hidden.shape[1], 2 * hidden.shape[2]))
@@ -55,7 +57,10 @@ class AlignmentDecoder(nn.Module):
 
 
 def alignment_decoder(
-    feature_shape: tuple[int, int, int], latent_shape: tuple[int, int, int], dtype: jnp.dtype = jnp.float32
+    feature_shape: tuple[int, int, int],
+    latent_shape: tuple[int, int, int],
+    dtype: jnp.dtype = jnp.float32,
+    width: float = 1.0,
 ) -> AlignmentDecoder:
     """Make the decoder that goes from a side feature to the latents.
 
@@ -63,16 +68,19 @@ def alignment_decoder(
       feature_shape: (h, w, c) of the hooked feature.
       latent_shape: (H, W, C) of the prediction.
       dtype: compute dtype; the time embedding is in float32 anyway.
+      width: factor on the channels of every stage.
 
     Returns:
       A decoder with the fewest factor-2 stages that reach (H, W).
     Raises:
-      ValueError: a feature larger than the latents.
+      ValueError: a feature larger than the latents, or a width that is not positive.
     """
-    (height, width, _), (latent_height, latent_width, out_channels) = feature_shape, latent_shape
-    if height > latent_height or width > latent_width:
-        raise ValueError(f"a feature of {height}x{width} is larger than the latents, {latent_height}x{latent_width}.")
+    if not width > 0:
+        raise ValueError(f"decoder_width is {width}, but must be positive: 1 is the authors' decoder.")
+    (rows, columns, _), (latent_rows, latent_columns, out_channels) = feature_shape, latent_shape
+    if rows > latent_rows or columns > latent_columns:
+        raise ValueError(f"a feature of {rows}x{columns} is larger than the latents, {latent_rows}x{latent_columns}.")
     stages = 0
-    while height << stages < latent_height or width << stages < latent_width:
+    while rows << stages < latent_rows or columns << stages < latent_columns:
         stages += 1
-    return AlignmentDecoder(out_channels, stages, (latent_height, latent_width), dtype)
+    return AlignmentDecoder(out_channels, stages, (latent_rows, latent_columns), dtype, width)

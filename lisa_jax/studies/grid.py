@@ -9,24 +9,55 @@ from pathlib import Path
 from typing import Any
 
 import lisa_jax
+from lisa_jax.dual_branch import Hook, hook_names, parse_hook
+from lisa_jax.studies.tasks import conditions_of
+from lisa_jax.weighting import UNIFORM, check_weighting
 
-# What decides a result: an edit to any of these makes another study.
-CODE = (
-    "alignment.py",
-    "dual_branch.py",
-    "metrics.py",
-    "processes.py",
-    "data/openmoji",
-    "data/conditions.py",
-    "evaluation",
-    "families",
-    "models",
-    "sampling",
-    "studies",
-    "training/optimizer.py",
-    "training/state.py",
-    "training/step.py",
-)
+# Folder -> files that decide a result: an edit to any of these makes another study. Data, base and estimators have
+# fingerprints of their own bytes, so what makes or reads them is not here; nor is what only tells of results.
+CODE = {
+    ".": ("alignment", "dual_branch", "metrics", "processes", "weighting"),
+    "evaluation": (
+        "depth",
+        "edges",
+        "estimators",
+        "fidelity",
+        "image_similarity",
+        "line_fidelity",
+        "pose",
+        "segmentation",
+    ),
+    "families": ("autoencoder", "composed", "family", "pixels", "side_networks", "stable_diffusion"),
+    "models": (
+        "alignment_decoder",
+        "attention",
+        "blocks",
+        "clip_text",
+        "controlnet",
+        "embeddings",
+        "encoder",
+        "estimators",
+        "layers",
+        "resnet",
+        "small_controlnet",
+        "unet",
+        "vae",
+    ),
+    "sampling": (
+        "ddim",
+        "dpm_solver",
+        "euler",
+        "flow_euler",
+        "generate",
+        "guidance",
+        "levels",
+        "noise",
+        "prediction",
+        "sampler",
+    ),
+    "studies": ("data", "grid", "programs", "tasks", "trial"),
+    "training": ("diagnostics", "optimizer", "state", "step"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +65,20 @@ class Cell:
     """One training run of a study.
 
     Attributes:
-      task: name of the condition, see `lisa_jax.studies.data`.
+      task: name of the condition, or of several ("lineart+lowres"), see `lisa_jax.studies.data`.
       lam: weight of the alignment loss; 0 is plain training.
       learning_rate, seed, batch_size, num_steps: of the run; the seed decides initialisation, batches and noise, so
         two cells that differ in lam or hook only see the same data under the same noise.
-      hook: side feature that the decoder reads; None with lam 0.
+      hook: side feature that the decoder reads, or several as a tuple or with commas between; None with lam 0.
       lam_decay_steps: lam falls to 0 as half a cosine over so many steps; None: it stays.
       lam_stop_step: from this step on there is no alignment; None: never.
       compute_dtype: dtype of activations.
+      align_every: one row of so many is aligned, another one each step.
+      decoder_width: factor on the decoder's hidden channels.
+      weighting: of the alignment loss by noise level, see `lisa_jax.weighting`.
+
+    Raises:
+      ValueError: alignment without a hook, or a value that makes no sense.
     """
 
     task: str
@@ -50,25 +87,56 @@ class Cell:
     seed: int
     batch_size: int
     num_steps: int
-    hook: str | None
+    hook: Hook | None
     lam_decay_steps: int | None = None
     lam_stop_step: int | None = None
     compute_dtype: str = "float32"
+    align_every: int = 1
+    decoder_width: float = 1.0
+    weighting: str = UNIFORM
 
     def __post_init__(self) -> None:
+        conditions_of(self.task)
+        check_weighting(self.weighting)
+        if self.align_every < 1 or not self.decoder_width > 0:
+            raise ValueError(
+                f"align_every {self.align_every} must be 1 or more, decoder_width {self.decoder_width} positive."
+            )
         if self.lam == 0:
             # Plain training has none of these: one cell, however it was written.
-            for name in ("hook", "lam_decay_steps", "lam_stop_step"):
-                object.__setattr__(self, name, None)
+            for name, value in {"hook": None, "lam_decay_steps": None, "lam_stop_step": None, **_LATER}.items():
+                object.__setattr__(self, name, value)
         elif self.hook is None:
             raise ValueError(f"A cell with lam {self.lam} needs a hook.")
+        else:
+            object.__setattr__(self, "hook", parse_hook(self.hook))
+
+    @property
+    def plain(self) -> "Cell":
+        """The same without alignment."""
+        return dataclasses.replace(self, lam=0.0)
 
     @property
     def id(self) -> str:
         """Short name that depends on all fields."""
-        digest = hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
-        arm = f"lam{self.lam:g}_{self.hook}" if self.lam else "plain"
+        fields = dataclasses.asdict(self)
+        changed = {name for name, value in _LATER.items() if fields[name] != value}
+        kept = {name: value for name, value in fields.items() if name not in _LATER or name in changed}
+        digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+        arm = f"lam{self.lam:g}_{'+'.join(hook_names(self.hook))}" if self.lam else "plain"
+        unusual = {
+            f"decay{self.lam_decay_steps}": self.lam_decay_steps is not None,
+            f"stop{self.lam_stop_step}": self.lam_stop_step is not None,
+            f"every{self.align_every}": self.align_every != 1,
+            f"width{self.decoder_width:g}": self.decoder_width != 1,
+            self.weighting: self.weighting != UNIFORM,
+        }
+        arm = "_".join([arm, *(text for text, said in unusual.items() if said)])
         return f"{self.task}_{arm}_lr{self.learning_rate:g}_seed{self.seed}_{digest[:6]}"
+
+
+# Fields that came later: where they have these values, an id is what it was before.
+_LATER = {"align_every": 1, "decoder_width": 1.0, "weighting": UNIFORM}
 
 
 def cells_of(grids: Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) -> list[Cell]:
@@ -76,7 +144,7 @@ def cells_of(grids: Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) ->
 
     Args:
       grids: each a mapping from fields of `Cell` to a value or a tuple of values; tuples are crossed, the first field
-        varies slowest.
+        varies slowest. Hooks that belong together are one value: "down_3,mid".
       defaults: values of the fields that a grid leaves out.
 
     Raises:
@@ -95,12 +163,16 @@ def cells_of(grids: Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) ->
     return list(cells)
 
 
+def code_files() -> list[Path]:
+    """The source files that decide a result."""
+    root = Path(lisa_jax.__file__).parent
+    return [root / folder / f"{name}.py" for folder, names in CODE.items() for name in names]
+
+
 def code_fingerprint() -> str:
     """Hash of the source files that decide a result."""
     root = Path(lisa_jax.__file__).parent
     digest = hashlib.sha256()
-    for name in CODE:
-        path = root / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    for file in code_files():
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

@@ -13,30 +13,38 @@ import optax
 from ml_collections import ConfigDict
 
 from lisa_jax import metrics
-from lisa_jax.alignment import lisa_loss
-from lisa_jax.dual_branch import Params
+from lisa_jax.alignment import AlignedRows, add_noise, lisa_loss, lisa_terms
+from lisa_jax.dual_branch import Hook, Params
 from lisa_jax.families.family import Family, LatentSpace
+from lisa_jax.training.diagnostics import gradient_shares
 from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from lisa_jax.training.state import TrainState, state_initialiser
 from lisa_jax.training.step import make_train_step
+from lisa_jax.weighting import UNIFORM
 
-# Parameters of the side network that are no part of its trunk: its zero convolutions.
-ZERO_CONVOLUTIONS = ("controlnet_down_blocks", "controlnet_mid_block")
+
+class Alignment(NamedTuple):
+    """What is aligned, beside lam: the hooks, one row of how many, and the weighting by noise level."""
+
+    hook: Hook
+    every: int = 1
+    weighting: str = UNIFORM
 
 
 class Examples(NamedTuple):
-    """Rows on the device: moments (n, h, w, m) float32, context (n, length, width), condition uint8 (n, H, W, 3)."""
+    """Rows on the device: moments (n, h, w, m) float32, context (n, length, width), condition uint8 (n, H, W, 3), in a
+    composed task by name."""
 
     moments: jax.Array
     context: jax.Array
-    condition: jax.Array
+    condition: Any
 
     def inputs(self, latents: LatentSpace, key: jax.Array) -> dict[str, jax.Array]:
         """What the loss reads; `key` decides what latents are drawn from the moments."""
         return {
             "latents": latents.sample(self.moments, key),
             "context": self.context,
-            "condition": self.condition.astype(jnp.float32) / 255.0,
+            "condition": jax.tree.map(lambda rows: rows.astype(jnp.float32) / 255.0, self.condition),
         }
 
 
@@ -48,7 +56,7 @@ def optimizer_of(config: ConfigDict, learning_rate: jax.Array | float) -> optax.
     return make_optimizer(settings, lambda step: learning_rate * scale(step))
 
 
-def make_init(config: ConfigDict, family: Family, hook: str | None) -> Callable[[Params, jax.Array], TrainState]:
+def make_init(config: ConfigDict, family: Family, hook: Hook | None) -> Callable[[Params, jax.Array], TrainState]:
     """(what the side network starts from, key) -> state at step 0."""
 
     def init(start: Params, key: jax.Array) -> TrainState:
@@ -60,20 +68,32 @@ def make_init(config: ConfigDict, family: Family, hook: str | None) -> Callable[
     return jax.jit(init)
 
 
-def make_train_chunk(config: ConfigDict, family: Family, hook: str | None) -> Callable[..., Any]:
+def make_train_chunk(config: ConfigDict, family: Family, alignment: Alignment | None) -> Callable[..., Any]:
     """(state, frozen, train rows, row numbers (steps, batch), flips (steps, batch), key, learning rate, lam, decay)
     -> (state, summed metrics) after as many steps as there are row numbers.
 
-    With hook None there is no alignment term, nor its cost. lam falls to 0 as a cosine over `decay` steps; infinity
+    With alignment None there is no such term, nor its cost. lam falls to 0 as a cosine over `decay` steps; infinity
     keeps it constant.
     """
 
     def train_chunk(state, frozen, rows, numbers, flips, key, learning_rate, lam, decay):
         def loss(params, frozen, batch, key, step):
-            weight = 0 if hook is None else lam * 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(step / decay, 1.0)))
             inputs = batch.inputs(family.latents, jax.random.fold_in(key, 1))
+            if alignment is None:
+                return lisa_loss(
+                    params, frozen, inputs, key, model=family.model, process=family.process, lam=0, hook=None
+                )
             return lisa_loss(
-                params, frozen, inputs, key, model=family.model, process=family.process, lam=weight, hook=hook
+                params,
+                frozen,
+                inputs,
+                key,
+                model=family.model,
+                process=family.process,
+                lam=lam * 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(step / decay, 1.0))),
+                hook=alignment.hook,
+                align=AlignedRows(alignment.every, step) if alignment.every > 1 else None,
+                weighting=alignment.weighting,
             )
 
         step = make_train_step(loss, optimizer_of(config, learning_rate))
@@ -81,54 +101,64 @@ def make_train_chunk(config: ConfigDict, family: Family, hook: str | None) -> Ca
         def body(state: TrainState, xs: tuple[jax.Array, jax.Array]) -> tuple[TrainState, dict[str, metrics.Mean]]:
             chosen, flip = xs
             batch = jax.tree.map(lambda leaf: leaf[chosen], rows)
-            batch = Examples(_flip(batch.moments, flip), batch.context, _flip(batch.condition, flip))
+            condition = jax.tree.map(lambda images: _flip(images, flip), batch.condition)
+            batch = Examples(_flip(batch.moments, flip), batch.context, condition)
             state, found = step(state, frozen, batch, key)
             return state, found.means
 
+        if len(numbers) == 1:
+            # No loop around one step: on CPU the gradients of convolutions are many times slower in one.
+            return body(state, (numbers[0], flips[0]))
         state, means = jax.lax.scan(body, state, (numbers, flips))
         return state, jax.tree.map(jnp.sum, means)
 
     return jax.jit(train_chunk, donate_argnums=0)
 
 
-def make_validation(family: Family, hook: str | None, draws: int, probe: int) -> Callable[..., dict[str, metrics.Mean]]:
+def make_validation(
+    family: Family, alignment: Alignment | None, draws: int, probe: int
+) -> Callable[..., dict[str, metrics.Mean]]:
     """(params, frozen, test rows) -> metrics of the test split under noise that never changes, `draws` times over.
 
-    With a hook also the gradients of a batch of `probe` rows on the side network's trunk: the norm of the main loss's
-    (`trunk_grad_main`), of the alignment loss's (`trunk_grad_align`, before lam), and the cosine between the two
+    With alignment also the gradients of a batch of `probe` rows on the side network's trunk: the norm of the main
+    loss's (`trunk_grad_main`), of the alignment loss's (`trunk_grad_align`, before lam), and the cosine between the two
     (`trunk_grad_cosine`).
     """
 
-    def loss(params: Params, frozen: Params, rows: Examples, key: jax.Array, lam: float | jax.Array) -> tuple:
+    def loss_means(params: Params, frozen: Params, rows: Examples, key: jax.Array) -> dict[str, metrics.Mean]:
         inputs = rows.inputs(family.latents, jax.random.fold_in(key, 1))
-        return lisa_loss(params, frozen, inputs, key, model=family.model, process=family.process, lam=lam, hook=hook)
+        lam, hook = (0, None) if alignment is None else (1.0, alignment.hook)
+        return lisa_loss(params, frozen, inputs, key, model=family.model, process=family.process, lam=lam, hook=hook)[
+            1
+        ].means
 
     def validate(params: Params, frozen: Params, rows: Examples) -> dict[str, metrics.Mean]:
-        lam = 0 if hook is None else jnp.float32(1)
         keys = jax.random.split(jax.random.key(0), draws)
-        means = jax.lax.map(lambda key: loss(params, frozen, rows, key, lam)[1].means, keys)
+        means = jax.lax.map(lambda key: loss_means(params, frozen, rows, key), keys)
         means = jax.tree.map(jnp.sum, means)
-        return means if hook is None else means | gradient_shares(params, frozen, rows)
+        return means if alignment is None else means | trunk_gradients(params, frozen, rows)
 
-    def gradient_shares(params: Params, frozen: Params, rows: Examples) -> dict[str, metrics.Mean]:
-        batch = jax.tree.map(lambda leaf: leaf[:probe], rows)
+    def trunk_gradients(params: Params, frozen: Params, rows: Examples) -> dict[str, metrics.Mean]:
+        key = jax.random.key(1)
+        inputs = jax.tree.map(lambda leaf: leaf[:probe], rows).inputs(family.latents, jax.random.fold_in(key, 1))
+        noisy = add_noise(inputs["latents"], key, family.process)
 
-        def gradient(lam: float | jax.Array) -> list[jax.Array]:
-            tree = jax.grad(lambda side: loss(params | {"side": side}, frozen, batch, jax.random.key(1), lam)[0])(
-                params["side"]
+        def terms(side: Params) -> tuple[jax.Array, jax.Array]:
+            both, _ = lisa_terms(
+                params | {"side": side},
+                frozen,
+                inputs,
+                noisy,
+                model=family.model,
+                process=family.process,
+                hook=alignment.hook,
+                weighting=alignment.weighting,
             )
-            return jax.tree.leaves([leaf for name, leaf in tree.items() if not name.startswith(ZERO_CONVOLUTIONS)])
+            return both.main, both.align
 
-        main = gradient(0)
-        align = jax.tree.map(jnp.subtract, gradient(jnp.float32(1)), main)
-        product = sum(jnp.sum(a * m) for a, m in zip(align, main, strict=True))
-        main_norm, align_norm = optax.tree.norm(main), optax.tree.norm(align)
-        values = {
-            "trunk_grad_main": main_norm,
-            "trunk_grad_align": align_norm,
-            "trunk_grad_cosine": product / jnp.maximum(main_norm * align_norm, 1e-20),
-        }
-        return {name: metrics.scalar(value) for name, value in values.items()}
+        shares = gradient_shares(terms, params["side"], family.model.side_trunk)
+        values = {"main": shares.main, "align": shares.align, "cosine": shares.cosine}
+        return {f"trunk_grad_{name}": metrics.scalar(value) for name, value in values.items()}
 
     return jax.jit(validate)
 
@@ -137,10 +167,12 @@ def _flip(images: jax.Array, flip: jax.Array) -> jax.Array:
     return jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
 
 
-def plan_batches(seed: int, num_examples: int, num_steps: int, batch_size: int) -> Mapping[str, Any]:
+def plan_batches(
+    seed: int, num_examples: int, num_steps: int, batch_size: int, *, flips: bool = True
+) -> Mapping[str, Any]:
     """Row numbers and flips of every step, by the seed alone: `numbers` int32 and `flips` bool, (steps, batch).
 
-    Every epoch is another permutation; a batch may span two.
+    Every epoch is another permutation; a batch may span two. Without `flips` nothing is mirrored.
     """
     generator = np.random.default_rng(seed)
     epochs = -(-num_steps * batch_size // num_examples)
@@ -148,5 +180,5 @@ def plan_batches(seed: int, num_examples: int, num_steps: int, batch_size: int) 
     shape = (num_steps, batch_size)
     return {
         "numbers": order[: num_steps * batch_size].reshape(shape).astype(np.int32),
-        "flips": generator.random(shape) < 0.5,
+        "flips": (generator.random(shape) < 0.5) & flips,
     }

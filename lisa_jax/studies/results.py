@@ -25,15 +25,15 @@ class Results:
         Raises:
           ValueError: the folder holds results of another identity; tells what differs.
         """
-        self._folder, self._identity = Path(folder), json.loads(json.dumps(identity))
-        self._path = self._folder / f"{file}.jsonl"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._identity = Path(folder), json.loads(json.dumps(identity))
+        self._path = self.folder / f"{file}.jsonl"
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.rows()
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Rows of finished cells by cell id, of all files. A last line that was cut short is left out."""
         found = {}
-        for path in sorted(self._folder.glob("*.jsonl")):
+        for path in sorted(self.folder.glob("*.jsonl")):
             identity, rows = read_rows(path)
             if identity is not None:
                 self._check(path, identity)
@@ -69,16 +69,18 @@ def read_folder(folder: str | Path) -> dict[str, dict[str, Any]]:
     files = sorted(Path(folder).glob("*.jsonl"))
     if not files:
         raise FileNotFoundError(f"{folder} holds no results: give the --out of a study.")
-    identity = next((found for path in files if (found := read_rows(path)[0]) is not None), {})
+    identity = next((found for path in files if (found := read_rows(path)[0]) is not None), None)
+    if identity is None:
+        raise FileNotFoundError(f"{folder} holds no results yet: no cell of the study is finished.")
     return Results(folder, identity).rows()
 
 
 def read_rows(path: str | Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """Identity and rows of one file; (None, []) of an empty one."""
+    """Identity and rows of one file; (None, []) of one that is empty or holds something else, as probes do."""
     lines = [line for line in Path(path).read_text(encoding="utf-8").split("\n")[:-1] if line]
-    if not lines:
+    if not lines or "identity" not in (first := json.loads(lines[0])):
         return None, []
-    return json.loads(lines[0])["identity"], [json.loads(line) for line in lines[1:]]
+    return first["identity"], [json.loads(line) for line in lines[1:]]
 
 
 def _drop_cut_line(path: Path) -> None:

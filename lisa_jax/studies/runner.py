@@ -1,21 +1,31 @@
 """Running the cells of a study in order, continuing where an earlier call stopped."""
 
+import json
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
+from lisa_jax.evaluation.estimators import load_estimator
+from lisa_jax.studies.data import data_set_of
 from lisa_jax.studies.grid import Cell, cells_of, code_fingerprint
+from lisa_jax.studies.pictures import write_grid
 from lisa_jax.studies.results import Results
+from lisa_jax.studies.saved import save_trainable
 from lisa_jax.studies.trial import Laboratory, run_cell
 
 _LOG = logging.getLogger("lisa_jax")
 # What a config says beside its cells and what of it may change within one study.
-NOT_IDENTITY = ("grids", "defaults", "base")
+NOT_IDENTITY = ("grids", "defaults", "base", "save_side")
+REFERENCES = "references.json"
+SAMPLES = "samples"
 
 
 def study_cells(config: ConfigDict) -> list[Cell]:
@@ -26,7 +36,38 @@ def study_cells(config: ConfigDict) -> list[Cell]:
 def study_identity(config: ConfigDict, base_fingerprint: str, data_fingerprint: str) -> dict[str, Any]:
     """All that two results must share to be compared."""
     protocol = {name: value for name, value in config.to_dict().items() if name not in NOT_IDENTITY}
-    return {"code": code_fingerprint(), "base": base_fingerprint, "data": data_fingerprint, "protocol": protocol}
+    identity = {"code": code_fingerprint(), "base": base_fingerprint, "data": data_fingerprint, "protocol": protocol}
+    estimated = data_set_of(config)[1].estimated
+    if estimated:
+        identity["estimators"] = {task: load_estimator(task, config.image_size).sha256 for task in estimated}
+    return identity
+
+
+def write_references(laboratory: Laboratory, tasks: Sequence[str], folder: str | Path) -> None:
+    """Write what results are compared with: `references.json`, task -> `Laboratory.references`, and pictures.
+
+    A task that is there already is not done again. Beside the samples go `samples/<task>/condition.png`, for composed
+    tasks `condition_<name>.png`, and `reference.png`, the real pictures.
+    """
+    path, test, count = Path(folder) / REFERENCES, laboratory.data.test, laboratory.config.num_samples
+    for task in dict.fromkeys(tasks):
+        if task in _read_references(path):
+            continue
+        pictures = Path(folder) / SAMPLES / task
+        condition = test.condition(task)
+        by_name = condition.items() if isinstance(condition, Mapping) else [("", condition)]
+        for name, rows in by_name:
+            write_grid(pictures / (f"condition_{name}.png" if name else "condition.png"), rows[:count])
+        write_grid(pictures / "reference.png", test.image[:count])
+        found = laboratory.references(task)
+        # Read again: other processes add other tasks.
+        whole = path.with_suffix(".partial")
+        whole.write_text(json.dumps(_read_references(path) | {task: found}, indent=2) + "\n")
+        whole.replace(path)
+
+
+def _read_references(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def run_cells(
@@ -37,14 +78,28 @@ def run_cells(
 ) -> None:
     """Run the cells that have no row yet.
 
+    Each leaves its row, grids of samples in `samples/<cell id>/<step>.png` and, with `config.save_side`, its networks
+    (see `saved`).
+
     Args:
-      deadline: time.monotonic at which to stop; a cell that is not finished then leaves nothing.
+      laboratory: what the cells share.
+      cells: in this order.
+      results: where rows go, and beside them the rest.
+      deadline: time.monotonic at which to stop; a cell that is not finished then leaves no row.
     """
+    folder = results.folder
+    saves = laboratory.config.get("save_side", False)
     done = results.rows()
     remaining = [cell for cell in cells if cell.id not in done]
     for number, cell in enumerate(remaining, 1):
         begun = time.monotonic()
-        result = run_cell(laboratory, cell, deadline)
+        result = run_cell(
+            laboratory,
+            cell,
+            deadline,
+            on_samples=partial(_write_samples, folder / SAMPLES / cell.id),
+            on_trained=partial(save_trainable, folder, cell.id) if saves else _drop,
+        )
         if result is None:
             _LOG.info("Out of time: %d of %d cells are left.", len(remaining) - number + 1, len(cells))
             return
@@ -62,3 +117,11 @@ def run_cells(
             wall,
             1e3 * result["seconds_per_step"],
         )
+
+
+def _write_samples(folder: Path, step: int, samples: np.ndarray) -> None:
+    write_grid(folder / f"{step}.png", samples)
+
+
+def _drop(_: Any) -> None:
+    pass

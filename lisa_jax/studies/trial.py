@@ -1,10 +1,11 @@
 """Running one cell: train, validate and sample on the way, and return the curve."""
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,84 +13,161 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from lisa_jax import metrics
+from lisa_jax.dual_branch import Params
 from lisa_jax.evaluation.fidelity import fidelity
 from lisa_jax.families.family import Family
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.studies.data import StudyData, StudySplit
 from lisa_jax.studies.grid import Cell
-from lisa_jax.studies.programs import Examples, make_init, make_train_chunk, make_validation, plan_batches
+from lisa_jax.studies.programs import Alignment, Examples, make_init, make_train_chunk, make_validation, plan_batches
+from lisa_jax.studies.tasks import conditions_of
+from lisa_jax.training.state import TrainState
+
+
+class LoadFamily(Protocol):
+    """Reads the base of a study."""
+
+    def __call__(self, compute_dtype: str, conditions: tuple[str, ...] | None, decoder_width: float) -> Family:
+        """The family; conditions: those of a composed task, else None."""
 
 
 class Laboratory:
     """All that the cells of a study share, each part made once: bases, rows on the device, compiled programs.
 
-    Config fields used: `optimizer`; `validation.draws`, `validation.probe`; `sampling`, `num_samples`: how, and how
-    many of the first test examples, are sampled; and what `run_cell` reads.
+    Config fields used: `optimizer`; `validation.draws`, `validation.probe`, and `validation.num_examples` where not the
+    whole test split is to be validated on; `sampling`, `num_samples`: how, and how many of the first test examples, are
+    sampled; and what `run_cell` reads.
 
     Attributes:
       config: of the study.
-      family: compute dtype -> family.
-      start: compute dtype -> what side networks start from.
-      rows: (split, task) -> Examples.
-      programs: (hook or None, compute dtype) -> "init", "train" and "validate", see `lisa_jax.studies.programs`.
     """
 
-    def __init__(self, config: ConfigDict, load_family: Callable[[str], Family], data: StudyData):
-        """Set up; load_family: compute dtype -> family."""
+    def __init__(self, config: ConfigDict, load_family: LoadFamily, data: StudyData):
+        """Set up; nothing is read or compiled before it is needed."""
         self.config = config
-        self._data = data
-        self.family = cache(load_family)
-        self.start = cache(lambda dtype: self.family(dtype).read_side_start())
-        self.rows = cache(self._rows)
-        self.programs = cache(self._programs)
+        self.data = data
+        self._load_family = cache(load_family)
+        self._start = cache(lambda *setting: self._load_family(*setting).read_side_start())
+        self._rows = cache(self._make_rows)
+        self._programs = cache(self._make_programs)
         self._generator = cache(
-            lambda dtype: make_generator(self.family(dtype), **config.sampling, batch_size=config.num_samples)
+            lambda *setting: make_generator(
+                self._load_family(*setting), **config.sampling, batch_size=config.num_samples
+            )
         )
 
-    def _rows(self, split: str, task: str) -> Examples:
-        part: StudySplit = getattr(self._data, split)
-        latents = self.family("float32").latents
-        moments = jax.jit(latents.moments)(latents.params, part.image)
-        return Examples(moments, jnp.asarray(part.context), jnp.asarray(part.conditions[task]))
+    def family(self, cell: Cell) -> Family:
+        """The base of a cell, with the model that it trains."""
+        return self._load_family(*_setting(cell))
 
-    def _programs(self, hook: str | None, compute_dtype: str) -> dict[str, Callable[..., Any]]:
-        family, config = self.family(compute_dtype), self.config
+    def start(self, cell: Cell) -> Params:
+        """What the side networks of a cell start from."""
+        return self._start(*_setting(cell.plain))
+
+    def rows(self, split: str, task: str) -> Examples:
+        """The examples of a split on the device; of the test split, those that are validated on."""
+        return self._rows(split, task)
+
+    def programs(self, cell: Cell) -> dict[str, Callable[..., Any]]:
+        """Compiled programs of a cell: "init", "train" and "validate", see `lisa_jax.studies.programs`."""
+        alignment = None if cell.lam == 0 else Alignment(cell.hook, cell.align_every, cell.weighting)
+        return self._programs(_setting(cell), alignment)
+
+    def initial_state(self, cell: Cell) -> TrainState:
+        """The state of a cell at step 0."""
+        key = jax.random.fold_in(jax.random.key(cell.seed), 1)
+        return self.programs(cell)["init"](self.start(cell), key)
+
+    def _make_rows(self, split: str, task: str) -> Examples:
+        part: StudySplit = getattr(self.data, split)
+        latents = self._load_family("float32", None, 1.0).latents
+        number = self.config.validation.get("num_examples") if split == "test" else None
+        image, context, condition = jax.tree.map(
+            lambda leaf: jnp.asarray(leaf[:number]), (part.image, part.context, part.condition(task))
+        )
+        return Examples(jax.jit(latents.moments)(latents.params, image), context, condition)
+
+    def _make_programs(self, setting: tuple, alignment: Alignment | None) -> dict[str, Callable[..., Any]]:
+        family, config = self._load_family(*setting), self.config
         return {
-            "init": make_init(config, family, hook),
-            "train": make_train_chunk(config, family, hook),
-            "validate": make_validation(family, hook, config.validation.draws, config.validation.probe),
+            "init": make_init(config, family, None if alignment is None else alignment.hook),
+            "train": make_train_chunk(config, family, alignment),
+            "validate": make_validation(family, alignment, config.validation.draws, config.validation.probe),
         }
 
     def sample(self, cell: Cell, side: Any) -> np.ndarray:
         """uint8 samples for the first test examples, always from the same noise; side None: without control."""
-        count, test = self.config.num_samples, self._data.test
-        inputs = (test.context[:count], test.conditions[cell.task][:count], np.arange(count))
-        family = self.family(cell.compute_dtype)
-        return self._generator(cell.compute_dtype)(family.frozen, family.latents.params, side, *inputs)
+        count, test = self.config.num_samples, self.data.test
+        condition = jax.tree.map(lambda rows: rows[:count], test.condition(cell.task))
+        family = self.family(cell.plain)
+        return self._generator(*_setting(cell.plain))(
+            family.frozen, family.latents.params, side, test.context[:count], condition, np.arange(count)
+        )
 
     def fidelity(self, task: str, samples: np.ndarray) -> dict[str, float]:
-        test, count = self._data.test, len(samples)
-        return fidelity(task, samples, test.image[:count], test.conditions[task][:count])
+        """How well samples of the first test examples follow their conditions."""
+        test, count = self.data.test, len(samples)
+        condition, truth = jax.tree.map(lambda rows: rows[:count], (test.condition(task), dict(test.truth)))
+        return fidelity(task, samples, test.image[:count], condition, truth=truth)
 
-    def references(self, task: str, compute_dtype: str = "float32") -> dict[str, dict[str, float]]:
-        """Fidelity of the real pictures (ceiling), of other drawings' pictures and of samples without control."""
-        count = self.config.num_samples
-        real = self._data.test.image[:count]
-        cell = Cell(task, 0, 0.0, 0, 1, 1, None, compute_dtype=compute_dtype)
-        pictures = {"real": real, "other": np.roll(real, 1, axis=0), "no control": self.sample(cell, None)}
-        return {name: self.fidelity(task, images) for name, images in pictures.items()}
+    def references(self, task: str) -> dict[str, dict[str, float | None]]:
+        """Fidelity of the real pictures (ceiling), of other examples' pictures and of samples without control.
+
+        A measure that has no bound, as the PSNR of a picture against itself, is None.
+        """
+        real = self.data.test.image[: self.config.num_samples]
+        pictures = {
+            "real": real,
+            "other": np.roll(real, 1, axis=0),
+            "no control": self.sample(Cell(task, 0.0, 0.0, 0, 1, 1, None), None),
+        }
+        return {
+            name: {
+                measure: value if math.isfinite(value) else None
+                for measure, value in self.fidelity(task, images).items()
+            }
+            for name, images in pictures.items()
+        }
 
 
-def run_cell(laboratory: Laboratory, cell: Cell, deadline: float = math.inf) -> dict[str, Any] | None:
-    """Train a cell and return its `curve`, a list of points by step, and its `seconds_per_step` of training alone.
+def _setting(cell: Cell) -> tuple[str, tuple[str, ...] | None, float]:
+    """What a cell asks of `LoadFamily`."""
+    conditions = conditions_of(cell.task)
+    return cell.compute_dtype, conditions if len(conditions) > 1 else None, cell.decoder_width
 
-    A point has `step`, means of training since the point before, `validation/...`, with LISA also the gradients of
-    `make_validation`, and where samples were drawn `fidelity/...`. None when `deadline` (time.monotonic) passed before
-    the end: nothing of a cell that did not finish is kept.
 
-    Config fields used: `chunk`, training steps a compiled call; `validate_every`; `sample_every` and further
-    `sample_at`, of the steps that are validated.
+def _nothing(*_: Any) -> None:
+    pass
 
+
+def run_cell(
+    laboratory: Laboratory,
+    cell: Cell,
+    deadline: float = math.inf,
+    *,
+    on_samples: Callable[[int, np.ndarray], None] = _nothing,
+    on_trained: Callable[[Params], None] = _nothing,
+) -> dict[str, Any] | None:
+    """Train a cell and return its row, or None when `deadline` (time.monotonic) passed before the end.
+
+    Nothing of a cell that did not finish is kept. Config fields used: `chunk`, training steps a compiled call;
+    `validate_every`; `sample_every` and further `sample_at`, of the steps that are validated.
+
+    Args:
+      laboratory: what cells share.
+      cell: the run.
+      deadline: when to give up.
+      on_samples: gets the step and the samples, uint8 (n, H, W, 3), whenever some were drawn.
+      on_trained: gets the trainable tree at the end.
+
+    Returns:
+      `curve`: a list of points by step. A point has `step`, means of training since the point before,
+        `validation/...`, with LISA also the gradients of `make_validation`, and where samples were drawn
+        `fidelity/...`.
+      `seconds_per_step`: of training alone, the median of the stretches between points.
+      `flops_per_step`: by XLA's count, the mean over all steps; None where the backend does not count.
+      `temporary_bytes`: of the training program, by the compiler's plan; None likewise.
+      `seconds_spent`: on "training", "validation" and "sampling", compiling included.
     Raises:
       ValueError: a number of steps is no multiple of the chunk.
       FloatingPointError: a validation loss is not finite.
@@ -99,49 +177,92 @@ def run_cell(laboratory: Laboratory, cell: Cell, deadline: float = math.inf) -> 
     for name, value in {**lengths, "validate_every": config.validate_every}.items():
         if value is not None and value % chunk:
             raise ValueError(f"{name} is {value}, but must be a multiple of chunk, {chunk}.")
-    frozen = laboratory.family(cell.compute_dtype).frozen
+    frozen = jax.device_put(laboratory.family(cell).frozen)
     train, test = laboratory.rows("train", cell.task), laboratory.rows("test", cell.task)
-    programs = laboratory.programs(cell.hook, cell.compute_dtype)
-    plain = laboratory.programs(None, cell.compute_dtype)
-    plan = plan_batches(cell.seed, len(train.moments), cell.num_steps, cell.batch_size)
+    programs, plain = laboratory.programs(cell), laboratory.programs(cell.plain)
+    plan = plan_batches(cell.seed, len(train.moments), cell.num_steps, cell.batch_size, flips=laboratory.data.flips)
     key = jax.random.key(cell.seed)
-    state = programs["init"](laboratory.start(cell.compute_dtype), jax.random.fold_in(key, 1))
+    state = laboratory.initial_state(cell)
     decay = math.inf if cell.lam_decay_steps is None else float(cell.lam_decay_steps)
-    stop = math.inf if cell.lam_stop_step is None else cell.lam_stop_step
+    aligned_steps = 0 if cell.lam == 0 else int(min(cell.num_steps, decay, cell.lam_stop_step or math.inf))
+    costs: dict[bool, Cost] = {}
 
     curve, rates, means, since = [], [], {}, (0, time.monotonic())
+    clock = Stopwatch()
     for start in range(0, cell.num_steps, chunk):
         if time.monotonic() > deadline:
             return None
-        rows = slice(start, start + chunk)
-        aligns = start < stop and start < decay
-        state, found = (programs if aligns else plain)["train"](
-            state,
-            frozen,
-            train,
-            plan["numbers"][rows],
-            plan["flips"][rows],
-            jax.random.fold_in(key, 2),
-            cell.learning_rate,
-            cell.lam,
-            decay,
-        )
+        rows, aligns = slice(start, start + chunk), start < aligned_steps
+        program = (programs if aligns else plain)["train"]
+        arguments = (frozen, train, plan["numbers"][rows], plan["flips"][rows], jax.random.fold_in(key, 2))
+        arguments = (state, *arguments, cell.learning_rate, cell.lam, decay)
+        if aligns not in costs:
+            costs[aligns] = program_cost(program, arguments)
+        state, found = program(*arguments)
         means = metrics.add(means, found)
         step = start + chunk
         if step % config.validate_every and step != cell.num_steps:
             continue
         jax.block_until_ready(state.params)
+        clock.lap("training")
         rates.append((time.monotonic() - since[1]) / (step - since[0]))
         point = {"step": step}
         training, means = metrics.summarise(means), {}
         point |= {f"train/{name}": training[name] for name in ("main_loss", "align_over_gap") if name in training}
         validation = metrics.summarise(programs["validate"](state.params, frozen, test))
+        clock.lap("validation")
         if not math.isfinite(validation["main_loss"]):
             raise FloatingPointError(f"{cell.id}: the validation loss at step {step} is {validation['main_loss']}.")
         point |= {f"validation/{name}": value for name, value in validation.items()}
         if step in tuple(config.sample_at) or step % config.sample_every == 0 or step == cell.num_steps:
             samples = laboratory.sample(cell, state.params["side"])
+            on_samples(step, samples)
             point |= {f"fidelity/{name}": value for name, value in laboratory.fidelity(cell.task, samples).items()}
+            clock.lap("sampling")
         curve.append(point)
         since = (step, time.monotonic())
-    return {"curve": curve, "seconds_per_step": float(np.median(rates))}
+    on_trained(state.params)
+    shares = {True: aligned_steps, False: cell.num_steps - aligned_steps}
+    flops = [costs[aligns].flops for aligns in costs]
+    return {
+        "curve": curve,
+        "seconds_per_step": float(np.median(rates)),
+        "flops_per_step": None
+        if None in flops
+        else sum(cost.flops * shares[aligns] for aligns, cost in costs.items()) / cell.num_steps,
+        "temporary_bytes": max((cost.temporary_bytes or 0 for cost in costs.values()), default=0) or None,
+        "seconds_spent": clock.seconds,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Of a training program: operations a step and bytes of temporary buffers, None where they are not known."""
+
+    flops: float | None
+    temporary_bytes: int | None
+
+
+def program_cost(program: Callable[..., Any], arguments: tuple) -> Cost:
+    """What XLA says of the program that these arguments run.
+
+    XLA counts the body of a loop once, so its operations are those of one step, whatever the chunk.
+    """
+    compiled = program.lower(*arguments).compile()
+    cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+    return Cost(cost.get("flops"), None if memory is None else memory.temp_size_in_bytes)
+
+
+class Stopwatch:
+    """Seconds by what they were spent on, from one lap to the next."""
+
+    def __init__(self) -> None:
+        """Start."""
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """Add the time since the last lap to `name`."""
+        now = time.monotonic()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        self._since = now

@@ -12,6 +12,8 @@ from lisa_jax.metrics import LossMetrics
 from lisa_jax.training.sharding import REPLICATED, Rules
 
 LossFn = Callable[[Params, Params, Mapping[str, jax.Array], jax.Array, jax.Array], tuple[jax.Array, LossMetrics]]
+# Of what a loss takes: name -> scalar.
+DiagnosticFn = Callable[[Params, Params, Mapping[str, jax.Array], jax.Array, jax.Array], dict[str, jax.Array]]
 
 
 class Batches(Protocol):
@@ -42,6 +44,25 @@ class Evaluation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Diagnostic:
+    """Something to compute from what every `every`-th step is about to see: its parameters, batch and key.
+
+    Attributes:
+      every: steps between two.
+      at: Python step -> a jittable function of what the step's loss takes, or None where there is nothing to compute;
+        the same function object for steps that share a compiled program. With accumulation it gets the first
+        microbatch, so that it needs no more memory than the step.
+    """
+
+    every: int
+    at: Callable[[int], DiagnosticFn | None]
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"diagnostics_every is {self.every}, but must be 1 or more; None turns them off.")
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
     """All that the loop needs to know.
 
@@ -57,6 +78,7 @@ class Experiment:
       evaluations: previews and validation.
       identity: names and values that must not change on resume (base fingerprint, seed, batch size, ...).
       rules: where parameters, frozen and trainable, go on a mesh that splits them.
+      diagnostic: what to look at within steps; None: nothing.
     """
 
     frozen: Params
@@ -67,3 +89,4 @@ class Experiment:
     evaluations: tuple[Evaluation, ...]
     identity: Mapping[str, Any]
     rules: Rules = REPLICATED
+    diagnostic: Diagnostic | None = None

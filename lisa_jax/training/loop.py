@@ -3,6 +3,7 @@
 import logging
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +18,12 @@ from lisa_jax.cluster import lost_process
 from lisa_jax.dual_branch import Params
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.training.checkpoint import Checkpoints
-from lisa_jax.training.experiment import Experiment, LossFn
+from lisa_jax.training.experiment import DiagnosticFn, Experiment, LossFn
 from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from lisa_jax.training.parameter_table import parameter_table
 from lisa_jax.training.sharding import REPLICATED, check_batch_size, global_batch, make_mesh, place, shardings
 from lisa_jax.training.state import TrainState, state_initialiser
-from lisa_jax.training.step import TrainStep, jit_train_step, make_train_step
+from lisa_jax.training.step import TrainStep, jit_diagnostic, jit_train_step, make_train_step
 from lisa_jax.training.tracking import Tracker, write_config
 from lisa_jax.training.waiting import watched
 
@@ -99,6 +100,15 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
             compiled[loss] = jit_train_step(train_step, mesh, state_sharding, frozen_sharding)
         return compiled[loss]
 
+    diagnostics: dict[DiagnosticFn, Callable[..., dict[str, jax.Array]]] = {}
+
+    def diagnostic_at(step: int) -> Callable[..., dict[str, jax.Array]] | None:
+        wanted = experiment.diagnostic is not None and (step + 1) % experiment.diagnostic.every == 0
+        diagnostic = experiment.diagnostic.at(step) if wanted else None
+        if diagnostic is not None and diagnostic not in diagnostics:
+            diagnostics[diagnostic] = jit_diagnostic(diagnostic, mesh, config.accumulate)
+        return diagnostics.get(diagnostic)
+
     tracker = Tracker(workdir, start, enabled=jax.process_index() == 0)
     bar = tqdm(total=config.num_steps, initial=start, unit="step", disable=jax.process_index() != 0, dynamic_ncols=True)
     window: dict[str, metrics.Mean] = {}
@@ -110,12 +120,18 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
         try:
             batches = watched(experiment.batches.iterate(start), start)
             for step, local in zip(range(start, config.num_steps), batches, strict=False):
-                state, found = step_at(step)(state, frozen, global_batch(local, mesh), step_key)
+                batch = global_batch(local, mesh)
+                # Before the step, which takes the state's buffers.
+                diagnose = diagnostic_at(step)
+                diagnosed = None if diagnose is None else diagnose(state, frozen, batch, step_key)
+                state, found = step_at(step)(state, frozen, batch, step_key)
                 # One step late, so that the device never waits for the host.
                 if previous is not None:
                     _check_finite(previous, step - 1, step_key)
                 previous = found
                 window, window_steps, done = metrics.add(window, found.means), window_steps + 1, step + 1
+                if diagnosed is not None:
+                    tracker.scalars(done, {name: float(value) for name, value in jax.device_get(diagnosed).items()})
                 stops = sigterm.asks_to_stop(done)
                 saves = done % config.save_every == 0 or done == config.num_steps or stops
                 # A window ends wherever a resumed run may begin, so that it logs the same numbers.

@@ -1,6 +1,7 @@
 """Cells of a study with a family of a few numbers, which compiles in no time."""
 
 import dataclasses
+import json
 import time
 
 import jax
@@ -9,15 +10,21 @@ import numpy as np
 import optax
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from lisa_jax.alignment import lisa_loss
 from lisa_jax.dual_branch import DualBranch, SideOutput
+from lisa_jax.families.composed import compose
 from lisa_jax.families.family import Family, TextSpace
 from lisa_jax.families.pixels import PIXELS
 from lisa_jax.processes import Diffusion
+from lisa_jax.studies import trial
 from lisa_jax.studies.data import StudyData, StudySplit, read_study_data, write_study_data
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.programs import Examples, plan_batches
+from lisa_jax.studies.results import Results
+from lisa_jax.studies.runner import run_cells, write_references
+from lisa_jax.studies.saved import load_trainable
 from lisa_jax.studies.trial import Laboratory, run_cell
 
 SIZE = 8
@@ -25,12 +32,12 @@ LISA = Cell("lowres", 0.5, 1e-2, 0, 8, 8, "mid")
 PLAIN = dataclasses.replace(LISA, lam=0.0)
 
 
-def toy_family(compute_dtype):
+def toy_family(compute_dtype, conditions, decoder_width):
     """Main network: x_t times a number. Side: a tanh feature of x_t and the condition, out through a zero factor."""
 
     def side(params, x_t, t, context, condition):
         feature = jnp.tanh(x_t * params["trunk"]["x"] + condition * params["trunk"]["c"])
-        return SideOutput((feature * params["controlnet_mid_block"],), {"mid": feature})
+        return SideOutput((feature * params["out"],), {"down": feature**2, "mid": feature})
 
     model = DualBranch(
         trunk=lambda frozen, x_t, t, context: x_t,
@@ -38,17 +45,21 @@ def toy_family(compute_dtype):
         side=side,
         init_side=lambda start, key: {
             "trunk": {"x": start["w"] * jnp.ones(3), "c": 0.1 * jax.random.normal(key, (3,))},
-            "controlnet_mid_block": jnp.zeros(3),
+            "out": jnp.zeros(3),
         },
         decode=lambda decoder, feature, t, shape: feature * decoder["scale"],
-        init_decoder=lambda key, hook: {"scale": jnp.full(3, 0.1)},
-        hooks=("mid",),
+        init_decoder=lambda key, hook: {"scale": jnp.full(3, 0.1 * decoder_width)},
+        hooks=("down", "mid"),
+        side_trunk=lambda side: {"trunk": side["trunk"]},
     )
     frozen = {"w": jnp.float32(0.7)}
+    start = frozen
+    if conditions is not None:
+        model, start = compose(dict.fromkeys(conditions, model)), dict.fromkeys(conditions, frozen)
     text = TextSpace(dict, lambda captions: np.zeros((len(captions), 2), np.int32), lambda params, ids: ids[..., None])
     scheduler = {"num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
     process = Diffusion.from_scheduler_config(scheduler)
-    return Family(model, frozen, process, PIXELS, text, scheduler, lambda: frozen, None, None, "toy")
+    return Family(model, frozen, process, PIXELS, text, scheduler, lambda: start, None, None, "toy")
 
 
 def toy_config(**changes):
@@ -60,6 +71,7 @@ def toy_config(**changes):
             "sample_at": (2,),
             "validation": {"draws": 2, "probe": 3},
             "num_samples": 4,
+            "save_side": True,
             "sampling": {"num_steps": 2, "guidance_scale": 1.0},
             "optimizer": {
                 "warmup_steps": 2,
@@ -81,7 +93,8 @@ def data():
 
     def split(count):
         image = generator.integers(0, 256, (count, SIZE * 2, SIZE * 2, 3)).astype(np.uint8)
-        return StudySplit(image, np.zeros((count, 2, 1), np.float32), {"lowres": image // 2})
+        conditions = {"lowres": image // 2, "lineart": image // 128 * 255}
+        return StudySplit(image, np.zeros((count, 2, 1), np.float32), conditions)
 
     return StudyData(split(20), split(6))
 
@@ -104,6 +117,7 @@ def test_a_cell_leaves_its_curve_and_is_repeatable(laboratory, data):
     # Another size of the compiled calls changes nothing.
     whole = run_cell(Laboratory(toy_config(chunk=8, validate_every=8), toy_family, data), LISA)
     assert losses(whole)[-1] == pytest.approx(losses(result)[-1], rel=1e-6)
+    assert whole["flops_per_step"] == pytest.approx(result["flops_per_step"], rel=0.01)
 
 
 def test_lam_stops_and_decays_where_the_cell_says(laboratory):
@@ -119,7 +133,7 @@ def test_lam_stops_and_decays_where_the_cell_says(laboratory):
 
 def test_gradients_of_the_trunk_are_those_of_the_two_losses(laboratory):
     found = run_cell(laboratory, dataclasses.replace(LISA, num_steps=2))["curve"][0]
-    programs, family = laboratory.programs("mid", "float32"), laboratory.family("float32")
+    programs, family = laboratory.programs(LISA), laboratory.family(LISA)
     train, test = laboratory.rows("train", "lowres"), laboratory.rows("test", "lowres")
     key, plan = jax.random.key(0), plan_batches(0, 20, 2, 8)
     state = programs["init"](family.frozen, jax.random.fold_in(key, 1))
@@ -159,6 +173,90 @@ def test_out_of_time_and_refusals(laboratory):
         run_cell(laboratory, dataclasses.replace(LISA, learning_rate=float("nan")))
 
 
+def test_a_composed_task_trains_a_side_network_for_each_condition(laboratory):
+    cell = dataclasses.replace(LISA, task="lineart+lowres", hook="down,mid", align_every=4, decoder_width=2.0)
+    trained, pictures = [], {}
+    result = run_cell(laboratory, cell, on_samples=pictures.__setitem__, on_trained=trained.append)
+    assert losses(result)[-1] < losses(result)[0]
+    last = result["curve"][-1]
+    assert {"fidelity/lineart/f1_tolerance_0", "fidelity/lowres/psnr"} <= last.keys()
+    # The mean over both hooks is what is aligned.
+    by_hook = [last[f"validation/align_loss/{hook}"] for hook in ("down", "mid")]
+    assert last["validation/align_loss"] == pytest.approx(np.mean(by_hook), rel=1e-5)
+    assert by_hook[0] != by_hook[1]
+    (params,) = trained
+    assert params["side"].keys() == {"lineart", "lowres"}
+    assert {hook: decoder.keys() for hook, decoder in params["decoder"].items()} == {
+        "down": {"lineart", "lowres"},
+        "mid": {"lineart", "lowres"},
+    }
+    assert list(pictures) == [2, 4, 8] and pictures[8].shape == (4, SIZE * 2, SIZE * 2, 3)
+
+
+def test_weighting_and_the_share_of_rows_change_training_and_plain_training_is_one(laboratory):
+    cells = [
+        LISA,
+        *(dataclasses.replace(LISA, **change) for change in ({"align_every": 2}, {"weighting": "low_noise"})),
+    ]
+    runs = [losses(run_cell(laboratory, cell))[-1] for cell in cells]
+    assert len(set(runs)) == 3
+    assert len({cell.plain for cell in cells}) == 1
+    with pytest.raises(ValueError, match="one row of 3"):
+        run_cell(laboratory, dataclasses.replace(LISA, align_every=3))
+
+
+def test_operations_are_counted_by_what_the_steps_do(laboratory):
+    cells = (PLAIN, LISA, dataclasses.replace(LISA, lam_stop_step=2))
+    plain, aligned, stopped = (run_cell(laboratory, cell)["flops_per_step"] for cell in cells)
+    assert plain < aligned
+    # Its plain steps carry the decoder along, which the optimizer still touches.
+    assert stopped == pytest.approx((6 * plain + 2 * aligned) / 8, rel=0.05)
+
+
+def test_measures_get_the_truth_of_the_first_examples_and_nothing_is_mirrored(laboratory, data, monkeypatch):
+    mirrored, seen = losses(run_cell(laboratory, LISA)), []
+
+    def fake(task, samples, references, conditions, truth):
+        seen.append((task, samples.shape, references.shape, conditions.shape, truth))
+        return {"psnr": float("inf")}
+
+    monkeypatch.setattr(trial, "fidelity", fake)
+    keypoints = np.arange(6 * 18 * 3, dtype=np.float32).reshape(6, 18, 3)
+    still = StudyData(data.train, dataclasses.replace(data.test, truth={"keypoints": keypoints}), flips=False)
+    assert still.fingerprint != data.fingerprint
+    monkeypatch.setattr(laboratory, "data", still)
+    assert laboratory.references("lowres")["real"] == {"psnr": None}
+    shape = (4, SIZE * 2, SIZE * 2, 3)
+    assert seen[0][:4] == ("lowres", shape, shape, shape)
+    np.testing.assert_array_equal(seen[0][4]["keypoints"], keypoints[:4])
+    assert not plan_batches(0, 20, 4, 8, flips=False)["flips"].any()
+    assert losses(run_cell(laboratory, LISA)) != mirrored
+
+
+def test_a_study_leaves_rows_references_samples_and_networks(laboratory, tmp_path):
+    tasks = [LISA.task, "lineart+lowres"]
+    write_references(laboratory, tasks[:1], tmp_path)
+    before = json.loads((tmp_path / "references.json").read_text())
+    write_references(laboratory, tasks, tmp_path)
+    references = json.loads((tmp_path / "references.json").read_text())
+    assert references.keys() == set(tasks) and references["lowres"] == before["lowres"]
+    assert references["lowres"]["real"]["psnr"] is None and references["lowres"]["other"]["psnr"] > 0
+    pictures = {path.name for path in (tmp_path / "samples" / "lineart+lowres").iterdir()}
+    assert pictures == {"condition_lineart.png", "condition_lowres.png", "reference.png"}
+    assert (tmp_path / "samples" / "lowres" / "condition.png").is_file()
+
+    results = Results(tmp_path, {"code": "a"})
+    run_cells(laboratory, [PLAIN, LISA], results)
+    assert list(results.rows()) == [PLAIN.id, LISA.id]
+    grid = Image.open(tmp_path / "samples" / LISA.id / "8.png")
+    assert grid.size == (4 * 33 - 1, 32)  # four pictures of 16 px, enlarged
+    assert load_trainable(tmp_path, LISA.id)["decoder"]["scale"].shape == (3,)
+    # Probes of those networks may lie beside the rows.
+    (tmp_path / "probes.jsonl").write_text('{"id": "x", "rows": []}\n')
+    run_cells(laboratory, [PLAIN, LISA], results)
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 3
+
+
 def test_every_epoch_has_every_example_once():
     plan = plan_batches(3, num_examples=10, num_steps=5, batch_size=4)
     assert plan["numbers"].shape == plan["flips"].shape == (5, 4)
@@ -171,3 +269,9 @@ def test_every_epoch_has_every_example_once():
 def test_data_comes_back_from_a_file(tmp_path, data):
     write_study_data(tmp_path / "data.npz", data)
     assert read_study_data(tmp_path / "data.npz").fingerprint == data.fingerprint
+    test = dataclasses.replace(data.test, truth={"depth": np.ones((6, 4, 4), np.float32)})
+    write_study_data(tmp_path / "data.npz", StudyData(data.train, test, flips=False))
+    back = read_study_data(tmp_path / "data.npz")
+    assert back.test.truth["depth"].shape == (6, 4, 4) and not back.train.truth and not back.flips
+    with pytest.raises(ValueError, match=r"No condition 'pose' of task 'lowres\+pose'"):
+        back.test.condition("lowres+pose")

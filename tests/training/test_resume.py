@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lisa_jax import cluster
+from lisa_jax.cluster import LostProcessError
 from lisa_jax.training.checkpoint import Checkpoints, ResumeError
 from lisa_jax.training.loop import fit
 from lisa_jax.training.sharding import make_mesh, replicated
@@ -187,6 +189,24 @@ def test_reading_only_leaves_a_damaged_checkpoint_alone(toy, crashed, whole):
     nothing = Checkpoints(crashed / "nothing", 3, {}, read_only=True)
     assert nothing.restore(like) is None
     nothing.close()
+
+
+def test_a_process_lost_while_reading_says_nothing_about_the_checkpoint(toy, crashed, whole, monkeypatch):
+    checkpoints = Checkpoints(crashed, 3, toy.experiment().identity)
+
+    def lose_another(step, args):
+        raise jax.errors.JaxRuntimeError("UNKNOWN: Gloo AllGather failed: Connection reset by peer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints._manager, "restore", lose_another)
+        with pytest.raises(ResumeError, match="None of the checkpoints"):
+            checkpoints.restore(whole[1])
+        patch.setattr(cluster.jax, "process_count", lambda: 2)
+        with pytest.raises(LostProcessError, match=r"Process 0 of 2 lost another one in step 6 \(UNKNOWN: Gloo"):
+            checkpoints.restore(whole[1])
+    assert saved_steps(crashed) == [2, 4, 6]
+    assert int(checkpoints.restore(whole[1]).step) == 6
+    checkpoints.close()
 
 
 @pytest.mark.parametrize("name", ["base", "seed", "batch_size", "hook"])
