@@ -1,0 +1,61 @@
+"""Probes on disk: a .jsonl file with one line a run.
+
+A line has id, lam, hook, task, step, seed, setting, alignment, pictures, pixels, rows and decoder, of which:
+
+    hook       null, a name, or a list of names
+    setting    what the run has in common with those that it is compared with, by name
+    alignment  what is particular about its alignment beside lam and hook, by name
+    pictures   how many are fitted, validated and tested on; `pixels` of each at most
+    rows       a dict for every probe: "feature", "target", "quantile" of training's noise levels (null: over all of
+               them), "r2", and "untrained", the same at step 0
+    decoder    a dict for every noise level: "quantile" and the shares of the gap of `shares.explained`
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# Of a study's folder; no file of results.
+FILE = "probes.jsonl"
+# What tells a probed run from another.
+RUN = ("id", "lam", "hook", "task", "step", "seed")
+# What it may have in common with others, and what is particular about its alignment: fields by name, none by default.
+CONTEXT = ("setting", "alignment")
+
+
+def append_record(path: str | Path, record: Mapping[str, Any]) -> None:
+    """Add a run's line; half a line that a killed process left behind is dropped first."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = _whole_lines(path) if path.exists() else ""
+    if path.exists() and len(whole) < len(path.read_text(encoding="utf-8")):
+        path.write_text(whole, encoding="utf-8")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def read_records(path: str | Path) -> list[dict[str, Any]]:
+    """Runs in the order of their first line; of a run that was probed again at the same step, the newest.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: a line that is no probed run, by number. A last line that was cut short is left out.
+    """
+    found = {}
+    for number, line in enumerate(_whole_lines(Path(path)).splitlines(), 1):
+        try:
+            record = {name: {} for name in CONTEXT} | json.loads(line)
+            key = json.dumps([record[name] for name in (*RUN, *CONTEXT)], sort_keys=True)
+            found[key] = {name: record[name] for name in ("rows", "decoder")} | record
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"{path} line {number} is no probed run ({type(error).__name__}: {error}): give a file that "
+                "lisa_jax.probe wrote."
+            ) from None
+    return list(found.values())
+
+
+def _whole_lines(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    return text[: text.rfind("\n") + 1]
