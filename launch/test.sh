@@ -6,7 +6,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/venv.sh
+source launch/browser.sh
 use_venv .venv-test "[test]"
+get_browser
 
 ruff check .
 ruff format --check .

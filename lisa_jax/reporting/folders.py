@@ -1,0 +1,157 @@
+"""Reading what studies and training runs leave in a folder."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lisa_jax.analysis.records import FILE as PROBES_FILE
+from lisa_jax.analysis.records import read_records
+from lisa_jax.studies.results import read_folder, read_rows
+from lisa_jax.training.tracking import CONFIG_FILE
+
+METRICS_FILE, REFERENCES_FILE = "metrics.jsonl", "references.json"
+# What is no study's results among the .jsonl files of a folder.
+_OTHERS = (METRICS_FILE, PROBES_FILE)
+# A preview is previews/<name>_<step>.png, see `Tracker.images`.
+_PREVIEW = re.compile(r"(.+)_(\d+)\.png")
+
+Frames = Mapping[int, Path]
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """Everything in one folder that a report can show; parts that are not there are empty.
+
+    Attributes:
+      path: the folder.
+      identity: of a study: what its results share.
+      rows: of a study: one for each finished run, tuples where JSON has lists.
+      references: of a study: task -> set of pictures -> measure -> value, None where a measure has no bound.
+      samples: of a study: id of a run -> step -> PNG.
+      task_pictures: of a study: task -> "reference" and "condition", or one for each condition -> PNG.
+      config: of a training run, None without one.
+      metrics: of a training run: the lines of metrics.jsonl.
+      previews: of a training run: name -> step -> PNG.
+      probes: lines of probes.jsonl.
+      evaluations: file name -> what `evaluate` wrote.
+      notices: sentences about what could not be shown.
+    """
+
+    path: Path
+    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    rows: tuple[Mapping[str, Any], ...] = ()
+    references: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    samples: Mapping[str, Frames] = dataclasses.field(default_factory=dict)
+    task_pictures: Mapping[str, Mapping[str, Path]] = dataclasses.field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
+    metrics: tuple[Mapping[str, Any], ...] = ()
+    previews: Mapping[str, Frames] = dataclasses.field(default_factory=dict)
+    probes: tuple[Mapping[str, Any], ...] = ()
+    evaluations: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+
+def read(path: str | Path) -> Folder:
+    """Read a study's folder, a training run's, or one with probes and evaluations alone.
+
+    Raises:
+      FileNotFoundError: there is no such folder.
+      ValueError: it holds nothing that a report could show, or a file of it cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} is no folder: give the --out of a study or the --workdir of a training run.")
+    folder = Folder(
+        path,
+        probes=tuple(read_records(path / PROBES_FILE)) if (path / PROBES_FILE).is_file() else (),
+        evaluations=_evaluations(path),
+        **_training(path),
+        **_study(path),
+    )
+    if not (folder.rows or folder.metrics or folder.probes or folder.evaluations):
+        raise ValueError(
+            f"{path} holds nothing to report: no study's results (results.jsonl), no training run's {METRICS_FILE} "
+            "beside its config.json, no probes.jsonl and no JSON file that evaluate wrote."
+        )
+    return folder
+
+
+def _training(path: Path) -> dict[str, Any]:
+    if not (path / CONFIG_FILE).is_file() or not (path / METRICS_FILE).is_file():
+        return {}
+    previews: dict[str, dict[int, Path]] = {}
+    for picture in sorted((path / "previews").glob("*.png")):
+        if match := _PREVIEW.fullmatch(picture.name):
+            previews.setdefault(match[1], {})[int(match[2])] = picture
+    return {"config": _json(path / CONFIG_FILE), "metrics": tuple(_lines(path / METRICS_FILE)), "previews": previews}
+
+
+def _study(path: Path) -> dict[str, Any]:
+    try:
+        found = (read_rows(file)[0] for file in sorted(path.glob("*.jsonl")) if file.name not in _OTHERS)
+        identity = next((identity for identity in found if identity is not None), None)
+        rows = () if identity is None else tuple(_tuples(row) for row in read_folder(path).values())
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: a .jsonl file there is not a study's results ({error!r}).") from error
+    if not rows:
+        return {}
+    empty = [row["id"] for row in rows if not row.get("curve")]
+    rows = tuple(row for row in rows if row.get("curve"))
+    references = path / REFERENCES_FILE
+    pictures = path / "samples"
+    tasks = dict.fromkeys(row["cell"]["task"] for row in rows)
+    return {
+        "identity": identity,
+        "rows": rows,
+        "references": _json(references) if references.is_file() else {},
+        "samples": {row["id"]: found for row in rows if (found := _frames(pictures / row["id"]))},
+        "task_pictures": {
+            task: {file.stem.replace("_", " "): file for file in sorted((pictures / task).glob("*.png"))}
+            for task in tasks
+        },
+        "notices": tuple(f"The run {name} of {path} has no points and is left out." for name in empty),
+    }
+
+
+def _frames(folder: Path) -> dict[int, Path]:
+    return dict(sorted((int(file.stem), file) for file in folder.glob("*.png") if file.stem.isdecimal()))
+
+
+def _evaluations(path: Path) -> dict[str, Mapping[str, Any]]:
+    found = {}
+    for file in sorted(path.glob("*.json")):
+        if file.name not in (CONFIG_FILE, REFERENCES_FILE):
+            content = _json(file)
+            if isinstance(content, dict) and ("fidelity" in content or "quality" in content):
+                found[file.name] = content
+    return found
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}.") from error
+
+
+def _lines(path: Path) -> Iterable[dict[str, Any]]:
+    """JSON lines of a file; a last line that a kill cut short is left out."""
+    if not path.is_file():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON lines: {error}.") from error
+
+
+def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose cell can be compared and hashed again: several hooks are a list in JSON."""
+    cell = {name: tuple(value) if isinstance(value, list) else value for name, value in row["cell"].items()}
+    return {**row, "cell": cell}
