@@ -95,6 +95,17 @@ class AlignmentDecoder(torch.nn.Module):
         return self.conv_out(hidden)
 
 
+def make_networks(size: str) -> tuple[UNet2DConditionModel, ControlNetModel, AlignmentDecoder]:
+    """Main network, side network and alignment decoder of a size."""
+    settings = SIZES[size]
+    unet = UNet2DConditionModel(**settings["unet"])
+    controlnet = ControlNetModel.from_unet(
+        unet, conditioning_embedding_out_channels=settings["condition_channels"], load_weights_from_unet=False
+    )
+    channels = controlnet.controlnet_down_blocks[settings["hook"]].in_channels
+    return unet, controlnet, AlignmentDecoder(channels, settings["upsamplings"], unet.config.in_channels)
+
+
 def make_step(
     size: str, batch: int, passes: str, dtype: torch.dtype, device: str, channels_last: bool, compiled: bool
 ) -> Callable:
@@ -102,15 +113,9 @@ def make_step(
     settings = SIZES[size]
     latent, image, hook = settings["latent_size"], settings["condition_size"], settings["hook"]
     with torch.device(device):
-        unet = UNet2DConditionModel(**settings["unet"]).requires_grad_(False).to(dtype)
-        controlnet = ControlNetModel.from_unet(
-            UNet2DConditionModel(**settings["unet"]),
-            conditioning_embedding_out_channels=settings["condition_channels"],
-        )
-        zero_conv = controlnet.controlnet_down_blocks[hook]
-        channels, latent_channels = zero_conv.in_channels, unet.config.in_channels
-        decoder = AlignmentDecoder(channels, settings["upsamplings"], latent_channels)
-        latents = torch.randn(batch, latent_channels, latent, latent)
+        unet, controlnet, decoder = make_networks(size)
+        unet.requires_grad_(False).to(dtype)
+        latents = torch.randn(batch, unet.config.in_channels, latent, latent)
         context = torch.randn(batch, settings["text_length"], unet.config.cross_attention_dim, dtype=dtype)
         condition = torch.randint(0, 256, (batch, 3, image, image), dtype=torch.uint8)
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
@@ -119,6 +124,7 @@ def make_step(
         unet, controlnet, decoder = (net.to(memory_format=torch.channels_last) for net in (unet, controlnet, decoder))
         latents, condition = (x.to(memory_format=torch.channels_last) for x in (latents, condition))
     feature = {}
+    zero_conv = controlnet.controlnet_down_blocks[hook]
     zero_conv.register_forward_pre_hook(lambda _, inputs: feature.update(hooked=inputs[0]))
     trainable = [*controlnet.parameters(), *(decoder.parameters() if passes != "plain" else ())]
     optimizer = torch.optim.AdamW(trainable, lr=1e-5, weight_decay=1e-2, fused=device == "cuda")

@@ -39,5 +39,5 @@ def get_config(argument: str = "") -> ConfigDict:
         image_size=768,
         smoke=smoke,
     )
-    config.remat = True
+    config.remat = "full"
     return config

@@ -4,9 +4,9 @@
     python -m lisa_jax.bench --config=configs/openmoji_lineart.py
 
 With --preset the architecture is the preset's, its weights and its one batch of cached latents, contexts and conditions
-are random: no checkpoint and no data are needed, and the input pipeline is left out. Without it the base and the data
-of the config are read, and batches come through the pipeline. Nothing is saved. --profile=DIR also writes a trace of
-three steps, for TensorBoard or Perfetto.
+are random: no checkpoint and no data are needed, nor the packages that read data; the input pipeline is left out.
+Without it the base and the data of the config are read, and batches come through the pipeline. Nothing is saved.
+--profile=DIR also writes a trace of three steps, for TensorBoard or Perfetto.
 """
 
 import json
@@ -31,7 +31,6 @@ from lisa_jax.dual_branch import Params
 from lisa_jax.families.presets import preset
 from lisa_jax.families.sharding_rules import RULES
 from lisa_jax.run import load_family, run_command, trainable_init
-from lisa_jax.splits import load_split, training_batches
 from lisa_jax.training.measure import StepTimes, peak_flops, peak_memory, time_steps
 from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from lisa_jax.training.sharding import REPLICATED, check_batch_size, global_batch, make_mesh, place, shardings
@@ -80,6 +79,9 @@ def random_arguments(step: AbstractStep, seed: int = 0) -> Arguments:
 
 def config_arguments(config: ConfigDict, mesh: Mesh) -> tuple[Any, Arguments]:
     """The jitted step of a config, and its arguments from the config's base and data, batches through the pipeline."""
+    # Here, for an architecture alone needs none of the packages that read data.
+    from lisa_jax.splits import load_split, training_batches
+
     check_batch_size(config.batch_size, config.accumulate, mesh)
     family = load_family(config)
     train = load_split(config, family, "train")

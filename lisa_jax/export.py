@@ -17,6 +17,7 @@ from pathlib import Path
 import jax.numpy as jnp
 from absl import flags
 
+from lisa_jax.condition_fields import condition_names
 from lisa_jax.exporting.model_card import PICTURE, ModelCard, last_validation, write_card
 from lisa_jax.exporting.samples import card_picture
 from lisa_jax.exporting.verify import (
@@ -29,7 +30,6 @@ from lisa_jax.exporting.verify import (
     round_params,
 )
 from lisa_jax.run import load_run, run_command
-from lisa_jax.splits import condition_names
 
 _LOG = logging.getLogger("lisa_jax")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of a training run.")

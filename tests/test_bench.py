@@ -1,6 +1,7 @@
 """The benchmark command and what it measures with."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,11 +17,20 @@ from lisa_jax.training.measure import peak_flops, time_steps
 ROOT = Path(__file__).parents[1]
 
 
+# What reads data, checkpoints and pictures.
+UNUSED = ("grain", "tensorflow_datasets", "array_record", "orbax", "tensorboardX", "pyarrow", "cv2", "PIL", "resvg_py")
+
+
 def test_bench_of_an_architecture_alone(tmp_path):
+    """With the packages that an architecture alone does not need out of reach."""
+    for name in UNUSED:
+        (tmp_path / "poison" / name).mkdir(parents=True)
+        (tmp_path / "poison" / name / "__init__.py").write_text(f"raise SystemExit('{name} was imported.')\n")
+    env = os.environ | {"PYTHONPATH": f"{tmp_path / 'poison'}{os.pathsep}{ROOT}"}
     out = tmp_path / "bench.json"
     command = [sys.executable, "-m", "lisa_jax.bench", "--config=configs/sd21_lisa.py:pose,smoke", "--preset=tiny_sd21"]
     command += ["--warmup=1", "--steps=2", "--config.batch_size=2", "--config.accumulate=1", f"--out={out}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
     assert found["batch_size"] == 2 and found["images_per_second_per_device"] > 0

@@ -5,6 +5,7 @@ import importlib.util
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from lisa_jax.aot.chips import CHIPS, parse_topology, topology_devices
@@ -12,7 +13,8 @@ from lisa_jax.aot.hlo import collective_bytes
 from lisa_jax.aot.report import bounds, compiled_report, flops_per_image, lowered_report, memory_error, summary
 from lisa_jax.aot.step import abstract_step
 from lisa_jax.families.presets import preset
-from lisa_jax.training.sharding import make_mesh
+from lisa_jax.models.attention import Transformer2D
+from lisa_jax.training.sharding import make_mesh, replicated, split_rows, traced_on
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,30 +24,40 @@ HLO = """HloModule step
   ROOT %sum = f32[] add(f32[] %a, f32[] %b)
 }
 
-%body (p: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
-  %inner = f32[8,4]{1,0} all-reduce(f32[8,4]{1,0} %x), to_apply=%add
+%turns (p: (s32[], f32[8,4])) -> pred[] {
+  %number = s32[] constant(5)
+  ROOT %less = pred[] compare(%counter, %number), direction=LT
+}
+
+%turn (p: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
+  %inner = f32[8,4]{1,0} all-reduce(f32[8,4]{1,0} %x), channel_id=7, to_apply=%add
+  %beside = f32[2]{0} fusion(%inner), kind=kCustom, calls=%continued
+}
+
+%continued (p: f32[8,4]) -> f32[2] {
+  %again = f32[8,4]{1,0} all-reduce(f32[8,4]{1,0} %x), channel_id=7, to_apply=%add
 }
 
 ENTRY %main (p0: f32[16]) -> f32[16] {
   %start = (f32[4]{0}, f32[16]{0}) all-gather-start(f32[4]{0} %p0), dimensions={0}
   %done = f32[16]{0} all-gather-done((f32[4]{0}, f32[16]{0}) %start)
   %two = (bf16[10]{0}, f32[2,3]{1,0}) all-reduce(bf16[10]{0} %a, f32[2,3]{1,0} %b), to_apply=%add
-  %loop = (s32[], f32[8,4]{1,0}) while((s32[], f32[8,4]{1,0}) %init), condition=%cond, body=%body, TRIPS
+  %loop = (s32[], f32[8,4]{1,0}) while((s32[], f32[8,4]{1,0}) %init), condition=%turns, body=%turnTRIPS
 }
-""".replace("TRIPS", 'backend_config={"known_trip_count":{"n":"3"}}')
+"""
 
 
-def smallest():
-    """A preset of two levels with 8 channels: compiles in seconds."""
+def smallest(levels=2):
+    """A preset of two levels with 8 channels, or of the first of them: compiles in seconds."""
     tiny = preset("tiny_sd21")
     unet = dataclasses.replace(
         tiny.unet,
-        block_out_channels=(8, 8),
+        block_out_channels=(8, 8)[:levels],
         norm_num_groups=4,
         attention_head_dim=1,
         layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D")[:levels],
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")[-levels:],
     )
     return dataclasses.replace(tiny, unet=unet)
 
@@ -65,8 +77,15 @@ def pod():
     return topology_devices("v5e:2x2")
 
 
-def test_collectives_are_counted_by_result_and_by_turn_of_the_loop():
-    assert collective_bytes(HLO) == {"all-gather": 64, "all-reduce": 20 + 24 + 3 * 128}
+@pytest.mark.parametrize(
+    ("trips", "turns"),
+    [("", 5), (', backend_config={"known_trip_count":{"n":"3"}}', 3)],
+    ids=["by its condition", "as XLA notes it"],
+)
+def test_collectives_are_counted_by_result_and_by_turn_of_the_loop(trips, turns):
+    text = HLO.replace("TRIPS", trips)
+    assert collective_bytes(text) == {"all-gather": 64, "all-reduce": 20 + 24 + turns * 128}
+    assert collective_bytes(text, in_loops=True) == {"all-reduce": turns * 128}
 
 
 def test_topologies():
@@ -87,20 +106,46 @@ def test_alignment_costs_what_sharing_the_trunk_says_and_a_part_of_the_rows_a_pa
 
 
 def test_a_step_for_four_tpus_reports_memory_and_reduces_the_gradients_once(config, pod):
+    config.batch_size, config.accumulate = 16, 2
     chip, chips = parse_topology("v5e:2x2")
-    step = abstract_step(config, smallest(), make_mesh(devices=pod), aligns=True)
+    step = abstract_step(config, smallest(levels=1), make_mesh(devices=pod), aligns=True)
     assert step.chips == chips
-    lowered = lowered_report(step, flops_per_image(config, smallest(), aligns=True))
+    lowered = lowered_report(step, 1e6)
     compiled = compiled_report(step.jitted.lower(*step.arguments).compile(), 1.0)
     found = summary(step, lowered, compiled, chip)
     assert found["fits"]
     # Padding of tiny arrays to the tiles of a TPU aside, the arguments are those that the shapes say.
     assert compiled.argument_bytes >= sum(lowered.argument_bytes.values())
-    reduced = compiled.collectives["all-reduce"]
-    # Kernels' gradients come out of bfloat16 products, and XLA adds them up over the chips before it converts them.
-    assert 0.5 * lowered.gradient_bytes <= reduced < 1.1 * lowered.gradient_bytes
-    assert found["bound_seconds"][found["bound_by"]] == max(bounds(compiled, chip).values())
+    # One sum of the gradients, in float32, after the loop over microbatches; within it the losses and next to nothing.
+    assert compiled.looped_collectives["all-reduce"] < 0.01 * lowered.gradient_bytes
+    assert lowered.gradient_bytes <= compiled.collectives["all-reduce"] < 1.1 * lowered.gradient_bytes
+    # Every chip knows its own rows of the batch: gathered are 16 noise levels and losses.
+    assert compiled.collectives.keys() == {"all-reduce", "all-gather"} and compiled.collectives["all-gather"] == 128
+    assert found["bound_seconds"][found["bound_by"]] == max(bounds(compiled, chip, 4e6).values())
     assert 0 < found["mfu_ceiling"] <= 1
+
+
+def test_on_tpus_attention_over_many_tokens_stores_no_scores_and_gathers_nothing(pod):
+    mesh = make_mesh(fsdp=2, devices=pod)
+    block = Transformer2D(heads=2, layers=1, norm_groups=4, dtype=jnp.bfloat16)
+    inputs = [
+        jax.ShapeDtypeStruct((4, *shape), jnp.bfloat16, sharding=split_rows(mesh)) for shape in [(32, 32, 8), (7, 8)]
+    ]
+    params = jax.eval_shape(block.init, jax.random.key(0), *inputs)
+    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), params)
+
+    def program(attention):
+        def loss(params, x, context):
+            return jnp.mean(jnp.square(block.clone(attention=attention).apply(params, x, context)))
+
+        return jax.jit(traced_on(mesh, jax.grad(loss))).lower(params, *inputs).compile()
+
+    kernels, scores = program("auto"), program("xla")
+    text = kernels.as_text()
+    assert all(f"splash_mha_{phase}" in text for phase in ("fwd", "dq", "dkv"))
+    assert "1024,1024]" not in text and "1024,1024]" in scores.as_text()
+    assert collective_bytes(text).keys() == {"all-reduce"}
+    assert kernels.cost_analysis()["bytes accessed"] < 0.5 * scores.cost_analysis()["bytes accessed"]
 
 
 def test_splitting_the_parameters_takes_memory_from_every_chip(config, pod):

@@ -161,11 +161,12 @@ def base_and_data(command, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "name",
-    # What shares a base shares a worker. The page on real checkpoints trains sd21_lisa already.
+    # What shares a base shares a worker. The page on real checkpoints trains sd21_lisa
+    # already, and the baseline is the same with lam 0.
     [
         pytest.param(name, marks=pytest.mark.xdist_group(get_config(name, "smoke").base))
         for name in CONFIGS
-        if name != "sd21_lisa"
+        if name not in ("sd21_lisa", "sd21_baseline")
     ],
 )
 def test_smoke_size_trains(name, command, base_and_data, tmp_path, metrics_of):

@@ -6,7 +6,7 @@
 36 runs of 300 steps of 16 drawings, sized for two CPU cores; the most important come first, so that a study that is cut
 short is still one: every task with and without LISA, the same with two more seeds, then line art with other lam, hooks,
 schedules and decoders. Interrupt it as you like; a cluster's array task does one run with --cell=N. A plain step
-takes .65 core-seconds and a LISA step .87; a run, measuring and sampling included, about nine minutes on one core.
+takes .65 core-seconds and a LISA step .87; a run on one core, measuring included, five minutes, compiling four more.
 """
 
 from pathlib import Path

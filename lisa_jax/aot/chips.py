@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from lisa_jax.training.measure import PEAK_FLOPS
+
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
@@ -15,25 +17,28 @@ class Chip:
 
     Attributes:
       name: as JAX names the device kind.
-      flops: dense bfloat16 operations per second.
       hbm_bytes: memory that a program may use.
       hbm_bandwidth: bytes per second.
       link_bandwidth: bytes per second that leave the chip for others of its pod, over all links.
     """
 
     name: str
-    flops: float
     hbm_bytes: float
     hbm_bandwidth: float
     link_bandwidth: float
 
+    @property
+    def flops(self) -> float:
+        """Dense bfloat16 operations per second."""
+        return PEAK_FLOPS[self.name.lower()]
+
 
 # Topology prefix -> chip. HBM: what libtpu lets a program have, somewhat less than the data sheet's figure.
 CHIPS = {
-    "v4": Chip("TPU v4", 275e12, 31.75 * 2**30, 1228e9, 2400e9 / 8),
-    "v5e": Chip("TPU v5 lite", 197e12, 15.75 * 2**30, 819e9, 1600e9 / 8),
-    "v5p": Chip("TPU v5", 459e12, 94.75 * 2**30, 2765e9, 4800e9 / 8),
-    "v6e": Chip("TPU v6 lite", 918e12, 31.25 * 2**30, 1640e9, 3584e9 / 8),
+    "v4": Chip("TPU v4", 31.75 * 2**30, 1228e9, 2400e9 / 8),
+    "v5e": Chip("TPU v5 lite", 15.75 * 2**30, 819e9, 1600e9 / 8),
+    "v5p": Chip("TPU v5", 94.75 * 2**30, 2765e9, 4800e9 / 8),
+    "v6e": Chip("TPU v6 lite", 31.25 * 2**30, 1640e9, 3584e9 / 8),
 }
 
 

@@ -8,45 +8,88 @@ _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$")
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
 _INSTRUCTION = re.compile(rf"= (.*?) ({'|'.join(COLLECTIVES)})(-start)?\(")
-_CALLED = re.compile(r"(?:body|condition|to_apply|calls|branch_computations)=\{?%?([\w.\-, %]+)")
+_CHANNEL = re.compile(r"channel_id=(\d+)")
+_CALLED = re.compile(r"(?:body|condition|to_apply|calls|branch_computations)=(?:\{([^}]*)\}|%?([\w.\-]+))")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_CONDITION = re.compile(r"condition=%?([\w.\-]+)")
+_CONSTANT = re.compile(r"%?([\w.\-]+) = s32\[\]\S* constant\((\d+)\)")
+_COUNTS_UP = re.compile(r"ROOT .* compare\([^,]+, %?([\w.\-]+)\), direction=LT")
+
+Bytes = dict[str, int]
 
 
-def collective_bytes(text: str) -> dict[str, int]:
+def collective_bytes(text: str, *, in_loops: bool = False) -> Bytes:
     """Bytes of the results of every kind of collective in one run of a program, per chip.
 
-    Collectives within a loop count as often as XLA knows it to turn. What an asynchronous start returns is its operands
-    and results; the results count.
+    Collectives within a loop count as often as it turns, once where its text does not say how often. What an
+    asynchronous start returns is its operands and results; the results count. A collective that TPUs carry out bit by
+    bit beside several computations stands in the text of each of them, with one channel: it counts once.
 
     Args:
       text: `compiled.as_text()`.
+      in_loops: count those within loops only.
     """
-    own: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    calls: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    entry, current = None, None
-    for line in text.splitlines():
-        header = _COMPUTATION.match(line)
-        if header and not line.startswith(" "):
-            current = header[1]
-            entry = current if line.startswith("ENTRY") else entry
-            continue
-        found = _INSTRUCTION.search(line)
-        if found:
-            own[current][found[2]] += _result_bytes(found[1], found[2], started=bool(found[3]))
-        called = _CALLED.findall(line)
-        if called:
-            trips = _TRIPS.search(line)
-            turns = int(trips[1]) if trips and " while(" in line else 1
-            calls[current] += [(name.strip(" %"), turns) for names in called for name in names.split(",")]
+    computations, entry = _computations(text)
+    channels: set[str] = set()
+    own = {name: _own_bytes(lines, channels) for name, lines in computations.items()}
+    calls = {name: _calls(lines, computations) for name, lines in computations.items()}
 
-    def total(name: str) -> dict[str, int]:
-        found = defaultdict(int, own.get(name, {}))
+    def total(name: str, looped: bool) -> Bytes:
+        found = defaultdict(int, own.get(name, {}) if looped or not in_loops else {})
         for callee, turns in calls.get(name, ()):
-            for kind, size in total(callee).items():
-                found[kind] += turns * size
+            for kind, size in total(callee, looped or turns is not None).items():
+                found[kind] += (turns or 1) * size
         return found
 
-    return dict(sorted(total(entry).items())) if entry else {}
+    return dict(sorted(total(entry, False).items())) if entry else {}
+
+
+def _computations(text: str) -> tuple[dict[str, list[str]], str | None]:
+    """The lines of every computation by name, and the name of the one that is run."""
+    lines: dict[str, list[str]] = {}
+    entry, current = None, []
+    for line in text.splitlines():
+        header = None if line.startswith(" ") else _COMPUTATION.match(line)
+        if header:
+            current = lines.setdefault(header[1], [])
+            entry = header[1] if line.startswith("ENTRY") else entry
+        else:
+            current.append(line)
+    return lines, entry
+
+
+def _own_bytes(lines: list[str], channels: set[str]) -> Bytes:
+    """Bytes of the collectives that a computation has itself, on channels that were not seen before."""
+    found: Bytes = defaultdict(int)
+    for line in lines:
+        instruction, channel = _INSTRUCTION.search(line), _CHANNEL.search(line)
+        if instruction is None or (channel and channel[1] in channels):
+            continue
+        if channel:
+            channels.add(channel[1])
+        shape, kind, started = instruction.groups()
+        found[kind] += _result_bytes(shape, kind, started=bool(started))
+    return found
+
+
+def _calls(lines: list[str], computations: dict[str, list[str]]) -> list[tuple[str, int | None]]:
+    """What a computation calls, and how often where it is a loop."""
+    found = []
+    for line in lines:
+        turns = _turns(line, computations) if " while(" in line else None
+        names = (name.strip(" %") for several, one in _CALLED.findall(line) for name in (one or several).split(","))
+        found += [(name, turns) for name in names]
+    return found
+
+
+def _turns(loop: str, computations: dict[str, list[str]]) -> int:
+    """How often a loop turns: as XLA notes it, or by a condition that compares a counter, from 0, with a constant."""
+    if trips := _TRIPS.search(loop):
+        return int(trips[1])
+    condition = computations.get(_CONDITION.search(loop)[1], [])
+    constants = dict(found.groups() for line in condition if (found := _CONSTANT.search(line)))
+    bounds = (found[1] for line in condition if (found := _COUNTS_UP.search(line)))
+    return next((int(constants[name]) for name in bounds if name in constants), 1)
 
 
 def _result_bytes(shape: str, kind: str, started: bool) -> int:

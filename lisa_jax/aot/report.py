@@ -49,9 +49,10 @@ class CompiledReport:
 
     Attributes:
       argument_bytes, temporary_bytes, total_bytes: memory; donated arguments count once.
-      flops: of one step, XLA's count after optimisation.
-      hbm_bytes: moved between the chip and its memory in one step.
+      flops: of one step, XLA's count after optimisation, without those of kernels.
+      hbm_bytes: moved between the chip and its memory in one step; of kernels their arguments and results, once.
       collectives: kind -> bytes of the results of one step.
+      looped_collectives: those of them that are within loops, so that accumulation repeats them.
       compile_seconds: how long XLA took.
     """
 
@@ -61,6 +62,7 @@ class CompiledReport:
     flops: float
     hbm_bytes: float
     collectives: dict[str, int]
+    looped_collectives: dict[str, int]
     compile_seconds: float
 
 
@@ -85,6 +87,7 @@ def compiled_report(compiled: jax.stages.Compiled, seconds: float) -> CompiledRe
     """Read the compiler's figures."""
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     arguments, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
+    text = compiled.as_text()
     total = arguments + temporary + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return CompiledReport(
         arguments,
@@ -92,16 +95,24 @@ def compiled_report(compiled: jax.stages.Compiled, seconds: float) -> CompiledRe
         total + memory.generated_code_size_in_bytes,
         cost["flops"],
         cost["bytes accessed"],
-        collective_bytes(compiled.as_text()),
+        collective_bytes(text),
+        collective_bytes(text, in_loops=True),
         seconds,
     )
 
 
-def bounds(report: CompiledReport, chip: Chip) -> dict[str, float]:
-    """Seconds that a step takes at least for its operations, its memory traffic and its collectives."""
+def bounds(report: CompiledReport, chip: Chip, model_flops: float) -> dict[str, float]:
+    """Seconds that a step takes at least for its operations, its memory traffic and its collectives.
+
+    Args:
+      report: of the compiled step.
+      chip: that it runs on.
+      model_flops: operations of a step a chip, counted before optimisation: XLA does not count what the kernels of
+        fused attention compute.
+    """
     crossings = sum(_CROSSINGS[kind] * size for kind, size in report.collectives.items())
     return {
-        "compute": report.flops / chip.flops,
+        "compute": max(report.flops, model_flops) / chip.flops,
         "memory": report.hbm_bytes / chip.hbm_bandwidth,
         "interconnect": crossings / chip.link_bandwidth,
     }
@@ -123,7 +134,7 @@ def summary(step: AbstractStep, lowered: LoweredReport, compiled: CompiledReport
         "lowered": dataclasses.asdict(lowered),
     }
     if compiled is not None:
-        times = bounds(compiled, chip)
+        times = bounds(compiled, chip, lowered.flops_per_image * step.batch_size / step.chips)
         slowest = max(times, key=times.get)
         images = step.batch_size / times[slowest]
         found |= {
@@ -148,6 +159,6 @@ def memory_error(error: Exception, chip: Chip) -> DoesNotFitError | None:
     largest = "; ".join(f"{size} {shape}" for size, shape in buffers)
     return DoesNotFitError(
         f"A step does not fit on a {chip.name}: it {needs} HBM. Largest buffers: "
-        f"{largest or 'not named by the compiler'}. Use fewer images a chip, --config.remat=True, or split the trees "
+        f"{largest or 'not named by the compiler'}. Use fewer images a chip, --config.remat=full, or split the trees "
         "over --config.mesh.fsdp."
     )

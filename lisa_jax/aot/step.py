@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from lisa_jax.control import control_losses, used_hook
+from lisa_jax.condition_fields import condition_names
+from lisa_jax.control import control_losses, decoder_width, used_hook
 from lisa_jax.diffusers_io.unet import unet_key_table
 from lisa_jax.dual_branch import DualBranch, Params
 from lisa_jax.families.autoencoder import autoencoder_latents
@@ -23,7 +24,6 @@ from lisa_jax.families.stable_diffusion import unet_dual_branch
 from lisa_jax.models.controlnet import controlnet_config_from_unet
 from lisa_jax.models.small_controlnet import small_controlnet_config
 from lisa_jax.processes import Diffusion
-from lisa_jax.splits import condition_names
 from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from lisa_jax.training.sharding import (
     REPLICATED,
@@ -31,6 +31,7 @@ from lisa_jax.training.sharding import (
     replicated,
     shardings,
     split_rows,
+    traced_on,
 )
 from lisa_jax.training.state import TrainState, state_initialiser
 from lisa_jax.training.step import TrainStep, jit_train_step, make_train_step
@@ -104,7 +105,7 @@ def abstract_step(config: ConfigDict, preset: Preset, mesh: Mesh, *, aligns: boo
         return state_initialiser(init, optimizer, ema=config.ema_decay is not None)(key)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(fresh_state, start, key)
+    state = jax.eval_shape(traced_on(mesh, fresh_state), start, key)
     frozen = {"main": main}
     state_sharding = shardings(state, RULES, mesh)
     frozen_sharding = shardings(frozen, RULES if config.mesh.split_frozen else REPLICATED, mesh)
@@ -131,7 +132,7 @@ def _model(config: ConfigDict, preset: Preset, dtype: jnp.dtype) -> DualBranch:
     if config.side.block_out_channels is not None or config.side.layers_per_block is not None:
         side = small_controlnet_config(side, config.side.block_out_channels, config.side.layers_per_block)
     names = condition_names(config)
-    one = unet_dual_branch(preset.unet, side, dtype, config.remat, config.attention)
+    one = unet_dual_branch(preset.unet, side, dtype, config.remat, config.attention, decoder_width(config))
     return one if names is None else compose(dict.fromkeys(names, one))
 
 

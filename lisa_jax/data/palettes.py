@@ -39,3 +39,14 @@ def voc_palette() -> np.ndarray:
     labels = np.arange(256)
     channels = [sum((labels >> (3 * k + channel) & 1) << (7 - k) for k in range(3)) for channel in range(3)]
     return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+# In the order of `lisa_jax.data.figures.body.PARTS`; any two are 85 apart at least.
+_FIGURE_PARTS = """
+    000000 555555 ffffff ffaa55 aa5500 ffff00 ff0000 ff0080 00ff00 00ffaa 5500ff aa00ff 0080ff 00ffff aaaaff
+"""
+
+
+def figure_parts_palette() -> np.ndarray:
+    """uint8 (15, 3): colours of the parts of figures; the wall is black."""
+    return np.frombuffer(bytes.fromhex(_FIGURE_PARTS), np.uint8).reshape(-1, 3)

@@ -10,7 +10,6 @@ from typing import Any, SupportsIndex
 import ml_dtypes
 import numpy as np
 from array_record.python import array_record_data_source
-from tensorflow_datasets.proto import tf_example_pb2
 
 from lisa_jax.data.prepared_layout import (
     CACHES,
@@ -22,6 +21,7 @@ from lisa_jax.data.prepared_layout import (
 )
 from lisa_jax.data.reads import reading
 from lisa_jax.data.records import CorruptRecordError
+from lisa_jax.data.tf_example import bytes_features
 
 
 def load_prepared(folder: str | Path, split: str = "train") -> "PreparedSource":
@@ -106,7 +106,7 @@ class PreparedSource:
             with reading(lambda: self.where(index)):
                 record = self._records[index]
             found = _parse(record, self._shapes[self.size_index[index]])
-        # The reader and the protobuf parser have their own exceptions for damaged bytes.
+        # The reader has its own exceptions for damaged bytes.
         except Exception as error:
             raise CorruptRecordError(
                 f"{self.where(index)} is damaged ({type(error).__name__}: {' '.join(str(error).split())[:200]}): "
@@ -141,12 +141,12 @@ def _size_index(shards: tuple[Shard, ...]) -> np.ndarray:
 
 
 def _parse(record: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """A tf.train.Example record -> caption and arrays, which are views of the parsed bytes."""
-    stored = tf_example_pb2.Example.FromString(record).features.feature
-    found: dict[str, Any] = {"caption": stored["caption"].bytes_list.value[0].decode()}
+    """A tf.train.Example record -> caption and arrays, which are views of the record."""
+    stored = bytes_features(record)
+    found: dict[str, Any] = {"caption": bytes(stored["caption"]).decode()}
     for name, shape in shapes.items():
         # TFDS keeps the shape beside the value where it is not the same for all.
         key = name if name in stored else f"{name}/value"
         dtype = ml_dtypes.bfloat16 if name in CACHES else np.uint8
-        found[name] = np.frombuffer(stored[key].bytes_list.value[0], dtype).reshape(shape)
+        found[name] = np.frombuffer(stored[key], dtype).reshape(shape)
     return found

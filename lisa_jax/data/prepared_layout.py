@@ -3,7 +3,7 @@
 A folder that `tfds.builder_from_directory` opens, with two files more:
 
     dataset_info.json, features.json             written by TFDS
-    prepared-train.array_record-00000-of-00042   tf.train.Example records, zstd, one record a group: random access
+    prepared-train.array_record-00000-of-00042   tf.train.Example records, one a group: random access; zstd if it pays
     lisa_jax.json                                `Metadata`: sizes, conditions, what is cached and by which base
     null_context.npy                             float32 (1, length, width): context of "", where contexts are cached
 

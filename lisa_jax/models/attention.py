@@ -1,19 +1,25 @@
 """Text-conditioned transformer blocks of the UNet."""
 
 import math
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lisa_jax.models import splash
 from lisa_jax.models.layers import Conv, HalvedLinear, Linear, group_norm, layer_norm
+from lisa_jax.models.mesh import platform
+from lisa_jax.models.remat import remat_policy, rematerialised
 
-ATTENTION_IMPLEMENTATIONS = ("auto", "xla", "cudnn")
+ATTENTION_IMPLEMENTATIONS = ("auto", "xla", "cudnn", "splash")
 CUDNN_MAX_HEAD = 128  # widest head of its backward pass on every GPU that it supports
 TRANSFORMER_NORM_EPS = 1e-6  # of the GroupNorm in front, whatever `norm_eps` says
 
 
-def attend(query: jax.Array, key: jax.Array, value: jax.Array, implementation: str = "auto") -> jax.Array:
+def attend(
+    query: jax.Array, key: jax.Array, value: jax.Array, implementation: str = "auto", recompute: bool = False
+) -> jax.Array:
     """Scaled dot-product attention.
 
     Args:
@@ -21,18 +27,27 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, implementation: s
       key: (n, m, heads, d).
       value: (n, m, heads, d).
       implementation: "xla" builds the l x m scores in memory; "cudnn" is fused and never does, on NVIDIA GPUs for
-        bfloat16 and float16; "auto" takes cudnn where it runs.
+        bfloat16 and float16; "splash" is the same on TPUs, for self-attention over many tokens, and xla for the rest
+        (see `splash.takes`); "auto" takes cudnn or splash where they run.
+      recompute: in the backward pass compute the scores again where they would be stored.
 
     Returns:
       (n, l, heads, d) in the dtype of the query.
     Raises:
-      ValueError: an implementation that does not exist.
+      ValueError: an implementation that does not exist, or splash for another platform.
     """
     if implementation not in ATTENTION_IMPLEMENTATIONS:
         raise ValueError(f"attention '{implementation}' does not exist: use {', '.join(ATTENTION_IMPLEMENTATIONS)}.")
-    if implementation == "auto":
+    if implementation == "splash" and platform() != "tpu":
+        raise ValueError(f"attention 'splash' runs on TPUs only, and this program is for a {platform()}: use 'auto'.")
+    if implementation in ("auto", "splash") and platform() == "tpu" and splash.takes(query, key):
+        return splash.splash_attention(query, key, value)
+    if implementation in ("auto", "splash"):
         implementation = "cudnn" if _cudnn_attends(query) else "xla"
-    if implementation == "xla" or key.shape[1] % 2 == 0:
+    if implementation == "xla":
+        attended = partial(jax.nn.dot_product_attention, implementation="xla")
+        return (jax.checkpoint(attended) if recompute else attended)(query, key, value)
+    if key.shape[1] % 2 == 0:
         return jax.nn.dot_product_attention(query, key, value, implementation=implementation)
     # JAX takes even lengths only for cuDNN's backward pass, and CLIP's prompts have 77: one key is added, masked out.
     key, value = (jnp.pad(array, ((0, 0), (0, 1), (0, 0), (0, 0))) for array in (key, value))
@@ -65,6 +80,7 @@ class Attention(nn.Module):
     heads: int
     dtype: jnp.dtype = jnp.float32
     implementation: str = "auto"
+    recompute: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
@@ -75,7 +91,8 @@ class Attention(nn.Module):
             y = Linear(channels, use_bias=False, dtype=self.dtype, name=name)(inputs)
             return y.reshape(*y.shape[:-1], self.heads, channels // self.heads)
 
-        y = attend(project("to_q", x), project("to_k", context), project("to_v", context), self.implementation)
+        inputs = project("to_q", x), project("to_k", context), project("to_v", context)
+        y = attend(*inputs, self.implementation, self.recompute)
         return Linear(channels, dtype=self.dtype, name="to_out_0")(y.reshape(x.shape))
 
 
@@ -128,15 +145,17 @@ class BasicTransformerBlock(nn.Module):
     only_cross_attention: bool = False
     dtype: jnp.dtype = jnp.float32
     attention: str = "auto"
+    recompute_attention: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
         """x: (n, l, c); context: (n, m, d). Returns (n, l, c)."""
+        settings = self.heads, self.dtype, self.attention, self.recompute_attention
         hidden = layer_norm(self.dtype, "norm1")(x)
         attended = context if self.only_cross_attention else hidden
-        x += Attention(self.heads, self.dtype, self.attention, name="attn1")(hidden, attended)
+        x += Attention(*settings, name="attn1")(hidden, attended)
         hidden = layer_norm(self.dtype, "norm2")(x)
-        x += Attention(self.heads, self.dtype, self.attention, name="attn2")(hidden, context)
+        x += Attention(*settings, name="attn2")(hidden, context)
         return x + FeedForward(self.dtype, name="ff")(layer_norm(self.dtype, "norm3")(x))
 
 
@@ -152,7 +171,7 @@ class Transformer2D(nn.Module):
     linear_projection: bool = False
     only_cross_attention: bool = False
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: bool | str = False
     attention: str = "auto"
 
     @nn.compact
@@ -167,10 +186,9 @@ class Transformer2D(nn.Module):
 
         hidden = project("proj_in", group_norm(self.norm_groups, TRANSFORMER_NORM_EPS, self.dtype, "norm")(x))
         hidden = hidden.reshape(x.shape[0], -1, channels)
-        block = nn.remat(BasicTransformerBlock) if self.remat else BasicTransformerBlock
+        block = rematerialised(BasicTransformerBlock, self.remat)
+        recompute_attention = remat_policy(self.remat) == "attention"
+        settings = self.heads, self.only_cross_attention, self.dtype, self.attention, recompute_attention
         for i in range(self.layers):
-            name = f"transformer_blocks_{i}"
-            hidden = block(self.heads, self.only_cross_attention, self.dtype, self.attention, name=name)(
-                hidden, context
-            )
+            hidden = block(*settings, name=f"transformer_blocks_{i}")(hidden, context)
         return x + project("proj_out", hidden.reshape(x.shape))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lisa_jax.models.attention import Transformer2D
+from lisa_jax.models.remat import rematerialised
 from lisa_jax.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 
 
@@ -22,11 +23,11 @@ class BlockSettings:
     only_cross_attention: bool = False
     output_scale: float = 1.0
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: bool | str = False
     attention: str = "auto"
 
     def resnet(self, channels: int, name: str) -> ResnetBlock2D:
-        block = nn.remat(ResnetBlock2D) if self.remat else ResnetBlock2D
+        block = rematerialised(ResnetBlock2D, self.remat)
         return block(channels, self.norm_groups, self.norm_eps, self.output_scale, self.dtype, name=name)
 
     def transformer(self, name: str) -> Transformer2D:

@@ -90,14 +90,14 @@ class ConditioningEmbedding(nn.Module):
 class ControlNet(nn.Module):
     """Side network: a copy of the UNet's encoder, or a smaller one, whose features leave through zero convolutions.
 
-    `dtype` is the compute dtype; norm statistics, softmax and time embedding are in float32. `remat` recomputes every
-    resnet and transformer block in the backward pass. `attention` is the implementation of attention (see
+    `dtype` is the compute dtype; norm statistics, softmax and time embedding are in float32. `remat` says what the
+    backward pass computes again (see `models.remat`), `attention` is the implementation of attention (see
     `attention.attend`). None of them changes the parameters.
     """
 
     config: ControlNetConfig
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: bool | str = False
     attention: str = "auto"
 
     def setup(self) -> None:

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lisa_jax.models.mesh import summed_over_rows
+
 LAYER_NORM_EPS = 1e-5
 
 
@@ -51,10 +53,40 @@ class HalvedLinear(Linear):
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         kernel, bias = self.setup_kernel(x.shape[-1])
-        x = x.astype(self.dtype)
-        halves = zip(jnp.split(kernel, 2, axis=-1), jnp.split(bias, 2), strict=True)
-        first, second = (jnp.dot(x, half) + offset for half, offset in halves)
-        return first, second
+        return halved_product(x.astype(self.dtype), kernel, bias)
+
+
+@jax.custom_vjp
+def halved_product(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The two halves of x kernel + bias, (n, ..., c) each; kernel (in, 2c), bias (2c,).
+
+    The derivative is written by hand for one thing: the halves of the kernel's gradient are joined before they are
+    added up over devices. XLA moves that sum out of a loop over microbatches only where its result is added to the
+    total as it is.
+    """
+    return _halved_product(x, kernel, bias)[0]
+
+
+def _halved_product(x, kernel, bias):
+    halves = zip(jnp.split(kernel, 2, axis=-1), jnp.split(bias, 2), strict=True)
+    first, second = (jnp.dot(x, half) + offset for half, offset in halves)
+    return (first, second), (x, kernel)
+
+
+def _halved_product_backward(kept, gradients):
+    x, kernel = kept
+    parts = zip(gradients, jnp.split(kernel, 2, axis=-1), strict=True)
+    x_gradient = sum(jnp.dot(gradient, half.T) for gradient, half in parts)
+
+    def of_rows(x: jax.Array, *gradients: jax.Array) -> tuple[jax.Array, jax.Array]:
+        axes = tuple(range(x.ndim - 1))
+        kernels = [jnp.tensordot(x, gradient, (axes, axes)) for gradient in gradients]
+        return jnp.concatenate(kernels, axis=-1), jnp.concatenate([jnp.sum(one, axis=axes) for one in gradients])
+
+    return (x_gradient, *summed_over_rows(of_rows, x, *gradients))
+
+
+halved_product.defvjp(_halved_product, _halved_product_backward)
 
 
 class Conv(nn.Module):
@@ -171,7 +203,7 @@ def _normalise_groups_backward(groups, eps, silu, kept, gradient):
         gradient * scale - _group_mean(along_bias * scale, groups) - normal * _group_mean(along_scale * scale, groups)
     )
     length = x.shape[1]
-    scale_gradient, bias_gradient = length * jnp.sum(along_scale, axis=0), length * jnp.sum(along_bias, axis=0)
+    scale_gradient, bias_gradient = jnp.sum(length * along_scale, axis=0), jnp.sum(length * along_bias, axis=0)
     return x_gradient.astype(x.dtype), scale_gradient.astype(scale.dtype), bias_gradient.astype(bias.dtype)
 
 

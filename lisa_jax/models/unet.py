@@ -57,14 +57,14 @@ class Trunk(NamedTuple):
 class UNet(nn.Module):
     """UNet in two halves, so that one trunk serves the passes with and without control.
 
-    `dtype` is the compute dtype; norm statistics, softmax and time embedding are in float32. `remat` recomputes every
-    resnet and transformer block in the backward pass. `attention`
-    is the implementation of attention (see `attention.attend`). None of them changes the parameters.
+    `dtype` is the compute dtype; norm statistics, softmax and time embedding are in float32. `remat` says what the
+    backward pass computes again (see `models.remat`), `attention` is the implementation of attention (see
+    `attention.attend`). None of them changes the parameters.
     """
 
     config: UNetConfig
     dtype: jnp.dtype = jnp.float32
-    remat: bool = False
+    remat: bool | str = False
     attention: str = "auto"
 
     def setup(self) -> None:

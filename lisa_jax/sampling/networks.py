@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from lisa_jax.condition_fields import condition_names
 from lisa_jax.diffusers_io.folders import DIFFUSERS_WEIGHTS, fingerprint
 from lisa_jax.dual_branch import DualBranch, Params
 from lisa_jax.families.family import Family
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
 from lisa_jax.run import TrainedRun
-from lisa_jax.splits import condition_names
 
 # Where no run says otherwise: Stable Diffusion as the paper samples it.
 DEFAULTS = {"sampler": "dpmpp_2m", "num_steps": 20, "guidance_scale": 7.5}

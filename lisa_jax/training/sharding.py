@@ -5,6 +5,7 @@ of a family say. XLA inserts the collectives. Where a parameter goes is decided 
 in its path; one without a rule is an error, so that a new module cannot silently be copied everywhere.
 """
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -62,6 +63,17 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def split_rows(mesh: Mesh) -> NamedSharding:
     """The leading axis split over `data` and `fsdp`."""
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
+
+
+def traced_on(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, traced in the context of a mesh, for the parts of a model that XLA cannot split by itself."""
+
+    @functools.wraps(function)
+    def traced(*arguments: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return function(*arguments)
+
+    return traced
 
 
 def row_blocks(mesh: Mesh) -> int:

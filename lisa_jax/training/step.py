@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 from lisa_jax import metrics
 from lisa_jax.dual_branch import Params
 from lisa_jax.metrics import LossMetrics
-from lisa_jax.training.experiment import LossFn
-from lisa_jax.training.sharding import replicated, split_rows
+from lisa_jax.training.experiment import DiagnosticFn, LossFn
+from lisa_jax.training.sharding import replicated, split_rows, traced_on
 from lisa_jax.training.state import TrainState
 
 TrainStep = Callable[[TrainState, Params, Mapping[str, jax.Array], jax.Array], tuple[TrainState, LossMetrics]]
@@ -65,7 +65,7 @@ def jit_train_step(step: TrainStep, mesh: Mesh, state_sharding: TrainState, froz
       frozen_sharding: sharding of every leaf of the frozen tree.
     """
     return jax.jit(
-        step,
+        traced_on(mesh, step),
         in_shardings=(state_sharding, frozen_sharding, split_rows(mesh), replicated(mesh)),
         out_shardings=(state_sharding, replicated(mesh)),
         donate_argnums=0,
@@ -96,8 +96,7 @@ def accumulated_gradients(
         gradients, found = gradients_of(*inputs)
         return jax.tree.map(jnp.add, total, gradients), found
 
-    # Rows are dealt out like cards, so that every microbatch has rows of every device and none has to move.
-    microbatches = jax.tree.map(lambda rows: rows.reshape(-1, accumulate, *rows.shape[1:]).swapaxes(0, 1), dict(batch))
+    microbatches = split_batch(batch, accumulate)
     zeros = jax.tree.map(jnp.zeros_like, params)
     total, found = jax.lax.scan(add_one, zeros, (microbatches, jax.random.split(key, accumulate)))
     means = {name: jax.tree.map(jnp.sum, mean) for name, mean in found.means.items()}
@@ -105,3 +104,30 @@ def accumulated_gradients(
         jax.tree.map(lambda leaf: leaf / accumulate, total),
         LossMetrics(means, found.t.reshape(-1), found.example_loss.reshape(-1)),
     )
+
+
+def split_batch(batch: Mapping[str, jax.Array], accumulate: int) -> dict[str, jax.Array]:
+    """Microbatches (accumulate, n / accumulate, ...) of a tree of arrays (n, ...).
+
+    Rows are dealt out like cards, so that every microbatch has rows of every device and none has to move.
+    """
+    return jax.tree.map(lambda rows: rows.reshape(-1, accumulate, *rows.shape[1:]).swapaxes(0, 1), dict(batch))
+
+
+def jit_diagnostic(diagnostic: DiagnosticFn, mesh: Mesh, accumulate: int) -> Callable[..., dict[str, jax.Array]]:
+    """Compile a diagnostic of a step: (state, frozen, batch, key) as the step takes them -> name -> scalar.
+
+    It sees the first microbatch, under the key that the step uses for it; the state stays as it is.
+    """
+
+    def first_microbatch(
+        params: Params, step: jax.Array, frozen: Params, batch: Mapping[str, jax.Array], key: jax.Array
+    ) -> dict[str, jax.Array]:
+        step_key = jax.random.fold_in(key, step)
+        if accumulate > 1:
+            batch = jax.tree.map(lambda rows: rows[0], split_batch(batch, accumulate))
+            step_key = jax.random.split(step_key, accumulate)[0]
+        return diagnostic(params, frozen, batch, step_key, step)
+
+    compiled = jax.jit(traced_on(mesh, first_microbatch), out_shardings=replicated(mesh))
+    return lambda state, frozen, batch, key: compiled(state.params, state.step, frozen, batch, key)

@@ -7,8 +7,6 @@ from pathlib import Path
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
-from tensorboardX import SummaryWriter
 
 CONFIG_FILE = "config.json"
 
@@ -34,6 +32,9 @@ class Tracker:
         self._enabled = enabled
         if not enabled:
             return
+        # Here and below, for whoever reads the config of a run writes neither events nor pictures.
+        from tensorboardX import SummaryWriter
+
         self._workdir.mkdir(parents=True, exist_ok=True)
         path = self._workdir / "metrics.jsonl"
         _drop_lines_after(path, start_step)
@@ -54,6 +55,8 @@ class Tracker:
         """Record uint8 (H, W, 3) pictures after `step` steps, as `previews/<name>_<step>.png` and in TensorBoard."""
         if not self._enabled:
             return
+        from PIL import Image
+
         for name, image in images.items():
             path = self._workdir / "previews" / f"{name}_{step:07d}.png"
             path.parent.mkdir(exist_ok=True)

@@ -11,9 +11,11 @@ import pytest
 import tensorflow_datasets as tfds
 
 from lisa_jax.data.prepared import load_prepared
+from lisa_jax.data.preparing import writer
 from lisa_jax.data.preparing.encoding import Encoding
 from lisa_jax.data.preparing.examples import ExampleMaker, split_of
 from lisa_jax.data.preparing.prepare import prepare
+from lisa_jax.data.preparing.writer import COMPRESSED, UNCOMPRESSED, writer_options
 from lisa_jax.data.rows import RowError
 
 
@@ -248,3 +250,22 @@ def test_work_ahead_is_bounded(toy, tmp_path):
     encoding = replace(toy.task().encoding, text=slow)
     prepare(table, toy.task(encoding=encoding, chunk_rows=64), tmp_path / "set", workers=2)
     assert most <= 2 * 4
+
+
+def test_what_zstd_hardly_shrinks_is_stored_as_it_is():
+    drawing = bytes(900) + bytes(range(100))
+    noise = np.random.default_rng(0).bytes(1000)
+    assert writer_options(drawing) == COMPRESSED
+    assert writer_options(noise) == UNCOMPRESSED
+
+
+# The first is how data sets were written before.
+@pytest.mark.parametrize("options", ["group_size:1,zstd:1", COMPRESSED, UNCOMPRESSED])
+def test_compressed_or_not_the_same_is_read(toy, folder, tmp_path, monkeypatch, options):
+    monkeypatch.setattr(writer, "writer_options", lambda record: options)
+    prepare(toy.Table(27), toy.task(), tmp_path / "set", workers=1)
+    for ours, expected in zip(load_prepared(tmp_path / "set"), load_prepared(folder), strict=True):
+        assert ours["caption"] == expected["caption"]
+        np.testing.assert_array_equal(ours["moments"], expected["moments"])
+        np.testing.assert_array_equal(ours["context"], expected["context"])
+        np.testing.assert_array_equal(ours["condition"]["pose"], expected["condition"]["pose"])

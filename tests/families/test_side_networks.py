@@ -88,7 +88,9 @@ def test_a_copy_starts_from_the_file_s_values_where_the_frozen_weights_are_round
     assert any(not np.array_equal(unet[name], frozen[name].astype(np.float32)) for name in copied)
 
 
-@pytest.mark.parametrize("kind", SMALLER)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind in ("narrow", "shallow") else kind for kind in SMALLER]
+)
 def test_a_smaller_network_reaches_the_same_skips_and_starts_silent(kind):
     config = small_controlnet_config(FULL, **SMALLER[kind])
     model = unet_dual_branch(UNET, config)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
@@ -29,9 +30,14 @@ from lisa_jax.data.prepared_layout import (
 from lisa_jax.data.preparing.report import Skipped, write_report
 
 SPLITS = ("train", "test")
-# One record a group: random access reads nothing else. zstd at level 1 shrinks drawn conditions (edges, poses, maps) to
-# a few percent, photographs to three quarters, and reads faster than a disk.
-WRITER_OPTIONS = "group_size:1,zstd:1"
+# One record a group: random access reads nothing else. zstd below level 0 shortens runs and repetitions only: drawn
+# conditions (edges, poses, maps) go down to a few percent, cached encodings stay as they are, and all of it is read
+# sooner than it would be uncompressed.
+ZSTD_LEVEL = -1
+COMPRESSED = f"group_size:1,zstd:{ZSTD_LEVEL}"
+# Photographs hardly shrink.
+UNCOMPRESSED = "group_size:1,uncompressed"
+_WORTH_COMPRESSING = 2 / 3
 
 _SETTINGS_FILE = "settings.json"
 _CHUNK_FILE = "chunk.json"
@@ -172,11 +178,12 @@ class ChunkWriter:
 
     def write(self, split: str, size_index: int, example: Mapping[str, Any]) -> None:
         """Append an example, arrays as `features` stores them, to a split."""
-        if split not in self._writers:
-            self._writers[split] = array_record_module.ArrayRecordWriter(str(self._path(split)), WRITER_OPTIONS)
-        record = self._serializer.get_tf_example(self._features.encode_example(example))
+        example = self._serializer.get_tf_example(self._features.encode_example(example))
         # Otherwise the order of the features is another one in every process.
-        self._writers[split].write(record.SerializeToString(deterministic=True))
+        record = example.SerializeToString(deterministic=True)
+        if split not in self._writers:
+            self._writers[split] = array_record_module.ArrayRecordWriter(str(self._path(split)), writer_options(record))
+        self._writers[split].write(record)
         runs = self._runs[split]
         if runs and runs[-1][0] == size_index:
             runs[-1][1] += 1
@@ -197,6 +204,12 @@ class ChunkWriter:
 
     def _path(self, split: str) -> Path:
         return self._folder / f"{split}.array_record"
+
+
+def writer_options(record: bytes) -> str:
+    """Options of the ArrayRecord file that begins with this record: zstd where that makes it much smaller."""
+    compressed = pyarrow.Codec("zstd", compression_level=ZSTD_LEVEL).compress(record)
+    return COMPRESSED if compressed.size < _WORTH_COMPRESSING * len(record) else UNCOMPRESSED
 
 
 def _write_tfds_metadata(folder: Path, metadata: Metadata) -> None:

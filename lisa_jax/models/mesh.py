@@ -1,0 +1,63 @@
+"""The device mesh that a model is traced for, which operations that XLA cannot split by itself have to know.
+
+It is the mesh of the context (`jax.sharding.use_abstract_mesh`), as `training.step.jit_train_step` sets it. Without
+one a model is traced for the default device.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import AbstractMesh, PartitionSpec
+
+# The axis of a mesh that splits the heads of attention; all others split the rows of a batch.
+HEAD_AXIS = "tensor"
+
+
+def platform() -> str:
+    """Where the traced program will run: "cpu", "gpu" or "tpu"; the devices of a mesh need not be on this machine."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform
+
+
+def context_mesh() -> AbstractMesh | None:
+    """The mesh of the context, or None where there is none or it has one device only."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return None if mesh.empty or mesh.size == 1 else mesh
+
+
+def spans_one_device() -> bool:
+    """Whether the traced program is for one device only, by the mesh of the context or for want of others."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return jax.device_count() == 1 if mesh.empty else mesh.size == 1
+
+
+def row_axes(mesh: AbstractMesh) -> tuple[str, ...]:
+    """Names of the axes that split the rows of a batch."""
+    return tuple(name for name in mesh.axis_names if name != HEAD_AXIS)
+
+
+def divides(mesh: AbstractMesh, names: tuple[str, ...], size: int) -> bool:
+    """Whether an array axis of this size splits evenly over these axes."""
+    return size % math.prod(mesh.shape[name] for name in names) == 0
+
+
+def summed_over_rows(function: Callable[..., Any], *rows: jax.Array) -> Any:
+    """function(*rows), whose results are sums over the rows: each device's own first, added up as they come out of it.
+
+    Args:
+      function: arrays (n, ...) -> a tree of arrays.
+      *rows: arrays (n, ...).
+    """
+    mesh = context_mesh()
+    if mesh is None or not divides(mesh, row_axes(mesh), rows[0].shape[0]):
+        return function(*rows)
+    axes = row_axes(mesh)
+    split = PartitionSpec(axes)
+
+    def total(*own: jax.Array) -> Any:
+        return jax.lax.psum(function(*own), axes)
+
+    specs = {"in_specs": (split,) * len(rows), "out_specs": PartitionSpec()}
+    return jax.shard_map(total, axis_names=set(axes), check_vma=False, **specs)(*rows)
