@@ -3,7 +3,8 @@
     python -m lisa_jax.pretrain --config=configs/figures_base.py --workdir=runs/figures_base
 
 3,000 steps of 16 pictures: 45 minutes on two CPU cores that had other work to do; the main loss ends at .075, which is
-.135 of the target's power. Writes the folder runs/figures_base/base; the one that ships as lisa_jax/assets/figures_base was made so.
+.135 of the target's power. Writes the folder runs/figures_base/base; the one that ships as
+lisa_jax/assets/figures_base was made so.
 """
 
 from pathlib import Path
