@@ -70,15 +70,18 @@ on_workers() {
 worker=lisa_jax_run/code/launch/tpu_worker.sh
 
 setup() {
-  local archive=/tmp/lisa_jax_code.tar.gz
+  # A name of its own: another pod may be set up at the same time.
+  local archive="${TMPDIR:-/tmp}/lisa_jax_code.$$.tar.gz" status=0
   # What is tracked, as it stands now, and what is new; nothing that git ignores, nor what has been deleted.
   local pack="git ls-files -z --cached --others --exclude-standard |
-    while IFS= read -rd '' file; do [[ ! -e \$file ]] || printf '%s\0' \"\$file\"; done | tar -cz --null -T - -f $archive"
+    while IFS= read -rd '' file; do [[ ! -e \$file ]] || printf '%s\0' \"\$file\"; done | tar -cz --null -T - -f $(words "$archive")"
   # Chained: bash does not stop at errors in what is called in a condition.
   run bash -c "cd $(words "${here%/launch}") && $pack" &&
     run gcloud compute tpus tpu-vm scp "$archive" "$tpu:lisa_jax_code.tar.gz" "${where[@]}" --worker=all &&
     on_workers "mkdir -p lisa_jax_run/code && tar -xzf lisa_jax_code.tar.gz -C lisa_jax_run/code" &&
-    on_workers "PYTHON=$(words "$python") bash $worker install"
+    on_workers "PYTHON=$(words "$python") bash $worker install" || status=$?
+  rm -f "$archive"
+  return "$status"
 }
 
 start() {

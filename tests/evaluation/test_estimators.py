@@ -85,6 +85,7 @@ def test_a_mirrored_picture_keeps_its_points_and_swaps_left_and_right():
     assert len(set(truth.reshape(64, -1).argmax(-1))) == 2
 
 
+@pytest.mark.slow
 def test_a_fitted_network_finds_what_it_was_shown_and_is_the_same_when_read_back(tmp_path):
     params = fit("pose", *squares(256, 0), num_steps=30, batch_size=8, learning_rate=1e-2)
     path = write_estimator("pose", params, SIZE, "squares", tmp_path)

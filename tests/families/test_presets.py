@@ -69,7 +69,8 @@ def run(function, *args):
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})(*args)
 
 
-@pytest.mark.parametrize("written", [pytest.param("sd15", marks=pytest.mark.slow), "sd21_v"])
+@pytest.mark.slow
+@pytest.mark.parametrize("written", ["sd15", "sd21_v"])
 def test_random_folder_keeps_activations_in_bounds(written, request):
     name, folder = request.getfixturevalue(written)
     scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
