@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AbstractDevice, AbstractMesh
 
 from lisa_jax.alignment import AlignedRows, LamSchedule, add_noise, lisa_loss, lisa_loss_of_noisy, main_loss
 from lisa_jax.dual_branch import DualBranch, SideOutput, parse_hook
@@ -332,6 +333,18 @@ def test_accumulation_is_the_mean_over_microbatches_with_a_key_each(accumulate):
     assert found.means["main_loss"].count == N and found.means["loss"].count == accumulate
     np.testing.assert_array_equal(found.t, np.concatenate([found.t for (_, found), _ in parts]))
     assert found.example_loss.shape == (N,)
+
+
+@pytest.mark.parametrize(("platform", "copies"), [("cpu", 4), ("tpu", 1), ("gpu", 1)])
+def test_accumulation_is_a_loop_but_on_cpus_where_xla_differentiates_convolutions_in_one_slowly(platform, copies):
+    device = AbstractDevice(device_kind=platform, num_cores=None, platform=platform)
+    with jax.sharding.use_abstract_mesh(AbstractMesh((1,), ("data",), abstract_device=device)):
+        traced = jax.make_jaxpr(
+            lambda trainable, key: accumulated_gradients(
+                training_loss, trainable, FROZEN, example_batch(), key, jnp.int32(0), 4
+            )
+        )(random_trainable(), key_of(5))
+    assert [eqn.params["unroll"] for eqn in traced.eqns if eqn.primitive.name == "scan"] == [copies]
 
 
 def test_without_noise_of_its_own_accumulation_changes_nothing():

@@ -3,8 +3,8 @@
     python -m lisa_jax.study --config=configs/studies/main_figures.py --out=runs/main_figures
     python -m lisa_jax.study --config=configs/studies/main_figures.py --out=runs/main_figures --summary
 
-24 runs like those of main_openmoji.py, in the same order: both tasks with and without LISA, two more seeds, then pose
-with other lam, hooks, schedules and decoders. Sized for two CPU cores.
+Runs like those of main_openmoji.py, in the same order: both tasks with and without LISA, two more seeds, other learning
+rates, then pose with other lam, hooks, schedules and decoders. Sized for two CPU cores.
 """
 
 from pathlib import Path

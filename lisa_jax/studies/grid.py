@@ -144,7 +144,8 @@ def cells_of(grids: Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) ->
 
     Args:
       grids: each a mapping from fields of `Cell` to a value or a tuple of values; tuples are crossed, the first field
-        varies slowest. Hooks that belong together are one value: "down_3,mid".
+        varies slowest (a ConfigDict has its fields in the order of their names). Hooks that belong together are one
+        value: "down_3,mid".
       defaults: values of the fields that a grid leaves out.
 
     Raises:

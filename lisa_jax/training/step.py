@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from lisa_jax import metrics
 from lisa_jax.dual_branch import Params
 from lisa_jax.metrics import LossMetrics
+from lisa_jax.models.mesh import platform
 from lisa_jax.training.experiment import DiagnosticFn, LossFn
 from lisa_jax.training.sharding import replicated, split_rows, traced_on
 from lisa_jax.training.state import TrainState
@@ -98,7 +99,12 @@ def accumulated_gradients(
 
     microbatches = split_batch(batch, accumulate)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    total, found = jax.lax.scan(add_one, zeros, (microbatches, jax.random.split(key, accumulate)))
+    # XLA for CPUs computes the gradients of convolution weights many times slower inside a loop (20 to 130 times in
+    # our measurements), so there the loop is written out; that saves no memory, of which CPUs have enough.
+    written_out = platform() == "cpu"
+    total, found = jax.lax.scan(
+        add_one, zeros, (microbatches, jax.random.split(key, accumulate)), unroll=accumulate if written_out else 1
+    )
     means = {name: jax.tree.map(jnp.sum, mean) for name, mean in found.means.items()}
     return (
         jax.tree.map(lambda leaf: leaf / accumulate, total),
