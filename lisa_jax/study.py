@@ -7,7 +7,8 @@
 The first form runs every cell that has no result in DIR yet, most important first; with --cell one alone (a cluster's
 array task: each writes a file of its own). The same command continues an interrupted study from the first cell that is
 not finished. Results of other code, another base, other data or another protocol in DIR are refused. DIR also gets
-grids of samples, references.json (ceiling and floors of every measure) and, with --config.save_side, the networks.
+grids of samples, references.json (ceiling and floors of every measure), with --config.extractor.name distances of all
+samples to real pictures (quality/) and, with --config.save_side, the networks.
 """
 
 import logging
@@ -18,8 +19,15 @@ from absl import flags
 from ml_collections import config_flags
 
 from lisa_jax.run import run_command
+from lisa_jax.studies.quality import quality_meter, read_quality, with_quality
 from lisa_jax.studies.results import Results, read_folder
-from lisa_jax.studies.runner import run_cells, study_cells, write_references
+from lisa_jax.studies.runner import (
+    measure_finished,
+    measure_references,
+    run_cells,
+    study_cells,
+    write_references,
+)
 from lisa_jax.studies.setup import study_laboratory
 from lisa_jax.studies.summary import markdown, summarise
 
@@ -44,7 +52,8 @@ def main() -> None:
             print(number, cell.id, f"{cell.num_steps} steps")
         return
     if _SUMMARY.value:
-        print(markdown(summarise(read_folder(_OUT.value).values())), end="")
+        rows = with_quality(read_folder(_OUT.value).values(), read_quality(_OUT.value))
+        print(markdown(summarise(rows)), end="")
         return
     if _CELL.value is not None:
         if _CELL.value >= len(cells):
@@ -53,8 +62,13 @@ def main() -> None:
 
     laboratory, identity = study_laboratory(config, _DATA.value)
     results = Results(_OUT.value, identity, "results" if _CELL.value is None else f"cell_{_CELL.value}")
-    write_references(laboratory, [cell.task for cell in cells], _OUT.value)
-    run_cells(laboratory, cells, results, deadline)
+    tasks = [cell.task for cell in cells]
+    write_references(laboratory, tasks, _OUT.value)
+    meter = quality_meter(config, laboratory.data.train.image, _OUT.value)
+    if meter is not None:
+        measure_references(laboratory, tasks, meter)
+        measure_finished(laboratory, cells, results, meter)
+    run_cells(laboratory, cells, results, deadline, meter)
     _LOG.info("Results are in %s; --summary prints them as tables.", _OUT.value)
 
 

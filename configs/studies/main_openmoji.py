@@ -52,6 +52,9 @@ def main_study(data: str, base: str, tasks: tuple[str, ...]) -> ConfigDict:
     config.validation = ConfigDict({"draws": 1, "num_examples": 128, "probe": 16})
     config.num_samples = 64
     config.sampling = ConfigDict({"num_steps": 10, "guidance_scale": 1.0})
+    # Distances of samples to training pictures by this network: one of `lisa_jax.evaluation.extractors`, "" for none.
+    # Weights: a file, "" for those of the package in the extra `quality`.
+    config.extractor = ConfigDict({"name": "effnet_lite0", "weights": ""})
     # Whether to keep the trained networks (7 MB a run), for probes of their features.
     config.save_side = False
     config.optimizer = ConfigDict(

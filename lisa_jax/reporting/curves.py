@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lisa_jax.reporting.pairs import Row, setting
-from lisa_jax.reporting.words import arm_name, fidelity_measures, measure_name, setting_name, varying_fields
+from lisa_jax.reporting.words import arm_name, measure_name, sample_measures, setting_name, varying_fields
 from lisa_jax.studies.summary import LOSS
 
 QUARTILES = tuple(f"_q{index}" for index in range(1, 5))
@@ -26,10 +26,10 @@ Chart = dict[str, Any]
 
 
 def fidelity_chart(rows: Sequence[Row], references: Mapping[str, Mapping[str, float | None]]) -> Chart:
-    """Fidelity and losses of one task against steps."""
-    names = [*fidelity_measures(rows), LOSS, "train/main_loss", "validation/align_over_gap"]
+    """Fidelity, quality and losses of one task against steps."""
+    names = [*sample_measures(rows), LOSS, "train/main_loss", "validation/align_over_gap"]
     return _chart(
-        "Fidelity and loss on the way",
+        "Fidelity, quality and loss on the way",
         [name for name in names if any(name in point for row in rows for point in row["curve"])],
         rows,
         lambda members, styles: [_series(arm, group, styles[arm]) for arm, group in members.items()],
@@ -147,7 +147,7 @@ def _chart(title: str, measures: Iterable[str], rows: Sequence[Row], series: Any
             members.setdefault(arm_name(row["cell"], fields), []).append(row)
         shown.append({"label": setting_name(group[0]["cell"], cells), "series": series(members, styles)})
     lines = {
-        f"fidelity/{measure}": [
+        measure: [
             {"label": _REFERENCES.get(name, name), "value": values[measure]}
             for name, values in (references or {}).items()
             if _finite(values.get(measure))

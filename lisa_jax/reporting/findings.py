@@ -11,8 +11,8 @@ from lisa_jax.reporting.pairs import Pair, Row, setting, shared
 from lisa_jax.reporting.words import (
     arm_name,
     digits,
-    fidelity_measures,
     measure_name,
+    sample_measures,
     setting_name,
     varying_fields,
 )
@@ -104,16 +104,18 @@ def overview(rows: Sequence[Row], pairs: Sequence[Pair]) -> str:
 def in_short(pairs: Sequence[Pair], by_task: Mapping[str, Sequence[Finding]]) -> list[str]:
     """A sentence each on final fidelity, final loss and speed over all tasks; nothing without pairs."""
     sentences = []
-    for name, is_loss in (("fidelity", False), ("validation loss", True)):
+    for name, prefix in (("fidelity", "fidelity/"), ("quality", "quality/"), ("validation loss", LOSS)):
         tasks: dict[str, list[str]] = {}
         for task, found in by_task.items():
             for finding in found:
-                if (finding.measure == LOSS) == is_loss:
+                if finding.measure.startswith(prefix):
                     tasks.setdefault(finding.kind, []).append(task)
         if tasks:
             words = [text.format(_listed(tasks[kind])) for kind, text in _IN_SHORT.items() if kind in tasks]
             sentences.append(f"At the end of training, {name} is {'; '.join(words)}.")
-    first = {task: found[0].measure for task, found in by_task.items() if found and found[0].measure != LOSS}
+    first = {
+        task: found[0].measure for task, found in by_task.items() if found and found[0].measure.startswith("fidelity/")
+    }
     speedups = [
         pair.speedups[measure]
         for pair in pairs
@@ -125,9 +127,17 @@ def in_short(pairs: Sequence[Pair], by_task: Mapping[str, Sequence[Finding]]) ->
 
 
 def findings(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Finding]:
-    """Findings of one task: its first measure of fidelity, then the validation loss."""
-    measures = [*fidelity_measures(rows)[:1], LOSS]
+    """Findings of one task: its first measure of fidelity, its first of quality, then the validation loss."""
+    measures = _told_measures(rows)
     return [_finding(name, found) for name in measures if (found := [pair for pair in pairs if name in pair.gains])]
+
+
+def _told_measures(rows: Sequence[Row]) -> list[str]:
+    """The first measure of each kind, and the validation loss."""
+    first: dict[str, str] = {}
+    for name in sample_measures(rows):
+        first.setdefault(name.partition("/")[0], name)
+    return [*first.values(), LOSS]
 
 
 def _finding(measure: str, pairs: Sequence[Pair]) -> Finding:
@@ -201,11 +211,11 @@ def _verdict(measure: str, pairs: Sequence[Pair], sign: int) -> tuple[str, str |
 
 
 def strips(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Strips]:
-    """Speed-ups of every arm and setting of one task, for its first measure of fidelity and the validation loss."""
+    """Speed-ups of every arm and setting of one task, for the measures that `findings` tells of."""
     cells = [row["cell"] for row in rows]
     fields = varying_fields(cells)
     found = []
-    for measure in (*fidelity_measures(rows)[:1], LOSS):
+    for measure in _told_measures(rows):
         groups: dict[tuple, list[Pair]] = {}
         for pair in pairs:
             if measure in pair.speedups:

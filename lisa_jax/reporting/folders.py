@@ -9,6 +9,7 @@ from typing import Any
 
 from lisa_jax.analysis.records import FILE as PROBES_FILE
 from lisa_jax.analysis.records import read_records
+from lisa_jax.studies.quality import read_quality, with_quality
 from lisa_jax.studies.results import read_folder, read_rows
 from lisa_jax.training.tracking import CONFIG_FILE
 
@@ -29,7 +30,8 @@ class Folder:
       path: the folder.
       identity: of a study: what its results share.
       rows: of a study: one for each finished run, tuples where JSON has lists.
-      references: of a study: task -> set of pictures -> measure -> value, None where a measure has no bound.
+      references: of a study: task -> set of pictures -> measure, as points of curves have it -> value, None where a
+        measure has no bound.
       samples: of a study: id of a run -> step -> PNG.
       task_pictures: of a study: task -> "reference" and "condition", or one for each condition -> PNG.
       config: of a training run, None without one.
@@ -98,19 +100,19 @@ def _study(path: Path) -> dict[str, Any]:
         found = (read_rows(file)[0] for file in sorted(path.glob("*.jsonl")) if file.name not in _OTHERS)
         identity = next((identity for identity in found if identity is not None), None)
         rows = () if identity is None else tuple(_tuples(row) for row in read_folder(path).values())
+        quality = read_quality(path)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: a .jsonl file there is not a study's results ({error!r}).") from error
     if not rows:
         return {}
     empty = [row["id"] for row in rows if not row.get("curve")]
-    rows = tuple(row for row in rows if row.get("curve"))
-    references = path / REFERENCES_FILE
+    rows = tuple(with_quality((row for row in rows if row.get("curve")), quality))
     pictures = path / "samples"
     tasks = dict.fromkeys(row["cell"]["task"] for row in rows)
     return {
         "identity": identity,
         "rows": rows,
-        "references": _json(references) if references.is_file() else {},
+        "references": {task: _references(path, task, quality) for task in tasks},
         "samples": {row["id"]: found for row in rows if (found := _frames(pictures / row["id"]))},
         "task_pictures": {
             task: {file.stem.replace("_", " "): file for file in sorted((pictures / task).glob("*.png"))}
@@ -118,6 +120,19 @@ def _study(path: Path) -> dict[str, Any]:
         },
         "notices": tuple(f"The run {name} of {path} has no points and is left out." for name in empty),
     }
+
+
+def _references(path: Path, task: str, quality: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """What a task's measures are compared with: set of pictures -> measure -> value."""
+    file = path / REFERENCES_FILE
+    found: dict[str, dict[str, float | None]] = {}
+    for kind, sets in (
+        ("fidelity", _json(file).get(task, {}) if file.is_file() else {}),
+        ("quality", quality.get(task, {})),
+    ):
+        for pictures, values in sets.items():
+            found.setdefault(pictures, {}).update({f"{kind}/{name}": value for name, value in values.items()})
+    return found
 
 
 def _frames(folder: Path) -> dict[int, Path]:

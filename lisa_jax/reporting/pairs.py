@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lisa_jax.reporting.words import fidelity_measures
+from lisa_jax.reporting.words import sample_measures
 from lisa_jax.studies.summary import COSTS, LOSS, SHARED, speedup
 
 Row = Mapping[str, Any]
@@ -61,7 +61,7 @@ def find_pairs(rows: Sequence[Row]) -> list[Pair]:
             continue
         measures = [
             name
-            for name in (LOSS, *fidelity_measures([partner]))
+            for name in (LOSS, *sample_measures([partner]))
             if final(row, name) is not None and final(partner, name) is not None
         ]
         steps = row["cell"]["num_steps"]

@@ -9,9 +9,9 @@ from lisa_jax.reporting.words import (
     DEFAULTS,
     arm_name,
     digits,
-    fidelity_measures,
     field_name,
     measure_name,
+    sample_measures,
     setting_name,
     value_name,
     varying_fields,
@@ -44,7 +44,7 @@ class Table:
 def arms_table(rows: Sequence[Row], pairs: Sequence[Pair]) -> Table:
     """All arms of one task, setting by setting, plain training first."""
     cells = [row["cell"] for row in rows]
-    fields, measures = varying_fields(cells), [LOSS, *fidelity_measures(rows)]
+    fields, measures = varying_fields(cells), [LOSS, *sample_measures(rows)]
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
         groups.setdefault((setting(row["cell"]), arm_name(row["cell"], fields)), []).append(row)
@@ -63,7 +63,7 @@ def arms_table(rows: Sequence[Row], pairs: Sequence[Pair]) -> Table:
 
 def ablation_tables(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Table]:
     """For each choice that was varied with all else equal: its values, plain training of the same setting first."""
-    measures = [LOSS, *fidelity_measures(rows)]
+    measures = [LOSS, *sample_measures(rows)]
     cells = [row["cell"] for row in rows]
     tables = []
     for title, fields in ABLATIONS:
@@ -91,7 +91,7 @@ def ablation_tables(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Table]:
 
 def runs_table(rows: Sequence[Row]) -> Table:
     """Every run with where and how long it ran."""
-    measures = [LOSS, *fidelity_measures(rows)]
+    measures = [LOSS, *sample_measures(rows)]
     lines = [
         [
             row["id"],

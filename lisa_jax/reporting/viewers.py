@@ -6,7 +6,7 @@ from typing import Any
 
 from lisa_jax.reporting.folders import Folder, Frames
 from lisa_jax.reporting.pairs import Row
-from lisa_jax.reporting.words import arm_name, fidelity_measures, measure_name, setting_name, varying_fields
+from lisa_jax.reporting.words import arm_name, measure_name, sample_measures, setting_name, varying_fields
 
 Viewer = dict[str, Any]
 
@@ -17,7 +17,7 @@ def sample_viewer(folder: Folder, rows: Sequence[Row]) -> Viewer | None:
     if not sampled:
         return None
     cells = [row["cell"] for row in sampled]
-    fields, measure = varying_fields(cells), (fidelity_measures(rows) or [None])[0]
+    fields, measure = varying_fields(cells), (sample_measures(rows) or [None])[0]
     sampled.sort(key=lambda row: row["cell"]["lam"] > 0)
     runs = [
         {

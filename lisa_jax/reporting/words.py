@@ -17,6 +17,11 @@ _MEASURES = {
     "pck_0.05": "PCK@0.05",
     "depth_rmse": "depth RMSE",
     "aligned_depth_rmse": "depth RMSE, aligned",
+    "fid": "FID",
+    "fd_effnet_lite0": "Fréchet distance (EfficientNet)",
+    "fd_inception_v3": "Fréchet distance (Inception)",
+    "kid_effnet_lite0": "KID (EfficientNet)",
+    "kid_inception_v3": "KID (Inception)",
     "main_loss": "loss",
     "align_loss": "alignment loss",
     "main_over_target": "loss over the target's power",
@@ -114,10 +119,10 @@ def _told(field: str, value: Any) -> str:
     return f"{value} steps" if field == "num_steps" else f"{field_name(field)} {value_name(value)}"
 
 
-def fidelity_measures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Measures of fidelity in rows, in their order; the first is the one that speed-ups are told for."""
-    points = (point for row in rows for point in row["curve"])
-    return list(dict.fromkeys(name for point in points for name in point if name.startswith("fidelity/")))
+def sample_measures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Measures of samples in rows: of fidelity, the first is the one that speed-ups are told for; then of quality."""
+    names = dict.fromkeys(name for row in rows for point in row["curve"] for name in point)
+    return [name for kind in ("fidelity/", "quality/") for name in names if name.startswith(kind)]
 
 
 def digits(measure: str, values: Iterable[float | None]) -> int:

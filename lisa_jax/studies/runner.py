@@ -17,13 +17,14 @@ from lisa_jax.evaluation.estimators import load_estimator
 from lisa_jax.studies.data import data_set_of
 from lisa_jax.studies.grid import Cell, cells_of, code_fingerprint
 from lisa_jax.studies.pictures import write_grid
+from lisa_jax.studies.quality import QualityMeter
 from lisa_jax.studies.results import Results
-from lisa_jax.studies.saved import save_trainable
+from lisa_jax.studies.saved import load_trainable, save_trainable, trainable_path
 from lisa_jax.studies.trial import Laboratory, run_cell
 
 _LOG = logging.getLogger("lisa_jax")
 # What a config says beside its cells and what of it may change within one study.
-NOT_IDENTITY = ("grids", "defaults", "base", "save_side")
+NOT_IDENTITY = ("grids", "defaults", "base", "save_side", "extractor")
 REFERENCES = "references.json"
 SAMPLES = "samples"
 
@@ -70,11 +71,31 @@ def _read_references(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
+def measure_references(laboratory: Laboratory, tasks: Sequence[str], meter: QualityMeter) -> None:
+    """Measure what the quality of samples is compared with: real test pictures, and samples without control."""
+    real = laboratory.data.test.image[: laboratory.config.num_samples]
+    for task in dict.fromkeys(tasks):
+        if not meter.has(task, "no control"):
+            meter.measure(task, "real", real)
+            meter.measure(task, "no control", laboratory.sample_uncontrolled(task))
+
+
+def measure_finished(laboratory: Laboratory, cells: Sequence[Cell], results: Results, meter: QualityMeter) -> None:
+    """Measure the last samples of finished cells where that was not done and their networks were saved."""
+    done = results.rows()
+    for cell in cells:
+        saved = trainable_path(results.folder, cell.id).is_file()
+        if cell.id in done and saved and not meter.has(cell.id, cell.num_steps):
+            side = load_trainable(results.folder, cell.id)["side"]
+            meter.measure(cell.id, cell.num_steps, laboratory.sample(cell, side))
+
+
 def run_cells(
     laboratory: Laboratory,
     cells: Sequence[Cell],
     results: Results,
     deadline: float = math.inf,
+    meter: QualityMeter | None = None,
 ) -> None:
     """Run the cells that have no row yet.
 
@@ -86,6 +107,7 @@ def run_cells(
       cells: in this order.
       results: where rows go, and beside them the rest.
       deadline: time.monotonic at which to stop; a cell that is not finished then leaves no row.
+      meter: measures the samples, too.
     """
     folder = results.folder
     saves = laboratory.config.get("save_side", False)
@@ -97,7 +119,7 @@ def run_cells(
             laboratory,
             cell,
             deadline,
-            on_samples=partial(_write_samples, folder / SAMPLES / cell.id),
+            on_samples=partial(_keep_samples, folder, cell.id, meter),
             on_trained=partial(save_trainable, folder, cell.id) if saves else _drop,
         )
         if result is None:
@@ -119,8 +141,10 @@ def run_cells(
         )
 
 
-def _write_samples(folder: Path, step: int, samples: np.ndarray) -> None:
-    write_grid(folder / f"{step}.png", samples)
+def _keep_samples(folder: Path, cell_id: str, meter: QualityMeter | None, step: int, samples: np.ndarray) -> None:
+    write_grid(folder / SAMPLES / cell_id / f"{step}.png", samples)
+    if meter is not None:
+        meter.measure(cell_id, step, samples)
 
 
 def _drop(_: Any) -> None:

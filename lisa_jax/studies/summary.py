@@ -12,6 +12,8 @@ from lisa_jax.studies.grid import Cell
 from lisa_jax.weighting import UNIFORM
 
 LOSS = "validation/main_loss"
+# The decoder's loss over its target's power.
+ALIGN = "validation/align_over_gap"
 # What a step costs, as rows have it.
 COSTS = {"time": "seconds_per_step", "FLOPs": "flops_per_step"}
 # What two cells must share to be an arm and its baseline; the rest of a cell's fields describe the alignment.
@@ -49,8 +51,8 @@ class Arm:
 
 
 def falls(measure: str) -> bool:
-    """Whether a measure of a curve (`validation/main_loss`, `fidelity/...`) falls as things get better."""
-    return measure == LOSS or lower_is_better(measure)
+    """Whether a measure of a curve (`validation/main_loss`, `fidelity/...`, `quality/...`) falls as things improve."""
+    return measure == LOSS or measure.startswith("quality/") or lower_is_better(measure)
 
 
 def steps_to_reach(curve: Sequence[Mapping[str, float]], measure: str, value: float) -> float | None:
@@ -94,10 +96,11 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Arm]:
         members = sorted(members, key=lambda row: row["cell"]["seed"])
         cell = {name: value for name, value in members[0]["cell"].items() if name != "seed"}
         names = [LOSS, *(f"fidelity/{name}" for name in measures(cell["task"]))]
-        finals = {name: tuple(row["curve"][-1][name] for row in members) for name in names}
-        if "validation/align_over_gap" in members[0]["curve"][-1]:
-            name = "validation/align_over_gap"
-            finals[name] = tuple(row["curve"][-1][name] for row in members)
+        # What not every arm or row has: the decoder's loss, and distances to real pictures.
+        lasts = [row["curve"][-1] for row in members]
+        some = {name for last in lasts for name in last if name == ALIGN or name.startswith("quality/")}
+        finals = {name: tuple(last[name] for last in lasts) for name in names}
+        finals |= {name: tuple(last[name] for last in lasts if name in last) for name in some}
         gains: dict[str, list[float]] = {name: [] for name in names}
         speedups: dict[str, list[float | None]] = {name: [] for name in names}
         cheapness: dict[str, list[float | None]] = {cost: [] for cost in COSTS}
@@ -139,8 +142,10 @@ def markdown(arms: Sequence[Arm]) -> str:
         head = ["learning rate", "steps", "lam", "hook", "seeds", "validation loss", first]
         head += ["gain in loss", f"gain in {first}", "early speed-up", "speed-up, loss", "speed-up, fidelity"]
         head += [*(f"the same in {cost}" for cost in COSTS), "align/gap"]
-        lines = [f"### {task}", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
         members = [arm for arm in arms if arm.cell["task"] == task]
+        quality = sorted({name for arm in members for name in arm.finals if name.startswith("quality/")})
+        head += [name.removeprefix("quality/") for name in quality]
+        lines = [f"### {task}", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
         for arm in sorted(members, key=_order):
             cell = arm.cell
             values = [
@@ -157,7 +162,8 @@ def markdown(arms: Sequence[Arm]) -> str:
                 spread(arm.speedups[LOSS], 2),
                 spread(arm.speedups[fidelity], 2),
                 *(_known(arm, cost, fidelity) for cost in COSTS),
-                spread(arm.finals.get("validation/align_over_gap", ()), 2),
+                spread(arm.finals.get(ALIGN, ()), 2),
+                *(spread(arm.finals.get(name, ()), 3) for name in quality),
             ]
             lines.append(f"| {' | '.join(values)} |")
         tables.append("\n".join(lines))

@@ -104,6 +104,10 @@ class Laboratory:
             family.frozen, family.latents.params, side, test.context[:count], condition, np.arange(count)
         )
 
+    def sample_uncontrolled(self, task: str) -> np.ndarray:
+        """Samples of the frozen network alone, of the same prompts from the same noise: uint8 (n, H, W, 3)."""
+        return self.sample(Cell(task, 0.0, 0.0, 0, 1, 1, None), None)
+
     def fidelity(self, task: str, samples: np.ndarray) -> dict[str, float]:
         """How well samples of the first test examples follow their conditions."""
         test, count = self.data.test, len(samples)
@@ -119,7 +123,7 @@ class Laboratory:
         pictures = {
             "real": real,
             "other": np.roll(real, 1, axis=0),
-            "no control": self.sample(Cell(task, 0.0, 0.0, 0, 1, 1, None), None),
+            "no control": self.sample_uncontrolled(task),
         }
         return {
             name: {

@@ -76,6 +76,21 @@ def write_study(folder, runs, identity=IDENTITY):
     return folder
 
 
+def write_quality(folder, runs):
+    """Distances that fall from step to step, less far with LISA."""
+
+    def write(name, sets):
+        content = {"extractor": {"name": "net", "sha256": "aa"}, "examples": 64, "references": 1000}
+        (folder / f"{name}.json").write_text(json.dumps(content | {"image_size": [32, 32], "sets": sets}))
+
+    folder = Path(folder) / "quality"
+    folder.mkdir()
+    for run in runs:
+        offset = 5.0 if run["cell"]["lam"] else 0.0
+        write(run["id"], {str(step): {"fd_effnet_lite0": 100 - step / 10 + offset} for step in STEPS})
+    write("lineart", {"real": {"fd_effnet_lite0": 9.0}, "no control": {"fd_effnet_lite0": 120.0}})
+
+
 def picture(path, colour, size=(64, 64)):
     """A picture of one colour with a darker frame."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,6 +161,7 @@ def write_all(folder):
     runs = rows()
     study = write_study(folder / "small_study", runs)
     write_samples(study, runs[: 2 * len(ARMS)])
+    write_quality(study, runs)
     write_probes(study, runs)
     write_evaluations(study)
     trainings = [write_training(folder / name, lam) for name, lam in (("with_lisa", 0.2), ("without", 0.0))]

@@ -107,7 +107,7 @@ def test_slider_leafs_through_the_samples_of_both_arms(open_page, small):
 
 
 def test_choices_redraw_a_chart(open_page):
-    chart = figure(open_page(), "Fidelity and loss")
+    chart = figure(open_page(), "Fidelity, quality and loss")
     line = chart.locator("path.mean").first
     drawn, label = line.get_attribute("d"), chart.locator(".plot svg").get_attribute("aria-label")
     assert "plain ends at 0.8875 ± 0.004" in label and "against training steps" in label
@@ -129,7 +129,7 @@ def test_choices_redraw_a_chart(open_page):
 
 def test_keys_and_taps_tell_exact_values(open_page, small):
     page = open_page(PHONE, has_touch=True)
-    chart = figure(page, "Fidelity and loss")
+    chart = figure(page, "Fidelity, quality and loss")
     tip, plot = chart.locator(".tip"), chart.locator(".plot svg")
     assert tip.is_hidden()
     plot.focus()
@@ -149,7 +149,7 @@ def test_keys_and_taps_tell_exact_values(open_page, small):
 
 
 def test_values_of_a_chart_as_a_table(open_page):
-    chart = figure(open_page(), "Fidelity and loss")
+    chart = figure(open_page(), "Fidelity, quality and loss")
     chart.get_by_text("These values as a table").click()
     cells = chart.locator("details tbody tr").last.locator("th, td").all_inner_texts()
     assert cells[:2] == ["800", "0.8875 ± 0.004"] and len(cells) == 6

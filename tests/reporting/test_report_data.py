@@ -141,7 +141,7 @@ def test_curves_keep_their_style_and_gaps(small):
     rows = [row for row in small.rows(seeds=2) if not isinstance(row["cell"]["hook"], list)]
     rows += [small.row(small.cell(learning_rate=3e-4, lam=1.0, hook="down_3"))]
     del rows[0]["curve"][1][F1]
-    chart = fidelity_chart(rows, {"real": {"f1_tolerance_0": 0.9}, "other": {"f1_tolerance_0": None}})
+    chart = fidelity_chart(rows, {"real": {F1: 0.9}, "other": {F1: None}})
     first, second = chart["settings"]
     assert (first["label"], second["label"]) == ("learning rate 0.001", "learning rate 0.0003")
     assert first["series"][0]["kind"] == "plain" and first["series"][0]["seeds"][0]["values"][F1][1] is None
@@ -149,6 +149,29 @@ def test_curves_keep_their_style_and_gaps(small):
     assert second["series"][0]["style"] == style["LISA λ 1, down_3"] and len(set(style.values())) == 4
     assert first["references"][F1] == [{"label": "real pictures", "value": 0.9}]
     assert chart["measures"][0] == {"key": F1, "label": "line F1, no pixel off"}
+
+
+def test_quality_stands_beside_fidelity(small, tmp_path):
+    study = small.write_study(tmp_path / "study", small.rows())
+    small.write_quality(study, small.rows())
+    folder = read(study)
+    rows, distance = folder.rows, "quality/fd_effnet_lite0"
+    chart = fidelity_chart(rows, folder.references["lineart"])
+    assert chart["measures"][:2] == [
+        {"key": F1, "label": "line F1, no pixel off"},
+        {"key": distance, "label": "Fréchet distance (EfficientNet)"},
+    ]
+    assert chart["settings"][0]["references"][distance] == [
+        {"label": "real pictures", "value": 9.0},
+        {"label": "without control", "value": 120.0},
+    ]
+    pairs = find_pairs(rows)
+    found = {finding.measure: finding for finding in findings(rows, pairs)}
+    assert list(found) == [F1, distance, LOSS] and found[distance].kind == WORSE
+    assert "At the end of training, quality is worse with LISA in lineart." in in_short(
+        pairs, {"lineart": [*found.values()]}
+    )
+    assert line(arms_table(rows, pairs), ("plain",))["Fréchet distance (EfficientNet)"].startswith("20.00")
 
 
 def test_noise_levels_use_the_gap_of_the_runs_with_lisa(small):

@@ -14,6 +14,8 @@ from PIL import Image
 
 from lisa_jax.alignment import lisa_loss
 from lisa_jax.dual_branch import DualBranch, SideOutput
+from lisa_jax.evaluation.distances import distances
+from lisa_jax.evaluation.extractors import Extractor
 from lisa_jax.families.composed import compose
 from lisa_jax.families.family import Family, TextSpace
 from lisa_jax.families.pixels import PIXELS
@@ -22,8 +24,9 @@ from lisa_jax.studies import trial
 from lisa_jax.studies.data import StudyData, StudySplit, read_study_data, write_study_data
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.programs import Examples, plan_batches
+from lisa_jax.studies.quality import QualityMeter, read_quality, with_quality
 from lisa_jax.studies.results import Results
-from lisa_jax.studies.runner import run_cells, write_references
+from lisa_jax.studies.runner import measure_finished, measure_references, run_cells, write_references
 from lisa_jax.studies.saved import load_trainable
 from lisa_jax.studies.trial import Laboratory, run_cell
 
@@ -255,6 +258,42 @@ def test_a_study_leaves_rows_references_samples_and_networks(laboratory, tmp_pat
     (tmp_path / "probes.jsonl").write_text('{"id": "x", "rows": []}\n')
     run_cells(laboratory, [PLAIN, LISA], results)
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 3
+
+
+def test_quality_is_measured_on_the_way_and_made_up_for_from_saved_networks(laboratory, tmp_path):
+    def colours(images, indices):
+        return jnp.mean(images.astype(jnp.float32) / 255, (1, 2))
+
+    extractor = Extractor("toy", "fd_toy", "toy_16px", "aa", colours)
+    meter = QualityMeter(tmp_path, extractor, extractor.features(laboratory.data.train.image))
+    results = Results(tmp_path, {"code": "a"})
+    run_cells(laboratory, [PLAIN], results)
+    assert read_quality(tmp_path) == {}
+    measure_references(laboratory, ["lowres"], meter)
+    measure_finished(laboratory, [PLAIN, LISA], results, meter)
+    run_cells(laboratory, [PLAIN, LISA], results, meter=meter)
+
+    found = read_quality(tmp_path)
+    assert {name: set(sets) for name, sets in found.items()} == {
+        "lowres": {"real", "no control"},
+        PLAIN.id: {"8"},
+        LISA.id: {"2", "4", "8"},
+    }
+    samples = laboratory.sample(LISA, load_trainable(tmp_path, LISA.id)["side"])
+    expected = distances(extractor.features(samples), meter.references)
+    assert found[LISA.id]["8"] == pytest.approx({"fd_toy": expected["fd"], "kid_toy": expected["kid"]}, rel=1e-4)
+    first, second = with_quality(results.rows().values(), found)
+    assert [point.get("quality/kid_toy") for point in second["curve"]] == [
+        found[LISA.id].get(str(step), {}).get("kid_toy") for step in (2, 4, 6, 8)
+    ]
+    assert "quality/kid_toy" in first["curve"][-1]
+
+    other = dataclasses.replace(meter, extractor=dataclasses.replace(extractor, sha256="bb"))
+    with pytest.raises(ValueError, match="'extractor'"):
+        other.measure(LISA.id, 8, samples)
+    other.measure("lineart", "real", samples)
+    with pytest.raises(ValueError, match=r"'extractor'.*run the study again"):
+        read_quality(tmp_path)
 
 
 def test_every_epoch_has_every_example_once():

@@ -1,0 +1,120 @@
+"""How good the samples of a study look, step by step: a Fréchet distance and a kernel distance to training pictures.
+
+They stand in `quality/<name>.json` beside the rows, one file for each run and one for each task (its real test pictures
+and its samples without control), so that a study can be measured later, or with another network, and stay the same.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from lisa_jax.evaluation.distances import frechet_distance, kernel_distance
+from lisa_jax.evaluation.extractors import Extractor, load_extractor
+from lisa_jax.evaluation.quality import require_comparable
+
+FOLDER = "quality"
+# Of the training split; the more, the less the Fréchet distance is biased.
+MAX_REFERENCES = 1000
+
+# Name of a set of samples, a step or a kind of picture -> measure -> value.
+Sets = Mapping[str, Mapping[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class QualityMeter:
+    """Measures samples against the same pictures, always, and keeps what it finds in a study's folder.
+
+    Attributes:
+      folder: of the study.
+      extractor: the network.
+      references: its features of real pictures, (m, d).
+    """
+
+    folder: Path
+    extractor: Extractor
+    references: np.ndarray
+
+    def measure(self, name: str, label: str | int, samples: np.ndarray) -> None:
+        """Add samples, uint8 (n, H, W, 3), n >= 2, to the file of a name under a label; the same label is replaced."""
+        features = self.extractor.features(samples)
+        found = {
+            self.extractor.distance: frechet_distance(features, self.references),
+            f"kid_{self.extractor.name}": kernel_distance(features, self.references),
+        }
+        content = {
+            "extractor": self.extractor.identity,
+            "examples": len(samples),
+            "references": len(self.references),
+            "image_size": list(samples.shape[1:3]),
+        }
+        path = _path(self.folder, name)
+        before = json.loads(path.read_text()) if path.is_file() else {}
+        if before:
+            require_comparable(before, content)
+        content["sets"] = before.get("sets", {}) | {str(label): found}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole = path.with_suffix(".partial")
+        whole.write_text(json.dumps(content, indent=2) + "\n")
+        whole.replace(path)
+
+    def has(self, name: str, label: str | int) -> bool:
+        """Whether samples were measured under this label."""
+        path = _path(self.folder, name)
+        return path.is_file() and str(label) in json.loads(path.read_text())["sets"]
+
+
+def quality_meter(config: ConfigDict, images: np.ndarray, folder: str | Path) -> QualityMeter | None:
+    """The meter that a study's config asks for: `extractor.name`, "" for none, and `extractor.weights`, "" for those
+    that come as a package.
+
+    Args:
+      config: of the study; without the field there is no meter.
+      images: of the training split, uint8 (n, H, W, 3).
+      folder: of the study.
+
+    Raises: what `load_extractor` does.
+    """
+    wanted = config.get("extractor")
+    if not wanted or not wanted.name:
+        return None
+    extractor = load_extractor(wanted.name, wanted.weights or None)
+    return QualityMeter(Path(folder), extractor, extractor.features(images[:MAX_REFERENCES]))
+
+
+def read_quality(folder: str | Path) -> dict[str, Sets]:
+    """All that was measured in a study's folder: id of a run or name of a task -> its sets; nothing where nothing was.
+
+    Raises:
+      ValueError: files of different networks, numbers or sizes of pictures.
+    """
+    found, first = {}, None
+    for path in sorted((Path(folder) / FOLDER).glob("*.json")):
+        content = json.loads(path.read_text())
+        first = first or content
+        try:
+            require_comparable(first, content)
+        except ValueError as error:
+            raise ValueError(
+                f"{path.parent}: {error} Remove one kind, and run the study again to fill the gaps."
+            ) from None
+        found[path.stem] = content["sets"]
+    return found
+
+
+def with_quality(rows: Iterable[Mapping[str, Any]], quality: Mapping[str, Sets]) -> list[dict[str, Any]]:
+    """Rows whose curves also have `quality/<measure>` at the steps that were measured."""
+
+    def point(row: Mapping[str, Any], plain: Mapping[str, float]) -> dict[str, float]:
+        measured = quality.get(row["id"], {}).get(str(plain["step"]), {})
+        return {**plain, **{f"quality/{name}": value for name, value in measured.items()}}
+
+    return [{**row, "curve": [point(row, plain) for plain in row["curve"]]} for row in rows]
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / FOLDER / f"{name}.json"
