@@ -75,6 +75,8 @@ def get_config() -> ConfigDict:
             "eps": 1e-8,
             "weight_decay": 1e-2,
             "clip_norm": 1.0,
+            # How many times the learning rate the alignment decoder has.
+            "decoder_rate": 1.0,
         }
     )
     config.sampling = ConfigDict({"sampler": "ddim", "num_steps": 20, "guidance_scale": 2.0, "control_scale": 1.0})

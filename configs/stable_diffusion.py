@@ -84,6 +84,8 @@ def recipe(
             "eps": 1e-8,
             "weight_decay": 1e-2,
             "clip_norm": 1.0,
+            # How many times the learning rate the alignment decoder has.
+            "decoder_rate": 1.0,
         }
     )
     config.sampling = ConfigDict(

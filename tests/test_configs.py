@@ -46,6 +46,7 @@ def test_recipe_is_the_authors():
         "eps": 1e-8,
         "weight_decay": 1e-2,
         "clip_norm": 1.0,
+        "decoder_rate": 1.0,
     }
     assert (config.batch_size, config.num_steps, config.caption_dropout) == (256, 10_000, 0.0)
     assert (config.data.image_size, config.data.flip) == (512, False)

@@ -74,6 +74,24 @@ def test_weight_decay_is_decoupled_and_touches_biases_too():
         np.testing.assert_allclose(updates[name], -0.25e-2 * 0.1 * leaf, rtol=1e-6)
 
 
+def test_the_decoder_can_learn_faster_than_the_rest_and_has_the_same_state():
+    params = {"side": jnp.full(2, 3.0), "decoder": {"kernel": jnp.full(2, 5.0)}}
+    gradients = jax.tree.map(lambda leaf: leaf / 10, params)
+    usual, faster = updates_of(optimizer_config(), gradients, params), optimizer_config(decoder_rate=8.0)
+    found = updates_of(faster, gradients, params)
+    np.testing.assert_array_equal(found["side"], usual["side"])
+    np.testing.assert_allclose(found["decoder"]["kernel"], 8 * usual["decoder"]["kernel"], rtol=1e-6)
+    # Plain training has no decoder.
+    side = {"side": params["side"]}
+    np.testing.assert_array_equal(
+        updates_of(faster, side, side)["side"], updates_of(optimizer_config(), side, side)["side"]
+    )
+    states = [make_optimizer(config, lambda step: 1.0).init(params) for config in (faster, optimizer_config())]
+    assert jax.tree.structure(states[0]) == jax.tree.structure(states[1])
+    with pytest.raises(ValueError, match=r"optimizer\.decoder_rate is 0"):
+        make_optimizer(optimizer_config(decoder_rate=0.0), lambda step: 1.0)
+
+
 def test_the_first_step_is_the_rate_times_the_sign():
     params = {"w": jnp.zeros(3)}
     updates = updates_of(optimizer_config(weight_decay=0.0), {"w": jnp.array([1e-3, -0.5, 0.2])}, params)

@@ -80,7 +80,7 @@ def main_study(data: str, base: str, tasks: tuple[str, ...]) -> ConfigDict:
             {"lam": (0.05, 1.0)},
             {"hook": ("mid", "down_1", "down_5", "down_3,mid")},
             {"lam_stop_step": 100},
-            {"align_every": 4},
+            {"align_every": 4, "seed": SEEDS},
             {"decoder_width": 2.0},
             {"weighting": ("likelihood_score", "high_noise", "low_noise")},
         )

@@ -26,6 +26,7 @@ ABLATIONS = (
     ("schedule of λ", ("lam_decay_steps", "lam_stop_step")),
     ("how often it is aligned", ("align_every",)),
     ("decoder width", ("decoder_width",)),
+    ("learning rate of the decoder", ("decoder_rate",)),
     ("weighting of the alignment loss", ("weighting",)),
 )
 

@@ -43,6 +43,7 @@ _FIELDS = {
     "align_every": "rows per aligned row",
     "decoder_width": "decoder width",
     "weighting": "weighting",
+    "decoder_rate": "decoder's learning rate over the rest's",
 }
 # What a cell has where its row does not say, for rows older than the field.
 DEFAULTS = {
@@ -51,6 +52,7 @@ DEFAULTS = {
     "align_every": 1,
     "decoder_width": 1.0,
     "weighting": "uniform",
+    "decoder_rate": 1.0,
 }
 _EXTRAS = {
     "lam_decay_steps": "fading over {} steps",
@@ -58,6 +60,7 @@ _EXTRAS = {
     "align_every": "one row of {}",
     "weighting": "weighting {}",
     "decoder_width": "decoder of width {}",
+    "decoder_rate": "decoder at {} times the rate",
 }
 
 

@@ -76,6 +76,7 @@ class Cell:
       align_every: one row of so many is aligned, another one each step.
       decoder_width: factor on the decoder's hidden channels.
       weighting: of the alignment loss by noise level, see `lisa_jax.weighting`.
+      decoder_rate: how many times the learning rate the decoder has.
 
     Raises:
       ValueError: alignment without a hook, or a value that makes no sense.
@@ -94,13 +95,15 @@ class Cell:
     align_every: int = 1
     decoder_width: float = 1.0
     weighting: str = UNIFORM
+    decoder_rate: float = 1.0
 
     def __post_init__(self) -> None:
         conditions_of(self.task)
         check_weighting(self.weighting)
-        if self.align_every < 1 or not self.decoder_width > 0:
+        if self.align_every < 1 or not min(self.decoder_width, self.decoder_rate) > 0:
             raise ValueError(
-                f"align_every {self.align_every} must be 1 or more, decoder_width {self.decoder_width} positive."
+                f"align_every {self.align_every} must be 1 or more, decoder_width {self.decoder_width} and "
+                f"decoder_rate {self.decoder_rate} positive."
             )
         if self.lam == 0:
             # Plain training has none of these: one cell, however it was written.
@@ -130,13 +133,14 @@ class Cell:
             f"every{self.align_every}": self.align_every != 1,
             f"width{self.decoder_width:g}": self.decoder_width != 1,
             self.weighting: self.weighting != UNIFORM,
+            f"rate{self.decoder_rate:g}": self.decoder_rate != 1,
         }
         arm = "_".join([arm, *(text for text, said in unusual.items() if said)])
         return f"{self.task}_{arm}_lr{self.learning_rate:g}_seed{self.seed}_{digest[:6]}"
 
 
 # Fields that came later: where they have these values, an id is what it was before.
-_LATER = {"align_every": 1, "decoder_width": 1.0, "weighting": UNIFORM}
+_LATER = {"align_every": 1, "decoder_width": 1.0, "weighting": UNIFORM, "decoder_rate": 1.0}
 
 
 def cells_of(grids: Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) -> list[Cell]:

@@ -24,11 +24,13 @@ from lisa_jax.weighting import UNIFORM
 
 
 class Alignment(NamedTuple):
-    """What is aligned, beside lam: the hooks, one row of how many, and the weighting by noise level."""
+    """What is aligned and how, beside lam: the hooks, one row of how many, the weighting by noise level, and how many
+    times the learning rate the decoder has."""
 
     hook: Hook
     every: int = 1
     weighting: str = UNIFORM
+    decoder_rate: float = 1.0
 
 
 class Examples(NamedTuple):
@@ -48,9 +50,11 @@ class Examples(NamedTuple):
         }
 
 
-def optimizer_of(config: ConfigDict, learning_rate: jax.Array | float) -> optax.GradientTransformation:
+def optimizer_of(
+    config: ConfigDict, learning_rate: jax.Array | float, decoder_rate: float = 1.0
+) -> optax.GradientTransformation:
     """The recipe's optimizer with warm-up to a learning rate that may be traced, constant afterwards."""
-    settings = ConfigDict(config.optimizer.to_dict() | {"schedule": "constant"})
+    settings = ConfigDict(config.optimizer.to_dict() | {"schedule": "constant", "decoder_rate": decoder_rate})
     settings.learning_rate = 0.0
     scale = learning_rate_schedule(ConfigDict(settings.to_dict() | {"learning_rate": 1.0}), 1)
     return make_optimizer(settings, lambda step: learning_rate * scale(step))
@@ -96,7 +100,8 @@ def make_train_chunk(config: ConfigDict, family: Family, alignment: Alignment | 
                 weighting=alignment.weighting,
             )
 
-        step = make_train_step(loss, optimizer_of(config, learning_rate))
+        decoder_rate = 1.0 if alignment is None else alignment.decoder_rate
+        step = make_train_step(loss, optimizer_of(config, learning_rate, decoder_rate))
 
         def body(state: TrainState, xs: tuple[jax.Array, jax.Array]) -> tuple[TrainState, dict[str, metrics.Mean]]:
             chosen, flip = xs

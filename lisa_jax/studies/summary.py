@@ -187,6 +187,7 @@ def _options(cell: Mapping[str, Any]) -> list[str]:
         "align_every": (1, "every {}"),
         "decoder_width": (1, "decoder x{:g}"),
         "weighting": (UNIFORM, "{}"),
+        "decoder_rate": (1, "decoder's rate x{:g}"),
     }
     return [text.format(cell[name]) for name, (value, text) in usual.items() if cell[name] != value]
 

@@ -70,7 +70,7 @@ class Laboratory:
 
     def programs(self, cell: Cell) -> dict[str, Callable[..., Any]]:
         """Compiled programs of a cell: "init", "train" and "validate", see `lisa_jax.studies.programs`."""
-        alignment = None if cell.lam == 0 else Alignment(cell.hook, cell.align_every, cell.weighting)
+        alignment = None if cell.lam == 0 else Alignment(cell.hook, cell.align_every, cell.weighting, cell.decoder_rate)
         return self._programs(_setting(cell), alignment)
 
     def initial_state(self, cell: Cell) -> TrainState:

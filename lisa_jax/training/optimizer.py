@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from lisa_jax.dual_branch import Params
+
 
 def learning_rate_schedule(config: ConfigDict, num_steps: int) -> optax.Schedule:
     """Linear warm-up to `learning_rate`, then constant, or a cosine to 0 at `num_steps`.
@@ -33,10 +35,31 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
     """AdamW as PyTorch defines it, after one clip of the global norm over the whole trainable tree.
 
     Args:
-      config: fields b1, b2, eps, weight_decay, clip_norm.
+      config: fields b1, b2, eps, weight_decay, clip_norm, and optionally decoder_rate: how many times the learning rate
+        the alignment decoder has, 1 unless said otherwise. As Adam's steps do not depend on how large gradients are,
+        lam cannot make the decoder learn faster.
       schedule: step -> learning rate.
+
+    Raises:
+      ValueError: decoder_rate is not positive.
     """
-    return optax.chain(
+    optimizer = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(schedule, b1=config.b1, b2=config.b2, eps=config.eps, weight_decay=config.weight_decay),
     )
+    rate = config.get("decoder_rate", 1.0)
+    if not rate > 0:
+        raise ValueError(f"optimizer.decoder_rate is {rate}, but must be positive: 1 is the learning rate of the rest.")
+    return optimizer if rate == 1 else _with_decoder_rate(optimizer, rate)
+
+
+def _with_decoder_rate(optimizer: optax.GradientTransformation, rate: float) -> optax.GradientTransformation:
+    """The same, its state too, with the updates of the subtree `decoder`, where there is one, times `rate`."""
+
+    def update(gradients: Params, state: optax.OptState, params: Params | None = None) -> tuple[Params, optax.OptState]:
+        updates, state = optimizer.update(gradients, state, params)
+        if "decoder" in updates:
+            updates = {**updates, "decoder": jax.tree.map(lambda leaf: rate * leaf, updates["decoder"])}
+        return updates, state
+
+    return optax.GradientTransformation(optimizer.init, update)

@@ -49,10 +49,11 @@ def test_every_field_counts_for_the_id():
             "align_every": 4,
             "decoder_width": 2.0,
             "weighting": "low_noise",
+            "decoder_rate": 4.0,
             "hook": ("down_3", "mid"),
         }.items()
     ]
-    assert len({cell.id, *(other.id for other in changed)}) == 10
+    assert len({cell.id, *(other.id for other in changed)}) == 11
 
 
 def test_ids_of_committed_results_are_still_theirs(request):
@@ -67,10 +68,10 @@ def test_several_hooks_are_one_value_however_they_are_written():
     assert [cell.hook for cell in cells] == ["mid", ("down_3", "mid")]
     assert "_down_3+mid_" in cells[1].id
     assert (
-        "lam0.2_mid_stop2_every4_width0.5_low_noise_lr"
+        "lam0.2_mid_stop2_every4_width0.5_low_noise_rate4_lr"
         in Cell(
             **DEFAULTS | {"hook": "mid", "lam_stop_step": 2},
-            **{"align_every": 4, "decoder_width": 0.5, "weighting": "low_noise"},
+            **{"align_every": 4, "decoder_width": 0.5, "weighting": "low_noise", "decoder_rate": 4.0},
         ).id
     )
     assert Cell(**json.loads(json.dumps(dataclasses.asdict(cells[1])))) == cells[1]
@@ -108,7 +109,8 @@ def test_refusals():
         "Unknown weighting 'snr' .* likelihood_score, high_noise, low_noise": {"weighting": "snr"},
         "name its conditions once each and in order, lineart.lowres": {"task": "lowres+lineart"},
         "align_every 0 must be": {"align_every": 0},
-        "decoder_width 0 positive": {"decoder_width": 0},
+        "decoder_width 0 and": {"decoder_width": 0},
+        "decoder_rate -1 positive": {"decoder_rate": -1},
     }.items():
         with pytest.raises(ValueError, match=message):
             Cell(**DEFAULTS | change)

@@ -35,7 +35,7 @@ def test_speed_ups_in_time_and_operations_and_rows_from_before():
     plain, lisa = row(PLAIN, [3, 2, 1], [0.1, 0.2, 0.3]), row(LISA, [3, 2, 1], [0.1, 0.3, 0.3])
     plain |= {"seconds_per_step": 0.1, "flops_per_step": 4.0}
     lisa |= {"seconds_per_step": 0.2, "flops_per_step": 5.0}
-    both = dataclasses.replace(LISA, hook="down_1,mid", align_every=4, decoder_width=2.0, weighting="low_noise")
+    both = dataclasses.replace(LISA, hook="down_1,mid", align_every=4, decoder_width=2.0, decoder_rate=4.0)
     old = {name: value for name, value in dataclasses.asdict(LISA).items() if name not in ("align_every", "weighting")}
     json_row = row(both, [3, 2, 1], [0.1, 0.2, 0.3])
     json_row["cell"]["hook"] = ["down_1", "mid"]
@@ -46,7 +46,7 @@ def test_speed_ups_in_time_and_operations_and_rows_from_before():
     assert arms[2].cheapness["FLOPs"] == (None,)
     table = markdown(arms)
     assert "| 1.50 | 0.75 | 1.20 |" in table and "| 1.00 |  |  |" in table
-    assert "| 0.2, every 4, decoder x2, low_noise | down_1+mid |" in table
+    assert "| 0.2, every 4, decoder x2, decoder's rate x4 | down_1+mid |" in table
 
 
 def test_speed_ups_are_paired_by_seed():

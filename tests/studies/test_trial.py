@@ -196,13 +196,11 @@ def test_a_composed_task_trains_a_side_network_for_each_condition(laboratory):
     assert list(pictures) == [2, 4, 8] and pictures[8].shape == (4, SIZE * 2, SIZE * 2, 3)
 
 
-def test_weighting_and_the_share_of_rows_change_training_and_plain_training_is_one(laboratory):
-    cells = [
-        LISA,
-        *(dataclasses.replace(LISA, **change) for change in ({"align_every": 2}, {"weighting": "low_noise"})),
-    ]
+def test_each_option_of_the_alignment_changes_training_and_plain_training_is_one(laboratory):
+    options = ({}, {"align_every": 2}, {"weighting": "low_noise"}, {"decoder_rate": 8.0})
+    cells = [dataclasses.replace(LISA, **option) for option in options]
     runs = [losses(run_cell(laboratory, cell))[-1] for cell in cells]
-    assert len(set(runs)) == 3
+    assert len(set(runs)) == len(options)
     assert len({cell.plain for cell in cells}) == 1
     with pytest.raises(ValueError, match="one row of 3"):
         run_cell(laboratory, dataclasses.replace(LISA, align_every=3))
