@@ -21,7 +21,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from lisa_jax.aot.chips import Chip, parse_topology, topology_devices
-from lisa_jax.aot.report import compiled_report, flops_per_image, lowered_report, memory_error, summary
+from lisa_jax.aot.report import compiled_report, lowered_report, memory_error, summary
 from lisa_jax.aot.step import abstract_step
 from lisa_jax.families.presets import preset
 from lisa_jax.run import run_command
@@ -49,7 +49,7 @@ def analyse(config: ConfigDict, chip: Chip, devices: list[Any], *, aligns: bool)
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, devices)
     step = abstract_step(config, preset(_PRESET.value), mesh, aligns=aligns)
     start = time.perf_counter()
-    found = lowered_report(step, flops_per_image(config, preset(_PRESET.value), aligns=aligns))
+    found = lowered_report(step, config, preset(_PRESET.value), aligns=aligns)
     _LOG.info(
         "%s: counted in %.0f s: %.1f GFLOP an image; arguments a chip %.2f GiB; gradients %.0f MB",
         "LISA" if aligns else "plain",

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from lisa_jax.alignment import AlignedRows, LamSchedule, add_noise, lisa_loss, lisa_terms
@@ -21,7 +23,10 @@ from lisa_jax.processes import Process
 from lisa_jax.training.diagnostics import gradient_shares
 from lisa_jax.training.experiment import DiagnosticFn, LossFn
 from lisa_jax.training.inputs import model_inputs
+from lisa_jax.training.sharding import row_blocks
 from lisa_jax.weighting import UNIFORM, check_weighting
+
+_LOG = logging.getLogger("lisa_jax")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +164,24 @@ def used_hook(config: ConfigDict, model: DualBranch) -> Hook | None:
       ValueError: a name that the side network does not have; lists those that it has.
     """
     return model.check_hook(parse_hook(config.lisa.hook)) if config.lisa.lam > 0 else None
+
+
+def check_aligned_rows(config: ConfigDict, mesh: Mesh) -> None:
+    """Warn where one aligned row of `lisa.align_every` saves less than it says: results are right, but rows move.
+
+    Args:
+      config: fields batch_size, accumulate, lisa.
+      mesh: its data and fsdp axes split the rows.
+    """
+    every, rows = config.lisa.align_every, config.batch_size // (config.accumulate * row_blocks(mesh))
+    if config.lisa.lam > 0 and rows % every:
+        _LOG.warning(
+            "lisa.align_every %d does not divide the %d rows that a device has of a microbatch: devices exchange rows "
+            "and save less. Use a larger batch_size, a smaller accumulate or a divisor of %d.",
+            every,
+            rows,
+            rows,
+        )
 
 
 def decoder_width(config: ConfigDict) -> float:

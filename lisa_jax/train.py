@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, config_flags
 
 from lisa_jax import metrics
 from lisa_jax.cluster import STOPPED_EARLY
-from lisa_jax.control import ControlLosses, family_losses
+from lisa_jax.control import ControlLosses, check_aligned_rows, family_losses
 from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import Family
 from lisa_jax.families.sharding_rules import RULES
@@ -99,6 +99,7 @@ def main() -> None:
     config, workdir = _CONFIG.value, _WORKDIR.value
     absolute_paths(config)
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    check_aligned_rows(config, mesh)
     family = load_family(config, placement(RULES if config.mesh.split_frozen else REPLICATED, mesh))
     experiment = control_experiment(config, family)
     state = fit(experiment, config, workdir)

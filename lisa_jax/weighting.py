@@ -8,8 +8,8 @@
 | `low_noise`        | 1 - q                                                                                 |
 
 With `likelihood_score` the decoder's error is measured in units of the likelihood score grad log p(c | x_t), which
-grows without bound where there is next to no noise; 5 is the bound of min-SNR weighting (arXiv 2303.09556), which for v
-prediction this is. By process, with data scaled by a and noise by s:
+grows without bound where there is next to no noise; 5 is the bound of min-SNR weighting (arXiv 2303.09556). By process,
+with data scaled by a and noise by s:
 
     diffusion, epsilon   min(1 / s^2, 5)                  q = t / num_train_timesteps
     diffusion, v         min(a^2 / s^2, 5)                the same

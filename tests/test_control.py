@@ -3,13 +3,16 @@
 import types
 
 import pytest
+from jax.sharding import AbstractMesh
 from ml_collections import ConfigDict
 
-from lisa_jax.control import decoder_width, used_hook
+from lisa_jax.control import check_aligned_rows, decoder_width, used_hook
 from lisa_jax.dual_branch import DualBranch
 from lisa_jax.run import identity
+from lisa_jax.training.sharding import AXES
 
 MODEL = DualBranch(None, None, None, None, None, None, hooks=("down_3", "mid"))
+FOUR_BLOCKS = AbstractMesh((2, 2, 1), AXES)
 FAMILY = types.SimpleNamespace(model=MODEL, fingerprint="abc")
 
 
@@ -25,6 +28,18 @@ def test_hooks_of_a_config():
     assert used_hook(a_config(hook="mid", lam=0.0), MODEL) is None
     with pytest.raises(ValueError, match="'down_9': this side network has down_3, mid"):
         used_hook(a_config(hook="mid,down_9"), MODEL)
+
+
+@pytest.mark.parametrize(("batch_size", "every", "warned"), [(8, 2, False), (8, 4, True), (16, 4, False), (4, 2, True)])
+def test_aligned_rows_that_would_have_to_move_are_told(caplog, batch_size, every, warned):
+    config = a_config(align_every=every)
+    config.batch_size = batch_size
+    check_aligned_rows(config, FOUR_BLOCKS)
+    assert (f"lisa.align_every {every} does not divide the {batch_size // 4} rows" in caplog.text) == warned
+    config.lisa.lam = 0.0
+    caplog.clear()
+    check_aligned_rows(config, FOUR_BLOCKS)
+    assert not caplog.text
 
 
 def test_a_run_from_before_the_decoder_had_a_width_goes_on():

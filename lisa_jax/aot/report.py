@@ -12,6 +12,7 @@ from lisa_jax.aot.chips import Chip
 from lisa_jax.aot.hlo import collective_bytes
 from lisa_jax.aot.step import AbstractStep, abstract_step
 from lisa_jax.families.presets import Preset
+from lisa_jax.models.remat import remat_policy
 from lisa_jax.training.sharding import make_mesh
 
 # How often the bytes of a collective's result cross the chip's links, on a ring or torus of many chips.
@@ -35,12 +36,14 @@ class LoweredReport:
     Attributes:
       argument_bytes: name -> bytes a chip of what the step is given.
       gradient_bytes: bytes of the trainable gradients: what the chips must add up at least once a step.
-      flops_per_image: XLA's count of the whole step before optimisation, see `flops_per_image`.
+      flops_per_image: operations of the model, nothing computed twice: what MFU counts. See `flops_per_image`.
+      hardware_flops_per_image: with those that rematerialisation computes again.
     """
 
     argument_bytes: dict[str, int]
     gradient_bytes: int
     flops_per_image: float
+    hardware_flops_per_image: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +52,10 @@ class CompiledReport:
 
     Attributes:
       argument_bytes, temporary_bytes, total_bytes: memory; donated arguments count once.
-      flops: of one step, XLA's count after optimisation, without those of kernels.
-      hbm_bytes: moved between the chip and its memory in one step; of kernels their arguments and results, once.
+      flops: of one step, XLA's count after optimisation, without those of kernels; of the loop over microbatches one
+        turn.
+      hbm_bytes: moved between the chip and its memory in one step; of kernels their arguments and results, once; of the
+        loop over microbatches one turn.
       collectives: kind -> bytes of the results of one step.
       looped_collectives: those of them that are within loops, so that accumulation repeats them.
       compile_seconds: how long XLA took.
@@ -66,18 +71,24 @@ class CompiledReport:
     compile_seconds: float
 
 
-def lowered_report(step: AbstractStep, flops: float) -> LoweredReport:
-    """What shapes and shardings say; `flops` as `flops_per_image` counts them."""
-    return LoweredReport(step.chip_bytes(), step.trainable_bytes, flops)
+def lowered_report(step: AbstractStep, config: ConfigDict, preset: Preset, *, aligns: bool) -> LoweredReport:
+    """What shapes, shardings and the count of operations say of a step."""
+    flops = hardware_flops = flops_per_image(config, preset, aligns=aligns)
+    if remat_policy(config.remat) != "none":
+        hardware_flops = flops_per_image(config, preset, aligns=aligns, remat=config.remat)
+    return LoweredReport(step.chip_bytes(), step.trainable_bytes, flops, hardware_flops)
 
 
-def flops_per_image(config: ConfigDict, preset: Preset, *, aligns: bool) -> float:
-    """XLA's count of the operations of a step before optimisation, for one image.
+def flops_per_image(config: ConfigDict, preset: Preset, *, aligns: bool, remat: bool | str = "none") -> float:
+    """XLA's count of the operations of a step before optimisation, for one image; of the model alone without `remat`.
 
     Lowered for the CPU and a few images on one device: a TPU that is not there counts only what is compiled.
     """
     alone = config.copy_and_resolve_references()
     alone.update(batch_size=math.lcm(4, config.lisa.align_every), accumulate=1, attention="xla")
+    # Not as above: a config may have it as a bool.
+    with alone.ignore_type():
+        alone.remat = remat
     mesh = make_mesh(devices=jax.devices("cpu")[:1])
     step = abstract_step(alone, preset, mesh, aligns=aligns)
     return step.jitted.lower(*step.arguments).cost_analysis()["flops"] / step.batch_size
@@ -101,19 +112,19 @@ def compiled_report(compiled: jax.stages.Compiled, seconds: float) -> CompiledRe
     )
 
 
-def bounds(report: CompiledReport, chip: Chip, model_flops: float) -> dict[str, float]:
+def bounds(step: AbstractStep, lowered: LoweredReport, compiled: CompiledReport, chip: Chip) -> dict[str, float]:
     """Seconds that a step takes at least for its operations, its memory traffic and its collectives.
 
-    Args:
-      report: of the compiled step.
-      chip: that it runs on.
-      model_flops: operations of a step a chip, counted before optimisation: XLA does not count what the kernels of
-        fused attention compute.
+    Operations are those counted before optimisation where that is more, for XLA does not count what the kernels of
+    fused attention compute. With several microbatches, traffic is that of the update, all it touches read and written
+    once, and for each microbatch the rest of what XLA counts.
     """
-    crossings = sum(_CROSSINGS[kind] * size for kind, size in report.collectives.items())
+    crossings = sum(_CROSSINGS[kind] * size for kind, size in compiled.collectives.items())
+    microbatch_bytes = max(0.0, compiled.hbm_bytes - step.update_bytes)
+    counted = lowered.hardware_flops_per_image * step.batch_size / step.chips
     return {
-        "compute": max(report.flops, model_flops) / chip.flops,
-        "memory": report.hbm_bytes / chip.hbm_bandwidth,
+        "compute": max(compiled.flops, counted) / chip.flops,
+        "memory": (compiled.hbm_bytes + (step.accumulate - 1) * microbatch_bytes) / chip.hbm_bandwidth,
         "interconnect": crossings / chip.link_bandwidth,
     }
 
@@ -134,7 +145,7 @@ def summary(step: AbstractStep, lowered: LoweredReport, compiled: CompiledReport
         "lowered": dataclasses.asdict(lowered),
     }
     if compiled is not None:
-        times = bounds(compiled, chip, lowered.flops_per_image * step.batch_size / step.chips)
+        times = bounds(step, lowered, compiled, chip)
         slowest = max(times, key=times.get)
         images = step.batch_size / times[slowest]
         found |= {

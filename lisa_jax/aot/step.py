@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from lisa_jax.condition_fields import condition_names
-from lisa_jax.control import control_losses, decoder_width, used_hook
+from lisa_jax.control import check_aligned_rows, control_losses, decoder_width, used_hook
 from lisa_jax.diffusers_io.unet import unet_key_table
 from lisa_jax.dual_branch import DualBranch, Params
 from lisa_jax.families.autoencoder import autoencoder_latents
@@ -47,18 +47,26 @@ class AbstractStep:
       jitted: the step that training runs.
       arguments: state, frozen tree, batch and key as shapes with shardings.
       batch_size: global.
+      accumulate: microbatches of it.
       chips: devices of the mesh.
     """
 
     jitted: TrainStep
     arguments: tuple[TrainState, Params, dict[str, Any], jax.ShapeDtypeStruct]
     batch_size: int
+    accumulate: int
     chips: int
 
     @property
     def trainable_bytes(self) -> int:
         """Bytes of one copy of the trainable tree, and so of its gradients."""
         return tree_bytes(self.arguments[0].params)
+
+    @property
+    def update_bytes(self) -> int:
+        """Bytes a chip that the optimizer's update reads and writes, each array once."""
+        found = self.chip_bytes()
+        return 2 * sum(found[name] for name in ("trainable", "optimizer", "average"))
 
     def chip_bytes(self) -> dict[str, int]:
         """Bytes a chip of every argument: trainable, optimizer, average, frozen, batch."""
@@ -80,6 +88,8 @@ def abstract_step(config: ConfigDict, preset: Preset, mesh: Mesh, *, aligns: boo
       ValueError: a batch that does not split over the mesh, an unknown hook, sizes that do not divide.
     """
     check_batch_size(config.batch_size, config.accumulate, mesh)
+    if aligns:
+        check_aligned_rows(config, mesh)
     dtype = jnp.dtype(config.compute_dtype)
     model = _model(config, preset, dtype)
     latents = autoencoder_latents(preset.vae, {}, dtype)
@@ -123,6 +133,7 @@ def abstract_step(config: ConfigDict, preset: Preset, mesh: Mesh, *, aligns: boo
             jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh)),
         ),
         config.batch_size,
+        config.accumulate,
         mesh.size,
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lisa_jax.reporting.pairs import Row, setting
-from lisa_jax.reporting.words import arm_name, measure_name, sample_measures, setting_name, varying_fields
+from lisa_jax.reporting.words import arm_name, measure_name, sample_measures, setting_name
 from lisa_jax.studies.summary import LOSS
 
 QUARTILES = tuple(f"_q{index}" for index in range(1, 5))
@@ -133,9 +133,8 @@ def training_chart(runs: Sequence[tuple[str, float, Sequence[Mapping[str, float]
 def _chart(title: str, measures: Iterable[str], rows: Sequence[Row], series: Any, references: Any = None) -> Chart:
     """One setting's runs at a time, arms with the same style in all of them; settings with more runs come first."""
     cells = [row["cell"] for row in rows]
-    fields = varying_fields(cells)
-    lisa = dict.fromkeys(arm_name(cell, fields) for cell in cells if cell["lam"])
-    plain = dict.fromkeys(arm_name(cell, fields) for cell in cells if not cell["lam"])
+    lisa = dict.fromkeys(arm_name(cell) for cell in cells if cell["lam"])
+    plain = dict.fromkeys(arm_name(cell) for cell in cells if not cell["lam"])
     styles = dict.fromkeys(plain, 0) | {name: index for index, name in enumerate(lisa, 1)}
     settings: dict[tuple, list[Row]] = {}
     for row in rows:
@@ -144,7 +143,7 @@ def _chart(title: str, measures: Iterable[str], rows: Sequence[Row], series: Any
     for group in sorted(settings.values(), key=len, reverse=True):
         members: dict[str, list[Row]] = {}
         for row in sorted(group, key=lambda row: row["cell"]["lam"] > 0):
-            members.setdefault(arm_name(row["cell"], fields), []).append(row)
+            members.setdefault(arm_name(row["cell"]), []).append(row)
         shown.append({"label": setting_name(group[0]["cell"], cells), "series": series(members, styles)})
     lines = {
         measure: [

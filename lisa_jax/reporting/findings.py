@@ -14,7 +14,6 @@ from lisa_jax.reporting.words import (
     measure_name,
     sample_measures,
     setting_name,
-    varying_fields,
 )
 from lisa_jax.studies.summary import LOSS, falls, spread
 
@@ -157,10 +156,9 @@ def _finding(measure: str, pairs: Sequence[Pair]) -> Finding:
 
 def _range(measure: str, pairs: Sequence[Pair]) -> list[str]:
     """The least and the greatest mean difference of an arm, where there are several."""
-    cells = [pair.row["cell"] for pair in pairs]
     arms: dict[str, list[float]] = {}
     for pair in pairs:
-        arms.setdefault(arm_name(pair.row["cell"], varying_fields(cells)), []).append(pair.gains[measure])
+        arms.setdefault(arm_name(pair.row["cell"]), []).append(pair.gains[measure])
     means = sorted((float(np.mean(gains)), arm) for arm, gains in arms.items())
     if len(means) == 1:
         return []
@@ -213,13 +211,12 @@ def _verdict(measure: str, pairs: Sequence[Pair], sign: int) -> tuple[str, str |
 def strips(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Strips]:
     """Speed-ups of every arm and setting of one task, for the measures that `findings` tells of."""
     cells = [row["cell"] for row in rows]
-    fields = varying_fields(cells)
     found = []
     for measure in _told_measures(rows):
         groups: dict[tuple, list[Pair]] = {}
         for pair in pairs:
             if measure in pair.speedups:
-                groups.setdefault((setting(pair.row["cell"]), arm_name(pair.row["cell"], fields)), []).append(pair)
+                groups.setdefault((setting(pair.row["cell"]), arm_name(pair.row["cell"])), []).append(pair)
         reached = [value for members in groups.values() for pair in members if (value := pair.speedups[measure])]
         widest = max([1.25, *(max(value, 1 / value) for value in reached)]) * 1.05
 
@@ -228,7 +225,9 @@ def strips(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Strips]:
 
         steps = (1.1, 1.2) if widest < 1.5 else (1.25, 1.5) if widest < 2 else (1.5, 2.0) if widest < 4 else (2.0, 5.0)
         ticks = [
-            (place(tick), f"{tick:.2g}\u00d7") for tick in (1 / steps[1], 1 / steps[0], 1.0, *steps) if tick < widest
+            (place(tick), f"{tick:.2g}\u00d7")
+            for tick in (1 / steps[1], 1 / steps[0], 1.0, *steps)
+            if 1 / widest < tick < widest
         ]
         lines = []
         for (_, arm), members in groups.items():

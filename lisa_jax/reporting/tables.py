@@ -14,7 +14,6 @@ from lisa_jax.reporting.words import (
     sample_measures,
     setting_name,
     value_name,
-    varying_fields,
 )
 from lisa_jax.studies.summary import COSTS, LOSS, spread
 
@@ -45,10 +44,10 @@ class Table:
 def arms_table(rows: Sequence[Row], pairs: Sequence[Pair]) -> Table:
     """All arms of one task, setting by setting, plain training first."""
     cells = [row["cell"] for row in rows]
-    fields, measures = varying_fields(cells), [LOSS, *sample_measures(rows)]
+    measures = [LOSS, *sample_measures(rows)]
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
-        groups.setdefault((setting(row["cell"]), arm_name(row["cell"], fields)), []).append(row)
+        groups.setdefault((setting(row["cell"]), arm_name(row["cell"])), []).append(row)
     order = {key: index for index, key in enumerate(dict.fromkeys(key for key, _ in groups))}
     lines, pale = [], set()
     for (_, arm), members in sorted(
@@ -136,7 +135,7 @@ def _columns(measures: Sequence[str]) -> list[str]:
 
 def _values(members: Sequence[Row], pairs: Sequence[Pair], measures: Sequence[str]) -> list[str]:
     mine = [pair for pair in pairs if any(pair.row is row for row in members)]
-    finals = {name: [value for row in members if (value := final(row, name)) is not None] for name in measures}
+    finals = {name: _known([final(row, name) for row in members]) for name in measures}
     gains = {name: [pair.gains[name] for pair in mine if name in pair.gains] for name in measures}
     speedups = [[pair.speedups[name] for pair in mine if name in pair.speedups] for name in measures[:2]]
     in_costs = [
@@ -144,7 +143,7 @@ def _values(members: Sequence[Row], pairs: Sequence[Pair], measures: Sequence[st
         for name in measures[1:2]
         for cost in COSTS
     ]
-    decoder = [value for row in members if (value := final(row, "validation/align_over_gap")) is not None]
+    decoder = _known([final(row, "validation/align_over_gap") for row in members])
     return [
         str(len(members)),
         *(spread(finals[name], digits(name, finals[name])) or ABSENT for name in measures),
@@ -154,6 +153,11 @@ def _values(members: Sequence[Row], pairs: Sequence[Pair], measures: Sequence[st
         *(spread(values, 2) or ABSENT for values in in_costs),
         spread(decoder, 2) or ABSENT,
     ]
+
+
+def _known(values: Sequence[float | None]) -> Sequence[float | None]:
+    """Values of which some may be missing; nothing where all are."""
+    return [] if all(value is None for value in values) else values
 
 
 def _number(value: float | None, decimals: int) -> str:

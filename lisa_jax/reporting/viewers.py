@@ -6,7 +6,7 @@ from typing import Any
 
 from lisa_jax.reporting.folders import Folder, Frames
 from lisa_jax.reporting.pairs import Row
-from lisa_jax.reporting.words import arm_name, measure_name, sample_measures, setting_name, varying_fields
+from lisa_jax.reporting.words import arm_name, measure_name, sample_measures, setting_name
 
 Viewer = dict[str, Any]
 
@@ -17,12 +17,12 @@ def sample_viewer(folder: Folder, rows: Sequence[Row]) -> Viewer | None:
     if not sampled:
         return None
     cells = [row["cell"] for row in sampled]
-    fields, measure = varying_fields(cells), (sample_measures(rows) or [None])[0]
+    measure = (sample_measures(rows) or [None])[0]
     sampled.sort(key=lambda row: row["cell"]["lam"] > 0)
     runs = [
         {
             "group": setting_name(row["cell"], cells),
-            "label": f"{arm_name(row['cell'], fields)}, seed {row['cell']['seed']}",
+            "label": f"{arm_name(row['cell'])}, seed {row['cell']['seed']}",
             "frames": _frames(folder.samples[row["id"]]),
             "told": {str(point["step"]): f"{point[measure]:.3f}" for point in row["curve"] if measure in point},
         }

@@ -88,28 +88,13 @@ def value_name(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def arm_name(cell: Mapping[str, Any], varying: Iterable[str] = ()) -> str:
-    """ "plain", or "LISA λ 0.2, down_3" and what else sets it apart.
-
-    Args:
-      varying: further fields of cells that differ among those shown together.
-    """
+def arm_name(cell: Mapping[str, Any]) -> str:
+    """ "plain", or "LISA λ 0.2, down_3" and what else sets it apart."""
     words = [f"LISA λ {cell['lam']:g}", value_name(cell["hook"])] if cell["lam"] else ["plain"]
     for field, text in _EXTRAS.items():
         if cell.get(field, DEFAULTS[field]) != DEFAULTS[field]:
             words.append(text.format(value_name(cell[field])))
-    words += [f"{field_name(field)} {value_name(cell[field])}" for field in varying if field in cell]
     return " ".join(words[:1]) + "".join(f", {word}" for word in words[1:])
-
-
-def varying_fields(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Fields, apart from the shared ones and those that `arm_name` always tells, in which cells differ.
-
-    A field that plain training cannot have is compared among LISA's cells alone.
-    """
-    told = {*SHARED, "lam", "hook", *_EXTRAS}
-    fields = dict.fromkeys(name for cell in cells for name in cell if name not in told)
-    return [name for name in fields if len({cell.get(name) for cell in cells}) > 1]
 
 
 def setting_name(cell: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> str:

@@ -100,6 +100,12 @@ class Cell:
     def __post_init__(self) -> None:
         conditions_of(self.task)
         check_weighting(self.weighting)
+        # Numbers of one kind, for the id depends on how they are written.
+        for name in ("lam", "learning_rate", "decoder_width", "decoder_rate"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        for name in ("lam_decay_steps", "lam_stop_step"):
+            if (steps := getattr(self, name)) is not None and steps < 1:
+                raise ValueError(f"{name} is {steps}, but must be 1 or more, or None for never.")
         if self.align_every < 1 or not min(self.decoder_width, self.decoder_rate) > 0:
             raise ValueError(
                 f"align_every {self.align_every} must be 1 or more, decoder_width {self.decoder_width} and "

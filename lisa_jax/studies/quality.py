@@ -5,7 +5,6 @@ and its samples without control), so that a study can be measured later, or with
 """
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ml_collections import ConfigDict
 from lisa_jax.evaluation.distances import frechet_distance, kernel_distance
 from lisa_jax.evaluation.extractors import Extractor, load_extractor
 from lisa_jax.evaluation.quality import require_comparable
+from lisa_jax.studies.json_file import change_json, read_json
 
 FOLDER = "quality"
 # Of the training split; the more, the less the Fréchet distance is biased.
@@ -52,20 +52,17 @@ class QualityMeter:
             "references": len(self.references),
             "image_size": list(samples.shape[1:3]),
         }
-        path = _path(self.folder, name)
-        before = json.loads(path.read_text()) if path.is_file() else {}
-        if before:
-            require_comparable(before, content)
-        content["sets"] = before.get("sets", {}) | {str(label): found}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = path.with_suffix(".partial")
-        whole.write_text(json.dumps(content, indent=2) + "\n")
-        whole.replace(path)
+
+        def with_these(before: dict[str, Any]) -> dict[str, Any]:
+            if before:
+                require_comparable(before, content)
+            return content | {"sets": before.get("sets", {}) | {str(label): found}}
+
+        change_json(_path(self.folder, name), with_these)
 
     def has(self, name: str, label: str | int) -> bool:
         """Whether samples were measured under this label."""
-        path = _path(self.folder, name)
-        return path.is_file() and str(label) in json.loads(path.read_text())["sets"]
+        return str(label) in read_json(_path(self.folder, name)).get("sets", {})
 
 
 def quality_meter(config: ConfigDict, images: np.ndarray, folder: str | Path) -> QualityMeter | None:
@@ -77,12 +74,20 @@ def quality_meter(config: ConfigDict, images: np.ndarray, folder: str | Path) ->
       images: of the training split, uint8 (n, H, W, 3).
       folder: of the study.
 
-    Raises: what `load_extractor` does.
+    Raises:
+      ValueError: the folder has distances in the features of another network; and what `load_extractor` raises.
     """
     wanted = config.get("extractor")
     if not wanted or not wanted.name:
         return None
     extractor = load_extractor(wanted.name, wanted.weights or None)
+    for path in _files(folder):
+        measured = read_json(path)["extractor"]
+        if measured != extractor.identity:
+            raise ValueError(
+                f"{path} has distances of {measured['name']}, but extractor.name is {wanted.name}: use another --out, "
+                f"or remove {path.parent} to measure again what can be (saved networks, and runs that are to come)."
+            )
     return QualityMeter(Path(folder), extractor, extractor.features(images[:MAX_REFERENCES]))
 
 
@@ -93,15 +98,13 @@ def read_quality(folder: str | Path) -> dict[str, Sets]:
       ValueError: files of different networks, numbers or sizes of pictures.
     """
     found, first = {}, None
-    for path in sorted((Path(folder) / FOLDER).glob("*.json")):
-        content = json.loads(path.read_text())
+    for path in _files(folder):
+        content = read_json(path)
         first = first or content
         try:
             require_comparable(first, content)
         except ValueError as error:
-            raise ValueError(
-                f"{path.parent}: {error} Remove one kind, and run the study again to fill the gaps."
-            ) from None
+            raise ValueError(f"{path.parent} has files of several kinds: {error}") from None
         found[path.stem] = content["sets"]
     return found
 
@@ -118,3 +121,7 @@ def with_quality(rows: Iterable[Mapping[str, Any]], quality: Mapping[str, Sets])
 
 def _path(folder: Path, name: str) -> Path:
     return folder / FOLDER / f"{name}.json"
+
+
+def _files(folder: str | Path) -> list[Path]:
+    return sorted((Path(folder) / FOLDER).glob("*.json"))

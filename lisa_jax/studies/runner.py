@@ -1,6 +1,5 @@
 """Running the cells of a study in order, continuing where an earlier call stopped."""
 
-import json
 import logging
 import math
 import time
@@ -16,6 +15,7 @@ from ml_collections import ConfigDict
 from lisa_jax.evaluation.estimators import load_estimator
 from lisa_jax.studies.data import data_set_of
 from lisa_jax.studies.grid import Cell, cells_of, code_fingerprint
+from lisa_jax.studies.json_file import change_json, read_json
 from lisa_jax.studies.pictures import write_grid
 from lisa_jax.studies.quality import QualityMeter
 from lisa_jax.studies.results import Results
@@ -52,7 +52,7 @@ def write_references(laboratory: Laboratory, tasks: Sequence[str], folder: str |
     """
     path, test, count = Path(folder) / REFERENCES, laboratory.data.test, laboratory.config.num_samples
     for task in dict.fromkeys(tasks):
-        if task in _read_references(path):
+        if task in read_json(path):
             continue
         pictures = Path(folder) / SAMPLES / task
         condition = test.condition(task)
@@ -61,14 +61,7 @@ def write_references(laboratory: Laboratory, tasks: Sequence[str], folder: str |
             write_grid(pictures / (f"condition_{name}.png" if name else "condition.png"), rows[:count])
         write_grid(pictures / "reference.png", test.image[:count])
         found = laboratory.references(task)
-        # Read again: other processes add other tasks.
-        whole = path.with_suffix(".partial")
-        whole.write_text(json.dumps(_read_references(path) | {task: found}, indent=2) + "\n")
-        whole.replace(path)
-
-
-def _read_references(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()) if path.exists() else {}
+        change_json(path, lambda content, task=task, found=found: content | {task: found})
 
 
 def measure_references(laboratory: Laboratory, tasks: Sequence[str], meter: QualityMeter) -> None:
@@ -130,14 +123,13 @@ def run_cells(
         last = result["curve"][-1]
         fidelity = {name: f"{last[name]:.4f}" for name in last if name.startswith("fidelity/")}
         _LOG.info(
-            "%d/%d %s: validation loss %.4f, %s; %.1f s, %.2f ms a step",
+            "%d/%d %s: validation loss %.4f, %s; %.1f s",
             number,
             len(remaining),
             cell.id,
             last["validation/main_loss"],
             ", ".join(f"{name.removeprefix('fidelity/')} {value}" for name, value in fidelity.items()),
             wall,
-            1e3 * result["seconds_per_step"],
         )
 
 

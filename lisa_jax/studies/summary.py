@@ -27,7 +27,7 @@ class Arm:
     Attributes:
       cell: fields of its cells without the seed.
       seeds: seeds that were run.
-      finals: measure -> its value at the end, one a seed.
+      finals: measure -> its value at the end, one a seed; None where a run has none.
       gains: measure -> final value minus that of plain training of the same seed, one for each seed that both have.
       speedups: measure -> steps that plain training needs to reach its own final value over the steps of this arm, one
         for each such seed; None where this arm does not reach it.
@@ -38,7 +38,7 @@ class Arm:
 
     cell: Mapping[str, Any]
     seeds: tuple[int, ...]
-    finals: Mapping[str, tuple[float, ...]]
+    finals: Mapping[str, tuple[float | None, ...]]
     gains: Mapping[str, tuple[float, ...]]
     speedups: Mapping[str, tuple[float | None, ...]]
     early: tuple[float | None, ...]
@@ -100,7 +100,7 @@ def summarise(rows: Iterable[Mapping[str, Any]]) -> list[Arm]:
         lasts = [row["curve"][-1] for row in members]
         some = {name for last in lasts for name in last if name == ALIGN or name.startswith("quality/")}
         finals = {name: tuple(last[name] for last in lasts) for name in names}
-        finals |= {name: tuple(last[name] for last in lasts if name in last) for name in some}
+        finals |= {name: tuple(last.get(name) for last in lasts) for name in some}
         gains: dict[str, list[float]] = {name: [] for name in names}
         speedups: dict[str, list[float | None]] = {name: [] for name in names}
         cheapness: dict[str, list[float | None]] = {cost: [] for cost in COSTS}

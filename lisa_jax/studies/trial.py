@@ -168,7 +168,8 @@ def run_cell(
       `curve`: a list of points by step. A point has `step`, means of training since the point before,
         `validation/...`, with LISA also the gradients of `make_validation`, and where samples were drawn
         `fidelity/...`.
-      `seconds_per_step`: of training alone, the median of the stretches between points.
+      `seconds_per_step`: of training alone: of each program the median of the stretches between points, the first left
+        out where there are more, for it compiles; then the mean over all steps. None where a program has no stretch.
       `flops_per_step`: by XLA's count, the mean over all steps; None where the backend does not count.
       `temporary_bytes`: of the training program, by the compiler's plan; None likewise.
       `seconds_spent`: on "training", "validation" and "sampling", compiling included.
@@ -188,10 +189,11 @@ def run_cell(
     key = jax.random.key(cell.seed)
     state = laboratory.initial_state(cell)
     decay = math.inf if cell.lam_decay_steps is None else float(cell.lam_decay_steps)
-    aligned_steps = 0 if cell.lam == 0 else int(min(cell.num_steps, decay, cell.lam_stop_step or math.inf))
+    last = math.inf if cell.lam_stop_step is None else cell.lam_stop_step
+    aligned_steps = 0 if cell.lam == 0 else int(min(cell.num_steps, decay, last))
     costs: dict[bool, Cost] = {}
 
-    curve, rates, means, since = [], [], {}, (0, time.monotonic())
+    curve, rates, means, since = [], {}, {}, (0, time.monotonic())
     clock = Stopwatch()
     for start in range(0, cell.num_steps, chunk):
         if time.monotonic() > deadline:
@@ -209,7 +211,9 @@ def run_cell(
             continue
         jax.block_until_ready(state.params)
         clock.lap("training")
-        rates.append((time.monotonic() - since[1]) / (step - since[0]))
+        # A stretch in which the program changes says nothing of either.
+        if aligns == (since[0] < aligned_steps):
+            rates.setdefault(aligns, []).append((time.monotonic() - since[1]) / (step - since[0]))
         point = {"step": step}
         training, means = metrics.summarise(means), {}
         point |= {f"train/{name}": training[name] for name in ("main_loss", "align_over_gap") if name in training}
@@ -227,16 +231,22 @@ def run_cell(
         since = (step, time.monotonic())
     on_trained(state.params)
     shares = {True: aligned_steps, False: cell.num_steps - aligned_steps}
-    flops = [costs[aligns].flops for aligns in costs]
     return {
         "curve": curve,
-        "seconds_per_step": float(np.median(rates)),
-        "flops_per_step": None
-        if None in flops
-        else sum(cost.flops * shares[aligns] for aligns, cost in costs.items()) / cell.num_steps,
+        "seconds_per_step": _mean_over_steps(
+            {aligns: float(np.median(found[1:] or found)) for aligns, found in rates.items()}, shares
+        ),
+        "flops_per_step": _mean_over_steps({aligns: cost.flops for aligns, cost in costs.items()}, shares),
         "temporary_bytes": max((cost.temporary_bytes or 0 for cost in costs.values()), default=0) or None,
         "seconds_spent": clock.seconds,
     }
+
+
+def _mean_over_steps(of_program: dict[bool, float | None], steps: dict[bool, int]) -> float | None:
+    """Mean over all steps of what a step of each program costs; None where one is not known."""
+    if any(number and of_program.get(aligns) is None for aligns, number in steps.items()):
+        return None
+    return sum(number * of_program[aligns] for aligns, number in steps.items() if number) / sum(steps.values())
 
 
 @dataclasses.dataclass(frozen=True)

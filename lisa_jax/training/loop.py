@@ -185,7 +185,7 @@ def _shown(values: dict[str, float]) -> dict[str, str]:
 
 def _check_finite(found: LossMetrics, step: int, key: jax.Array) -> None:
     names = ("loss", "grad_norm", "update_norm", "param_norm")
-    values = {name: float(np.asarray(found.means[name].total)) for name in names}
+    values = {name: float(np.asarray(found.means[name].total / found.means[name].count)) for name in names}
     if np.isfinite(list(values.values())).all():
         return
     t, example_loss = np.asarray(found.t), np.asarray(found.example_loss)

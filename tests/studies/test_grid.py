@@ -63,6 +63,11 @@ def test_ids_of_committed_results_are_still_theirs(request):
     assert [Cell(**row["cell"]).id for row in rows] == [row["id"] for row in rows]
 
 
+def test_equal_numbers_are_one_cell_however_they_are_written():
+    whole, decimal = (Cell(**DEFAULTS | {"lam": lam, "decoder_rate": 2 * lam}) for lam in (1, 1.0))
+    assert whole == decimal and whole.id == decimal.id
+
+
 def test_several_hooks_are_one_value_however_they_are_written():
     cells = cells_of([{"hook": ("mid", "down_3,mid")}, {"hook": (("down_3", "mid"),)}], DEFAULTS)
     assert [cell.hook for cell in cells] == ["mid", ("down_3", "mid")]
@@ -109,8 +114,10 @@ def test_refusals():
         "Unknown weighting 'snr' .* likelihood_score, high_noise, low_noise": {"weighting": "snr"},
         "name its conditions once each and in order, lineart.lowres": {"task": "lowres+lineart"},
         "align_every 0 must be": {"align_every": 0},
-        "decoder_width 0 and": {"decoder_width": 0},
-        "decoder_rate -1 positive": {"decoder_rate": -1},
+        "decoder_width 0.0 and": {"decoder_width": 0},
+        "lam_stop_step is 0": {"lam_stop_step": 0},
+        "lam_decay_steps is -1": {"lam_decay_steps": -1},
+        "decoder_rate -1.0 positive": {"decoder_rate": -1},
     }.items():
         with pytest.raises(ValueError, match=message):
             Cell(**DEFAULTS | change)

@@ -49,6 +49,15 @@ def test_speed_ups_in_time_and_operations_and_rows_from_before():
     assert "| 0.2, every 4, decoder x2, decoder's rate x4 | down_1+mid |" in table
 
 
+def test_quality_tells_of_how_many_seeds_it_is():
+    rows = [row(dataclasses.replace(PLAIN, seed=seed), [3, 2, 1], [0.1, 0.2, 0.3]) for seed in range(3)]
+    rows[1]["curve"][-1]["quality/kid_net"] = 0.5
+    (arm,) = summarise(rows)
+    assert arm.finals["quality/kid_net"] == (None, 0.5, None)
+    table = markdown([arm])
+    assert "| kid_net |" in table and "| 0.500 (1 of 3) |" in table
+
+
 def test_speed_ups_are_paired_by_seed():
     rows = [
         row(PLAIN, [3, 2, 1], [0.1, 0.2, 0.3]),

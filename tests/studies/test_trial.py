@@ -214,6 +214,20 @@ def test_operations_are_counted_by_what_the_steps_do(laboratory):
     assert stopped == pytest.approx((6 * plain + 2 * aligned) / 8, rel=0.05)
 
 
+def test_time_a_step_is_that_of_each_program_by_its_steps(laboratory, monkeypatch):
+    """A clock on which an aligned step takes 3 s and a plain one 1 s."""
+    now, blocked = [0.0], jax.block_until_ready
+
+    def ready(params):
+        now[0] += 2 * (3.0 if "decoder" in params and now[0] < 2 * 2 * 3.0 else 1.0)
+        return blocked(params)
+
+    monkeypatch.setattr(trial.jax, "block_until_ready", ready)
+    monkeypatch.setattr(trial.time, "monotonic", lambda: now[0])
+    stopped = run_cell(laboratory, dataclasses.replace(LISA, lam_stop_step=4))
+    assert stopped["seconds_per_step"] == pytest.approx((4 * 3 + 4 * 1) / 8)
+
+
 def test_measures_get_the_truth_of_the_first_examples_and_nothing_is_mirrored(laboratory, data, monkeypatch):
     mirrored, seen = losses(run_cell(laboratory, LISA)), []
 
@@ -290,7 +304,7 @@ def test_quality_is_measured_on_the_way_and_made_up_for_from_saved_networks(labo
     with pytest.raises(ValueError, match="'extractor'"):
         other.measure(LISA.id, 8, samples)
     other.measure("lineart", "real", samples)
-    with pytest.raises(ValueError, match=r"'extractor'.*run the study again"):
+    with pytest.raises(ValueError, match=r"several kinds: .*'extractor'"):
         read_quality(tmp_path)
 
 

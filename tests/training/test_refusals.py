@@ -56,9 +56,14 @@ def test_non_finite_loss_stops_with_step_key_and_noise_level(toy, tmp_path, bad_
 def test_non_finite_gradient_of_a_finite_loss_stops(toy, tmp_path):
     with pytest.raises(
         NonFiniteLossError, match=r"Step 3 is not finite: loss [\d.]+, grad_norm nan.*at noise levels \["
-    ):
-        fit(toy.experiment(loss_fn=nan_gradient_at(toy, 3)), toy.config(), tmp_path)
-    assert saved_steps(tmp_path) == [2]
+    ) as whole:
+        fit(toy.experiment(loss_fn=nan_gradient_at(toy, 3)), toy.config(), tmp_path / "whole")
+    assert saved_steps(tmp_path / "whole") == [2]
+    # The loss that it tells is a mean, in however many parts it was computed.
+    with pytest.raises(NonFiniteLossError) as parts:
+        fit(toy.experiment(loss_fn=nan_gradient_at(toy, 3)), toy.config(accumulate=4), tmp_path / "parts")
+    told = [float(re.search(r"loss ([\d.]+)", str(error.value))[1]) for error in (whole, parts)]
+    assert told[1] < 2 * told[0]
 
 
 def test_parameters_that_overflow_in_the_update_are_not_saved(toy, tmp_path):

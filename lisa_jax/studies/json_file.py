@@ -1,0 +1,27 @@
+"""JSON files that several processes change: a cluster's array tasks share a study's folder."""
+
+import fcntl
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """What is in a file; {} where there is none."""
+    path = Path(path)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def change_json(path: str | Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Replace what is in a file by change(what is in it), one process at a time; whoever reads sees all or nothing.
+
+    The lock is a file `.lock` in its folder, which stays. The folder is made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        whole = path.with_suffix(".partial")
+        whole.write_text(json.dumps(change(read_json(path)), indent=2) + "\n", encoding="utf-8")
+        whole.replace(path)
