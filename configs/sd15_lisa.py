@@ -1,4 +1,4 @@
-"""A ControlNet with LISA beside Stable Diffusion 1.5 at 512 px: the recipe of sd21_lisa.py.
+r"""A ControlNet with LISA beside Stable Diffusion 1.5 at 512 px: the recipe of sd21_lisa.py.
 
     python -m lisa_jax.train --config=configs/sd15_lisa.py:pose --workdir=runs/sd15_pose --config.base=DIR
 
@@ -6,13 +6,15 @@ The argument is the task: pose, seg, depth or sr; it names the prepared data set
 text is that of SD1.5, and its condition. The authors train beside SD2.1 only. A smoke test of it, on any CPU:
 
     python -m lisa_jax.new_base --preset=tiny_sd15 --out=runs/smoke/tiny_sd15
+    python -m lisa_jax.prepare --source=TABLE --out=runs/smoke/pose_sd15 --base=runs/smoke/tiny_sd15 --image_size=64 \
+        --condition_column=pose=pose_image
     python -m lisa_jax.train --config=configs/sd15_lisa.py:pose,smoke --workdir=runs/smoke/sd15_lisa
 
 Hardware: eight devices of 24 GB with fused attention (NVIDIA), of 64 GB without, at the recipe's 8 images a device and
 microbatch. On one device add --config.accumulate=32, which gives the same 256 images a step.
 Memory a device, computed, not measured: 9 GB for the frozen weights (1.7), side network, gradients and optimizer, and
-for each image of the microbatch 1.3 GB with fused attention, 5.6 GB without, .25 GB with --config.remat=True.
-Time, computed, not measured: 2,760 GFLOP an image, 7.1e18 in all: at 40% of the bfloat16 peak 2 hours on eight A100,
+for each image of the microbatch 1.3 GB with fused attention, 5.6 GB without, .25 GB with --config.remat=full.
+Time, computed, not measured: 2,766 GFLOP an image, 7.1e18 in all: at 40% of the bfloat16 peak 2 hours on eight A100,
 5 hours on one H100. With remat 18% more. Not yet run on the real weights, so there are no figures to expect.
 """
 

@@ -1,4 +1,4 @@
-"""A plain ControlNet beside Stable Diffusion 2.1-base at 512 px: sd21_lisa.py without the alignment loss.
+r"""A plain ControlNet beside Stable Diffusion 2.1-base at 512 px: sd21_lisa.py without the alignment loss.
 
     python -m lisa_jax.train --config=configs/sd21_baseline.py:pose --workdir=runs/sd21_pose_plain --config.base=DIR
 
@@ -6,11 +6,13 @@ What sd21_lisa.py is to be compared with: same data, same batches, same noise. T
 depth or sr. A smoke test of it, on any CPU:
 
     python -m lisa_jax.new_base --preset=tiny_sd21 --out=runs/smoke/tiny_sd21
+    python -m lisa_jax.prepare --source=TABLE --out=runs/smoke/pose --base=runs/smoke/tiny_sd21 --image_size=64 \
+        --condition_column=pose=pose_image
     python -m lisa_jax.train --config=configs/sd21_baseline.py:pose,smoke --workdir=runs/smoke/sd21_baseline
 
 Hardware and memory: as sd21_lisa.py, the decoder's 0.4 million parameters apart.
-Time, computed, not measured: 2,267 GFLOP an image, 19% less than with LISA: at 40% of the bfloat16 peak 1.6 hours on
-eight A100, 4.1 hours on one H100. Not yet run on the real weights, so there are no figures to expect.
+Time, computed, not measured: 2,230 GFLOP an image, 19% less than with LISA: at 40% of the bfloat16 peak 1.6 hours on
+eight A100, 4.0 hours on one H100. Not yet run on the real weights, so there are no figures to expect.
 """
 
 from pathlib import Path

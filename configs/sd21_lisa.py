@@ -1,4 +1,4 @@
-"""A ControlNet with LISA beside Stable Diffusion 2.1-base at 512 px: the authors' recipe to the letter.
+r"""A ControlNet with LISA beside Stable Diffusion 2.1-base at 512 px: the authors' recipe to the letter.
 
     python -m lisa_jax.train --config=configs/sd21_lisa.py:pose --workdir=runs/sd21_pose --config.base=DIR
 
@@ -6,13 +6,15 @@ The argument is the task: pose, seg, depth or sr; it names the prepared data set
 docs/real_checkpoints.md goes from a downloaded folder to the exported ControlNet. A smoke test of it, on any CPU:
 
     python -m lisa_jax.new_base --preset=tiny_sd21 --out=runs/smoke/tiny_sd21
+    python -m lisa_jax.prepare --source=TABLE --out=runs/smoke/pose --base=runs/smoke/tiny_sd21 --image_size=64 \
+        --condition_column=pose=pose_image
     python -m lisa_jax.train --config=configs/sd21_lisa.py:pose,smoke --workdir=runs/smoke/sd21_lisa
 
 Hardware: eight devices of 24 GB with fused attention (NVIDIA), of 48 GB without, at the recipe's 8 images a device and
 microbatch. On one device add --config.accumulate=32, which gives the same 256 images a step.
 Memory a device, computed, not measured: 9 GB for the frozen weights (1.7), side network, gradients and optimizer, and
-for each image of the microbatch 1.2 GB with fused attention, 4.2 GB without, .25 GB with --config.remat=True.
-Time, computed, not measured: 2,811 GFLOP an image, 7.2e18 in all: at 40% of the bfloat16 peak 2 hours on eight A100,
+for each image of the microbatch 1.2 GB with fused attention, 4.2 GB without, .25 GB with --config.remat=full.
+Time, computed, not measured: 2,764 GFLOP an image, 7.1e18 in all: at 40% of the bfloat16 peak 2 hours on eight A100,
 5 hours on one H100. With remat 18% more. Not yet run on the real weights, so there are no figures to expect.
 """
 

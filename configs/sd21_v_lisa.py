@@ -1,4 +1,4 @@
-"""A ControlNet with LISA beside Stable Diffusion 2.1 at 768 px, which predicts v: the recipe of sd21_lisa.py.
+r"""A ControlNet with LISA beside Stable Diffusion 2.1 at 768 px, which predicts v: the recipe of sd21_lisa.py.
 
     python -m lisa_jax.train --config=configs/sd21_v_lisa.py:pose --workdir=runs/sd21_v_pose --config.base=DIR
 
@@ -6,10 +6,12 @@ The argument is the task: pose, seg, depth or sr; it names the prepared data set
 condition. The authors train at 512 only. A smoke test of it, on any CPU:
 
     python -m lisa_jax.new_base --preset=tiny_sd21_v --out=runs/smoke/tiny_sd21_v
+    python -m lisa_jax.prepare --source=TABLE --out=runs/smoke/pose_v --base=runs/smoke/tiny_sd21_v --image_size=64 \
+        --condition_column=pose=pose_image
     python -m lisa_jax.train --config=configs/sd21_v_lisa.py:pose,smoke --workdir=runs/smoke/sd21_v_lisa
 
 Hardware: eight devices of 24 GB. Activations are recomputed in the backward pass; with fused attention (NVIDIA) and
-40 GB, --config.remat=False saves 16% of the time. On one device add --config.accumulate=32.
+40 GB, --config.remat=none saves 16% of the time. On one device add --config.accumulate=32.
 Memory a device, computed, not measured: 9 GB for the frozen weights (1.7), side network, gradients and optimizer, and
 for each image of the microbatch .6 GB and what recomputing one block takes (2.6 GB without fused attention); without
 remat 2.6 GB an image with fused attention and 17.2 GB without.

@@ -1,12 +1,12 @@
 """What side features know: linear probes of a trained side network, and what its alignment decoder explains.
 
     python -m lisa_jax.probe --workdir=DIR [--out=probes.jsonl]
-    python -m lisa_jax.probe --study=DIR --config=configs/studies/openmoji_regimes.py [--out=probes.jsonl]
+    python -m lisa_jax.probe --study=DIR --config=configs/studies/main_figures.py [--out=probes.jsonl]
     python -m lisa_jax.probe --out=probes.jsonl --summary
 
 The first form adds one line to --out (DIR/probes.jsonl by default) for the newest checkpoint of a training run, the
-second one for every cell of a study that saved its networks (config.save_side) and has no line yet. The third prints
-tables, plain training and LISA side by side.
+second one for every cell of a study that saved its networks (--config.save_side=True) and has no line yet. The third
+prints tables, plain training and LISA side by side.
 
 Ridge regressions say how well the condition, the clean latents, the gap between target and prior, and the noise level
 can be read off each feature, on test pictures, beside the same of the untrained side network: R^2, by noise level.

@@ -1,6 +1,6 @@
 """Run a study: a grid of short training runs on one data set that stays in memory, measured on the way.
 
-    python -m lisa_jax.study --config=configs/studies/openmoji_regimes.py --out=DIR [--cell=3] [--minutes=60]
+    python -m lisa_jax.study --config=configs/studies/main_openmoji.py --out=DIR [--cell=3] [--minutes=60]
     python -m lisa_jax.study --config=... --out=DIR --list
     python -m lisa_jax.study --config=... --out=DIR --summary
 
@@ -63,8 +63,9 @@ def main() -> None:
     laboratory, identity = study_laboratory(config, _DATA.value)
     results = Results(_OUT.value, identity, "results" if _CELL.value is None else f"cell_{_CELL.value}")
     tasks = [cell.task for cell in cells]
-    write_references(laboratory, tasks, _OUT.value)
+    # Before anything that takes time, for its network may be missing.
     meter = quality_meter(config, laboratory.data.train.image, _OUT.value)
+    write_references(laboratory, tasks, _OUT.value)
     if meter is not None:
         measure_references(laboratory, tasks, meter)
         measure_finished(laboratory, cells, results, meter)

@@ -117,10 +117,14 @@ def test_argument_that_is_no_task(argument):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_docstring_gives_commands_that_exist(name):
     text = (ROOT / "configs" / f"{name}.py").read_text().split('"""')[1]
-    commands = [line.strip() for line in text.splitlines() if line.strip().startswith("python -m lisa_jax.")]
-    assert len(commands) == 3 and f"configs/{name}.py" in commands[0]
+    commands = [line.strip() for line in text.replace("\\\n", "").splitlines() if "python -m lisa_jax." in line]
+    assert len(commands) == 4 and f"configs/{name}.py" in commands[0]
     smoke = get_config(name, "smoke")
     assert commands[1].endswith(f"--out={smoke.base}")
+    size, conditions = smoke.data.image_size, smoke.data.condition
+    assert f" --out={smoke.data.dir} --base={smoke.base} --image_size={size} " in commands[2]
+    for condition in (conditions,) if isinstance(conditions, str) else conditions:
+        assert f"--condition_column={condition}=" in commands[2]
     preset = commands[1].split("--preset=")[1].split()[0]
     assert smoke.base == f"runs/smoke/{preset}" and preset in PRESETS
     # The tiny base of a config predicts what its base predicts.

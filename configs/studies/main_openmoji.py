@@ -6,8 +6,8 @@
 Runs of 300 steps of 16 drawings, sized for two CPU cores; the most important come first, so that a study that is cut
 short is still one: every task with and without LISA, the same with two more seeds, both arms at other learning rates,
 line art with other lam, hooks, schedules and decoders, and line art at a rate so small that its start is slow.
-Interrupt it as you like; a cluster's array task does one run with --cell=N. A plain step takes .65 core-seconds and a
-LISA step .87; a run on one core, measuring included, five minutes, compiling four more.
+Interrupt it as you like; a cluster's array task does one run with --cell=N. A plain step takes .6 s of an idle
+core and a LISA step .7; a run, measuring included, four to five minutes, compiling four more.
 """
 
 from pathlib import Path

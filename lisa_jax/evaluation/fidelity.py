@@ -20,6 +20,8 @@ MEASURES = {
     "pose": ("pck_0.1", "pck", "pck_0.05"),
     "depth": ("depth_rmse", "aligned_depth_rmse"),
 }
+# Tasks whose condition only a network can read back from a picture.
+ESTIMATED = ("pose", "depth")
 # The other measures grow with fidelity.
 LOWER_IS_BETTER = frozenset({"depth_rmse", "aligned_depth_rmse"})
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from lisa_jax.evaluation.estimators import load_estimator
 from lisa_jax.evaluation.examples import Examples
 from lisa_jax.evaluation.extractors import Extractor
-from lisa_jax.evaluation.fidelity import MEASURES, fidelity
+from lisa_jax.evaluation.fidelity import ESTIMATED, MEASURES, fidelity
 from lisa_jax.evaluation.metric_networks import MetricNetworks, measure, wanted_by
 from lisa_jax.evaluation.quality import quality
 
@@ -45,8 +46,9 @@ def evaluate(
     Returns:
       A dictionary for JSON. "fidelity": set -> measure -> value, of the samples, of the "real images" (the ceiling) and
       of "other images", real ones against the condition of another (a floor); a measure without a bound, as the PSNR of
-      a picture against itself, is None. With an extractor "quality": set -> result of `quality`. With networks
-      "networks": role -> file and sha256.
+      a picture against itself, is None. Where the package's own networks read pose or depth, "estimators": task -> name
+      and sha256. With an extractor "quality": set -> result of `quality`. With networks "networks": role -> file and
+      sha256.
     Raises:
       ValueError: nothing measures this task for these examples.
     """
@@ -74,6 +76,9 @@ def evaluate(
         "task": task,
         "fidelity": {name: values(images) for name, images in {**samples, **bounds}.items()},
     }
+    if measured and (estimated := [part for part in task.split("+") if part in ESTIMATED]):
+        found = {part: load_estimator(part, examples.references.shape[1]) for part in estimated}
+        result["estimators"] = {part: {"name": own.name, "sha256": own.sha256} for part, own in found.items()}
     if networks is not None:
         result["networks"] = networks.identities
     if extractor is not None:

@@ -1,9 +1,13 @@
 """What `evaluate` measures of sets of samples, and what it refuses to measure."""
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+import lisa_jax
 from lisa_jax.data.rows import Columns, open_rows
 from lisa_jax.evaluation.examples import Examples, examples_of_embedded, examples_of_rows, read_samples
 from lisa_jax.evaluation.extractors import Extractor
@@ -42,6 +46,15 @@ def test_quality_is_of_every_set_of_samples_and_names_its_network(drawings):
     found = evaluate("lineart", samples, examples, extractor=mean_colour)["quality"]
     assert found["control"]["fd_toy"] < 1e-6 < found["no control"]["fd_toy"]
     assert found["control"]["extractor"] == {"name": "toy_1px", "sha256": "0" * 64}
+
+
+def test_figures_say_which_network_read_them():
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    truth = {"depth": np.random.default_rng(1).uniform(1, 2, (2, 32, 32)).astype(np.float32)}
+    found = evaluate("depth", {"samples": images}, Examples(images, images, [""] * 2, truth, embedded=True))
+    weights = Path(lisa_jax.__file__).parent / "assets" / "figures_estimators" / "depth_32.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert found["estimators"] == {"depth": {"name": "figures_32_depth", "sha256": digest}}
 
 
 def test_photographs_need_networks_of_ones_own(drawings):
