@@ -143,7 +143,8 @@ def _finding(measure: str, pairs: Sequence[Pair]) -> Finding:
     sign = -1 if falls(measure) else 1
     gains = [pair.gains[measure] for pair in pairs]
     better, worse = sum(sign * gain > 0 for gain in gains), sum(sign * gain < 0 for gain in gains)
-    reaching = _reaching([pair.speedups[measure] for pair in pairs], "final value")
+    speedups = [pair.speedups[measure] for pair in pairs if measure in pair.speedups]
+    reaching = [_reaching(speedups, "final value")] if speedups else []
     difference = _minus(spread(gains, digits(measure, gains), signed=True))
     if len(pairs) == 1:
         ended = f"It ended {'better' if better else 'worse' if worse else 'equal'}: {difference} from plain."
@@ -151,7 +152,7 @@ def _finding(measure: str, pairs: Sequence[Pair]) -> Finding:
         equal = f", equal in {len(gains) - better - worse}" if better + worse < len(gains) else ""
         ended = f"It ended better in {better}, worse in {worse}{equal}: {difference} from plain."
     kind, interval = _verdict(measure, pairs, sign)
-    return Finding(measure, kind, (reaching, ended, *_range(measure, pairs), *([interval] if interval else [])))
+    return Finding(measure, kind, (*reaching, ended, *_range(measure, pairs), *([interval] if interval else [])))
 
 
 def _range(measure: str, pairs: Sequence[Pair]) -> list[str]:

@@ -18,7 +18,7 @@ class Pair:
       row, plain: the two runs.
       gains: measure -> final value minus the plain run's.
       speedups: measure -> steps that the plain run needs for its own final value over those of this run; None where
-        this run does not reach it.
+        this run does not reach it. Only of what both measured on the way, not at the end alone.
       early: the same for the validation loss that the plain run has after a quarter of its steps.
       cheapness: of COSTS: what a step of the plain run costs over a step of this run, where both rows say.
     """
@@ -66,13 +66,16 @@ def find_pairs(rows: Sequence[Row]) -> list[Pair]:
         ]
         steps = row["cell"]["num_steps"]
         curves = row["curve"], partner["curve"]
-        last = {name: max(point["step"] for point in partner["curve"] if name in point) for name in measures}
+        steps_of = {
+            name: [[point["step"] for point in curve if name in point] for curve in curves] for name in measures
+        }
+        last = {name: found[1][-1] for name, found in steps_of.items()}
         pairs.append(
             Pair(
                 row,
                 partner,
                 {name: final(row, name) - final(partner, name) for name in measures},
-                {name: speedup(*curves, name, last[name]) for name in measures},
+                {name: speedup(*curves, name, last[name]) for name in measures if min(map(len, steps_of[name])) > 1},
                 speedup(*curves, LOSS, min(steps / 4, last[LOSS])) if LOSS in measures else None,
                 {
                     cost: partner[name] / row[name]

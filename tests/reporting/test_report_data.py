@@ -171,6 +171,12 @@ def test_quality_stands_beside_fidelity(small, tmp_path):
     assert "At the end of training, quality is worse with LISA in lineart." in in_short(
         pairs, {"lineart": [*found.values()]}
     )
+    # Measured at the end alone, it says nothing of how fast that was reached.
+    ends = [{**row, "curve": [{**row["curve"][-1]}]} for row in rows]
+    (sentences,) = [f.sentences for f in findings(ends, find_pairs(ends)) if f.measure == distance]
+    assert sentences[0].startswith("It ended better in 0, worse in 12") and "reached" in " ".join(
+        found[distance].sentences
+    )
     assert line(arms_table(rows, pairs), ("plain",))["Fréchet distance (EfficientNet)"].startswith("20.00")
 
 
