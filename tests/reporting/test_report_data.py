@@ -266,6 +266,9 @@ def test_pictures_keep_their_pixels_and_where_there_are_many_nearly_so(tmp_path,
     monkeypatch.setattr(pictures, "LOSSLESS_PIXELS", 10)
     small = pictures.embed([file])[file]
     assert len(small) < 0.8 * len(lossless) and np.abs(as_array(small) - sample).mean() < 8
+    monkeypatch.setattr(pictures, "FINE_PIXELS", 10)
+    smallest = pictures.embed([file])[file]
+    assert len(smallest) < 0.8 * len(small) and np.abs(as_array(smallest) - sample).mean() < 12
 
 
 def test_pictures_wider_than_screens_are_shrunk_and_others_refused(tmp_path, small):
