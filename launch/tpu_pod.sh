@@ -71,9 +71,9 @@ worker=lisa_jax_run/code/launch/tpu_worker.sh
 
 setup() {
   # A name of its own: another pod may be set up at the same time.
-  local archive="${TMPDIR:-/tmp}/lisa_jax_code.$$.tar.gz" status=0
+  local archive="${TMPDIR:-/tmp}/lisa_jax_code.$$.tar.gz" status=0 pack
   # What is tracked, as it stands now, and what is new; nothing that git ignores, nor what has been deleted.
-  local pack="git ls-files -z --cached --others --exclude-standard |
+  pack="git ls-files -z --cached --others --exclude-standard |
     while IFS= read -rd '' file; do [[ ! -e \$file ]] || printf '%s\0' \"\$file\"; done | tar -cz --null -T - -f $(words "$archive")"
   # Chained: bash does not stop at errors in what is called in a condition.
   run bash -c "cd $(words "${here%/launch}") && $pack" &&

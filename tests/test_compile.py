@@ -107,10 +107,10 @@ def test_alignment_costs_what_sharing_the_trunk_says_and_a_part_of_the_rows_a_pa
 
 def test_what_is_computed_again_is_no_operation_of_the_model(config):
     config.remat = "full"
-    step = abstract_step(config, smallest(), make_mesh(devices=jax.devices()[:1]), aligns=True)
-    found = lowered_report(step, config, smallest(), aligns=True)
+    step = abstract_step(config, smallest(levels=1), make_mesh(devices=jax.devices()[:1]), aligns=True)
+    found = lowered_report(step, config, smallest(levels=1), aligns=True)
     config.remat = "none"
-    plain = lowered_report(step, config, smallest(), aligns=True)
+    plain = lowered_report(step, config, smallest(levels=1), aligns=True)
     assert found.flops_per_image == plain.flops_per_image == plain.hardware_flops_per_image
     assert 1.05 * found.flops_per_image < found.hardware_flops_per_image < 1.5 * found.flops_per_image
 

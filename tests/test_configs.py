@@ -166,12 +166,11 @@ def base_and_data(command, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "name",
-    # What shares a base shares a worker. The page on real checkpoints trains sd21_lisa already; the baseline is that
-    # with lam 0, and sd15_lisa differs in its base alone.
+    # The page on real checkpoints trains sd21_lisa already; the baseline is that with lam 0, and sd15_lisa differs in
+    # its base alone.
     [
-        pytest.param(name, marks=pytest.mark.xdist_group(get_config(name, "smoke").base))
-        for name in CONFIGS
-        if name in ("sd21_v_lisa", "sd21_compositional")
+        pytest.param("sd21_v_lisa", marks=pytest.mark.slow),
+        "sd21_compositional",
     ],
 )
 def test_smoke_size_trains(name, command, base_and_data, tmp_path, metrics_of):
