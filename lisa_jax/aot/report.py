@@ -86,7 +86,7 @@ def flops_per_image(config: ConfigDict, preset: Preset, *, aligns: bool, remat: 
     """
     alone = config.copy_and_resolve_references()
     alone.update(batch_size=math.lcm(4, config.lisa.align_every), accumulate=1, attention="xla")
-    # Not as above: a config may have it as a bool.
+    # A config may have it as a bool, for which `update` takes no word.
     with alone.ignore_type():
         alone.remat = remat
     mesh = make_mesh(devices=jax.devices("cpu")[:1])

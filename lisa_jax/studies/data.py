@@ -22,13 +22,11 @@ class DataSet:
     Attributes:
       conditions: task of one condition -> how `lisa_jax.data.conditions.get_condition` finds it.
       truth: fields of an example that measures of fidelity need beside the pictures.
-      estimated: tasks whose measures read samples with a network, see `lisa_jax.evaluation.estimators`.
       flips: whether training mirrors examples: not where a condition's colours tell left from right.
     """
 
     conditions: Mapping[str, str]
     truth: tuple[str, ...] = ()
-    estimated: tuple[str, ...] = ()
     flips: bool = True
 
 
@@ -37,7 +35,6 @@ DATA_SETS = {
     "figures": DataSet(
         TASK_CONDITIONS["figures"],
         truth=("keypoints", "depth"),
-        estimated=("pose", "depth"),
         flips=False,
     ),
 }

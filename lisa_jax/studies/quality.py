@@ -1,7 +1,7 @@
 """How good the samples of a study look, step by step: a Fréchet distance and a kernel distance to training pictures.
 
 They stand in `quality/<name>.json` beside the rows, one file for each run and one for each task (its real test pictures
-and its samples without control), so that a study can be measured later, or with another network, and stay the same.
+and its samples without control), so that a study can be measured later, and its rows stay as they are.
 """
 
 import dataclasses

@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from lisa_jax.evaluation.estimators import load_estimator
+from lisa_jax.evaluation.fidelity import ESTIMATED
 from lisa_jax.studies.data import data_set_of
 from lisa_jax.studies.grid import Cell, cells_of, code_fingerprint
 from lisa_jax.studies.json_file import change_json, read_json
@@ -38,7 +39,7 @@ def study_identity(config: ConfigDict, base_fingerprint: str, data_fingerprint: 
     """All that two results must share to be compared."""
     protocol = {name: value for name, value in config.to_dict().items() if name not in NOT_IDENTITY}
     identity = {"code": code_fingerprint(), "base": base_fingerprint, "data": data_fingerprint, "protocol": protocol}
-    estimated = data_set_of(config)[1].estimated
+    estimated = [task for task in data_set_of(config)[1].conditions if task in ESTIMATED]
     if estimated:
         identity["estimators"] = {task: load_estimator(task, config.image_size).sha256 for task in estimated}
     return identity

@@ -105,6 +105,14 @@ def test_summary_tells_what_was_not_reached(runs_with):
     assert 50 < strip.dots[0][0] < 100
 
 
+@pytest.mark.parametrize("final", [0.5, 0.7, 1.0, 2.0])
+def test_ticks_stay_on_the_axis_however_wide_it_is(runs_with, final):
+    rows = runs_with([0.5], [final])
+    for strip in strips(rows, find_pairs(rows)):
+        assert all(0 < place < 100 for place, _ in strip.ticks)
+        assert (50.0, "1\u00d7") in strip.ticks
+
+
 def test_arms_that_share_a_plain_run_count_once(runs_with):
     rows = runs_with([0.5], [0.6])
     other = json.loads(json.dumps(rows[1]))

@@ -20,11 +20,11 @@ from lisa_jax.families.composed import compose
 from lisa_jax.families.family import Family, TextSpace
 from lisa_jax.families.pixels import PIXELS
 from lisa_jax.processes import Diffusion
-from lisa_jax.studies import trial
+from lisa_jax.studies import quality, trial
 from lisa_jax.studies.data import StudyData, StudySplit, read_study_data, write_study_data
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.programs import Examples, plan_batches
-from lisa_jax.studies.quality import QualityMeter, read_quality, with_quality
+from lisa_jax.studies.quality import QualityMeter, quality_meter, read_quality, with_quality
 from lisa_jax.studies.results import Results
 from lisa_jax.studies.runner import measure_finished, measure_references, run_cells, write_references
 from lisa_jax.studies.saved import load_trainable
@@ -306,6 +306,25 @@ def test_quality_is_measured_on_the_way_and_made_up_for_from_saved_networks(labo
     other.measure("lineart", "real", samples)
     with pytest.raises(ValueError, match=r"several kinds: .*'extractor'"):
         read_quality(tmp_path)
+
+
+def test_a_folder_measured_by_another_network_is_refused(tmp_path, monkeypatch):
+    def load(name, weights):
+        return Extractor(name, f"fd_{name}", f"{name}_16px", "aa", lambda images, _: images.mean((1, 2)) / 255.0)
+
+    monkeypatch.setattr(quality, "load_extractor", load)
+    images = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3)).astype(np.uint8)
+
+    def meter(name):
+        return quality_meter(ConfigDict({"extractor": {"name": name, "weights": ""}}), images, tmp_path)
+
+    meter("first").measure("lowres", "real", images)
+    assert meter("first").has("lowres", "real")
+    with pytest.raises(
+        ValueError, match=r"has distances of first_16px, but extractor\.name is second: use another --out"
+    ):
+        meter("second")
+    assert meter("") is None and quality_meter(ConfigDict(), images, tmp_path) is None
 
 
 def test_every_epoch_has_every_example_once():
