@@ -23,10 +23,10 @@ DTYPES = {"sd21": "bfloat16", "embedded": "float32"}
 
 
 def run_ours(size: str, batch: int, steps: int) -> dict[str, float | None]:
-    """Figures of `lisa_jax.bench`: images_per_second, step_ms_median, peak_gib."""
+    """Figures of `lisa_jax bench`: images_per_second, step_ms_median, peak_gib."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "bench.json"
-        command = [sys.executable, "-m", "lisa_jax.bench", *OURS[size]]
+        command = [sys.executable, "-m", "lisa_jax", "bench", *OURS[size]]
         command += [f"--config.batch_size={batch}", f"--steps={steps}", f"--out={out}"]
         subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
         found = json.loads(out.read_text())

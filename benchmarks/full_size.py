@@ -31,12 +31,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from lisa_jax.data.tokenizer import load_tokenizer
-from lisa_jax.diffusers_io.clip_text import clip_text_config, read_clip_text
-from lisa_jax.diffusers_io.controlnet import controlnet_key_table, read_controlnet, write_controlnet
-from lisa_jax.diffusers_io.folders import read_config
-from lisa_jax.diffusers_io.unet import read_unet, unet_config
-from lisa_jax.diffusers_io.vae import read_vae, vae_config
+from lisa_jax.checkpoints.clip_text import clip_text_config, read_clip_text
+from lisa_jax.checkpoints.controlnet import controlnet_key_table, read_controlnet, write_controlnet
+from lisa_jax.checkpoints.folder import read_config
+from lisa_jax.checkpoints.tokenizer import load_tokenizer
+from lisa_jax.checkpoints.unet import read_unet, unet_config
+from lisa_jax.checkpoints.vae import read_vae, vae_config
 from lisa_jax.families.presets import PRESETS, write_random_folder
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.models.clip_text import CLIPTextModel

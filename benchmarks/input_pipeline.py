@@ -22,15 +22,15 @@ import ml_dtypes
 import numpy as np
 from PIL import Image
 
-from lisa_jax.data.conditions import get_condition
+from lisa_jax.data.conditions.registry import get_condition
 from lisa_jax.data.pipeline import Batches
-from lisa_jax.data.prepared import PreparedSource, _parse, load_prepared
-from lisa_jax.data.prepared_layout import Metadata, Shard
-from lisa_jax.data.preparing.encoding import Encoding, load_encoding
-from lisa_jax.data.preparing.examples import ExampleMaker
-from lisa_jax.data.preparing.prepare import Task, prepare
-from lisa_jax.data.preparing.writer import WorkFolder
+from lisa_jax.data.prepared.layout import Metadata, Shard
+from lisa_jax.data.prepared.reader import PreparedSource, _parse, load_prepared
 from lisa_jax.data.rows import Row
+from lisa_jax.preparing.encoding import Encoding, load_encoding
+from lisa_jax.preparing.examples import ExampleMaker
+from lisa_jax.preparing.prepare import Task, prepare
+from lisa_jax.preparing.writer import WorkFolder
 
 SIZE = 512
 EXAMPLES = 512

@@ -2,7 +2,7 @@
 
     python benchmarks/lineart_seeds.py --out=runs/lineart_seeds [--seeds=0,1,2] [--lams=0,0.2] [--config.field=value]
 
-Runs `lisa_jax.train` and `lisa_jax.evaluate` for every pair, continuing what an interrupted call left, then prints one
+Runs `lisa_jax train` and `lisa_jax evaluate` for every pair, continuing what an interrupted call left, then prints one
 row a run, and mean and standard deviation over the seeds. Flags of the config are passed on to every run.
 """
 

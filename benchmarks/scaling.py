@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py --out=scaling       needs `pip install -e ".[tpu]"`, no TPU; minutes a pod on two cores
 
-Every pod is compiled by `lisa_jax.compile` in a process of its own; a report that is there already is not made again.
+Every pod is compiled by `lisa_jax compile` in a process of its own; a report that is there already is not made again.
 """
 
 import json
@@ -33,8 +33,9 @@ def report(out: Path, topology: str, images: int, lam: float) -> dict:
     """The report of one pod, from its file or made now."""
     path = out / f"{topology.replace(':', '_')}_{images}_lam{lam}.json"
     if not path.is_file():
-        argv = [sys.executable, "-m", "lisa_jax.compile", "--config=configs/sd21_lisa.py:pose", "--config.remat=True"]
-        argv += [f"--topology={topology}", f"--images_per_chip={images}", f"--config.lisa.lam={lam}", f"--out={path}"]
+        flags = {"config": "configs/sd21_lisa.py:pose", "config.remat": "full", "config.lisa.lam": lam, "out": path}
+        flags |= {"topology": topology, "images_per_chip": images}
+        argv = [sys.executable, "-m", "lisa_jax", "compile", *(f"--{name}={value}" for name, value in flags.items())]
         subprocess.run(argv, check=True)
     return json.loads(path.read_text())["reports"]["lisa"]
 

@@ -17,9 +17,10 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from lisa_jax.alignment import lisa_loss
+from lisa_jax.commands._run import start_up
+from lisa_jax.experiments.base import load_family
 from lisa_jax.families.family import Family
 from lisa_jax.metrics import LossMetrics
-from lisa_jax.run import load_family, start_up
 from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from lisa_jax.training.state import TrainState, state_initialiser
 from lisa_jax.training.step import make_train_step

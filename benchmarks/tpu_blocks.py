@@ -17,7 +17,7 @@ from lisa_jax.aot.chips import topology_devices
 from lisa_jax.models.attention import attend
 from lisa_jax.models.blocks import BlockSettings, DownBlock
 from lisa_jax.models.remat import REMAT_POLICIES
-from lisa_jax.training.sharding import make_mesh, replicated, traced_on
+from lisa_jax.parallel.sharding import make_mesh, replicated, traced_on
 
 IMAGES = 4
 TOPOLOGY = "v5e:2x2"

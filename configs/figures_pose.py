@@ -1,6 +1,6 @@
 """A ControlNet for poses on rendered people at 32 px beside their embedded base, with the LISA loss.
 
-    python -m lisa_jax.train --config=configs/figures_pose.py --workdir=runs/pose
+    python -m lisa_jax train --config=configs/figures_pose.py --workdir=runs/pose
 
 The condition is the skeleton as OpenPose draws it. Everything else is as in openmoji_lineart.py.
 """
@@ -17,7 +17,7 @@ _LINEART = run_path(str(Path(__file__).with_name("openmoji_lineart.py")))
 
 
 def get_config() -> ConfigDict:
-    """Config of `lisa_jax.train`."""
+    """Config of `lisa_jax train`."""
     config = _LINEART["get_config"]()
     config.base = str(Path(lisa_jax.__file__).parent / "assets" / "figures_base")
     # A mirrored pose would have its left limbs in the colours of right ones.

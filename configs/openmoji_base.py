@@ -1,6 +1,6 @@
 """The embedded base: a small text-conditional UNet on OpenMoji at 32 px, v-prediction, trained from scratch.
 
-    python -m lisa_jax.pretrain --config=configs/openmoji_base.py --workdir=runs/openmoji_base
+    python -m lisa_jax pretrain --config=configs/openmoji_base.py --workdir=runs/openmoji_base
 
 5,000 steps of 16 drawings: 62 minutes on two CPU cores that had other work to do; the main loss ends at .107, which is
 .12 of the target's power. Writes the folder runs/openmoji_base/base; the one that ships as
@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """Config of `lisa_jax.pretrain`."""
+    """Config of `lisa_jax pretrain`."""
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 16

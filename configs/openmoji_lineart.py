@@ -1,9 +1,9 @@
 """A ControlNet for line art on OpenMoji at 32 px beside the embedded base, with the LISA loss.
 
-    python -m lisa_jax.train --config=configs/openmoji_lineart.py --workdir=runs/lineart
+    python -m lisa_jax train --config=configs/openmoji_lineart.py --workdir=runs/lineart
 
 400 steps of 16 drawings: about 5 minutes on two CPU cores. Expect a validation loss of .056 and, from
-`lisa_jax.evaluate`, a line-art F1 of .84 with control against .15 without (no pixel off; real drawings reach .91).
+`lisa_jax evaluate`, a line-art F1 of .84 with control against .15 without (no pixel off; real drawings reach .91).
 Plain ControlNet training, for comparison: add --config.lisa.lam=0.
 """
 
@@ -15,7 +15,7 @@ import lisa_jax
 
 
 def get_config() -> ConfigDict:
-    """Config of `lisa_jax.train`."""
+    """Config of `lisa_jax train`."""
     config = ConfigDict()
     config.seed = 0
     config.batch_size = 16

@@ -1,6 +1,6 @@
 """A ControlNet for segmentation maps on OpenMoji at 32 px beside the embedded base, with the LISA loss.
 
-    python -m lisa_jax.train --config=configs/openmoji_segmentation.py --workdir=runs/segmentation
+    python -m lisa_jax train --config=configs/openmoji_segmentation.py --workdir=runs/segmentation
 
 The map says which of a drawing's layers is on top: line, skin, hair or another colour. Everything else is as in
 openmoji_lineart.py.
@@ -16,7 +16,7 @@ _LINEART = run_path(str(Path(__file__).with_name("openmoji_lineart.py")))
 
 
 def get_config() -> ConfigDict:
-    """Config of `lisa_jax.train`."""
+    """Config of `lisa_jax train`."""
     config = _LINEART["get_config"]()
-    config.data.condition = "lisa_jax.data.openmoji.layer_classes:segmentation"
+    config.data.condition = "lisa_jax.data.embedded.openmoji.layer_classes:segmentation"
     return config

@@ -1,14 +1,14 @@
 r"""A ControlNet with LISA beside Stable Diffusion 1.5 at 512 px: the recipe of sd21_lisa.py.
 
-    python -m lisa_jax.train --config=configs/sd15_lisa.py:pose --workdir=runs/sd15_pose --config.base=DIR
+    python -m lisa_jax train --config=configs/sd15_lisa.py:pose --workdir=runs/sd15_pose --config.base=DIR
 
 The argument is the task: pose, seg, depth or sr; it names the prepared data set (data/pose_sd15, ...), whose cached
 text is that of SD1.5, and its condition. The authors train beside SD2.1 only. A smoke test of it, on any CPU:
 
-    python -m lisa_jax.new_base --preset=tiny_sd15 --out=runs/smoke/tiny_sd15
-    python -m lisa_jax.prepare --source=TABLE --out=runs/smoke/pose_sd15 --base=runs/smoke/tiny_sd15 --image_size=64 \
+    python -m lisa_jax new_base --preset=tiny_sd15 --out=runs/smoke/tiny_sd15
+    python -m lisa_jax prepare --source=TABLE --out=runs/smoke/pose_sd15 --base=runs/smoke/tiny_sd15 --image_size=64 \
         --condition_column=pose=pose_image
-    python -m lisa_jax.train --config=configs/sd15_lisa.py:pose,smoke --workdir=runs/smoke/sd15_lisa
+    python -m lisa_jax train --config=configs/sd15_lisa.py:pose,smoke --workdir=runs/smoke/sd15_lisa
 
 Hardware: eight devices of 24 GB with fused attention (NVIDIA), of 64 GB without, at the recipe's 8 images a device and
 microbatch. On one device add --config.accumulate=32, which gives the same 256 images a step.
@@ -30,7 +30,7 @@ TASKS = ("pose", "seg", "depth", "sr")
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Config of `lisa_jax.train`; the argument is a task, pose by default, and perhaps `,smoke`."""
+    """Config of `lisa_jax train`; the argument is a task, pose by default, and perhaps `,smoke`."""
     task, smoke = _SHARED["task_and_size"](argument, TASKS)
     return _SHARED["recipe"](
         base="stable-diffusion-v1-5",

@@ -1,16 +1,16 @@
 r"""Two ControlNets trained together, for pose and segmentation, with LISA beside Stable Diffusion 2.1-base at 512 px.
 
-    python -m lisa_jax.train --config=configs/sd21_compositional.py --workdir=runs/sd21_pose_seg --config.base=DIR
+    python -m lisa_jax train --config=configs/sd21_compositional.py --workdir=runs/sd21_pose_seg --config.base=DIR
 
 The main network gets the sum of their residuals, and what their decoders say is summed likewise: where the conditions
 are independent given x_t, likelihood scores add. The prepared data set data/pose_seg holds both conditions of each
 image. Each network has a scale of its own in sampling, and is exported to a folder of its own. A smoke test of it, on
 any CPU:
 
-    python -m lisa_jax.new_base --preset=tiny_sd21 --out=runs/smoke/tiny_sd21
-    python -m lisa_jax.prepare --source=TABLE --out=runs/smoke/pose_seg --base=runs/smoke/tiny_sd21 --image_size=64 \
+    python -m lisa_jax new_base --preset=tiny_sd21 --out=runs/smoke/tiny_sd21
+    python -m lisa_jax prepare --source=TABLE --out=runs/smoke/pose_seg --base=runs/smoke/tiny_sd21 --image_size=64 \
         --condition_column=pose=pose_image --condition_column=seg=seg_image
-    python -m lisa_jax.train --config=configs/sd21_compositional.py:smoke --workdir=runs/smoke/sd21_compositional
+    python -m lisa_jax train --config=configs/sd21_compositional.py:smoke --workdir=runs/smoke/sd21_compositional
 
 Hardware: eight devices of 40 GB with fused attention (NVIDIA), of 80 GB without, at the recipe's 8 images a device and
 microbatch. On one device add --config.accumulate=32, which gives the same 256 images a step.
@@ -33,7 +33,7 @@ TASKS = ("pose_seg",)
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Config of `lisa_jax.train`; the argument may be `smoke`."""
+    """Config of `lisa_jax train`; the argument may be `smoke`."""
     task, smoke = _SHARED["task_and_size"](argument, TASKS)
     return _SHARED["recipe"](
         base="stable-diffusion-2-1-base",

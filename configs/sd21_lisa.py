@@ -1,14 +1,14 @@
 r"""A ControlNet with LISA beside Stable Diffusion 2.1-base at 512 px: the authors' recipe to the letter.
 
-    python -m lisa_jax.train --config=configs/sd21_lisa.py:pose --workdir=runs/sd21_pose --config.base=DIR
+    python -m lisa_jax train --config=configs/sd21_lisa.py:pose --workdir=runs/sd21_pose --config.base=DIR
 
 The argument is the task: pose, seg, depth or sr; it names the prepared data set (data/pose, ...) and its condition.
 docs/real_checkpoints.md goes from a downloaded folder to the exported ControlNet. A smoke test of it, on any CPU:
 
-    python -m lisa_jax.new_base --preset=tiny_sd21 --out=runs/smoke/tiny_sd21
-    python -m lisa_jax.prepare --source=TABLE --out=runs/smoke/pose --base=runs/smoke/tiny_sd21 --image_size=64 \
+    python -m lisa_jax new_base --preset=tiny_sd21 --out=runs/smoke/tiny_sd21
+    python -m lisa_jax prepare --source=TABLE --out=runs/smoke/pose --base=runs/smoke/tiny_sd21 --image_size=64 \
         --condition_column=pose=pose_image
-    python -m lisa_jax.train --config=configs/sd21_lisa.py:pose,smoke --workdir=runs/smoke/sd21_lisa
+    python -m lisa_jax train --config=configs/sd21_lisa.py:pose,smoke --workdir=runs/smoke/sd21_lisa
 
 Hardware: eight devices of 24 GB with fused attention (NVIDIA), of 48 GB without, at the recipe's 8 images a device and
 microbatch. On one device add --config.accumulate=32, which gives the same 256 images a step.
@@ -30,7 +30,7 @@ TASKS = ("pose", "seg", "depth", "sr")
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Config of `lisa_jax.train`; the argument is a task, pose by default, and perhaps `,smoke`."""
+    """Config of `lisa_jax train`; the argument is a task, pose by default, and perhaps `,smoke`."""
     task, smoke = _SHARED["task_and_size"](argument, TASKS)
     return _SHARED["recipe"](
         base="stable-diffusion-2-1-base", tiny="tiny_sd21", data=task, condition=task, image_size=512, smoke=smoke

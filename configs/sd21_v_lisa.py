@@ -1,14 +1,14 @@
 r"""A ControlNet with LISA beside Stable Diffusion 2.1 at 768 px, which predicts v: the recipe of sd21_lisa.py.
 
-    python -m lisa_jax.train --config=configs/sd21_v_lisa.py:pose --workdir=runs/sd21_v_pose --config.base=DIR
+    python -m lisa_jax train --config=configs/sd21_v_lisa.py:pose --workdir=runs/sd21_v_pose --config.base=DIR
 
 The argument is the task: pose, seg, depth or sr; it names the prepared data set (data/pose_768, ...) and its
 condition. The authors train at 512 only. A smoke test of it, on any CPU:
 
-    python -m lisa_jax.new_base --preset=tiny_sd21_v --out=runs/smoke/tiny_sd21_v
-    python -m lisa_jax.prepare --source=TABLE --out=runs/smoke/pose_v --base=runs/smoke/tiny_sd21_v --image_size=64 \
+    python -m lisa_jax new_base --preset=tiny_sd21_v --out=runs/smoke/tiny_sd21_v
+    python -m lisa_jax prepare --source=TABLE --out=runs/smoke/pose_v --base=runs/smoke/tiny_sd21_v --image_size=64 \
         --condition_column=pose=pose_image
-    python -m lisa_jax.train --config=configs/sd21_v_lisa.py:pose,smoke --workdir=runs/smoke/sd21_v_lisa
+    python -m lisa_jax train --config=configs/sd21_v_lisa.py:pose,smoke --workdir=runs/smoke/sd21_v_lisa
 
 Hardware: eight devices of 24 GB. Activations are recomputed in the backward pass; with fused attention (NVIDIA) and
 40 GB, --config.remat=none saves 16% of the time. On one device add --config.accumulate=32.
@@ -31,7 +31,7 @@ TASKS = ("pose", "seg", "depth", "sr")
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Config of `lisa_jax.train`; the argument is a task, pose by default, and perhaps `,smoke`."""
+    """Config of `lisa_jax train`; the argument is a task, pose by default, and perhaps `,smoke`."""
     task, smoke = _SHARED["task_and_size"](argument, TASKS)
     config = _SHARED["recipe"](
         base="stable-diffusion-2-1",

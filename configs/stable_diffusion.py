@@ -15,11 +15,11 @@ SMOKE = "smoke"
 def recipe(
     *, base: str, tiny: str, data: str, condition: str | tuple[str, ...], image_size: int, smoke: bool
 ) -> ConfigDict:
-    """A config of `lisa_jax.train`.
+    """A config of `lisa_jax train`.
 
     Args:
       base: name of the Stable Diffusion folder, under `bases/`.
-      tiny: preset of `lisa_jax.new_base` that the smoke size takes for a base, under `runs/smoke/`.
+      tiny: preset of `lisa_jax new_base` that the smoke size takes for a base, under `runs/smoke/`.
       data: name of the prepared data set, under `data/` or, for the smoke size, `runs/smoke/`.
       condition: what the side network sees; a tuple: one side network each.
       image_size: side of the images.

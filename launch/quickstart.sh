@@ -7,11 +7,11 @@ source launch/venv.sh
 use_venv .venv ""
 
 out=runs/quickstart
-python -m lisa_jax.train --config=configs/openmoji_lineart.py --workdir="$out"
-python -m lisa_jax.sample --workdir="$out" --out="$out/samples" --num=32
-python -m lisa_jax.export --workdir="$out" --out="$out/controlnet"
+python -m lisa_jax train --config=configs/openmoji_lineart.py --workdir="$out"
+python -m lisa_jax sample --workdir="$out" --out="$out/samples" --num=32
+python -m lisa_jax export --workdir="$out" --out="$out/controlnet"
 echo
-python -m lisa_jax.evaluate --workdir="$out" --out="$out/evaluation.json" --num=64
+python -m lisa_jax evaluate --workdir="$out" --out="$out/evaluation.json" --num=64
 cat <<EOF
 
 The picture          $out/samples/grid.png     (condition | sample | reference, drawings never seen in training)

@@ -50,8 +50,7 @@ class AlignedRows:
     """Every `every`-th row of a batch, another one each step: alignment at a fraction of its cost.
 
     Each run of `every` neighbouring rows gives one, so rows that are split over devices stay where they are, as long as
-    `every` divides the rows of a device (see `lisa_jax.control.check_aligned_rows`). The mean over these rows estimates
-    the mean over all without bias.
+    `every` divides the rows of a device. The mean over these rows estimates the mean over all without bias.
 
     Attributes:
       every: 1 / fraction of the batch; must divide the rows of a (micro)batch.

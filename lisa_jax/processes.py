@@ -175,7 +175,7 @@ class Diffusion(Process):
         """The training process described by a diffusers `scheduler_config.json`, given as a dict.
 
         Missing keys take diffusers' scheduler defaults (linear betas 1e-4 to 0.02, epsilon). Keys that concern only
-        sampling are ignored here; see `lisa_jax.sampling.sampler`.
+        sampling are ignored here; see `lisa_jax.sampling.samplers.sampler`.
 
         Raises:
             ValueError: for what this class cannot honour: flow-matching or EDM schedulers, `trained_betas`,

@@ -31,7 +31,7 @@ def shared_tmp(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_data(shared_tmp):
     """Value for $LISA_JAX_DATA: OpenMoji at 16 px, every twentieth drawing: 74 to train with and 7 to test."""
-    from lisa_jax.data.openmoji import catalogue, load_openmoji
+    from lisa_jax.data.embedded.openmoji import catalogue, load_openmoji
 
     def build(folder):
         every_twentieth = catalogue.drawings()[::20]
@@ -45,7 +45,7 @@ def tiny_data(shared_tmp):
 @pytest.fixture(scope="session")
 def tiny_figures(shared_tmp):
     """Value for $LISA_JAX_DATA: figures at 16 px, 48 to train with and 8 to test."""
-    from lisa_jax.data.figures import figures_dataset_builder, load_figures
+    from lisa_jax.data.embedded.figures import figures_dataset_builder, load_figures
 
     def build(folder):
         with pytest.MonkeyPatch.context() as patch:
@@ -58,7 +58,7 @@ def tiny_figures(shared_tmp):
 @pytest.fixture(scope="session")
 def tiny_base(shared_tmp, tiny_data):
     """A folder like the embedded base, of one level with 8 channels; hooks down_0, down_1 and mid; random weights."""
-    from lisa_jax.data.openmoji import load_openmoji
+    from lisa_jax.data.embedded.openmoji import load_openmoji
     from lisa_jax.families.new_stable_diffusion import write_new_stable_diffusion
 
     def build(folder):
@@ -104,7 +104,7 @@ def fake_devices(command_env):
 
 @pytest.fixture(scope="session")
 def train_command(tiny_base):
-    """(workdir, config field=value...) -> argv of `lisa_jax.train` with 8 steps of 8 examples; saves every 2 steps."""
+    """(workdir, config field=value...) -> argv of `lisa_jax train` with 8 steps of 8 examples; saves every 2 steps."""
 
     def argv(workdir, **overrides):
         fields = {
@@ -125,7 +125,7 @@ def train_command(tiny_base):
         } | overrides
         flags = [f"--config.{name}={value}" for name, value in fields.items()]
         config = ROOT / "configs" / "openmoji_lineart.py"
-        return [sys.executable, "-m", "lisa_jax.train", f"--config={config}", f"--workdir={workdir}", *flags]
+        return [sys.executable, "-m", "lisa_jax", "train", f"--config={config}", f"--workdir={workdir}", *flags]
 
     return argv
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from smallest_sd import SIZE, write_smallest_base, write_table
 
-from lisa_jax.data.conditions import get_condition
+from lisa_jax.data.conditions.registry import get_condition
 from lisa_jax.families.presets import PRESETS
 from lisa_jax.models.controlnet import feature_shapes
 
@@ -63,7 +63,7 @@ def test_fields_are_those_of_every_config(name):
 
 # Config of an embedded base -> what its examples are.
 EMBEDDED = {
-    "openmoji_segmentation": ("openmoji", "lisa_jax.data.openmoji.layer_classes:segmentation", True),
+    "openmoji_segmentation": ("openmoji", "lisa_jax.data.embedded.openmoji.layer_classes:segmentation", True),
     "openmoji_lowres": ("openmoji", "lowres", True),
     "openmoji_lineart_lowres": ("openmoji", ("lineart", "lowres"), True),
     "figures_pose": ("figures", "pose", False),
@@ -117,7 +117,7 @@ def test_argument_that_is_no_task(argument):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_docstring_gives_commands_that_exist(name):
     text = (ROOT / "configs" / f"{name}.py").read_text().split('"""')[1]
-    commands = [line.strip() for line in text.replace("\\\n", "").splitlines() if "python -m lisa_jax." in line]
+    commands = [line.strip() for line in text.replace("\\\n", "").splitlines() if "python -m lisa_jax " in line]
     assert len(commands) == 4 and f"configs/{name}.py" in commands[0]
     smoke = get_config(name, "smoke")
     assert commands[1].endswith(f"--out={smoke.base}")
@@ -139,7 +139,7 @@ def command(command_env):
     """Run a command of the package, which must succeed."""
 
     def run(name, *flags):
-        argv = [sys.executable, "-m", f"lisa_jax.{name}", *flags]
+        argv = [sys.executable, "-m", "lisa_jax", name, *flags]
         done = subprocess.run(argv, env=command_env, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 0, done.stderr
 

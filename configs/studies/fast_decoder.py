@@ -1,6 +1,6 @@
 """Whether alignment helps where the decoder is ahead: line art, a slow side network, a decoder that learns faster.
 
-    python -m lisa_jax.study --config=configs/studies/fast_decoder.py --out=runs/fast_decoder
+    python -m lisa_jax study --config=configs/studies/fast_decoder.py --out=runs/fast_decoder
 
 At a learning rate of 1e-4 the control opens slowly; the decoder has 1, 10 or 30 times that rate. Two seeds, 400
 steps of 16 drawings, else as main_openmoji.py; each run takes some six minutes of a CPU core.
@@ -16,7 +16,7 @@ _SHARED = run_path(str(Path(__file__).with_name("main_openmoji.py")))
 
 
 def get_config() -> ConfigDict:
-    """Config of `lisa_jax.study`."""
+    """Config of `lisa_jax study`."""
     config = _SHARED["main_study"]("openmoji", "openmoji_base", ("lineart",))
     config.defaults.update(learning_rate=1e-4, num_steps=400)
     config.grids = tuple(

@@ -1,7 +1,7 @@
 """The main study on OpenMoji at 32 px: plain training against LISA, four tasks, three seeds, and LISA taken apart.
 
-    python -m lisa_jax.study --config=configs/studies/main_openmoji.py --out=runs/main_openmoji
-    python -m lisa_jax.study --config=configs/studies/main_openmoji.py --out=runs/main_openmoji --summary
+    python -m lisa_jax study --config=configs/studies/main_openmoji.py --out=runs/main_openmoji
+    python -m lisa_jax study --config=configs/studies/main_openmoji.py --out=runs/main_openmoji --summary
 
 Runs of 300 steps of 16 drawings, sized for two CPU cores; the most important come first, so that a study that is cut
 short is still one: every task with and without LISA, the same with two more seeds, both arms at other learning rates,
@@ -21,7 +21,7 @@ SEEDS = (0, 1, 2)
 
 
 def get_config() -> ConfigDict:
-    """Config of `lisa_jax.study`."""
+    """Config of `lisa_jax study`."""
     config = main_study("openmoji", "openmoji_base", TASKS)
     config.grids = (
         *config.grids,

@@ -1,7 +1,7 @@
 """Where does LISA help? Tasks, learning rates, lam, hooks and schedules on OpenMoji at 32 px, three seeds.
 
-    python -m lisa_jax.study --config=configs/studies/openmoji_regimes.py --out=runs/openmoji_regimes
-    python -m lisa_jax.study --config=configs/studies/openmoji_regimes.py --out=runs/openmoji_regimes --summary
+    python -m lisa_jax study --config=configs/studies/openmoji_regimes.py --out=runs/openmoji_regimes
+    python -m lisa_jax study --config=configs/studies/openmoji_regimes.py --out=runs/openmoji_regimes --summary
 
 58 runs, 71,200 steps of 64 drawings, most important first: interrupt it as you like. One H100 does a plain step in
 7.4 ms in float32; all of it should take about twenty minutes there. Needs a GPU: two CPU cores take about two seconds
@@ -16,7 +16,7 @@ import lisa_jax
 
 
 def get_config() -> ConfigDict:
-    """Config of `lisa_jax.study`."""
+    """Config of `lisa_jax study`."""
     config = ConfigDict()
     config.base = str(Path(lisa_jax.__file__).parent / "assets" / "openmoji_base")
     config.image_size = 32

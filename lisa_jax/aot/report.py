@@ -13,7 +13,7 @@ from lisa_jax.aot.hlo import collective_bytes
 from lisa_jax.aot.step import AbstractStep, abstract_step
 from lisa_jax.families.presets import Preset
 from lisa_jax.models.remat import remat_policy
-from lisa_jax.training.sharding import make_mesh
+from lisa_jax.parallel.sharding import make_mesh
 
 # How often the bytes of a collective's result cross the chip's links, on a ring or torus of many chips.
 _CROSSINGS = {

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from lisa_jax.condition_fields import condition_names
-from lisa_jax.control import check_aligned_rows, control_losses, decoder_width, used_hook
-from lisa_jax.diffusers_io.unet import unet_key_table
+from lisa_jax.checkpoints.unet import unet_key_table
 from lisa_jax.dual_branch import DualBranch, Params
+from lisa_jax.experiments.condition_fields import condition_names
+from lisa_jax.experiments.control import check_aligned_rows, control_losses, decoder_width, used_hook
 from lisa_jax.families.autoencoder import autoencoder_latents
 from lisa_jax.families.composed import compose
 from lisa_jax.families.family import TextSpace
@@ -23,9 +23,7 @@ from lisa_jax.families.sharding_rules import RULES
 from lisa_jax.families.stable_diffusion import unet_dual_branch
 from lisa_jax.models.controlnet import controlnet_config_from_unet
 from lisa_jax.models.small_controlnet import small_controlnet_config
-from lisa_jax.processes import Diffusion
-from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
-from lisa_jax.training.sharding import (
+from lisa_jax.parallel.sharding import (
     REPLICATED,
     check_batch_size,
     replicated,
@@ -33,6 +31,8 @@ from lisa_jax.training.sharding import (
     split_rows,
     traced_on,
 )
+from lisa_jax.processes import Diffusion
+from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from lisa_jax.training.state import TrainState, state_initialiser
 from lisa_jax.training.step import TrainStep, jit_train_step, make_train_step
 
@@ -79,7 +79,7 @@ def abstract_step(config: ConfigDict, preset: Preset, mesh: Mesh, *, aligns: boo
     """The step of a config on cached moments and contexts, at the architecture of a preset.
 
     Args:
-      config: as `lisa_jax.train` takes it; its base folder and its data are not read.
+      config: as `lisa_jax train` takes it; its base folder and its data are not read.
       preset: configs of the networks.
       mesh: of devices that may not exist.
       aligns: with the alignment term, or plain.

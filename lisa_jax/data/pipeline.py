@@ -15,7 +15,7 @@ import grain
 import numpy as np
 
 from lisa_jax.data.bucket_schedule import BucketSchedule
-from lisa_jax.data.conditions import get_condition
+from lisa_jax.data.conditions.registry import get_condition
 
 Example = dict[str, Any]
 Transform = Callable[[Example], Example]
@@ -66,7 +66,7 @@ class Batches:
 
         Args:
           source: the examples.
-          condition: the name of a condition (see lisa_jax.data.conditions), or a function from an example to its
+          condition: the name of a condition (see `data.conditions`), or a function from an example to its
             condition or a dict of conditions; None: batches without `condition`.
           batch_size: rows of the *global* batch.
           seed: 0 to 2**32 - 1; decides the order and the flips.

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from lisa_jax.data.tokenizer import Tokenizer, load_tokenizer
-from lisa_jax.diffusers_io.clip import CLIPPreprocessing, read_clip, read_clip_preprocessing
-from lisa_jax.diffusers_io.folders import CheckpointError
+from lisa_jax.checkpoints.clip import CLIPPreprocessing, read_clip, read_clip_preprocessing
+from lisa_jax.checkpoints.folder import CheckpointError
+from lisa_jax.checkpoints.tokenizer import Tokenizer, load_tokenizer
 from lisa_jax.models.clip import CLIPConfig, CLIPModel
 from lisa_jax.models.clip_text import LEGACY_EOS_TOKEN_ID
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lisa_jax.evaluation.depth import normalise
 from lisa_jax.evaluation.estimators import CHANNELS, unit_range
-from lisa_jax.models.estimators import DenseEstimator
+from lisa_jax.evaluation.measures.depth import normalise
+from lisa_jax.evaluation.networks.estimators import DenseEstimator
 
 _LOG = logging.getLogger("lisa_jax")
 # Left and right of the body change places in a mirror: nose, neck, the limbs, the eyes and ears.

@@ -1,6 +1,6 @@
 """Networks that read key points or depth off generated pictures, looked up by the data set that they were fitted to.
 
-Those of the data set of figures ship with the package (`lisa_jax.fit_estimators` fitted them to the real training
+Those of the data set of figures ship with the package (`lisa_jax fit_estimators` fitted them to the real training
 pictures). Any function of the same arguments and results can take their place.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from lisa_jax.models.estimators import DenseEstimator
+from lisa_jax.evaluation.networks.estimators import DenseEstimator
 
 ASSETS = Path(__file__).parents[1] / "assets"
 # Task -> channels of the network's output: one heat map a key point; normalised inverse depth.
@@ -126,7 +126,7 @@ def write_estimator(task: str, params: dict, image_size: int, data: str, folder:
 def how_to_fit(image_size: int) -> str:
     """What to do where there is no estimator."""
     return (
-        f"fit one with `python -m lisa_jax.fit_estimators --image_size={image_size} --out=DIR` and load it from there, "
+        f"fit one with `python -m lisa_jax fit_estimators --image_size={image_size} --out=DIR` and load it from there, "
         "or give an estimator of your own."
     )
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lisa_jax.data.conditions import get_condition
-from lisa_jax.data.embedded import load_embedded
-from lisa_jax.data.embedded_tasks import TASK_CONDITIONS
+from lisa_jax.data.conditions.registry import get_condition
+from lisa_jax.data.embedded.load import load_embedded
+from lisa_jax.data.embedded.tasks import TASK_CONDITIONS
 from lisa_jax.data.geometry import fit
 from lisa_jax.data.rows import Rows, decode_picture
-from lisa_jax.splits import Split, truth_of
+from lisa_jax.experiments.splits import Split, truth_of
 
 CONDITION = "condition"
 
@@ -67,7 +67,7 @@ def examples_of_embedded(data: str, task: str, indices: Sequence[int], size: int
 
 
 def examples_of_rows(rows: Rows, indices: Sequence[int], size: tuple[int, int]) -> Examples:
-    """Rows by index, resized and cropped to (height, width) as `lisa_jax.prepare` does.
+    """Rows by index, resized and cropped to (height, width) as `lisa_jax prepare` does.
 
     Raises:
       RowError: a row that cannot be used.
@@ -87,7 +87,7 @@ def examples_of_rows(rows: Rows, indices: Sequence[int], size: tuple[int, int]) 
 
 
 def read_samples(folder: str | Path) -> tuple[list[int], np.ndarray]:
-    """Samples as `lisa_jax.sample` writes them, `00000.png` and so on: their numbers, and uint8 (n, H, W, 3).
+    """Samples as `lisa_jax sample` writes them, `00000.png` and so on: their numbers, and uint8 (n, H, W, 3).
 
     Raises:
       FileNotFoundError: the folder has none.

@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lisa_jax.diffusers_io.key_table import key_table
+from lisa_jax.checkpoints.key_table import key_table
+from lisa_jax.evaluation.networks import efficientnet_lite, inception_v3
 from lisa_jax.evaluation.torch_file import read_torch_file
-from lisa_jax.models import efficientnet_lite, inception_v3
 
 BATCH_SIZE = 16
 

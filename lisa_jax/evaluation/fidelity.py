@@ -5,11 +5,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from lisa_jax.evaluation.depth import aligned_depth_rmse, depth_rmse
-from lisa_jax.evaluation.image_similarity import lowres_psnr, psnr, ssim
-from lisa_jax.evaluation.line_fidelity import mean_line_f1
-from lisa_jax.evaluation.pose import pck
-from lisa_jax.evaluation.segmentation import visible_miou
+from lisa_jax.evaluation.measures.depth import aligned_depth_rmse, depth_rmse
+from lisa_jax.evaluation.measures.image_similarity import lowres_psnr, psnr, ssim
+from lisa_jax.evaluation.measures.line_fidelity import mean_line_f1
+from lisa_jax.evaluation.measures.pose import pck
+from lisa_jax.evaluation.measures.segmentation import visible_miou
 
 # Task -> its measures. The first is the one that speed-ups are computed for.
 MEASURES = {

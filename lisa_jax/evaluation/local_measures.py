@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lisa_jax.evaluation.depth import aligned_depth_rmse, depth_rmse
 from lisa_jax.evaluation.local_networks import LocalNetwork
+from lisa_jax.evaluation.measures.depth import aligned_depth_rmse, depth_rmse
+from lisa_jax.evaluation.measures.pose import MIN_CONFIDENCE, pck
+from lisa_jax.evaluation.measures.segmentation import confusion, mean_iou
 from lisa_jax.evaluation.network_outputs import NUM_CLASSES
-from lisa_jax.evaluation.pose import MIN_CONFIDENCE, pck
-from lisa_jax.evaluation.segmentation import confusion, mean_iou
 
 # Task, which is also the network's role in the manifest -> its measures. Errors, which fall as fidelity grows, are
 # those that end in "rmse".

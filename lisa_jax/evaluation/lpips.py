@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lisa_jax.diffusers_io.key_table import key_table
+from lisa_jax.checkpoints.key_table import key_table
+from lisa_jax.evaluation.networks.alexnet import CHANNELS, AlexNetFeatures, alexnet_shapes
 from lisa_jax.evaluation.torch_file import read_torch_file
-from lisa_jax.models.alexnet import CHANNELS, AlexNetFeatures, alexnet_shapes
 
 # The mean and standard deviation of ImageNet for pictures in -1..1, as the authors rounded them.
 _SHIFT = (-0.030, -0.088, -0.188)

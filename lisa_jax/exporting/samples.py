@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lisa_jax.run import TrainedRun
+from lisa_jax.experiments.splits import condition_columns, load_split
+from lisa_jax.experiments.trained_run import TrainedRun
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.sampling.grid import labelled_grid
-from lisa_jax.splits import condition_columns, load_split
 
 
 def card_picture(run: TrainedRun, workdir: str | Path, samples: str | None) -> Image.Image | None:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lisa_jax.diffusers_io.side_network import side_network_config
+from lisa_jax.checkpoints.side_network import side_network_config
 from lisa_jax.dual_branch import Params
 from lisa_jax.models.controlnet import ControlNet
 from lisa_jax.models.small_controlnet import SmallControlNetConfig

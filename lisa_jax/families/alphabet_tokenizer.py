@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tokenizers.pre_tokenizers import ByteLevel
 
-from lisa_jax.data.tokenizer import END, END_OF_WORD, START
-from lisa_jax.diffusers_io.folders import write_config
+from lisa_jax.checkpoints.folder import write_config
+from lisa_jax.checkpoints.tokenizer import END, END_OF_WORD, START
 
 SMALLEST_VOCABULARY = 514
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.diffusers_io.folders import Placement, read_config
-from lisa_jax.diffusers_io.vae import read_vae, vae_config
+from lisa_jax.checkpoints.folder import Placement, read_config
+from lisa_jax.checkpoints.vae import read_vae, vae_config
 from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import LatentSpace
 from lisa_jax.models.vae import AutoencoderKL, AutoencoderKLConfig

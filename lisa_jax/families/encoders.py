@@ -3,8 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from lisa_jax.diffusers_io.clip_text import clip_text_config
-from lisa_jax.diffusers_io.folders import DIFFUSERS_WEIGHTS, CheckpointError, fingerprint, read_config
+from lisa_jax.checkpoints.clip_text import clip_text_config
+from lisa_jax.checkpoints.folder import DIFFUSERS_WEIGHTS, CheckpointError, fingerprint, read_config
 from lisa_jax.families.autoencoder import load_autoencoder
 from lisa_jax.families.family import LatentSpace, TextSpace
 from lisa_jax.families.pixels import PIXELS

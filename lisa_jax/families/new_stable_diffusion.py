@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from lisa_jax.data.tokenizer import train_tokenizer
-from lisa_jax.diffusers_io.clip_text import write_clip_text
-from lisa_jax.diffusers_io.folders import write_config
-from lisa_jax.diffusers_io.unet import write_unet
+from lisa_jax.checkpoints.clip_text import write_clip_text
+from lisa_jax.checkpoints.folder import write_config
+from lisa_jax.checkpoints.tokenizer import train_tokenizer
+from lisa_jax.checkpoints.unet import write_unet
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
 from lisa_jax.models.unet import UNet, UNetConfig
 

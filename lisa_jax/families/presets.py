@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from lisa_jax.diffusers_io.clip_text import clip_text_key_table, write_clip_text
-from lisa_jax.diffusers_io.folders import write_config
-from lisa_jax.diffusers_io.unet import unet_key_table, write_unet
-from lisa_jax.diffusers_io.vae import vae_key_table, write_vae
+from lisa_jax.checkpoints.clip_text import clip_text_key_table, write_clip_text
+from lisa_jax.checkpoints.folder import write_config
+from lisa_jax.checkpoints.unet import unet_key_table, write_unet
+from lisa_jax.checkpoints.vae import vae_key_table, write_vae
 from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.models.clip_text import CLIPTextConfig

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lisa_jax.diffusers_io.key_table import Entry
+from lisa_jax.checkpoints.key_table import Entry
 
 
 @dataclasses.dataclass(frozen=True)

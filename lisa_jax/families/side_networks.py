@@ -6,11 +6,11 @@ from pathlib import Path
 
 import jax.numpy as jnp
 
-from lisa_jax.diffusers_io.controlnet import controlnet_key_table
-from lisa_jax.diffusers_io.folders import CheckpointError, read_params
-from lisa_jax.diffusers_io.key_table import Entry
-from lisa_jax.diffusers_io.side_network import read_side_network, side_network_config
-from lisa_jax.diffusers_io.unet import unet_key_table
+from lisa_jax.checkpoints.controlnet import controlnet_key_table
+from lisa_jax.checkpoints.folder import CheckpointError, read_params
+from lisa_jax.checkpoints.key_table import Entry
+from lisa_jax.checkpoints.side_network import read_side_network, side_network_config
+from lisa_jax.checkpoints.unet import unet_key_table
 from lisa_jax.dual_branch import Params
 from lisa_jax.models.controlnet import (
     COPIED_FROM_UNET,

@@ -11,9 +11,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.data.tokenizer import load_tokenizer
-from lisa_jax.diffusers_io.clip_text import clip_text_config, read_clip_text
-from lisa_jax.diffusers_io.folders import (
+from lisa_jax.checkpoints.clip_text import clip_text_config, read_clip_text
+from lisa_jax.checkpoints.folder import (
     DIFFUSERS_WEIGHTS,
     TRANSFORMERS_WEIGHTS,
     CheckpointError,
@@ -21,8 +20,9 @@ from lisa_jax.diffusers_io.folders import (
     fingerprint,
     read_config,
 )
-from lisa_jax.diffusers_io.side_network import write_side_network
-from lisa_jax.diffusers_io.unet import read_unet, unet_config, write_unet
+from lisa_jax.checkpoints.side_network import write_side_network
+from lisa_jax.checkpoints.tokenizer import load_tokenizer
+from lisa_jax.checkpoints.unet import read_unet, unet_config, write_unet
 from lisa_jax.dual_branch import DualBranch, Params, SideOutput
 from lisa_jax.families.autoencoder import load_autoencoder
 from lisa_jax.families.composed import compose

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lisa_jax.analysis.records import FILE as PROBES_FILE
-from lisa_jax.analysis.records import read_records
+from lisa_jax.probing.records import FILE as PROBES_FILE
+from lisa_jax.probing.records import read_records
 from lisa_jax.studies.quality import read_quality, with_quality
 from lisa_jax.studies.results import read_folder, read_rows
 from lisa_jax.training.tracking import CONFIG_FILE

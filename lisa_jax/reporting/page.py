@@ -97,7 +97,7 @@ def render(folders: Sequence[Folder]) -> str:
         trainings=trainings,
         others=others,
         notices=[notice for folder in folders for notice in folder.notices],
-        command=shlex.join(["python", "-m", "lisa_jax.report", *(str(folder.path) for folder in folders)]),
+        command=shlex.join(["python", "-m", "lisa_jax", "report", *(str(folder.path) for folder in folders)]),
         asset=asset,
     )
 
@@ -110,7 +110,7 @@ def _study(folder: Folder) -> StudyPart:
         folder,
         [overview(folder.rows, pairs), *in_short(pairs, {task.name: task.findings for task in tasks})],
         [f"{device} ({count} run{'' if count == 1 else 's'})" for device, count in devices.items()],
-        f"python -m lisa_jax.study --config={_study_config(folder)} --out={shlex.quote(str(folder.path))}",
+        f"python -m lisa_jax study --config={_study_config(folder)} --out={shlex.quote(str(folder.path))}",
         runs_table(folder.rows),
         tasks,
     )

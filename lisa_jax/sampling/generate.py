@@ -10,10 +10,10 @@ import numpy as np
 
 from lisa_jax.dual_branch import DualBranch, Params
 from lisa_jax.families.family import Family
+from lisa_jax.parallel.sharding import make_mesh, replicated, split_rows
 from lisa_jax.sampling.guidance import Control, check_window, guided_predict
 from lisa_jax.sampling.noise import initial_noise
-from lisa_jax.sampling.sampler import make_sampler
-from lisa_jax.training.sharding import make_mesh, replicated, split_rows
+from lisa_jax.sampling.samplers.sampler import make_sampler
 
 PerSide = float | Mapping[str, float]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lisa_jax.dual_branch import DualBranch, Params, Residuals, SideOutput
 from lisa_jax.processes import Process
-from lisa_jax.sampling.prediction import Predict
+from lisa_jax.sampling.samplers.prediction import Predict
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from lisa_jax.data.embedded_tasks import TASK_CONDITIONS
+from lisa_jax.data.embedded.tasks import TASK_CONDITIONS
 from lisa_jax.studies.tasks import conditions_of
 
 SPLITS = ("train", "test")
@@ -20,7 +20,7 @@ class DataSet:
     """What a study can be done on.
 
     Attributes:
-      conditions: task of one condition -> how `lisa_jax.data.conditions.get_condition` finds it.
+      conditions: task of one condition -> how `lisa_jax.data.conditions.registry.get_condition` finds it.
       truth: fields of an example that measures of fidelity need beside the pictures.
       flips: whether training mirrors examples: not where a condition's colours tell left from right.
     """
@@ -110,8 +110,8 @@ def render_study_data(config: ConfigDict, encode_text: Any) -> StudyData:
       ValueError: an unknown data set.
     """
     # Here and not above: machines that get their data as a file need no data packages.
-    from lisa_jax.data.conditions import get_condition
-    from lisa_jax.data.embedded import load_embedded
+    from lisa_jax.data.conditions.registry import get_condition
+    from lisa_jax.data.embedded.load import load_embedded
 
     name, data_set = data_set_of(config)
     splits = {}

@@ -5,59 +5,11 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import lisa_jax
 from lisa_jax.dual_branch import Hook, hook_names, parse_hook
 from lisa_jax.studies.tasks import conditions_of
 from lisa_jax.weighting import UNIFORM, check_weighting
-
-# Folder -> files that decide a result: an edit to any of these makes another study. Data, base and estimators have
-# fingerprints of their own bytes, so what makes or reads them is not here; nor is what only tells of results.
-CODE = {
-    ".": ("alignment", "dual_branch", "metrics", "processes", "weighting"),
-    "evaluation": (
-        "depth",
-        "edges",
-        "estimators",
-        "fidelity",
-        "image_similarity",
-        "line_fidelity",
-        "pose",
-        "segmentation",
-    ),
-    "families": ("autoencoder", "composed", "family", "pixels", "side_networks", "stable_diffusion"),
-    "models": (
-        "alignment_decoder",
-        "attention",
-        "blocks",
-        "clip_text",
-        "controlnet",
-        "embeddings",
-        "encoder",
-        "estimators",
-        "layers",
-        "resnet",
-        "small_controlnet",
-        "unet",
-        "vae",
-    ),
-    "sampling": (
-        "ddim",
-        "dpm_solver",
-        "euler",
-        "flow_euler",
-        "generate",
-        "guidance",
-        "levels",
-        "noise",
-        "prediction",
-        "sampler",
-    ),
-    "studies": ("data", "grid", "programs", "tasks", "trial"),
-    "training": ("diagnostics", "optimizer", "state", "step"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,18 +124,3 @@ def cells_of(grids: Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) ->
         for combination in itertools.product(*values):
             cells[Cell(**dict(zip(names, combination, strict=True)))] = None
     return list(cells)
-
-
-def code_files() -> list[Path]:
-    """The source files that decide a result."""
-    root = Path(lisa_jax.__file__).parent
-    return [root / folder / f"{name}.py" for folder, names in CODE.items() for name in names]
-
-
-def code_fingerprint() -> str:
-    """Hash of the source files that decide a result."""
-    root = Path(lisa_jax.__file__).parent
-    digest = hashlib.sha256()
-    for file in code_files():
-        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]

@@ -14,8 +14,9 @@ from ml_collections import ConfigDict
 
 from lisa_jax.evaluation.estimators import load_estimator
 from lisa_jax.evaluation.fidelity import ESTIMATED
+from lisa_jax.studies.code import code_fingerprint
 from lisa_jax.studies.data import data_set_of
-from lisa_jax.studies.grid import Cell, cells_of, code_fingerprint
+from lisa_jax.studies.grid import Cell, cells_of
 from lisa_jax.studies.json_file import change_json, read_json
 from lisa_jax.studies.pictures import write_grid
 from lisa_jax.studies.quality import QualityMeter

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from safetensors import safe_open
 
-from lisa_jax.diffusers_io.safetensors_file import write_safetensors
+from lisa_jax.checkpoints.safetensors_file import write_safetensors
 from lisa_jax.dual_branch import Params
 
 FOLDER = "side"

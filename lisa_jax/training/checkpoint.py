@@ -15,7 +15,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from lisa_jax.cluster import lost_process
+from lisa_jax.parallel.cluster import lost_process
 from lisa_jax.training.state import TrainState
 
 _LOG = logging.getLogger(__name__)

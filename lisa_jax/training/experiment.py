@@ -9,7 +9,7 @@ import numpy as np
 
 from lisa_jax.dual_branch import Params
 from lisa_jax.metrics import LossMetrics
-from lisa_jax.training.sharding import REPLICATED, Rules
+from lisa_jax.parallel.sharding import REPLICATED, Rules
 
 LossFn = Callable[[Params, Params, Mapping[str, jax.Array], jax.Array, jax.Array], tuple[jax.Array, LossMetrics]]
 # Of what a loss takes: name -> scalar.

@@ -14,14 +14,14 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from lisa_jax import metrics
-from lisa_jax.cluster import lost_process
 from lisa_jax.dual_branch import Params
 from lisa_jax.metrics import LossMetrics
+from lisa_jax.parallel.cluster import lost_process
+from lisa_jax.parallel.sharding import REPLICATED, check_batch_size, global_batch, make_mesh, place, shardings
 from lisa_jax.training.checkpoint import Checkpoints
 from lisa_jax.training.experiment import DiagnosticFn, Experiment, LossFn
 from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from lisa_jax.training.parameter_table import parameter_table
-from lisa_jax.training.sharding import REPLICATED, check_batch_size, global_batch, make_mesh, place, shardings
 from lisa_jax.training.state import TrainState, state_initialiser
 from lisa_jax.training.step import TrainStep, jit_diagnostic, jit_train_step, make_train_step
 from lisa_jax.training.tracking import Tracker, write_config

@@ -11,8 +11,8 @@ from lisa_jax import metrics
 from lisa_jax.dual_branch import Params
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.models.mesh import platform
+from lisa_jax.parallel.sharding import replicated, split_rows, traced_on
 from lisa_jax.training.experiment import DiagnosticFn, LossFn
-from lisa_jax.training.sharding import replicated, split_rows, traced_on
 from lisa_jax.training.state import TrainState
 
 TrainStep = Callable[[TrainState, Params, Mapping[str, jax.Array], jax.Array], tuple[TrainState, LossMetrics]]

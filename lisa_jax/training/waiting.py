@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import jax
 
-from lisa_jax.data.reads import oldest_read
+from lisa_jax.data.prepared.reads import oldest_read
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lisa_jax.data.openmoji import catalogue, load_openmoji
+from lisa_jax.data.embedded.openmoji import catalogue, load_openmoji
 
 
 @pytest.fixture(scope="session")

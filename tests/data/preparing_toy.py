@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from lisa_jax.data.preparing.encoding import Encoding
-from lisa_jax.data.preparing.examples import ExampleMaker
-from lisa_jax.data.preparing.prepare import Task
 from lisa_jax.data.rows import Row, RowError
 from lisa_jax.families.family import LatentSpace
+from lisa_jax.preparing.encoding import Encoding
+from lisa_jax.preparing.examples import ExampleMaker
+from lisa_jax.preparing.prepare import Task
 
 SIZES = ((16, 16), (8, 24))
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lisa_jax.data import conditions
-from lisa_jax.data.conditions import get_condition, register
-from lisa_jax.data.figures.body import PARTS
-from lisa_jax.data.openpose import draw_openpose
-from lisa_jax.data.palettes import ade20k_palette
+from lisa_jax.data.conditions import registry as conditions
+from lisa_jax.data.conditions.openpose import draw_openpose
+from lisa_jax.data.conditions.palettes import ade20k_palette
+from lisa_jax.data.conditions.registry import get_condition, register
+from lisa_jax.data.embedded.figures.body import PARTS
 
 
 def darkest(example):
@@ -157,7 +157,7 @@ def test_own_condition_by_decorator_and_by_reference(monkeypatch):
     assert get_condition("darkest") is darkest
     with pytest.raises(ValueError, match="'darkest' exists already"):
         register("darkest")(darkest)
-    assert get_condition("lisa_jax.data.conditions:lowres") is conditions.lowres
+    assert get_condition("lisa_jax.data.conditions.registry:lowres") is conditions.lowres
 
 
 def test_unknown_conditions_say_what_there_is():
@@ -166,4 +166,4 @@ def test_unknown_conditions_say_what_there_is():
     with pytest.raises(ValueError, match="no_such_module"):
         get_condition("no_such_module:function")
     with pytest.raises(ValueError, match="has no function 'nothing'"):
-        get_condition("lisa_jax.data.conditions:nothing")
+        get_condition("lisa_jax.data.conditions.registry:nothing")

@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from lisa_jax.data.embedded import load_embedded
-from lisa_jax.data.figures import load_figures
-from lisa_jax.data.figures.body import PART, PARTS
-from lisa_jax.data.figures.poses import POSES
-from lisa_jax.data.figures.rendering import FLOOR, WALL, Camera, Scene, keypoints, render
-from lisa_jax.data.figures.scenes import sample_scene
-from lisa_jax.data.figures.shapes import Shape, box, ellipsoid
-from lisa_jax.data.openpose import KEYPOINTS
+from lisa_jax.data.conditions.openpose import KEYPOINTS
+from lisa_jax.data.embedded.figures import load_figures
+from lisa_jax.data.embedded.figures.body import PART, PARTS
+from lisa_jax.data.embedded.figures.poses import POSES
+from lisa_jax.data.embedded.figures.rendering import FLOOR, WALL, Camera, Scene, keypoints, render
+from lisa_jax.data.embedded.figures.scenes import sample_scene
+from lisa_jax.data.embedded.figures.shapes import Shape, box, ellipsoid
+from lisa_jax.data.embedded.load import load_embedded
 from lisa_jax.data.pipeline import Batches
+from lisa_jax.experiments.splits import load_split
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
-from lisa_jax.splits import load_split
 
 RED = (1.0, 0.0, 0.0)
 # Odd: the middle pixel's centre lies on the camera's axis.

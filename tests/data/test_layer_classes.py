@@ -1,7 +1,7 @@
 import numpy as np
 
-from lisa_jax.data.openmoji import load_openmoji
-from lisa_jax.data.openmoji.layer_classes import CLASS_COLOURS, CLASSES, render_layer_classes, segmentation
+from lisa_jax.data.embedded.openmoji import load_openmoji
+from lisa_jax.data.embedded.openmoji.layer_classes import CLASS_COLOURS, CLASSES, render_layer_classes, segmentation
 
 SVG = """<svg viewBox="0 0 72 72" xmlns="http://www.w3.org/2000/svg">
   <g id="color"><rect width="36" height="72" fill="#ffffff"/></g>

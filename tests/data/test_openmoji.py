@@ -5,9 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from lisa_jax.data import conditions
-from lisa_jax.data.openmoji import CorruptRecordError, catalogue, load_openmoji, rendering
-from lisa_jax.evaluation.edges import dark_lines, line_f1, lit_lines
+from lisa_jax.data.conditions import registry as conditions
+from lisa_jax.data.embedded.openmoji import CorruptRecordError, catalogue, load_openmoji, rendering
+from lisa_jax.evaluation.measures.edges import dark_lines, line_f1, lit_lines
 
 
 def test_catalogue_leaves_out_what_is_not_a_drawing_of_its_own():
@@ -166,7 +166,7 @@ def test_bad_requests(openmoji_dir):
 def test_tensorflow_is_never_imported(openmoji_dir):
     code = f"""
 import sys
-from lisa_jax.data.openmoji import catalogue, load_openmoji
+from lisa_jax.data.embedded.openmoji import catalogue, load_openmoji
 from lisa_jax.data.pipeline import Batches
 few = catalogue.drawings()[:20]
 catalogue.drawings = lambda: few

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lisa_jax.data.openpose import COLOURS, KEYPOINTS, LIMBS, draw_openpose
+from lisa_jax.data.conditions.openpose import COLOURS, KEYPOINTS, LIMBS, draw_openpose
 
 SIZE = 256
 # A person with arms aside: x, y as shares of the picture.

@@ -4,10 +4,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from lisa_jax.data.openmoji import CorruptRecordError
+from lisa_jax.data.embedded.openmoji import CorruptRecordError
 from lisa_jax.data.pipeline import Batches, ordered_batches
-from lisa_jax.data.prepared import load_prepared
-from lisa_jax.data.preparing.prepare import prepare
+from lisa_jax.data.prepared.reader import load_prepared
+from lisa_jax.preparing.prepare import prepare
 
 GOLDEN_INDEX = [[1, 2, 4, 5, 9], [7, 8, 6, 0, 3], [9, 6, 1, 8, 2]]
 GOLDEN_FLIPPED = [[False, True, True, True, False], [True, False, True, True, False]]

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from lisa_jax.data.prepared import load_prepared
-from lisa_jax.data.preparing import writer
-from lisa_jax.data.preparing.encoding import Encoding
-from lisa_jax.data.preparing.examples import ExampleMaker, split_of
-from lisa_jax.data.preparing.prepare import prepare
-from lisa_jax.data.preparing.writer import COMPRESSED, UNCOMPRESSED, writer_options
+from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.data.rows import RowError
+from lisa_jax.preparing import writer
+from lisa_jax.preparing.encoding import Encoding
+from lisa_jax.preparing.examples import ExampleMaker, split_of
+from lisa_jax.preparing.prepare import prepare
+from lisa_jax.preparing.writer import COMPRESSED, UNCOMPRESSED, writer_options
 
 
 def files(folder):
@@ -103,7 +103,7 @@ def test_killed_while_it_is_being_finished(toy, folder, tmp_path, monkeypatch):
     out = tmp_path / "set"
     for name in ("write_report", "shutil.rmtree"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"lisa_jax.data.preparing.writer.{name}", lambda *_: 1 / 0)
+            patch.setattr(f"lisa_jax.preparing.writer.{name}", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 prepare(toy.Table(27), toy.task(), out, workers=1)
         assert not out.exists()

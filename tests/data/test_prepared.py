@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from lisa_jax.data.prepared import load_prepared
-from lisa_jax.data.preparing.prepare import prepare
-from lisa_jax.data.records import CorruptRecordError
+from lisa_jax.data.embedded.records import CorruptRecordError
+from lisa_jax.data.prepared.reader import load_prepared
+from lisa_jax.preparing.prepare import prepare
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import re
 import time
 
 from lisa_jax.data.pipeline import Batches
-from lisa_jax.data.prepared import load_prepared
-from lisa_jax.data.preparing.prepare import prepare
+from lisa_jax.data.prepared.reader import load_prepared
+from lisa_jax.preparing.prepare import prepare
 from lisa_jax.training.waiting import watched
 
 

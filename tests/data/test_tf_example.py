@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tensorflow_datasets.proto import tf_example_pb2
 
-from lisa_jax.data.tf_example import bytes_features
+from lisa_jax.data.prepared.tf_example import bytes_features
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lisa_jax.evaluation.depth import aligned_depth_rmse, depth_rmse, normalise
+from lisa_jax.evaluation.measures.depth import aligned_depth_rmse, depth_rmse, normalise
 
 
 def test_each_picture_is_stretched_by_itself_and_a_constant_map_is_zero():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lisa_jax.evaluation.edges import dark_lines, line_f1, lit_lines
+from lisa_jax.evaluation.measures.edges import dark_lines, line_f1, lit_lines
 
 
 def column(*positions, size=7):

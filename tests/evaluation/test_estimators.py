@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lisa_jax.data.figures.rendering import render
-from lisa_jax.data.figures.scenes import sample_scene
+from lisa_jax.data.embedded.figures.rendering import render
+from lisa_jax.data.embedded.figures.scenes import sample_scene
 from lisa_jax.evaluation.estimator_fitting import augment, depth_loss, fit, pose_loss
 from lisa_jax.evaluation.estimators import load_estimator, read_points, unit_range, write_estimator
 from lisa_jax.evaluation.fidelity import fidelity, measures
-from lisa_jax.evaluation.pose import pck
-from lisa_jax.models.estimators import DenseEstimator
+from lisa_jax.evaluation.measures.pose import pck
+from lisa_jax.evaluation.networks.estimators import DenseEstimator
 
 SIZE = 12
 
@@ -153,7 +153,15 @@ def test_the_shipped_networks_read_figures_and_tell_right_from_other(figures, ta
 
 @pytest.mark.slow
 def test_the_command_writes_networks_that_load_and_their_scores(tmp_path, command_env):
-    command = [sys.executable, "-m", "lisa_jax.fit_estimators", f"--out={tmp_path}", "--image_size=16", "--num_steps=2"]
+    command = [
+        sys.executable,
+        "-m",
+        "lisa_jax",
+        "fit_estimators",
+        f"--out={tmp_path}",
+        "--image_size=16",
+        "--num_steps=2",
+    ]
     done = subprocess.run(command, env=command_env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     scores = json.loads((tmp_path / "scores_16.json").read_text())

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lisa_jax.evaluation.pose import match_people, pck
+from lisa_jax.evaluation.measures.pose import match_people, pck
 
 
 def person(x=0.0, y=0.0, visible=18):

@@ -69,7 +69,7 @@ def test_photographs_need_networks_of_ones_own(drawings):
     ("condition", "task"),
     [
         ("lineart", "lineart"),
-        ("lisa_jax.data.openmoji.layer_classes:segmentation", "segmentation"),
+        ("lisa_jax.data.embedded.openmoji.layer_classes:segmentation", "segmentation"),
         ("seg", "segmentation"),
         (("lineart", "sr"), "lineart+lowres"),
     ],

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lisa_jax.evaluation.segmentation import confusion, mean_iou, visible_classes, visible_miou
+from lisa_jax.evaluation.measures.segmentation import confusion, mean_iou, visible_classes, visible_miou
 
 
 def test_mean_iou_of_a_hand_worked_case():

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lisa_jax.data.tokenizer import load_tokenizer
-from lisa_jax.diffusers_io.clip_text import clip_text_key_table, read_clip_text
-from lisa_jax.diffusers_io.unet import read_unet, unet_key_table
-from lisa_jax.diffusers_io.vae import vae_key_table
+from lisa_jax.checkpoints.clip_text import clip_text_key_table, read_clip_text
+from lisa_jax.checkpoints.tokenizer import load_tokenizer
+from lisa_jax.checkpoints.unet import read_unet, unet_key_table
+from lisa_jax.checkpoints.vae import vae_key_table
 from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
 from lisa_jax.families.autoencoder import load_autoencoder
 from lisa_jax.families.presets import PRESETS, preset, write_random_folder
@@ -123,7 +123,7 @@ def test_an_existing_folder_is_kept(sd15):
 
 def test_command_refuses_in_one_sentence(sd15, command_env):
     name, folder = sd15
-    argv = [sys.executable, "-m", "lisa_jax.new_base", f"--preset={name}", f"--out={folder}"]
+    argv = [sys.executable, "-m", "lisa_jax", "new_base", f"--preset={name}", f"--out={folder}"]
     done = subprocess.run(argv, env=command_env, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1 and f"error: {folder} exists" in done.stderr and "Traceback" not in done.stderr
 

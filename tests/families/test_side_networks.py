@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lisa_jax.diffusers_io.controlnet import controlnet_config_dict, controlnet_key_table, write_controlnet
-from lisa_jax.diffusers_io.folders import CheckpointError, read_config
-from lisa_jax.diffusers_io.side_network import read_side_network
-from lisa_jax.diffusers_io.unet import read_unet, unet_key_table
+from lisa_jax.checkpoints.controlnet import controlnet_config_dict, controlnet_key_table, write_controlnet
+from lisa_jax.checkpoints.folder import CheckpointError, read_config
+from lisa_jax.checkpoints.side_network import read_side_network
+from lisa_jax.checkpoints.unet import read_unet, unet_key_table
 from lisa_jax.families.presets import preset, write_random_folder
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.families.stable_diffusion import load_stable_diffusion, unet_dual_branch

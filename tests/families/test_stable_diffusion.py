@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from lisa_jax.diffusers_io.folders import CheckpointError
+from lisa_jax.checkpoints.folder import CheckpointError
+from lisa_jax.experiments.base import load_family
 from lisa_jax.families.pixels import PIXELS
 from lisa_jax.families.presets import write_random_folder
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
 from lisa_jax.processes import Diffusion
-from lisa_jax.run import load_family
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ case "$*" in
     cp "$0" "$3/bin/python"
     echo "PATH=$(cd "$3/bin" && pwd):\\$PATH" >"$3/bin/activate"
     ;;
-  "-m lisa_jax.train"*)
+  "-m lisa_jax train"*)
     echo "training with $LISA_JAX_PROCESSES and $LIBTPU_INIT_ARGS"
     trap 'exit 75' TERM
     while [[ ! -e $FAKE/finish ]]; do sleep 0.05; done
@@ -139,7 +139,7 @@ def test_a_pod_is_set_up_started_watched_and_stopped(pod, fake):
     assert code == 1 and "trains already; stop it first" in output
 
     code, output = pod("logs")
-    assert code == 0 and "python -m lisa_jax.train --workdir=a b" in output
+    assert code == 0 and "python -m lisa_jax train --workdir=a b" in output
     assert "training with auto and --xla_tpu_enable" in (fake / "runs" / "pod" / "logs" / "1.log").read_text()
     assert pod("stop")[0] == 0
     wait_until(lambda: pod("status")[1].count(": ended 75 (asked to stop)") == 2)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "launch"
 STOPPED_EARLY = 75
 COMMAND = ["--", "lisa_jax.train", "--config=configs/sd21_lisa.py", "--workdir=runs/a b"]
-AS_WORDS = "python -m lisa_jax.train --config=configs/sd21_lisa.py '--workdir=runs/a b'"
+AS_WORDS = "python -m lisa_jax train --config=configs/sd21_lisa.py '--workdir=runs/a b'"
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_dry_run_of_tpu_pod(launch):
     worker = "lisa_jax_run/code/launch/tpu_worker.sh"
     assert "git ls-files" in lines[0] and " tpu-vm scp " in lines[1]
     assert f"{on_all}'--command=PYTHON=python3.11 bash {worker} install'" in lines
-    assert any(line.startswith(f"{on_all}'--command=bash {worker} start python -m lisa_jax.train") for line in lines)
+    assert any(line.startswith(f"{on_all}'--command=bash {worker} start python -m lisa_jax train") for line in lines)
     (stop,) = launch("tpu_pod.sh", *options, "stop").stdout.splitlines()
     assert stop == f"{on_all}'--command=bash {worker} stop'"
 

@@ -77,7 +77,7 @@ import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import NamedSharding, PartitionSpec as P
 from lisa_jax.models import splash
 from lisa_jax.models.layers import HalvedLinear
-from lisa_jax.training.sharding import make_mesh, split_rows, traced_on
+from lisa_jax.parallel.sharding import make_mesh, split_rows, traced_on
 
 rng = np.random.default_rng(0)
 mesh = make_mesh(fsdp=2, tensor=2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lisa_jax.diffusers_io.key_table import key_table
+from lisa_jax.checkpoints.key_table import key_table
 from lisa_jax.models.alignment_decoder import alignment_decoder
 
 

@@ -10,7 +10,7 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 
-from lisa_jax.diffusers_io.folders import CheckpointError
+from lisa_jax.checkpoints.folder import CheckpointError
 from lisa_jax.families.autoencoder import autoencoder_latents, load_autoencoder
 from lisa_jax.models.vae import AutoencoderKLConfig
 

@@ -11,8 +11,8 @@ from tiny_sd import write_tokenizer
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from lisa_jax.diffusers_io.clip import read_clip, read_clip_preprocessing
-from lisa_jax.diffusers_io.folders import CheckpointError
+from lisa_jax.checkpoints.clip import read_clip, read_clip_preprocessing
+from lisa_jax.checkpoints.folder import CheckpointError
 from lisa_jax.evaluation.clip_score import clip_scores, embed_captions, embed_images, load_clip, preprocess
 from lisa_jax.models.clip import CLIPModel as OurModel
 
@@ -200,7 +200,7 @@ def test_tokenizer_that_does_not_fit_is_refused(folder, field, value, message, m
     settings = json.loads((folder / "config.json").read_text())
     settings["text_config"][field] = value
     (folder / "config.json").write_text(json.dumps(settings))
-    monkeypatch.setattr("lisa_jax.diffusers_io.clip.read_params", lambda *args, **kwargs: {})
+    monkeypatch.setattr("lisa_jax.checkpoints.clip.read_params", lambda *args, **kwargs: {})
     with pytest.raises(CheckpointError, match=message):
         load_clip(folder)
 

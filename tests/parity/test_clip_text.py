@@ -11,13 +11,13 @@ from safetensors.numpy import load_file, save_file
 from transformers import CLIPTextConfig as TransformersConfig
 from transformers import CLIPTextModel as TransformersModel
 
-from lisa_jax.diffusers_io.clip_text import (
+from lisa_jax.checkpoints.clip_text import (
     clip_text_config,
     clip_text_config_dict,
     read_clip_text,
     write_clip_text,
 )
-from lisa_jax.diffusers_io.folders import CheckpointError
+from lisa_jax.checkpoints.folder import CheckpointError
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
 
 VOCAB, LENGTH, BOS, EOS = 100, 12, 98, 99

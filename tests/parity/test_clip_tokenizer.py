@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from transformers import CLIPTokenizer
 
-from lisa_jax.data.tokenizer import load_tokenizer, train_tokenizer
+from lisa_jax.checkpoints.tokenizer import load_tokenizer, train_tokenizer
 
 CAPTIONS = [
     "",

@@ -10,9 +10,9 @@ import jax
 import pytest
 import torch
 
-from lisa_jax.diffusers_io.controlnet import controlnet_key_table
-from lisa_jax.diffusers_io.folders import read_config
-from lisa_jax.diffusers_io.unet import unet_config, unet_key_table
+from lisa_jax.checkpoints.controlnet import controlnet_key_table
+from lisa_jax.checkpoints.folder import read_config
+from lisa_jax.checkpoints.unet import unet_config, unet_key_table
 from lisa_jax.families.presets import preset
 from lisa_jax.families.stable_diffusion import unet_dual_branch
 from lisa_jax.models.controlnet import controlnet_config_from_unet

@@ -9,14 +9,14 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from tiny_sd import build_tiny_sd
 
-from lisa_jax.diffusers_io.controlnet import (
+from lisa_jax.checkpoints.controlnet import (
     controlnet_config,
     controlnet_config_dict,
     controlnet_key_table,
     read_controlnet,
     write_controlnet,
 )
-from lisa_jax.diffusers_io.unet import read_unet
+from lisa_jax.checkpoints.unet import read_unet
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
 from lisa_jax.models.controlnet import (
     ControlNet,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lisa_jax.processes import Diffusion
-from lisa_jax.sampling.ddim import ddim_levels, ddim_step, ddim_timesteps
-from lisa_jax.sampling.sampler import make_sampler
+from lisa_jax.sampling.samplers.ddim import ddim_levels, ddim_step, ddim_timesteps
+from lisa_jax.sampling.samplers.sampler import make_sampler
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lisa_jax.processes import Diffusion
-from lisa_jax.sampling.dpm_solver import DPMSolverLevels, dpm_solver_levels, dpm_solver_step
-from lisa_jax.sampling.sampler import make_sampler
+from lisa_jax.sampling.samplers.dpm_solver import DPMSolverLevels, dpm_solver_levels, dpm_solver_step
+from lisa_jax.sampling.samplers.sampler import make_sampler
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")

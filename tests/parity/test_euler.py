@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lisa_jax.processes import EDM, Diffusion, RectifiedFlow
-from lisa_jax.sampling.euler import euler_levels, euler_step
-from lisa_jax.sampling.flow_euler import flow_euler_sigmas, flow_euler_step
-from lisa_jax.sampling.sampler import make_sampler
+from lisa_jax.sampling.samplers.euler import euler_levels, euler_step
+from lisa_jax.sampling.samplers.flow_euler import flow_euler_sigmas, flow_euler_step
+from lisa_jax.sampling.samplers.sampler import make_sampler
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")

@@ -16,10 +16,10 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 from tiny_sd import build_tiny_sd
 
+from lisa_jax.experiments.trained_run import load_run
 from lisa_jax.exporting.model_card import ModelCard
 from lisa_jax.exporting.verify import ExportMismatchError, measure, probe_inputs
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
-from lisa_jax.run import load_run
 from lisa_jax.sampling.generate import make_generator
 
 TOLERANCE = 1e-4

@@ -12,9 +12,9 @@ diffusers = pytest.importorskip("diffusers")
 
 from tiny_sd import CONTEXT, IMAGE_SIZE, build_tiny_sd  # noqa: E402
 
-from lisa_jax.diffusers_io.controlnet import read_controlnet  # noqa: E402
-from lisa_jax.diffusers_io.folders import read_config  # noqa: E402
-from lisa_jax.diffusers_io.unet import read_unet  # noqa: E402
+from lisa_jax.checkpoints.controlnet import read_controlnet  # noqa: E402
+from lisa_jax.checkpoints.folder import read_config  # noqa: E402
+from lisa_jax.checkpoints.unet import read_unet  # noqa: E402
 from lisa_jax.families.family import Family, LatentSpace  # noqa: E402
 from lisa_jax.families.stable_diffusion import unet_dual_branch  # noqa: E402
 from lisa_jax.processes import Diffusion  # noqa: E402

@@ -19,9 +19,9 @@ from ml_collections import ConfigDict
 from torch.nn import functional
 
 from lisa_jax.alignment import NoisySample, add_noise, lisa_loss, lisa_loss_of_noisy
-from lisa_jax.diffusers_io.controlnet import controlnet_key_table, read_controlnet
-from lisa_jax.diffusers_io.key_table import key_table
-from lisa_jax.diffusers_io.unet import read_unet
+from lisa_jax.checkpoints.controlnet import controlnet_key_table, read_controlnet
+from lisa_jax.checkpoints.key_table import key_table
+from lisa_jax.checkpoints.unet import read_unet
 from lisa_jax.dual_branch import DualBranch
 from lisa_jax.families.stable_diffusion import unet_dual_branch
 from lisa_jax.processes import Diffusion

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lisa_jax.evaluation.lpips import load_lpips, lpips
-from lisa_jax.models.alexnet import CHANNELS
+from lisa_jax.evaluation.networks.alexnet import CHANNELS
 
 
 def torch_features():

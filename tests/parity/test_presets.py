@@ -7,11 +7,11 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline
 from transformers import CLIPTextModel as TransformersText
 
-from lisa_jax.data.tokenizer import load_tokenizer
-from lisa_jax.diffusers_io.clip_text import read_clip_text
-from lisa_jax.diffusers_io.controlnet import controlnet_config_dict, controlnet_key_table, write_controlnet
-from lisa_jax.diffusers_io.unet import read_unet
-from lisa_jax.diffusers_io.vae import read_vae
+from lisa_jax.checkpoints.clip_text import read_clip_text
+from lisa_jax.checkpoints.controlnet import controlnet_config_dict, controlnet_key_table, write_controlnet
+from lisa_jax.checkpoints.tokenizer import load_tokenizer
+from lisa_jax.checkpoints.unet import read_unet
+from lisa_jax.checkpoints.vae import read_vae
 from lisa_jax.families.presets import preset, write_random_folder
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.models.clip_text import CLIPTextModel

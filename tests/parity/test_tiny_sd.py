@@ -7,9 +7,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 from tiny_sd import build_tiny_sd
 
-from lisa_jax.data.tokenizer import load_tokenizer
-from lisa_jax.diffusers_io.clip_text import read_clip_text
-from lisa_jax.diffusers_io.unet import read_unet
+from lisa_jax.checkpoints.clip_text import read_clip_text
+from lisa_jax.checkpoints.tokenizer import load_tokenizer
+from lisa_jax.checkpoints.unet import read_unet
 from lisa_jax.models.clip_text import CLIPTextModel
 from lisa_jax.models.unet import UNet
 

@@ -10,7 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors import safe_open
 
-from lisa_jax.diffusers_io.unet import read_unet, unet_config, unet_config_dict, write_unet
+from lisa_jax.checkpoints.unet import read_unet, unet_config, unet_config_dict, write_unet
 from lisa_jax.models.layers import Conv, Linear
 from lisa_jax.models.unet import UNet
 

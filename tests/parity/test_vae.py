@@ -10,8 +10,8 @@ import torch
 from diffusers import AutoencoderKL as DiffusersAutoencoder
 from safetensors.numpy import load_file, save_file
 
-from lisa_jax.diffusers_io.folders import CheckpointError
-from lisa_jax.diffusers_io.vae import read_vae, vae_config, vae_config_dict, write_vae
+from lisa_jax.checkpoints.folder import CheckpointError
+from lisa_jax.checkpoints.vae import read_vae, vae_config, vae_config_dict, write_vae
 from lisa_jax.models.vae import AutoencoderKL
 
 TOLERANCE = 1e-5

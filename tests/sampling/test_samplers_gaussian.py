@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lisa_jax.processes import EDM, Diffusion, RectifiedFlow
-from lisa_jax.sampling.ddim import ddim_timesteps
-from lisa_jax.sampling.sampler import make_sampler
+from lisa_jax.sampling.samplers.ddim import ddim_timesteps
+from lisa_jax.sampling.samplers.sampler import make_sampler
 
 MEAN, STD = 1.5, 0.4
 SD = {"set_alpha_to_one": True, "clip_sample": False}

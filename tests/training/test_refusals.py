@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lisa_jax.data.openmoji import CorruptRecordError
+from lisa_jax.data.embedded.openmoji import CorruptRecordError
 from lisa_jax.data.pipeline import Batches
 from lisa_jax.training.loop import NonFiniteLossError, fit
 

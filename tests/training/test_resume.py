@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from lisa_jax import cluster
-from lisa_jax.cluster import LostProcessError
+from lisa_jax.parallel.cluster import LostProcessError
+from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.training.checkpoint import Checkpoints, ResumeError
 from lisa_jax.training.loop import fit
-from lisa_jax.training.sharding import make_mesh, replicated
 
 
 class Crash(Exception):

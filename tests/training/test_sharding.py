@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from lisa_jax.training.sharding import REPLICATED, check_batch_size, make_mesh, placement, shardings
+from lisa_jax.parallel.sharding import REPLICATED, check_batch_size, make_mesh, placement, shardings
 
 ROOT = Path(__file__).parents[2]
 

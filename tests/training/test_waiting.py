@@ -3,7 +3,7 @@
 import logging
 import time
 
-from lisa_jax.data.reads import oldest_read, reading
+from lisa_jax.data.prepared.reads import oldest_read, reading
 from lisa_jax.training.waiting import watched
 
 

@@ -93,7 +93,7 @@ def experiment(before_step=None, loss_fn=loss, evaluate=None, identity=None, wid
 
 
 if __name__ == "__main__":
-    from lisa_jax.cluster import STOPPED_EARLY, LostProcessError, join_processes, leave
+    from lisa_jax.parallel.cluster import STOPPED_EARLY, LostProcessError, join_processes, leave
     from lisa_jax.training.loop import fit
 
     parser = argparse.ArgumentParser()

@@ -1,4 +1,4 @@
-"""Tables of (image, condition, caption) wherever they lie, read row by row: what `lisa_jax.prepare` starts from."""
+"""Tables of (image, condition, caption) wherever they lie, read row by row: what `lisa_jax prepare` starts from."""
 
 from lisa_jax.data.rows.decode import decode_labels, decode_picture
 from lisa_jax.data.rows.open import open_rows

@@ -1,0 +1,218 @@
+"""CLIP's byte-pair tokenizer: captions to the token ids that a text encoder takes.
+
+Built on the `tokenizers` library from the `tokenizer` folder of a Stable Diffusion checkpoint, with the ids of
+transformers' `CLIPTokenizer` (5.x). A folder of its own can be trained from captions for models trained from scratch.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, processors, trainers
+
+from lisa_jax.checkpoints.folder import CheckpointError, read_config, write_config
+
+START = "<|startoftext|>"
+END = "<|endoftext|>"
+END_OF_WORD = "</w>"
+CLIP_MAX_LENGTH = 77
+
+_SPLIT = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
+_NAMED_TOKENS = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
+_CLASSES = (None, "CLIPTokenizer", "CLIPTokenizerFast")
+_MERGES_HEADER = "#version: 0.2"
+# transformers writes 1e30 for "no limit".
+_NO_LIMIT = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenizer:
+    """Captions -> ids, every row `<|startoftext|> ... <|endoftext|> pad pad`, cut to `max_length`.
+
+    vocab_size counts added tokens too: every id is below it, so the text encoder must have at least as many.
+    """
+
+    backend: tokenizers.Tokenizer
+    max_length: int
+    vocab_size: int
+    bos_id: int
+    eos_id: int
+    pad_id: int
+
+    def __call__(self, captions: Sequence[str]) -> np.ndarray:
+        """Tokenize.
+
+        Returns:
+          int32 (len(captions), max_length).
+        Raises:
+          TypeError: one string instead of a list of them.
+        """
+        if isinstance(captions, str):
+            raise TypeError("captions must be a list of strings, not one string: wrap it in a list.")
+        ids = [encoding.ids for encoding in self.backend.encode_batch(list(captions))]
+        return np.asarray(ids, np.int32).reshape(-1, self.max_length)
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """Load the `tokenizer` folder of a checkpoint.
+
+    Reads `tokenizer.json`, or `vocab.json` and `merges.txt`; then special tokens and `model_max_length` (77 where
+    absent) from `tokenizer_config.json`, with `special_tokens_map.json` over it, as transformers does: Stable Diffusion
+    2.x says `<|endoftext|>` in the one and means the `!` of the other.
+
+    Note that a special token is one wherever it stands: with the padding token `!`, each `!` of a caption becomes the
+    padding id. The published encoders see the same from transformers.
+
+    Raises:
+      CheckpointError: missing or broken files, or a tokenizer that is not CLIP's, by field and value.
+    """
+    folder = Path(folder)
+    settings = _optional_json(folder, "tokenizer_config.json")
+    for field, supported in (
+        ("tokenizer_class", _CLASSES),
+        ("padding_side", (None, "right")),
+        ("truncation_side", (None, "right")),
+    ):
+        if settings.get(field) not in supported:
+            raise CheckpointError(
+                f"{folder}: {field} {settings[field]!r} is not supported: give a CLIP tokenizer that pads and "
+                "truncates on the right."
+            )
+    model, added = _read_model(folder)
+    if "added_tokens_decoder" in settings:
+        added = settings["added_tokens_decoder"]
+    else:
+        settings = settings | _optional_json(folder, "special_tokens_map.json")
+    named = {name: _added_token(settings.get(name) or default) for name, default in _NAMED_TOKENS.items()}
+
+    backend = _clip_backend(model)
+    # How a string is matched: as listed, else as the last of the names that claim it says (transformers' rule).
+    listed = [_added_token(added[index]) for index in sorted(added, key=int)]
+    contents = {token.content for token in listed}
+    special = {token.content: token for token in [*listed, *(t for t in named.values() if t.content not in contents)]}
+    backend.add_special_tokens(list(special.values()))
+    ids = {name: backend.token_to_id(token.content) for name, token in named.items()}
+    max_length = settings.get("model_max_length") or CLIP_MAX_LENGTH
+    max_length = int(max_length) if max_length < _NO_LIMIT else CLIP_MAX_LENGTH
+
+    backend.post_processor = processors.RobertaProcessing(
+        (named["eos_token"].content, ids["eos_token"]),
+        (named["bos_token"].content, ids["bos_token"]),
+        trim_offsets=False,
+        add_prefix_space=False,
+    )
+    backend.enable_truncation(max_length)
+    backend.enable_padding(pad_id=ids["pad_token"], pad_token=named["pad_token"].content, length=max_length)
+    return Tokenizer(
+        backend, max_length, backend.get_vocab_size(), ids["bos_token"], ids["eos_token"], ids["pad_token"]
+    )
+
+
+def train_tokenizer(captions: Iterable[str], vocab_size: int, max_length: int, folder: str | Path) -> Tokenizer:
+    """Train a CLIP-style tokenizer and write its folder, which `load_tokenizer` and transformers read alike.
+
+    The vocabulary is laid out as CLIP's: 256 byte characters, the same at a word's end, one token a merge, the two
+    special tokens. Any text can be encoded. The same captions give the same files.
+
+    Args:
+      captions: training text.
+      vocab_size: size to reach, at least 514; a small corpus may run out of pairs to merge before.
+      max_length: length of every tokenized caption, `<|startoftext|>` and `<|endoftext|>` included.
+      folder: gets vocab.json, merges.txt, special_tokens_map.json, tokenizer_config.json.
+
+    Raises:
+      ValueError: vocab_size below 514 or max_length below 2.
+    """
+    # Printable stand-ins of the 256 bytes. CLIP lists printable bytes first; the others stand from U+0100 on.
+    characters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    alphabet = characters + [character + END_OF_WORD for character in characters]
+    if vocab_size < len(alphabet) + 2:
+        raise ValueError(f"vocab_size {vocab_size} is too small: CLIP's alphabet alone needs {len(alphabet) + 2}.")
+    if max_length < 2:
+        raise ValueError(f"max_length {max_length} is too small: the two special tokens need 2.")
+
+    backend = _clip_backend(models.BPE(end_of_word_suffix=END_OF_WORD))
+    # Naming the alphabet fixes its ids; otherwise characters at a word's end are numbered in the random order of a
+    # hash map, and pairs of equal count would be merged in another order every time.
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - 2, special_tokens=alphabet, end_of_word_suffix=END_OF_WORD, show_progress=False
+    )
+    backend.train_from_iterator(captions, trainer)
+    model = json.loads(backend.to_str())["model"]
+    tokens = [*sorted(model["vocab"], key=model["vocab"].get), START, END]
+
+    folder = Path(folder)
+    write_config(folder, _NAMED_TOKENS, name="special_tokens_map.json")
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": max_length} | _NAMED_TOKENS
+    write_config(folder, settings, name="tokenizer_config.json")
+    (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
+    merges = "\n".join([_MERGES_HEADER, *(" ".join(pair) for pair in model["merges"])])
+    (folder / "merges.txt").write_text(merges + "\n", encoding="utf-8")
+    return load_tokenizer(folder)
+
+
+def _clip_backend(model: models.BPE) -> tokenizers.Tokenizer:
+    """CLIP's text cleaning and word splitting around a byte-pair model."""
+    backend = tokenizers.Tokenizer(model)
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_SPLIT), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    return backend
+
+
+def _read_model(folder: Path) -> tuple[models.BPE, Mapping]:
+    """Byte-pair model of a folder, and the added tokens that its `tokenizer.json` lists, by id."""
+    added = {}
+    if (folder / "tokenizer.json").is_file():
+        contents = read_config(folder, "tokenizer.json")
+        model = contents["model"]
+        if model.get("type") != "BPE" or model.get("end_of_word_suffix") != END_OF_WORD:
+            raise CheckpointError(
+                f"{folder / 'tokenizer.json'}: model type {model.get('type')!r} with end_of_word_suffix "
+                f"{model.get('end_of_word_suffix')!r} is not supported: give CLIP's BPE with {END_OF_WORD!r}."
+            )
+        vocab = model["vocab"]
+        # Older files write a pair as one string.
+        merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in model["merges"]]
+        added = {token["id"]: token for token in contents.get("added_tokens", ())}
+    else:
+        vocab = read_config(folder, "vocab.json")
+        merges_file = folder / "merges.txt"
+        if not merges_file.is_file():
+            raise CheckpointError(f"{merges_file} is missing: a CLIP tokenizer needs it beside vocab.json.")
+        unknown = _optional_json(folder, "added_tokens.json").keys() - vocab.keys()
+        if unknown:
+            raise CheckpointError(
+                f"{folder / 'added_tokens.json'} adds {min(unknown)!r} to the vocabulary, which is not supported: "
+                "load and save the folder with transformers 5, which writes tokenizer.json."
+            )
+        lines = merges_file.read_text(encoding="utf-8").split("\n")
+        merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    for token in (START, END):
+        if token not in vocab:
+            raise CheckpointError(f"{folder}: the vocabulary has no {token!r}: it is not a CLIP tokenizer.")
+    try:
+        return models.BPE(vocab, merges, unk_token=END, end_of_word_suffix=END_OF_WORD, fuse_unk=False), added
+    except Exception as error:  # the library raises nothing more special
+        raise CheckpointError(f"{folder}: vocabulary and merges do not fit each other ({error}).") from error
+
+
+def _added_token(value: str | Mapping) -> AddedToken:
+    """A special token as written in JSON: a string, or a dictionary that says how it is matched."""
+    if isinstance(value, str):
+        return AddedToken(value, special=True)
+    matching = {name: value[name] for name in ("lstrip", "rstrip", "single_word", "normalized") if name in value}
+    return AddedToken(value["content"], special=True, **matching)
+
+
+def _optional_json(folder: Path, name: str) -> dict:
+    return read_config(folder, name) if (folder / name).is_file() else {}

@@ -1,0 +1,1 @@
+"""The commands, one file of flags each: `lisa_jax NAME`, or `python -m lisa_jax NAME`."""

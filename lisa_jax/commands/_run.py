@@ -1,0 +1,87 @@
+"""Running a command: its flags, its settings, and how its errors are told."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import jax
+from absl import app
+from absl import logging as absl_logging
+
+import lisa_jax
+from lisa_jax.data.embedded.records import CorruptRecordError
+from lisa_jax.parallel.cluster import PROCESSES_VARIABLE, LostProcessError, join_processes, leave
+
+
+def run_command(main: Callable[..., None], takes_arguments: bool = False) -> None:
+    """Run a command: flags, settings, `main`; errors that users can mend end it with one sentence and exit status 1.
+
+    What stands on the command line beside flags is refused, or with `takes_arguments` given to `main` as a list.
+
+    Where this package itself refuses something, its message is all there is to know, and the same goes for files that
+    are missing or disks that are full. Errors from elsewhere keep their traceback.
+    """
+
+    def run(argv: Sequence[str]) -> None:
+        if len(argv) > 1 and not takes_arguments:
+            sys.exit(f"error: unexpected argument '{argv[1]}': flags are written --name=value.")
+        try:
+            start_up()
+            main(*([argv[1:]] if takes_arguments else []))
+        except OSError as error:
+            _end(error, _one_line(error))
+        except LostProcessError as error:
+            _end(error, str(error))
+        except (ValueError, FloatingPointError, CorruptRecordError) as error:
+            raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+            _end(error, str(error) if Path(raised_in).is_relative_to(Path(lisa_jax.__file__).parent) else None)
+        except Exception as error:
+            _end(error, None)
+
+    app.run(run, flags_parser=_parse_flags)
+
+
+def _end(error: Exception, sentence: str | None) -> NoReturn:
+    """Tell an error, as a sentence or with its traceback, and end with exit status 1."""
+    if sentence is None and not jax.distributed.is_initialized():
+        raise error
+    if sentence is None:
+        traceback.print_exception(error)
+    else:
+        print(f"error: {sentence}", file=sys.stderr)
+    leave(error)
+
+
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        return app.parse_flags_with_usage(argv)
+    except OSError as error:
+        sys.exit(f"error: {_one_line(error)}")
+    # How ml_collections reports a field that the config does not have; it knows which name is near.
+    except (AttributeError, KeyError) as error:
+        reason = error.args[0].args[0] if isinstance(error.args[0], KeyError) else error.args[0]
+        sys.exit(f"error: a --config flag names a field that the config file does not have: {_one_line(reason)}")
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())
+
+
+def start_up() -> None:
+    """Settings that every command wants: its processes joined, readable logs, compiled programs kept between runs."""
+    join_processes(os.environ.get(PROCESSES_VARIABLE, ""))
+    # Orbax, TFDS and JAX tell their whole story through absl and the root logger.
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    ours = logging.getLogger("lisa_jax")
+    ours.addHandler(handler)
+    # What the first process says holds for all.
+    ours.setLevel(logging.INFO if jax.process_index() == 0 else logging.ERROR)
+    ours.propagate = False
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(Path("~/.cache/lisa_jax/xla").expanduser()))

@@ -1,0 +1,191 @@
+"""Time the training step of a config: images/s, step times, waiting for data, memory, and the share of the chip's peak.
+
+    python -m lisa_jax bench --config=configs/sd21_lisa.py --preset=sd21 --config.batch_size=32 --config.accumulate=1
+    python -m lisa_jax bench --config=configs/openmoji_lineart.py
+
+With --preset the architecture is the preset's, its weights and its one batch of cached latents, contexts and conditions
+are random: no checkpoint and no data are needed, nor the packages that read data; the input pipeline is left out.
+Without it the base and the data of the config are read, and batches come through the pipeline. Nothing is saved.
+--profile=DIR also writes a trace of three steps, for TensorBoard or Perfetto.
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from jax.sharding import Mesh
+from ml_collections import ConfigDict, config_flags
+
+from lisa_jax.aot.report import flops_per_image
+from lisa_jax.aot.step import AbstractStep, abstract_step
+from lisa_jax.commands._run import run_command
+from lisa_jax.dual_branch import Params
+from lisa_jax.experiments.base import load_family
+from lisa_jax.experiments.control import family_losses
+from lisa_jax.experiments.trained_run import trainable_init
+from lisa_jax.families.presets import preset
+from lisa_jax.families.sharding_rules import RULES
+from lisa_jax.parallel.sharding import REPLICATED, check_batch_size, global_batch, make_mesh, place, shardings
+from lisa_jax.training.measure import StepTimes, peak_flops, peak_memory, time_steps
+from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from lisa_jax.training.state import TrainState, state_initialiser
+from lisa_jax.training.step import jit_train_step, make_train_step
+
+_LOG = logging.getLogger("lisa_jax")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", lock_config=True)
+_PRESET = flags.DEFINE_string("preset", None, "Architecture with random weights, of lisa_jax.families.presets.")
+_WARMUP = flags.DEFINE_integer("warmup", 3, "Steps before the timed ones.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 20, "Timed steps.", lower_bound=1)
+_PROFILE = flags.DEFINE_string("profile", None, "Directory for a trace of three steps.")
+_OUT = flags.DEFINE_string("out", None, "JSON file for the figures.")
+
+PROFILED_STEPS = 3
+# Random leaves repeat one block of so many numbers: drawing a billion of them would take longer than the benchmark.
+BLOCK = 1 << 20
+
+Arguments = tuple[TrainState, Params, Iterator[Any], jax.Array]
+
+
+def random_arguments(step: AbstractStep, seed: int = 0) -> Arguments:
+    """Arrays for an abstract step: random weights that keep activations in bounds, and one random batch for ever."""
+    rng = np.random.default_rng(seed)
+    block = rng.standard_normal(BLOCK, np.float32)
+
+    def weight(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        name = jax.tree_util.keystr(path[-1:], simple=True)
+        fan_in = math.prod(leaf.shape[:-1]) or 1
+        draw = np.ones(1) if name == "scale" else block * (0.5 / math.sqrt(fan_in))
+        return jax.device_put(np.resize(draw.astype(leaf.dtype), leaf.shape), leaf.sharding)
+
+    def zeros(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        return jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)
+
+    def rows(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        draw = rng.integers(0, 256, BLOCK) if leaf.dtype == np.uint8 else block
+        return jax.device_put(np.resize(draw.astype(leaf.dtype), leaf.shape), leaf.sharding)
+
+    state, frozen, batch, key = step.arguments
+    weights = partial(jax.tree_util.tree_map_with_path, weight)
+    first = jax.tree.map(zeros, state)._replace(params=weights(state.params))
+    arrays = jax.tree.map(rows, batch)
+    return first, weights(frozen), iter(lambda: arrays, None), jax.device_put(jax.random.key(seed), key.sharding)
+
+
+def config_arguments(config: ConfigDict, mesh: Mesh) -> tuple[Any, Arguments]:
+    """The jitted step of a config, and its arguments from the config's base and data, batches through the pipeline."""
+    # Here, for an architecture alone needs none of the packages that read data.
+    from lisa_jax.experiments.splits import load_split, training_batches
+
+    check_batch_size(config.batch_size, config.accumulate, mesh)
+    family = load_family(config)
+    train = load_split(config, family, "train")
+    losses = family_losses(config, family, train.null_context)
+    frozen = train.frozen()
+    optimizer = make_optimizer(config.optimizer, learning_rate_schedule(config.optimizer, config.num_steps))
+
+    def fresh_state(start: Params, key: jax.Array) -> TrainState:
+        init = partial(trainable_init(config, family), start)
+        return state_initialiser(init, optimizer, ema=config.ema_decay is not None)(key)
+
+    start, key = family.read_side_start(), jax.random.key(config.seed)
+    state_sharding = shardings(jax.eval_shape(fresh_state, start, key), RULES, mesh)
+    frozen_sharding = shardings(frozen, RULES if config.mesh.split_frozen else REPLICATED, mesh)
+    step = make_train_step(losses.loss_at(0), optimizer, config.ema_decay, config.accumulate)
+    state = jax.jit(fresh_state, out_shardings=state_sharding)(start, key)
+    batches = (global_batch(local, mesh) for local in training_batches(config, train).iterate(0))
+    return jit_train_step(step, mesh, state_sharding, frozen_sharding), (
+        state,
+        place(frozen, frozen_sharding),
+        batches,
+        key,
+    )
+
+
+def measure(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:
+    """Compile and time the step at step 0 of a config; see `figures` for what comes back."""
+    aligns = config.lisa.lam > 0
+    flops = None
+    if _PRESET.value is None:
+        jitted, (state, frozen, batches, key) = config_arguments(config, mesh)
+    else:
+        abstract = abstract_step(config, preset(_PRESET.value), mesh, aligns=aligns)
+        jitted, (state, frozen, batches, key) = abstract.jitted, random_arguments(abstract)
+        flops = flops_per_image(config, preset(_PRESET.value), aligns=aligns)
+    first = next(batches)
+    start = time.perf_counter()
+    compiled = jitted.lower(state, frozen, first, key).compile()
+    compile_seconds = time.perf_counter() - start
+    _LOG.info("compiled in %.0f s", compile_seconds)
+    state, times = time_steps(compiled, state, frozen, batches, key, warmup=_WARMUP.value, steps=_STEPS.value)
+    if _PROFILE.value:
+        with jax.profiler.trace(_PROFILE.value):
+            time_steps(compiled, state, frozen, batches, key, warmup=1, steps=PROFILED_STEPS - 2)
+    found = figures(times, config.batch_size, mesh.size, flops, jax.devices()[0])
+    temporary = compiled.memory_analysis().temp_size_in_bytes
+    return found | {"compile_seconds": compile_seconds, "temporary_bytes": temporary}
+
+
+def figures(times: StepTimes, batch_size: int, devices: int, flops: float | None, device: jax.Device) -> dict[str, Any]:
+    """Everything as one JSON object; `mfu` is None where the operations or the device's peak are not known.
+
+    Args:
+      times: of the steps.
+      batch_size: global.
+      devices: how many share it.
+      flops: operations of one image, recomputation not counted.
+      device: one of them.
+    """
+    per_device = batch_size / times.mean / devices
+    peak = peak_flops(device)
+    return {
+        "device": device.device_kind,
+        "devices": devices,
+        "batch_size": batch_size,
+        "images_per_second_per_device": per_device,
+        "step_ms": {f"p{percent}": 1e3 * times.percentile(percent) for percent in (10, 50, 90, 99)},
+        "waiting_share": times.waiting_share,
+        "peak_bytes": peak_memory(device),
+        "flops_per_image": flops,
+        "mfu": None if flops is None or peak is None else flops * per_device / peak,
+    }
+
+
+def _table(found: dict[str, Any]) -> str:
+    def known(value: float | None, text: str) -> str:
+        return "not known" if value is None else text
+
+    steps = "  ".join(f"{name} {value:.1f}" for name, value in found["step_ms"].items())
+    lines = {
+        "device": f"{found['devices']} x {found['device']}, {found['batch_size']} images a step",
+        "images/s a device": f"{found['images_per_second_per_device']:.2f}",
+        "step, ms": steps,
+        "waiting for data": f"{100 * found['waiting_share']:.1f}% of the time",
+        "peak memory": known(found["peak_bytes"], f"{(found['peak_bytes'] or 0) / 2**30:.2f} GiB a device"),
+        "temporary buffers": f"{found['temporary_bytes'] / 2**30:.2f} GiB a device, by the compiler's plan",
+        "model operations": known(found["flops_per_image"], f"{(found['flops_per_image'] or 0) / 1e9:.1f} GFLOP/image"),
+        "MFU": known(found["mfu"], f"{100 * (found['mfu'] or 0):.1f}%"),
+    }
+    return "\n".join(f"{name:<18} {text}" for name, text in lines.items())
+
+
+def main() -> None:
+    config = _CONFIG.value
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    found = measure(config, mesh)
+    print(_table(found))
+    if _OUT.value:
+        Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
+        Path(_OUT.value).write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config"])
+    run_command(main)

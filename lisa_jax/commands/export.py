@@ -1,0 +1,113 @@
+"""Export a trained side network as a ControlNet folder that diffusers loads, with a model card.
+
+    python -m lisa_jax export --workdir=DIR --out=OUT [--weights=ema|raw] [--dtype=float16] [--verify]
+                              [--license=NAME] [--samples=grid.png|N]
+
+Writes config.json, diffusion_pytorch_model.safetensors, README.md and, where the run drew previews, samples.png;
+`diffusers.ControlNetModel.from_pretrained(OUT)` reads such a folder. Side networks that were trained together go to
+OUT/<name> each. The alignment decoder is not part of it: sampling needs none.
+
+--verify runs the folder in diffusers, where that is installed, on random inputs of the run's sizes in float32, prints
+the largest difference of a residual from ours, and fails where it is more than 1e-4 of the largest residual.
+"""
+
+import logging
+from pathlib import Path
+
+import jax.numpy as jnp
+from absl import flags
+
+from lisa_jax.commands._run import run_command
+from lisa_jax.experiments.condition_fields import condition_names
+from lisa_jax.experiments.trained_run import load_run
+from lisa_jax.exporting.model_card import PICTURE, ModelCard, last_validation, write_card
+from lisa_jax.exporting.samples import card_picture
+from lisa_jax.exporting.verify import (
+    TOLERANCE,
+    Measured,
+    is_smaller,
+    measure,
+    probe_inputs,
+    require_diffusers,
+    round_params,
+)
+
+_LOG = logging.getLogger("lisa_jax")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of a training run.")
+_OUT = flags.DEFINE_string("out", None, "Folder for the ControlNet.")
+_WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters to write.")
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Dtype of the weights in the file.")
+_VERIFY = flags.DEFINE_bool("verify", False, "Compare the folder in diffusers with the trained parameters.")
+_LICENSE = flags.DEFINE_string("license", None, "For the model card: a hub's name of a licence, as openrail++.")
+_SAMPLES = flags.DEFINE_string(
+    "samples", None, "For the model card: a picture, or how many to sample; the run's newest preview by default."
+)
+
+
+def main() -> None:
+    if _VERIFY.value:
+        require_diffusers()
+    run, out, dtype = load_run(_WORKDIR.value, _WEIGHTS.value), Path(_OUT.value), jnp.dtype(_DTYPE.value)
+    # Before anything is written, for it refuses what does not fit the dtype.
+    round_params(run.side, dtype)
+    run.family.write_side(out, run.side, dtype)
+
+    names = condition_names(run.config) or ()
+    networks = {out / name: (name, run.side[name]) for name in names} or {out: (None, run.side)}
+    size = run.config.data.image_size
+    inputs = probe_inputs(
+        run.family.latents.shape(size, size),
+        run.family.encode_text([""]).shape[1:],
+        (size, size),
+        run.family.process.num_train_timesteps,
+    )
+    picture = card_picture(run, _WORKDIR.value, _SAMPLES.value)
+    validation, validation_step = last_validation(_WORKDIR.value, run.step)
+    for folder, (name, side) in networks.items():
+        measured = measure(folder, side, inputs, dtype, verifies=_VERIFY.value)
+        _report(folder, dtype, measured)
+        if picture is not None:
+            picture.save(folder / PICTURE)
+        card = ModelCard(
+            config=run.config.to_dict(),
+            step=run.step,
+            averaged=run.config.ema_decay is not None and _WEIGHTS.value != "raw",
+            base_fingerprint=run.family.fingerprint,
+            has_vae=(Path(run.config.base) / "vae").is_dir(),
+            smaller=is_smaller(folder),
+            license=_LICENSE.value,
+            dtype=dtype.name,
+            name=name,
+            names=names,
+            validation=validation,
+            validation_step=validation_step,
+            measured=measured,
+            picture=picture is not None,
+        )
+        write_card(folder, card)
+        _LOG.info("The ControlNet of step %d is in %s.", run.step, folder)
+
+
+def _report(folder: Path, dtype: jnp.dtype, measured: Measured) -> None:
+    if measured.rounding is not None:
+        _LOG.info(
+            "%s: rounding to %s moves a residual by %.2e at most; the largest is %.3g.",
+            folder,
+            dtype,
+            measured.rounding,
+            measured.largest,
+        )
+    if measured.difference is not None:
+        _LOG.info(
+            "%s: diffusers %s differs from us by %.2e at most; allowed are %.2e, %g of the largest residual.",
+            folder,
+            measured.diffusers_version,
+            measured.difference,
+            TOLERANCE * measured.largest,
+            TOLERANCE,
+        )
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["workdir", "out"])
+    run_command(main)

@@ -1,0 +1,126 @@
+"""Prepare a data set: rows of (image, condition, caption) become shards that training reads fast.
+
+    python -m lisa_jax prepare --source=SPEC --out=DIR --base=SD_FOLDER --image_size=512 --condition=canny
+    python -m lisa_jax prepare --source=SPEC --out=DIR --base=SD_FOLDER --condition_column=pose=pose_image --buckets
+
+SPEC is `parquet:FILES`, `folder:DIR`, `webdataset:FILES` or `tfds:DIR`; the prefix may be left out where the files tell
+the kind. Images and conditions are resized and cropped together; what the base's VAE and text encoder make of them is
+computed once and stored in bfloat16, unless --cache says otherwise. The same command continues after a kill. DIR
+appears when everything is done; `tfds.builder_from_directory(DIR)` opens it.
+"""
+
+import os
+
+import jax
+from absl import flags
+
+from lisa_jax.commands._run import run_command
+from lisa_jax.data.buckets import make_buckets
+from lisa_jax.data.conditions.registry import Condition, get_condition
+from lisa_jax.data.rows import Columns, open_rows
+from lisa_jax.preparing.encoding import load_encoding
+from lisa_jax.preparing.examples import LABELS, ExampleMaker
+from lisa_jax.preparing.prepare import Task, prepare
+
+_SOURCE = flags.DEFINE_string("source", None, "Where the rows are.")
+_OUT = flags.DEFINE_string("out", None, "Folder of the prepared data set.")
+_BASE = flags.DEFINE_string("base", None, "Stable Diffusion folder whose VAE and text encoder are used.")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 512, "Side of the square images, or of a square of the buckets' area.")
+_BUCKETS = flags.DEFINE_bool("buckets", False, "Keep about each image's aspect ratio: a fixed list of sizes.")
+_MIN_SIZE = flags.DEFINE_integer(
+    "min_size",
+    None,
+    "Least shorter side of an image that may be enlarged; by default images that are too small are bad.",
+)
+_CONDITIONS = flags.DEFINE_multi_string(
+    "condition", [], "Condition to compute: a name, module:function, or name=module:function. May be repeated."
+)
+_CONDITION_COLUMNS = flags.DEFINE_multi_string(
+    "condition_column", [], "Column of a condition that the rows bring: a column, or name=column. May be repeated."
+)
+_NEAREST = flags.DEFINE_list(
+    "nearest", [], "Conditions of columns whose colours are classes, as segmentation: resized without mixing colours."
+)
+_IMAGE_COLUMN = flags.DEFINE_string("image_column", "image", "Column of the image.")
+_CAPTION_COLUMN = flags.DEFINE_string("caption_column", "caption", "Column of the caption.")
+_LABELS_COLUMN = flags.DEFINE_string("labels_column", None, "Column of a class map, for --condition=segmentation.")
+_CACHE = flags.DEFINE_list("cache", ["moments", "context"], "What to encode now: moments, context; or none.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images that the VAE encodes at once.", lower_bound=1)
+_WORKERS = flags.DEFINE_integer("workers", None, "Threads that decode and resize; one a CPU by default.", lower_bound=1)
+_ON_ERROR = flags.DEFINE_enum("on_error", "fail", ["fail", "skip"], "What to do about a row that cannot be used.")
+_TEST_FRACTION = flags.DEFINE_float(
+    "test_fraction", 0.02, "Share of the images for the test split.", lower_bound=0.0, upper_bound=1.0
+)
+_CHUNK_ROWS = flags.DEFINE_integer("chunk_rows", 1000, "Rows a shard; what a kill can cost.", lower_bound=1)
+
+
+def main() -> None:
+    if jax.process_count() > 1:
+        raise ValueError("prepare runs in one process, on all of its devices: unset LISA_JAX_PROCESSES.")
+    computed = _computed_conditions()
+    columns = _columns(computed)
+    cache = () if _CACHE.value == ["none"] else tuple(sorted(set(_CACHE.value)))
+    for name in _NEAREST.value:
+        if name not in columns.conditions:
+            raise ValueError(f"--nearest={name}: there is no --condition_column of that name.")
+    sizes = make_buckets(_IMAGE_SIZE.value) if _BUCKETS.value else ((_IMAGE_SIZE.value, _IMAGE_SIZE.value),)
+    rows = open_rows(_SOURCE.value, columns)
+    encoding = load_encoding(_BASE.value, cache, _BATCH_SIZE.value)
+    settings = {
+        "source": rows.fingerprint(),
+        "base": encoding.fingerprint,
+        "cache": cache,
+        "sizes": sizes,
+        "min_size": _MIN_SIZE.value,
+        "conditions": {**dict.fromkeys(columns.conditions, "given"), **_computed_specs()},
+        "nearest": sorted(_NEAREST.value),
+        "test_fraction": _TEST_FRACTION.value,
+        "chunk_rows": _CHUNK_ROWS.value,
+    }
+    make_example = ExampleMaker(
+        sizes, tuple(columns.conditions), computed, _TEST_FRACTION.value, _NEAREST.value, _MIN_SIZE.value
+    )
+    task = Task(make_example, encoding, _CHUNK_ROWS.value, _ON_ERROR.value == "skip", settings)
+    prepare(rows, task, _OUT.value, workers=_WORKERS.value or len(os.sched_getaffinity(0)))
+
+
+def _computed_specs() -> dict[str, str]:
+    """Name of each condition to compute -> the condition as `get_condition` takes it."""
+    specs = {}
+    for value in _CONDITIONS.value:
+        name, separator, spec = value.partition("=")
+        if not separator:
+            name, spec = value.rpartition(":")[2], value
+        _add(specs, name, spec)
+    return specs
+
+
+def _computed_conditions() -> dict[str, Condition]:
+    return {name: get_condition(spec) for name, spec in _computed_specs().items()}
+
+
+def _columns(computed: dict[str, Condition]) -> Columns:
+    given: dict[str, str] = {}
+    for value in _CONDITION_COLUMNS.value:
+        name, separator, column = value.partition("=")
+        _add(given, name, column if separator else value)
+    if not given and not computed:
+        given = {"condition": "condition"}
+    both = given.keys() & computed.keys()
+    if both:
+        raise ValueError(f"Condition {min(both)!r} is both computed and in a column: name one of them otherwise.")
+    extras = {LABELS: _LABELS_COLUMN.value} if _LABELS_COLUMN.value else {}
+    return Columns(image=_IMAGE_COLUMN.value, conditions=given, caption=_CAPTION_COLUMN.value, extras=extras)
+
+
+def _add(named: dict[str, str], name: str, value: str) -> None:
+    if not name.isidentifier():
+        raise ValueError(f"Condition {name!r} is no name: use letters, digits and _, as in pose=pose_image.")
+    if name in named:
+        raise ValueError(f"Condition {name!r} is given twice: name one of them otherwise, as in other={value}.")
+    named[name] = value
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["source", "out"])
+    run_command(main)

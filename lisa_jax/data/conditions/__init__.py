@@ -1,0 +1,1 @@
+"""Conditions: what side networks see, computed from examples."""

@@ -1,0 +1,11 @@
+"""The tasks of the embedded data sets; imports nothing, for machines without the data packages."""
+
+# Data set -> task -> its condition, as `lisa_jax.data.conditions.registry.get_condition` finds it.
+TASK_CONDITIONS = {
+    "openmoji": {
+        "lineart": "lineart",
+        "lowres": "lowres",
+        "segmentation": "lisa_jax.data.embedded.openmoji.layer_classes:segmentation",
+    },
+    "figures": {"pose": "pose", "depth": "depth"},
+}

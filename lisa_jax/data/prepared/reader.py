@@ -1,0 +1,152 @@
+"""Reading a prepared data set by index: what `lisa_jax prepare` wrote."""
+
+import bisect
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, SupportsIndex
+
+import ml_dtypes
+import numpy as np
+from array_record.python import array_record_data_source
+
+from lisa_jax.data.embedded.records import CorruptRecordError
+from lisa_jax.data.prepared.layout import (
+    CACHES,
+    NULL_CONTEXT_FILE,
+    Metadata,
+    Shard,
+    array_shapes,
+    condition_features,
+)
+from lisa_jax.data.prepared.reads import reading
+from lisa_jax.data.prepared.tf_example import bytes_features
+
+
+def load_prepared(folder: str | Path, split: str = "train") -> "PreparedSource":
+    """Random access to a prepared data set.
+
+    Raises:
+      FileNotFoundError: the folder is no prepared data set, or a shard is missing.
+      ValueError: there is no such split.
+      CorruptRecordError: a shard has not the size that it was written with.
+    """
+    folder = Path(folder).expanduser()
+    metadata = Metadata.read(folder)
+    if split not in metadata.splits:
+        raise ValueError(f"{folder} has no split {split!r}: it has {', '.join(sorted(metadata.splits))}.")
+    for shard in metadata.splits[split]:
+        path = folder / shard.file
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: restore this shard, or prepare the data set again.")
+        if path.stat().st_size != shard.bytes:
+            raise CorruptRecordError(
+                f"{path} has {path.stat().st_size} bytes, but was written with {shard.bytes}: restore this shard, or "
+                "prepare the data set again."
+            )
+    return PreparedSource(folder, split, metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ShardToRead:
+    """A whole shard, as ArrayRecordDataSource takes it without opening it first."""
+
+    filename: str
+    skip: int
+    take: int
+    examples_in_shard: int
+
+
+class PreparedSource:
+    """Examples by index, safe to read from several threads.
+
+    `caption` str; `category` 0; `condition` uint8 (H, W, 3), or a dict of such by name where there are several;
+    `moments` ml_dtypes.bfloat16 (h, w, m) or else `image` uint8 (H, W, 3); `context` bfloat16 (length, width) where it
+    is cached. Arrays are read-only. Indexing raises CorruptRecordError, naming file and record, for damaged ones.
+
+    Attributes:
+      conditions: names of the conditions.
+      cached: what is stored of ("moments", "context").
+      sizes: (height, width) of the buckets; one where there are none.
+      size_index: int32 (len,): the bucket of each example. A batch holds examples of one bucket only.
+      base: fingerprint of the base that cached, or None where nothing is.
+      null_context: float32 (1, length, width), the context of the empty caption, or None.
+    """
+
+    def __init__(self, folder: Path, split: str, metadata: Metadata):
+        self._folder = folder
+        self._split = split
+        self._shards = metadata.splits[split]
+        self._records = array_record_data_source.ArrayRecordDataSource(
+            [_ShardToRead(str(folder / shard.file), 0, shard.examples, shard.examples) for shard in self._shards]
+        )
+        self._starts = list(itertools.accumulate((shard.examples for shard in self._shards), initial=0))
+        self._shapes = [array_shapes(metadata, index) for index in range(len(metadata.sizes))]
+        self._condition_features = condition_features(metadata.conditions)
+        self.conditions = metadata.conditions
+        self.cached = tuple(
+            name for name, shape in (("moments", metadata.moments), ("context", metadata.context)) if shape is not None
+        )
+        self.sizes = metadata.sizes
+        self.size_index = _size_index(self._shards)
+        self.base = metadata.base
+        self.null_context = None
+        if metadata.context is not None:
+            self.null_context = np.load(folder / NULL_CONTEXT_FILE, allow_pickle=False)
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
+        index = index.__index__()
+        if not 0 <= index < len(self):
+            raise IndexError(f"Index {index} is out of range for {self!r}.")
+        try:
+            with reading(lambda: self.where(index)):
+                record = self._records[index]
+            found = _parse(record, self._shapes[self.size_index[index]])
+        # The reader has its own exceptions for damaged bytes.
+        except Exception as error:
+            raise CorruptRecordError(
+                f"{self.where(index)} is damaged ({type(error).__name__}: {' '.join(str(error).split())[:200]}): "
+                "restore this shard, or prepare the data set again."
+            ) from error
+        conditions = {name: found.pop(feature) for name, feature in self._condition_features.items()}
+        if len(conditions) == 1:
+            (conditions,) = conditions.values()
+        return {**found, "condition": conditions, "category": 0}
+
+    def __repr__(self) -> str:
+        return f"PreparedSource({str(self._folder)!r}, split={self._split!r}, len={len(self)})"
+
+    def where(self, index: int) -> str:
+        """The file and the record of an example, for messages."""
+        shard = bisect.bisect_right(self._starts, index) - 1
+        return f"{self._folder / self._shards[shard].file} record {index - self._starts[shard]}"
+
+    def check_base(self, fingerprint: str) -> None:
+        """Raise ValueError unless what is cached comes from the base with this fingerprint."""
+        if self.cached and fingerprint != self.base:
+            raise ValueError(
+                f"{self._folder} holds {' and '.join(self.cached)} of another base (fingerprint "
+                f"{str(self.base)[:12]}..., not {fingerprint[:12]}...): use that base, or prepare the data set again "
+                "with --base of this one."
+            )
+
+
+def _size_index(shards: tuple[Shard, ...]) -> np.ndarray:
+    runs = np.asarray([run for shard in shards for run in shard.runs], np.int32)
+    return np.repeat(runs[:, 0], runs[:, 1])
+
+
+def _parse(record: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """A tf.train.Example record -> caption and arrays, which are views of the record."""
+    stored = bytes_features(record)
+    found: dict[str, Any] = {"caption": bytes(stored["caption"]).decode()}
+    for name, shape in shapes.items():
+        # TFDS keeps the shape beside the value where it is not the same for all.
+        key = name if name in stored else f"{name}/value"
+        dtype = ml_dtypes.bfloat16 if name in CACHES else np.uint8
+        found[name] = np.frombuffer(stored[key], dtype).reshape(shape)
+    return found

@@ -1,1 +1,0 @@
-"""From rows to a prepared data set: what `python -m lisa_jax.prepare` does."""

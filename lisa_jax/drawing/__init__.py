@@ -1,0 +1,1 @@
+"""Samples for people: what is asked for, with which networks, and the folder that pictures go to."""

@@ -1,0 +1,55 @@
+"""Mean intersection over union of label maps, and the classes that can be read off a flat drawing."""
+
+import numpy as np
+
+from lisa_jax.evaluation.measures.edges import dark_lines
+
+VISIBLE_CLASSES = ("paper", "colour", "line")
+# White of the paper and of white fills; OpenMoji's lightest grey is 208.
+_LIGHT_FROM = 232
+
+
+def confusion(prediction: np.ndarray, reference: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts of pixels by class: int64 (num_classes, num_classes), rows reference, columns prediction.
+
+    Args:
+      prediction: integer labels of any shape, in 0..num_classes-1.
+      reference: labels of the same shape.
+
+    Raises:
+      ValueError: shapes differ, or a label is out of range.
+    """
+    if prediction.shape != reference.shape:
+        raise ValueError(f"prediction is {prediction.shape}, but reference is {reference.shape}: sizes must agree.")
+    for name, labels in (("prediction", prediction), ("reference", reference)):
+        if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+            raise ValueError(f"{name} has labels from {labels.min()} to {labels.max()}, but num_classes={num_classes}.")
+    pairs = reference.astype(np.int64).ravel() * num_classes + prediction.astype(np.int64).ravel()
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def mean_iou(counts: np.ndarray) -> float:
+    """Mean over classes of intersection / union, from the confusion counts of a whole data set.
+
+    As in semantic segmentation benchmarks, a class that neither map has is left out. NaN where no pixel was counted.
+    """
+    hits = np.diag(counts).astype(np.float64)
+    union = counts.sum(0) + counts.sum(1) - hits
+    present = union > 0
+    return float(np.mean(hits[present] / union[present])) if present.any() else float("nan")
+
+
+def visible_classes(images: np.ndarray) -> np.ndarray:
+    """Index into VISIBLE_CLASSES of every pixel of drawings on white: uint8 (n, H, W) from uint8 (n, H, W, 3).
+
+    "line" is what `dark_lines` finds, "paper" is near white (background and white fills look alike), "colour" the rest.
+    """
+    light = images.min(axis=-1) >= _LIGHT_FROM
+    labels = np.where(light, VISIBLE_CLASSES.index("paper"), VISIBLE_CLASSES.index("colour")).astype(np.uint8)
+    labels[dark_lines(images)] = VISIBLE_CLASSES.index("line")
+    return labels
+
+
+def visible_miou(images: np.ndarray, references: np.ndarray) -> float:
+    """Mean IoU of the visible classes of images against those of the real pictures; both uint8 (n, H, W, 3)."""
+    return mean_iou(confusion(visible_classes(images), visible_classes(references), len(VISIBLE_CLASSES)))

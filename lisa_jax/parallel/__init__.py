@@ -1,0 +1,1 @@
+"""The processes of a run, the device mesh, and where arrays live on it."""

@@ -1,0 +1,1 @@
+"""From rows to a prepared data set: what `python -m lisa_jax prepare` does."""

@@ -1,0 +1,193 @@
+"""The work itself: rows to shards, a chunk of rows at a time, with workers ahead of the encoder and bounded memory."""
+
+import dataclasses
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from lisa_jax.data.prepared.layout import Metadata, condition_features
+from lisa_jax.data.rows import Row, RowError, Rows
+from lisa_jax.preparing.encoding import Encoding, batches_of_one_size, moments_encoder, with_contexts
+from lisa_jax.preparing.examples import Example, ExampleMaker
+from lisa_jax.preparing.report import REPORT_FILE, Skipped
+from lisa_jax.preparing.writer import ChunkWriter, WorkFolder
+
+_LOG = logging.getLogger("lisa_jax")
+
+# Rows that are read before they are needed, for each worker.
+READ_AHEAD = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Everything that decides what is written, except the rows themselves.
+
+    Attributes:
+      make_example: from a row to an example.
+      encoding: what is cached.
+      chunk_rows: rows of the source that share a shard; what a kill can cost.
+      skip_bad_rows: leave out rows that cannot be used, and report them; else the first one ends the work.
+      settings: what a continued preparation must share with the one it continues.
+    """
+
+    make_example: ExampleMaker
+    encoding: Encoding
+    chunk_rows: int
+    skip_bad_rows: bool
+    settings: dict[str, Any]
+
+
+def prepare(rows: Rows, task: Task, out: str | Path, *, workers: int) -> Metadata:
+    """Prepare a data set, or continue where a killed process left it; the result is the same to the bit.
+
+    Args:
+      rows: the source.
+      task: what to make of it.
+      out: folder that appears when everything is done; until then work is in `<out>.partial`.
+      workers: threads that decode, resize and compute conditions.
+
+    Returns:
+      what was written.
+    Raises:
+      RowError: a row that cannot be used, with file and row, unless they are skipped.
+      ValueError: no row could be used, or `out` was begun with other settings.
+    """
+    work = WorkFolder(out, task.settings)
+    if work.finished:
+        _LOG.info("%s is there already, prepared with the same settings from the same source.", out)
+        return Metadata.read(Path(out))
+    chunks = [range(start, min(start + task.chunk_rows, len(rows))) for start in range(0, len(rows), task.chunk_rows)]
+    missing = [index for index in range(len(chunks)) if not work.chunk_done(index)]
+    total = sum(len(chunks[index]) for index in missing)
+    null_context = task.encoding.null_context()
+    metadata = _metadata(task, null_context)
+    encode = moments_encoder(task.encoding)
+    started = time.monotonic()
+    with (
+        tqdm(total=len(rows), initial=len(rows) - total, unit="image", dynamic_ncols=True) as bar,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        results = _in_order(pool, rows, task, [row for index in missing for row in chunks[index]], workers)
+        for index in missing:
+            part = _Chunk(islice(results, len(chunks[index])), bar)
+            writer = work.begin_chunk(index, metadata)
+            for batch in batches_of_one_size(with_contexts(part, task.encoding.text), task.encoding.batch_size):
+                _write(writer, batch, encode, metadata)
+            writer.close(part.skipped)
+    metadata = work.finish(len(chunks), metadata, null_context)
+    _summarise(metadata, Path(out), total, time.monotonic() - started)
+    return metadata
+
+
+class _Chunk:
+    """The usable examples of a chunk; `skipped` holds its other rows once all are through."""
+
+    def __init__(self, results: Iterable[Example | Skipped], bar: tqdm):
+        self._results = results
+        self._bar = bar
+        self.skipped: list[Skipped] = []
+
+    def __iter__(self) -> Iterator[Example]:
+        for result in self._results:
+            self._bar.update()
+            if isinstance(result, Skipped):
+                self.skipped.append(result)
+            else:
+                yield result
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, rows: Rows, task: Task, order: Sequence[int], workers: int
+) -> Iterator[Example | Skipped]:
+    """Results of the rows in their order, worked on a bounded number of rows ahead.
+
+    Threads, for decoding, resizing and hashing release the interpreter lock. The rows themselves are read by the
+    caller's thread: sources are read fastest in order.
+    """
+    pending: deque[Future] = deque()
+
+    def finish() -> Example | Skipped:
+        return pending.popleft().result()
+
+    try:
+        for index in order:
+            pending.append(pool.submit(_work, *_read(rows, index), task))
+            if len(pending) >= READ_AHEAD * workers:
+                yield finish()
+        while pending:
+            yield finish()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _read(rows: Rows, index: int) -> tuple[int, Row | RowError]:
+    try:
+        return index, rows[index]
+    except RowError as error:
+        return index, error
+
+
+def _work(index: int, row: Row | RowError, task: Task) -> Example | Skipped:
+    try:
+        if isinstance(row, RowError):
+            raise row
+        return task.make_example(row)
+    except RowError as error:
+        if task.skip_bad_rows:
+            return Skipped.of(index, error)
+        raise
+
+
+def _write(
+    writer: ChunkWriter,
+    batch: list[Example],
+    encode: Callable[[Sequence[np.ndarray]], np.ndarray] | None,
+    metadata: Metadata,
+) -> None:
+    names = condition_features(metadata.conditions)
+    moments = None if encode is None else encode([example.image for example in batch]).view(np.uint16)
+    for position, example in enumerate(batch):
+        stored: dict[str, Any] = {"caption": example.caption}
+        stored |= {names[name]: condition for name, condition in example.conditions.items()}
+        if moments is None:
+            stored["image"] = example.image
+        else:
+            stored["moments"] = moments[position]
+        if example.context is not None:
+            stored["context"] = example.context.view(np.uint16)
+        writer.write(example.split, example.size_index, stored)
+
+
+def _metadata(task: Task, null_context: np.ndarray | None) -> Metadata:
+    encoding, maker = task.encoding, task.make_example
+    return Metadata(
+        sizes=tuple(maker.sizes),
+        conditions=(*maker.given, *maker.computed),
+        moments=encoding.moments_shapes(maker.sizes),
+        context=None if null_context is None else null_context.shape[1:],
+        base=encoding.fingerprint,
+        settings=task.settings,
+        skipped=0,
+        splits={},
+    )
+
+
+def _summarise(metadata: Metadata, out: Path, rows: int, seconds: float) -> None:
+    shards = [shard for shards in metadata.splits.values() for shard in shards]
+    examples = sum(shard.examples for shard in shards)
+    sides = ", ".join(f"{sum(shard.examples for shard in shards)} {split}" for split, shards in metadata.splits.items())
+    _LOG.info(
+        "%s: %s examples, %.1f kB each; %d rows in %.0f s, %.1f images/s.",
+        *(out, sides, sum(shard.bytes for shard in shards) / examples / 1000, rows, seconds, rows / max(seconds, 1e-9)),
+    )
+    if metadata.skipped:
+        _LOG.warning("%d rows were skipped: %s says which and why.", metadata.skipped, out / REPORT_FILE)

@@ -1,0 +1,1 @@
+"""Samplers: one file a method, all of one interface."""

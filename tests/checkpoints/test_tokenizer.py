@@ -1,0 +1,105 @@
+"""The tokenizer: deterministic training, layout of a row, precedence of the special-token files, refusals."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lisa_jax.checkpoints.folder import CheckpointError
+from lisa_jax.checkpoints.tokenizer import load_tokenizer, train_tokenizer
+
+CAPTIONS = ["a red cat on a mat", "a red car", "the cat's hat", "12 cats! and a café", "smiling face 😀"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    train_tokenizer(CAPTIONS, vocab_size=600, max_length=10, folder=tmp_path)
+    return tmp_path
+
+
+def test_row_is_start_tokens_end_padding(folder):
+    tokenizer = load_tokenizer(folder)
+    ids = tokenizer(["a red cat", "", "one two three four five six seven eight nine ten"])
+    assert ids.shape == (3, 10) and ids.dtype == np.int32
+    assert (ids[:, 0] == tokenizer.bos_id).all()
+    assert ids[0, 4:].tolist() == [tokenizer.eos_id] + [tokenizer.pad_id] * 5  # "cat" and "red" were seen: one id each
+    assert ids[1, 1] == tokenizer.eos_id
+    assert ids[2, -1] == tokenizer.eos_id and tokenizer.eos_id not in ids[2, 1:-1]  # cut, and still ended
+    assert ids.max() < tokenizer.vocab_size <= 600
+
+
+def test_case_and_whitespace_do_not_matter(folder):
+    tokenizer = load_tokenizer(folder)
+    ids = tokenizer(["A  Red\n\tCAT ", "a red cat"])
+    assert (ids[0] == ids[1]).all()
+    assert tokenizer([]).shape == (0, 10)
+
+
+def test_training_is_deterministic(tmp_path):
+    for name in ("first", "second"):
+        train_tokenizer(iter(CAPTIONS), vocab_size=540, max_length=10, folder=tmp_path / name)
+    for name in ("vocab.json", "merges.txt"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+    vocab = json.loads((tmp_path / "first" / "vocab.json").read_text())
+    assert vocab["!"] == 0 and vocab["!</w>"] == 256 and vocab["<|endoftext|>"] == 539
+    lines = (tmp_path / "first" / "merges.txt").read_text(encoding="utf-8").split("\n")
+    assert lines[0] == "#version: 0.2" and lines[1] == "c a" and len(lines) == 540 - 514 + 2
+
+
+def test_special_tokens_map_wins_over_tokenizer_config(folder):
+    assert load_tokenizer(folder).pad_id == load_tokenizer(folder).eos_id
+    (folder / "special_tokens_map.json").write_text(json.dumps({"pad_token": "!"}))
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.pad_id == 0
+    assert tokenizer([""])[0].tolist() == [tokenizer.bos_id, tokenizer.eos_id] + [0] * 8
+
+
+def test_max_length_defaults_to_clips(folder):
+    for settings in ({}, {"model_max_length": 1000000000000000019884624838656}):
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+        assert load_tokenizer(folder)(["a"]).shape == (1, 77)
+
+
+def test_one_string_is_refused(folder):
+    with pytest.raises(TypeError, match="list of strings"):
+        load_tokenizer(folder)("a red cat")
+
+
+def test_too_small_vocabulary_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="513"):
+        train_tokenizer(CAPTIONS, vocab_size=513, max_length=10, folder=tmp_path)
+
+
+def test_missing_merges_are_named(folder):
+    (folder / "merges.txt").unlink()
+    with pytest.raises(CheckpointError, match=r"merges\.txt is missing"):
+        load_tokenizer(folder)
+
+
+def test_merge_outside_the_vocabulary_is_refused(folder):
+    with (folder / "merges.txt").open("a", encoding="utf-8") as file:
+        file.write("z z\n")
+    with pytest.raises(CheckpointError, match="do not fit each other"):
+        load_tokenizer(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("tokenizer_class", "T5Tokenizer"), ("padding_side", "left"), ("truncation_side", "left")]
+)
+def test_other_tokenizers_are_refused(folder, field, value):
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {field: value}))
+    with pytest.raises(CheckpointError, match=f"{field} '{value}'"):
+        load_tokenizer(folder)
+
+
+def test_other_models_are_refused(folder):
+    (folder / "tokenizer.json").write_text(json.dumps({"model": {"type": "Unigram", "vocab": []}}))
+    with pytest.raises(CheckpointError, match="Unigram"):
+        load_tokenizer(folder)
+
+
+def test_tokens_added_beside_the_vocabulary_are_refused(folder):
+    (folder / "added_tokens.json").write_text(json.dumps({"<my-concept>": 600}))
+    with pytest.raises(CheckpointError, match="<my-concept>"):
+        load_tokenizer(folder)

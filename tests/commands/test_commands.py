@@ -1,0 +1,61 @@
+"""`sample`, `evaluate` and `export` as a user runs them, on a finished run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(command_env):
+    def call(command, **flags):
+        argv = [sys.executable, "-m", "lisa_jax", command, *(f"--{name}={value}" for name, value in flags.items())]
+        return subprocess.run(argv, env=command_env, capture_output=True, text=True, cwd=ROOT)
+
+    return call
+
+
+def test_sample_writes_images_and_a_labelled_grid(run, trained_run, tmp_path):
+    done = run("sample", workdir=trained_run, out=tmp_path, num=5, num_steps=2, guidance_scale=1.5)
+    assert done.returncode == 0, done.stderr
+    images = [np.asarray(Image.open(path)) for path in sorted(tmp_path.glob("0*.png"))]
+    assert len(images) == 5 and all(image.shape == (16, 16, 3) for image in images)
+    assert not np.array_equal(images[0], images[1])
+    assert np.asarray(Image.open(tmp_path / "grid.png")).std() > 10
+
+
+def test_evaluate_reports_fidelity_beside_ceiling_and_floor(run, trained_run, tmp_path):
+    out = tmp_path / "result.json"
+    done = run("evaluate", workdir=trained_run, out=out, num=7)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    f1 = {name: values["f1_tolerance_0"] for name, values in result["fidelity"].items()}
+    assert f1["real images"] > max(f1["other images"], f1["control"], f1["no control"])
+    assert result["step"] == 8 and result["examples"] == 7 and len(result["base"]) == 64
+    assert "no control" in done.stderr
+
+
+def test_export_writes_a_controlnet_folder(run, trained_run, tmp_path):
+    assert run("export", workdir=trained_run, out=tmp_path).returncode == 0
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["_class_name"] == "ControlNetModel"
+    assert (tmp_path / "diffusion_pytorch_model.safetensors").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"workdir": "nowhere"}, "nowhere/config.json is missing: give the --workdir of a training run."),
+        ({"weights": "ema"}, "keeps no moving average"),
+    ],
+)
+def test_export_refuses_in_one_sentence(run, trained_run, tmp_path, flags, sentence):
+    done = run("export", **({"workdir": trained_run, "out": tmp_path} | flags))
+    assert done.returncode == 1
+    assert sentence in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,190 @@
+"""Ahead-of-time reports: counting on shapes, reading collectives, a tiny step compiled for TPUs that are not there."""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from lisa_jax.aot.chips import CHIPS, parse_topology, topology_devices
+from lisa_jax.aot.hlo import collective_bytes
+from lisa_jax.aot.report import bounds, compiled_report, flops_per_image, lowered_report, memory_error, summary
+from lisa_jax.aot.step import abstract_step
+from lisa_jax.families.presets import preset
+from lisa_jax.models.attention import Transformer2D
+from lisa_jax.parallel.sharding import make_mesh, replicated, split_rows, traced_on
+
+ROOT = Path(__file__).parents[2]
+
+HLO = """HloModule step
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  ROOT %sum = f32[] add(f32[] %a, f32[] %b)
+}
+
+%turns (p: (s32[], f32[8,4])) -> pred[] {
+  %number = s32[] constant(5)
+  ROOT %less = pred[] compare(%counter, %number), direction=LT
+}
+
+%turn (p: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
+  %inner = f32[8,4]{1,0} all-reduce(f32[8,4]{1,0} %x), channel_id=7, to_apply=%add
+  %beside = f32[2]{0} fusion(%inner), kind=kCustom, calls=%continued
+}
+
+%continued (p: f32[8,4]) -> f32[2] {
+  %again = f32[8,4]{1,0} all-reduce(f32[8,4]{1,0} %x), channel_id=7, to_apply=%add
+}
+
+ENTRY %main (p0: f32[16]) -> f32[16] {
+  %start = (f32[4]{0}, f32[16]{0}) all-gather-start(f32[4]{0} %p0), dimensions={0}
+  %done = f32[16]{0} all-gather-done((f32[4]{0}, f32[16]{0}) %start)
+  %two = (bf16[10]{0}, f32[2,3]{1,0}) all-reduce(bf16[10]{0} %a, f32[2,3]{1,0} %b), to_apply=%add
+  %loop = (s32[], f32[8,4]{1,0}) while((s32[], f32[8,4]{1,0}) %init), condition=%turns, body=%turnTRIPS
+}
+"""
+
+
+def smallest(levels=2):
+    """A preset of two levels with 8 channels, or of the first of them: compiles in seconds."""
+    tiny = preset("tiny_sd21")
+    unet = dataclasses.replace(
+        tiny.unet,
+        block_out_channels=(8, 8)[:levels],
+        norm_num_groups=4,
+        attention_head_dim=1,
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D")[:levels],
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")[-levels:],
+    )
+    return dataclasses.replace(tiny, unet=unet)
+
+
+@pytest.fixture
+def config():
+    spec = importlib.util.spec_from_file_location("sd21_lisa", ROOT / "configs" / "sd21_lisa.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config("pose,smoke")
+    config.batch_size, config.accumulate, config.lisa.hook = 8, 1, "down_1"
+    return config
+
+
+@pytest.fixture(scope="module")
+def pod():
+    return topology_devices("v5e:2x2")
+
+
+@pytest.mark.parametrize(
+    ("trips", "turns"),
+    [("", 5), (', backend_config={"known_trip_count":{"n":"3"}}', 3)],
+    ids=["by its condition", "as XLA notes it"],
+)
+def test_collectives_are_counted_by_result_and_by_turn_of_the_loop(trips, turns):
+    text = HLO.replace("TRIPS", trips)
+    assert collective_bytes(text) == {"all-gather": 64, "all-reduce": 20 + 24 + turns * 128}
+    assert collective_bytes(text, in_loops=True) == {"all-reduce": turns * 128}
+
+
+def test_topologies():
+    assert parse_topology("v5e:16x16") == (CHIPS["v5e"], 256)
+    assert parse_topology("v5p:4x4x4") == (CHIPS["v5p"], 64)
+    for wrong in ("v5e", "v9z:2x2", "v5e:16"):
+        with pytest.raises(ValueError, match=f"Topology '{wrong}' is not known"):
+            parse_topology(wrong)
+
+
+def test_alignment_costs_what_sharing_the_trunk_says_and_a_part_of_the_rows_a_part_of_it(config):
+    plain = flops_per_image(config, smallest(), aligns=False)
+    lisa = flops_per_image(config, smallest(), aligns=True)
+    config.lisa.align_every = 4
+    quarter = flops_per_image(config, smallest(), aligns=True)
+    assert 1.1 < lisa / plain < 1.5
+    assert (quarter - plain) / (lisa - plain) == pytest.approx(0.25, abs=0.05)
+
+
+def test_what_is_computed_again_is_no_operation_of_the_model(config):
+    config.remat = "full"
+    step = abstract_step(config, smallest(levels=1), make_mesh(devices=jax.devices()[:1]), aligns=True)
+    found = lowered_report(step, config, smallest(levels=1), aligns=True)
+    config.remat = "none"
+    plain = lowered_report(step, config, smallest(levels=1), aligns=True)
+    assert found.flops_per_image == plain.flops_per_image == plain.hardware_flops_per_image
+    assert 1.05 * found.flops_per_image < found.hardware_flops_per_image < 1.5 * found.flops_per_image
+
+
+def test_a_step_for_four_tpus_reports_memory_and_reduces_the_gradients_once(config, pod):
+    config.batch_size, config.accumulate = 16, 2
+    chip, chips = parse_topology("v5e:2x2")
+    step = abstract_step(config, smallest(levels=1), make_mesh(devices=pod), aligns=True)
+    assert step.chips == chips
+    lowered = lowered_report(step, config, smallest(levels=1), aligns=True)
+    compiled = compiled_report(step.jitted.lower(*step.arguments).compile(), 1.0)
+    found = summary(step, lowered, compiled, chip)
+    assert found["fits"]
+    # Padding of tiny arrays to the tiles of a TPU aside, the arguments are those that the shapes say.
+    assert compiled.argument_bytes >= sum(lowered.argument_bytes.values())
+    # One sum of the gradients, in float32, after the loop over microbatches; within it the losses and next to nothing.
+    assert compiled.looped_collectives["all-reduce"] < 0.01 * lowered.gradient_bytes
+    assert lowered.gradient_bytes <= compiled.collectives["all-reduce"] < 1.1 * lowered.gradient_bytes
+    # Every chip knows its own rows of the batch: gathered are 16 noise levels and losses.
+    assert compiled.collectives.keys() == {"all-reduce", "all-gather"} and compiled.collectives["all-gather"] == 128
+    assert found["bound_seconds"][found["bound_by"]] == max(bounds(step, lowered, compiled, chip).values())
+    # Of the loop over two microbatches XLA counts one turn; the update comes once.
+    moved = found["bound_seconds"]["memory"] * chip.hbm_bandwidth
+    assert moved == pytest.approx(2 * compiled.hbm_bytes - step.update_bytes)
+    assert 2 * (step.trainable_bytes * 3) <= step.update_bytes < compiled.hbm_bytes
+    assert 0 < found["mfu_ceiling"] <= 1
+
+
+def test_on_tpus_attention_over_many_tokens_stores_no_scores_and_gathers_nothing(pod):
+    mesh = make_mesh(fsdp=2, devices=pod)
+    block = Transformer2D(heads=2, layers=1, norm_groups=4, dtype=jnp.bfloat16)
+    inputs = [
+        jax.ShapeDtypeStruct((4, *shape), jnp.bfloat16, sharding=split_rows(mesh)) for shape in [(32, 32, 8), (7, 8)]
+    ]
+    params = jax.eval_shape(block.init, jax.random.key(0), *inputs)
+    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)), params)
+
+    def program(attention):
+        def loss(params, x, context):
+            return jnp.mean(jnp.square(block.clone(attention=attention).apply(params, x, context)))
+
+        return jax.jit(traced_on(mesh, jax.grad(loss))).lower(params, *inputs).compile()
+
+    kernels, scores = program("auto"), program("xla")
+    text = kernels.as_text()
+    assert all(f"splash_mha_{phase}" in text for phase in ("fwd", "dq", "dkv"))
+    assert "1024,1024]" not in text and "1024,1024]" in scores.as_text()
+    assert collective_bytes(text).keys() == {"all-reduce"}
+    assert kernels.cost_analysis()["bytes accessed"] < 0.5 * scores.cost_analysis()["bytes accessed"]
+
+
+def test_splitting_the_parameters_takes_memory_from_every_chip(config, pod):
+    whole = abstract_step(config, smallest(), make_mesh(devices=pod), aligns=True).chip_bytes()
+    config.mesh.update(fsdp=4, split_frozen=True)
+    split = abstract_step(config, smallest(), make_mesh(1, 4, 1, pod), aligns=True).chip_bytes()
+    for name in ("trainable", "optimizer", "frozen"):
+        assert split[name] < 0.6 * whole[name]
+    assert split["batch"] == whole["batch"]
+
+
+def test_running_out_of_memory_names_the_largest_buffers():
+    text = (
+        "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.51G of 15.75G hbm. Exceeded by 4.76G.\n"
+        'Largest program allocations in hbm:\n  1. Size: 2.50G\n     Operator: op_name="jit(step)/attn1"\n'
+        "     Shape: f32[8,5,4096,4096]{3,2,1,0}\n"
+    )
+    error = memory_error(RuntimeError(text), CHIPS["v5e"])
+    assert "needs 20.51G of 15.75G HBM" in str(error)
+    assert "2.50G f32[8,5,4096,4096]" in str(error)
+    assert memory_error(RuntimeError("INTERNAL: something else"), CHIPS["v5e"]) is None
+
+
+def test_a_batch_that_does_not_split_is_refused(config, pod):
+    config.batch_size = 6
+    with pytest.raises(ValueError, match="batch_size 6 is not a multiple"):
+        abstract_step(config, smallest(), make_mesh(devices=pod), aligns=True)
+    assert jax.default_backend() == "cpu"

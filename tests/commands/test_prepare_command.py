@@ -1,0 +1,134 @@
+"""`prepare` as a user runs it: from a folder of pictures to a data set, killed on the way, and refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from PIL import Image
+
+from lisa_jax.data.prepared.reader import load_prepared
+from lisa_jax.families.encoders import load_encoders
+from lisa_jax.families.presets import write_random_folder
+
+ROOT = Path(__file__).parents[2]
+SLOW_CONDITION = """
+import os, time
+
+def slow(example):
+    time.sleep(float(os.environ.get("SECONDS_PER_IMAGE", "0")))
+    return 255 - example["image"]
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A random Stable Diffusion folder with a VAE, a thousandth of the size."""
+    return write_random_folder("tiny_sd21", tmp_path_factory.mktemp("base") / "sd")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """24 pictures of 64 x 64, each with a condition, and a module with a condition of one's own."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "my_conditions.py").write_text(SLOW_CONDITION)
+    lines = []
+    for index in range(24):
+        rng = np.random.default_rng(index)
+        for name in ("image", "pose"):
+            Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(folder / f"{name}{index}.png")
+        lines.append({"file_name": f"image{index}.png", "pose_file_name": f"pose{index}.png", "caption": f"a {index}"})
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def command(command_env, pictures, base):
+    def argv_and_env(out, *flags, **env):
+        argv = [sys.executable, "-m", "lisa_jax", "prepare", f"--source={pictures}", f"--out={out}", f"--base={base}"]
+        argv += ["--image_size=64", "--chunk_rows=4", "--batch_size=4", "--test_fraction=0.2", "--workers=1"]
+        paths = f"{command_env['PYTHONPATH']}{os.pathsep}{pictures}"
+        return [*argv, *flags], command_env | {"PYTHONPATH": paths} | env
+
+    return argv_and_env
+
+
+@pytest.fixture(scope="module")
+def run(command):
+    def call(out, *flags):
+        argv, env = command(out, *flags)
+        return subprocess.run(argv, env=env, capture_output=True, text=True, cwd=ROOT)
+
+    return call
+
+
+CONDITIONS = ("--condition_column=pose=pose", "--condition=negative=my_conditions:slow")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed") / "set"
+    done = run(folder, *CONDITIONS)
+    assert done.returncode == 0, done.stderr
+    assert "24 rows in" in done.stderr and "images/s" in done.stderr
+    return folder
+
+
+def test_what_is_cached_is_what_the_base_computes(undisturbed, base, pictures):
+    encoders = load_encoders(base)
+    source = load_prepared(undisturbed)
+    source.check_base(encoders.fingerprint)
+    assert source.conditions == ("pose", "negative")
+    for example in list(source)[:4]:
+        image = 255 - example["condition"]["negative"]
+        number = example["caption"].removeprefix("a ")
+        np.testing.assert_array_equal(image, np.asarray(Image.open(pictures / f"image{number}.png")))
+        np.testing.assert_array_equal(
+            example["condition"]["pose"], np.asarray(Image.open(pictures / f"pose{number}.png"))
+        )
+        moments = np.asarray(encoders.latents.moments(encoders.latents.params, image[None]))[0]
+        assert example["moments"].shape == moments.shape == (8, 8, 8)
+        # bfloat16 keeps 8 bits.
+        np.testing.assert_allclose(example["moments"].astype(np.float32), moments, rtol=2**-8, atol=1e-4)
+        context = encoders.text([example["caption"]])[0]
+        np.testing.assert_allclose(example["context"].astype(np.float32), context, rtol=2**-8, atol=1e-4)
+        assert example["context"].dtype == ml_dtypes.bfloat16
+    np.testing.assert_allclose(source.null_context, encoders.text([""]), atol=1e-5)
+
+
+def test_killed_and_continued_it_is_the_same_to_the_bit(command, run, undisturbed, tmp_path):
+    out = tmp_path / "set"
+    argv, env = command(out, *CONDITIONS, SECONDS_PER_IMAGE="0.3")
+    process = subprocess.Popen(argv, env=env, stderr=subprocess.DEVNULL, cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "set.partial" / "chunk-000001").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    done = run(out, *CONDITIONS)
+    assert done.returncode == 0, done.stderr
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+        path.name: path.read_bytes() for path in undisturbed.iterdir()
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--condition=canny", "--base="), "To cache context and moments, give the --base that trains later"),
+        (("--condition=canny", "--image_size=128"), "metadata.jsonl row 0: the image is 64x64, too small for 128x128"),
+    ],
+)
+def test_refused_in_one_sentence(run, tmp_path, flags, sentence):
+    done = run(tmp_path / "set", *flags)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ") and sentence in last, done.stderr

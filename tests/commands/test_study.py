@@ -1,0 +1,67 @@
+"""The command `lisa_jax study` on the tiny data: runs, continues, refuses to mix, summarises."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+CONFIG = """
+import importlib.util
+from ml_collections import ConfigDict
+
+spec = importlib.util.spec_from_file_location("regimes", {regimes!r})
+regimes = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(regimes)
+
+
+def get_config():
+    config = regimes.get_config()
+    config.base, config.image_size, config.condition_channels = {base!r}, 16, (8,)
+    config.update({{"chunk": 2, "validate_every": 2, "sample_every": 4, "sample_at": (), "num_samples": 3}})
+    config.validation.update({{"draws": 1, "probe": 2}})
+    config.sampling.num_steps = 1
+    config.defaults.update({{"num_steps": 4, "batch_size": 4, "hook": "mid"}})
+    config.grids = (ConfigDict({{"task": "segmentation", "lam": (0.0, 0.2)}}),)
+    return config
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, tiny_base, command_env, request):
+    folder = tmp_path_factory.mktemp("study")
+    config = folder / "config.py"
+    regimes = request.config.rootpath / "configs" / "studies" / "openmoji_regimes.py"
+    config.write_text(CONFIG.format(regimes=str(regimes), base=str(tiny_base)))
+
+    def run(*flags, returncode=0):
+        argv = [sys.executable, "-m", "lisa_jax", "study", f"--config={config}", f"--out={folder / 'out'}", *flags]
+        done = subprocess.run(argv, env=command_env, capture_output=True, text=True)
+        assert done.returncode == returncode, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run, folder / "out"
+
+
+@pytest.mark.slow
+def test_a_study_runs_continues_and_does_not_mix(study):
+    run, out = study
+    assert "segmentation_lam0.2_mid" in run("--cell=1")
+    (file,) = out.glob("*.jsonl")
+    assert file.name == "cell_1.jsonl"
+
+    output = run()
+    assert "1/1 segmentation_plain" in output and "lam0.2" not in output
+    assert "segmentation" not in run().replace(str(out), "")
+
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert rows[0]["identity"]["protocol"]["chunk"] == 2
+    assert [point["step"] for point in rows[1]["curve"]] == [2, 4]
+    assert 0 <= rows[1]["curve"][-1]["fidelity/miou"] <= 1
+    references = json.loads((out / "references.json").read_text())["segmentation"]
+    assert references["real"]["miou"] == 1 and references["other"]["miou"] < 1
+
+    summary = run("--summary")
+    assert "### segmentation" in summary and "| 0.2 | mid | 1 |" in summary
+
+    assert "another study: protocol differ" in run("--config.sampling.num_steps=2", returncode=1)

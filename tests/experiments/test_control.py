@@ -1,0 +1,57 @@
+"""What a config's lisa fields mean, and which of them two runs must share to continue each other."""
+
+import types
+
+import pytest
+from jax.sharding import AbstractMesh
+from ml_collections import ConfigDict
+
+from lisa_jax.dual_branch import DualBranch
+from lisa_jax.experiments.control import check_aligned_rows, decoder_width, used_hook
+from lisa_jax.experiments.trained_run import identity
+from lisa_jax.parallel.sharding import AXES
+
+MODEL = DualBranch(None, None, None, None, None, None, hooks=("down_3", "mid"))
+FOUR_BLOCKS = AbstractMesh((2, 2, 1), AXES)
+FAMILY = types.SimpleNamespace(model=MODEL, fingerprint="abc")
+
+
+def a_config(**lisa):
+    shared = {"seed": 0, "batch_size": 8, "accumulate": 1, "frozen_dtype": "float32", "data": {}, "side": {}}
+    return ConfigDict(shared | {"condition_channels": (8,), "ema_decay": 0.0, "lisa": {"lam": 0.2} | lisa})
+
+
+def test_hooks_of_a_config():
+    assert used_hook(a_config(hook="mid"), MODEL) == "mid"
+    assert used_hook(a_config(hook="down_3,mid"), MODEL) == ("down_3", "mid")
+    assert used_hook(a_config(hook=["mid", "down_3"]), MODEL) == ("mid", "down_3")
+    assert used_hook(a_config(hook="mid", lam=0.0), MODEL) is None
+    with pytest.raises(ValueError, match="'down_9': this side network has down_3, mid"):
+        used_hook(a_config(hook="mid,down_9"), MODEL)
+
+
+@pytest.mark.parametrize(("batch_size", "every", "warned"), [(8, 2, False), (8, 4, True), (16, 4, False), (4, 2, True)])
+def test_aligned_rows_that_would_have_to_move_are_told(caplog, batch_size, every, warned):
+    config = a_config(align_every=every)
+    config.batch_size = batch_size
+    check_aligned_rows(config, FOUR_BLOCKS)
+    assert (f"lisa.align_every {every} does not divide the {batch_size // 4} rows" in caplog.text) == warned
+    config.lisa.lam = 0.0
+    caplog.clear()
+    check_aligned_rows(config, FOUR_BLOCKS)
+    assert not caplog.text
+
+
+def test_a_run_from_before_the_decoder_had_a_width_goes_on():
+    old, same, wide = (
+        a_config(hook="mid"),
+        a_config(hook="mid", decoder_width=1.0),
+        a_config(hook="mid", decoder_width=2),
+    )
+    assert decoder_width(old) == 1
+    assert identity(old, FAMILY) == identity(same, FAMILY)
+    assert "decoder_width" not in identity(old, FAMILY)
+    assert identity(wide, FAMILY)["decoder_width"] == 2
+    # Without alignment there is no decoder that could differ.
+    plain = a_config(hook="mid", lam=0.0, decoder_width=2)
+    assert "decoder_width" not in identity(plain, FAMILY)

@@ -1,0 +1,43 @@
+"""All probes of the toy family, whose features are known mixtures."""
+
+import jax.numpy as jnp
+import pytest
+
+from lisa_jax.probing.features import QUANTILES
+from lisa_jax.probing.instrument import Instrument
+
+
+@pytest.fixture(scope="module")
+def instrument(toy):
+    return Instrument(toy.make_family(), toy.toy_pictures())
+
+
+def test_probes_find_what_is_in_a_feature_and_nothing_else(instrument):
+    scores = instrument.scores({"gain": jnp.float32(1)})
+    untrained = instrument.scores({"gain": jnp.float32(0)})
+    for quantile in QUANTILES:
+        assert scores["down_0", "condition", quantile] > 0.999
+        # Latents and condition are independent: no feature of the one tells of the other.
+        assert abs(untrained["down_0", "condition", quantile]) < 0.05
+        assert abs(scores["mid", "condition", quantile]) < 0.05
+    # x_t = (1 - t) x0 + t noise of variance 1 both: (1 - t)^2 / ((1 - t)^2 + t^2) of x0 is in it, at both sizes.
+    for level, quantile in enumerate(QUANTILES):
+        t = float(instrument.times[level])
+        share = (1 - t) ** 2 / ((1 - t) ** 2 + t**2)
+        assert scores["down_0", "clean", quantile] == pytest.approx(share, abs=0.06)
+        assert scores["mid", "clean", quantile] == pytest.approx(share, abs=0.06)
+    assert scores["down_0", "noise_level", None] > 0.9
+    assert scores["mid", "noise_level", None] < 0.3
+    assert len(scores) == 2 * (3 * len(QUANTILES) + 1)
+    assert instrument.scores({"gain": jnp.float32(1)}) == scores
+
+
+def test_shares_by_level(instrument):
+    trainable = {"side": {"gain": jnp.float32(0)}, "decoder": {"gain": jnp.float32(0)}}
+    shares = instrument.shares(trainable, "down_0")
+    assert [row["quantile"] for row in shares] == list(QUANTILES)
+    # Nothing is added and nothing decoded.
+    assert all(row["r2"] == pytest.approx(0, abs=1e-6) == row["network_r2"] for row in shares)
+    # A residual that has nothing to do with the target makes it worse.
+    (plain, *_) = instrument.shares({"side": {"gain": jnp.float32(1)}}, None)
+    assert plain["r2"] is None and plain["network_r2"] < -0.1
