@@ -10,141 +10,84 @@ For x_t at noise level t, text y, condition c and the regression target of the n
 
 With several hooks each has a decoder, and the alignment term is the mean of theirs. `target - prior` is what the frozen
 network cannot explain; up to a known factor (`Process.likelihood_score`) its conditional mean is the likelihood score
-grad log p(c | x_t). `lam = 0` is plain training of the side network and compiles to exactly that: no prior, no decoder.
+grad log p(c | x_t). Without an `Alignment` it is plain training of the side network and compiles to exactly that: no
+prior, no decoder.
 """
 
+from __future__ import annotations
+
 import dataclasses
-import functools
 import math
-import operator
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.dual_branch import DualBranch, Hook, Params, hook_names
+from lisa_jax.dual_branch import DualBranch, Params, Tree
 from lisa_jax.metrics import LossMetrics, mean, means_by_quartile
 from lisa_jax.processes import Process
-from lisa_jax.weighting import UNIFORM, alignment_weight
-
-
-class NoisySample(NamedTuple):
-    """A noised batch: x_t and target (n, h, w, c) float32, t (n,) in the process's own unit."""
-
-    x_t: jax.Array
-    t: jax.Array
-    target: jax.Array
-
-
-def add_noise(latents: jax.Array, key: jax.Array, process: Process) -> NoisySample:
-    """Draw a noise level and noise for every example; latents (n, h, w, c) float32 in model space."""
-    t_key, noise_key = jax.random.split(key)
-    t = process.sample_t(t_key, latents.shape[0])
-    noise = jax.random.normal(noise_key, latents.shape, jnp.float32)
-    return NoisySample(process.perturb(latents, noise, t), t, process.target(latents, noise, t))
-
-
-@dataclasses.dataclass(frozen=True)
-class AlignedRows:
-    """Every `every`-th row of a batch, another one each step: alignment at a fraction of its cost.
-
-    Each run of `every` neighbouring rows gives one, so rows that are split over devices stay where they are, as long as
-    `every` divides the rows of a device. The mean over these rows estimates the mean over all without bias.
-
-    Attributes:
-      every: 1 / fraction of the batch; must divide the rows of a (micro)batch.
-      step: training step, traced or not; which row of a run is taken rotates with it.
-    """
-
-    every: int
-    step: jax.Array | int
-
-    def rows_of(self, tree: Any) -> Any:
-        """The chosen rows of a tree of arrays (n, ...); raises ValueError where `every` does not divide n."""
-
-        def choose(rows: jax.Array) -> jax.Array:
-            if rows.shape[0] % self.every:
-                raise ValueError(
-                    f"The alignment takes one row of {self.every}, which does not divide a (micro)batch of "
-                    f"{rows.shape[0]}: change lisa.align_every or the batch size."
-                )
-            return rows.reshape(-1, self.every, *rows.shape[1:])[:, self.step % self.every]
-
-        return jax.tree.map(choose, tree)
+from lisa_jax.weighting import UNIFORM, alignment_weight, check_weighting
 
 
 def lisa_loss(
     trainable: Mapping[str, Params],
     frozen: Params,
-    batch: Mapping[str, jax.Array],
-    key: jax.Array,
-    *,
-    model: DualBranch,
-    process: Process,
-    lam: float | jax.Array,
-    hook: Hook | None,
-    align: AlignedRows | None = None,
-    weighting: str = UNIFORM,
-) -> tuple[jax.Array, LossMetrics]:
-    """The LISA loss of a clean batch under noise drawn from `key`.
-
-    Args:
-      trainable: {"side": params, "decoder": params, by hook where there are several}; "decoder" is not read where lam
-        is the number 0.
-      frozen: the main network's parameters.
-      batch: latents (n, h, w, c) float32, context (n, length, width), condition (n, H, W, 3) in [0, 1].
-      key: PRNG key of this step.
-      model: the dual-branch model.
-      process: the noise process the main network was trained with.
-      lam: weight of the alignment term; a traced array or a number. The number 0 leaves the term out.
-      hook: name of the side feature that the decoder reads, or names of several, whose decoders' errors are averaged;
-        None only where lam is the number 0.
-      align: the rows that the alignment term is computed on; None: all.
-      weighting: of the alignment term by noise level, see `lisa_jax.weighting`.
-
-    Returns:
-      Scalar float32 loss, and metrics whose means are `main_loss`, `target_power`, and with LISA `align_loss`,
-      `gap_power`, overall and by quartile of the training noise levels (`main_loss_q1` lowest noise, ... `_q4`), with
-      several hooks also `align_loss/<hook>`. None of them is weighted.
-    Raises:
-      ValueError: `hook` is not a feature of the side network, or `weighting` does not exist.
-    """
-    noisy = add_noise(batch["latents"], key, process)
-    return lisa_loss_of_noisy(
-        trainable,
-        frozen,
-        batch,
-        noisy,
-        model=model,
-        process=process,
-        lam=lam,
-        hook=hook,
-        align=align,
-        weighting=weighting,
-    )
-
-
-def lisa_loss_of_noisy(
-    trainable: Mapping[str, Params],
-    frozen: Params,
-    batch: Mapping[str, jax.Array],
+    inputs: Mapping[str, Tree],
     noisy: NoisySample,
     *,
     model: DualBranch,
     process: Process,
-    lam: float | jax.Array,
-    hook: Hook | None,
-    align: AlignedRows | None = None,
-    weighting: str = UNIFORM,
-) -> tuple[jax.Array, LossMetrics]:
-    """`lisa_loss` of a batch that is noised already."""
-    aligns = not (isinstance(lam, int | float) and lam == 0)
-    used = model.check_hook(hook) if aligns else None
-    terms, found = lisa_terms(
-        trainable, frozen, batch, noisy, model=model, process=process, hook=used, align=align, weighting=weighting
-    )
-    return terms.main + lam * terms.align if aligns else terms.main, found
+    align: Alignment | None,
+    step: jax.Array | int = 0,
+) -> tuple[LossTerms, LossMetrics]:
+    """The two terms of the LISA loss of a noised batch; `LossTerms.total` adds them up.
+
+    Args:
+      trainable: {"side": {name: params}, "decoder": {hook: {name: params}}}; "decoder" is not read without `align`.
+      frozen: the main network's parameters.
+      inputs: `context`, a tree of arrays (n, ...), and `condition`, what each side network sees, by name.
+      noisy: the noisy sample of n examples.
+      model: the dual-branch model.
+      process: the noise process the main network was trained with.
+      align: what is aligned, and how; None leaves the alignment out, with its cost.
+      step: training step, traced or not: which rows are aligned where not all are.
+
+    Returns:
+      The terms, and metrics whose means are `main_loss`, `target_power`, and with alignment `align_loss`, `gap_power`,
+      overall and by quartile of the training noise levels (`main_loss_q1` lowest noise, ... `_q4`), with several hooks
+      also `align_loss/<hook>`. None of them is weighted.
+    Raises:
+      ValueError: names that are not those of the side networks, or rows that `align.every` does not divide.
+    """
+    frozen = jax.lax.stop_gradient(frozen)
+    x_t, t, context = process.network_input(noisy.x_t, noisy.t), process.network_time(noisy.t), inputs["context"]
+
+    # The trunk is what control cannot reach: one pass of it serves the prediction and the prior.
+    trunk = model.trunk(frozen, x_t, t, context)
+    residuals, features = model.side(trainable["side"], trunk, x_t, t, context, inputs["condition"])
+    main = squared_error(model.predict(frozen, trunk, residuals), noisy.target)
+    main_term, found = jnp.mean(process.weight(noisy.t) * main), _main_metrics(main, noisy, process)
+    if align is None:
+        return LossTerms(main_term, None), found
+
+    # From here on perhaps on some of the rows only.
+    hooked = {hook: features[hook] for hook in align.hooks}
+    trunk, hooked, t, target, levels = align.rows((trunk, hooked, t, noisy.target, noisy.t), step)
+    gap = jax.lax.stop_gradient(target - model.predict(frozen, trunk).astype(jnp.float32))
+    aligned = {hook: model.decode(trainable["decoder"][hook], hooked[hook], t, gap.shape) for hook in align.hooks}
+    errors = {hook: squared_error(estimate, gap) for hook, estimate in aligned.items()}
+    error = sum(errors.values()) / len(errors)
+    align_term = jnp.mean(alignment_weight(align.weighting, process, levels) * error)
+    return LossTerms(main_term, align_term), _with_alignment(found, errors, error, gap, process.quantile(levels))
+
+
+class NoisySample(NamedTuple):
+    """A noised batch: x_t and target (n, *space, c) float32, t (n,) in the process's own unit."""
+
+    x_t: jax.Array
+    t: jax.Array
+    target: jax.Array
 
 
 class LossTerms(NamedTuple):
@@ -153,63 +96,92 @@ class LossTerms(NamedTuple):
     main: jax.Array
     align: jax.Array | None
 
+    def total(self, lam: jax.Array | float) -> jax.Array:
+        """The loss, scalar float32: main + lam * align, the main term alone where there is no other."""
+        return self.main if self.align is None else self.main + lam * self.align
 
-def lisa_terms(
-    trainable: Mapping[str, Params],
-    frozen: Params,
-    batch: Mapping[str, jax.Array],
-    noisy: NoisySample,
-    *,
-    model: DualBranch,
-    process: Process,
-    hook: Hook | None,
-    align: AlignedRows | None = None,
-    weighting: str = UNIFORM,
-) -> tuple[LossTerms, LossMetrics]:
-    """The terms of `lisa_loss_of_noisy` one by one; a hook that is None leaves the alignment out, with its cost."""
-    frozen = jax.lax.stop_gradient(frozen)
-    x_t, t = process.network_input(noisy.x_t, noisy.t), process.network_time(noisy.t)
 
-    trunk = model.trunk(frozen, x_t, t, batch["context"])
-    residuals, features = model.side(trainable["side"], x_t, t, batch["context"], batch["condition"])
-    prediction = model.predict(frozen, trunk, residuals)
+@dataclasses.dataclass(frozen=True)
+class Alignment:
+    """What is aligned, and how; None in its place is plain training.
 
-    quantile = process.quantile(noisy.t)
-    main = squared_error(prediction, noisy.target)
-    main_term = jnp.mean(process.weight(noisy.t) * main)
-    means = means_by_quartile(quantile, main_loss=main, target_power=squared_error(noisy.target, 0.0))
-    if hook is None:
-        return LossTerms(main_term, None), LossMetrics(means, noisy.t, main)
+    Attributes:
+      hooks: the features that decoders read; their errors are averaged.
+      weighting: of the alignment term by noise level, see `lisa_jax.weighting`.
+      every: 1 / fraction of the rows that are aligned; must divide the rows of a (micro)batch.
 
-    hooked = {name: features[name] for name in hook_names(hook)}
-    parts = (trunk, hooked, t, noisy.target, alignment_weight(weighting, process, noisy.t), quantile)
-    trunk, hooked, t, target, weight, quantile = parts if align is None else align.rows_of(parts)
-    prior = jax.lax.stop_gradient(model.predict(frozen, trunk))
-    gap = jax.lax.stop_gradient(target - prior.astype(jnp.float32))
-    aligned = model.decode_each(trainable["decoder"], hooked, hook, t, gap.shape)
-    errors = {name: squared_error(estimate, gap) for name, estimate in aligned.items()}
-    error = functools.reduce(operator.add, errors.values()) / len(errors)
-    means |= means_by_quartile(quantile, align_loss=error, gap_power=squared_error(gap, 0.0))
-    if len(errors) > 1:
-        means |= {f"align_loss/{name}": mean(values) for name, values in errors.items()}
-    return LossTerms(main_term, jnp.mean(weight * error)), LossMetrics(means, noisy.t, main)
+    Raises:
+      ValueError: no hook, a weighting that does not exist, or `every` below 1.
+    """
+
+    hooks: tuple[str, ...]
+    weighting: str = UNIFORM
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        check_weighting(self.weighting)
+        if not self.hooks or isinstance(self.hooks, str):
+            raise ValueError(f"Hooks are {self.hooks!r}, but must be a tuple of names, at least one.")
+        if self.every < 1:
+            raise ValueError(f"lisa.align_every is {self.every}, but must be 1 (every row) or more.")
+
+    def rows(self, tree: Tree, step: jax.Array | int) -> Tree:
+        """The rows of a tree of arrays (n, ...) that are aligned at a step: every `every`-th, another one each step.
+
+        Each run of `every` neighbouring rows gives one, so rows that are split over devices stay where they are, as
+        long as `every` divides the rows of a device. The mean over these rows estimates the mean over all without bias.
+
+        Raises:
+          ValueError: `every` does not divide n.
+        """
+
+        def choose(rows: jax.Array) -> jax.Array:
+            if rows.shape[0] % self.every:
+                raise ValueError(
+                    f"The alignment takes one row of {self.every}, which does not divide a (micro)batch of "
+                    f"{rows.shape[0]}: change lisa.align_every or the batch size."
+                )
+            return rows.reshape(-1, self.every, *rows.shape[1:])[:, step % self.every]
+
+        return tree if self.every == 1 else jax.tree.map(choose, tree)
+
+
+def add_noise(latents: jax.Array, key: jax.Array, process: Process) -> NoisySample:
+    """Draw a noise level and noise for every example; latents (n, *space, c) float32 in model space."""
+    t_key, noise_key = jax.random.split(key)
+    t = process.sample_t(t_key, latents.shape[0])
+    noise = jax.random.normal(noise_key, latents.shape, jnp.float32)
+    return NoisySample(process.perturb(latents, noise, t), t, process.target(latents, noise, t))
 
 
 def main_loss(
-    main: Params, batch: Mapping[str, jax.Array], key: jax.Array, *, model: DualBranch, process: Process
+    main: Params, inputs: Mapping[str, Tree], noisy: NoisySample, *, model: DualBranch, process: Process
 ) -> tuple[jax.Array, LossMetrics]:
     """Loss of the main network alone, mse(main(x_t, t, y), target): what pretraining a base minimises."""
-    noisy = add_noise(batch["latents"], key, process)
     x_t, t = process.network_input(noisy.x_t, noisy.t), process.network_time(noisy.t)
-    error = squared_error(model.predict(main, model.trunk(main, x_t, t, batch["context"])), noisy.target)
-    means = means_by_quartile(process.quantile(noisy.t), main_loss=error, target_power=squared_error(noisy.target, 0.0))
-    return jnp.mean(process.weight(noisy.t) * error), LossMetrics(means, noisy.t, error)
+    error = squared_error(model.predict(main, model.trunk(main, x_t, t, inputs["context"])), noisy.target)
+    return jnp.mean(process.weight(noisy.t) * error), _main_metrics(error, noisy, process)
 
 
 def squared_error(a: jax.Array, b: jax.Array | float) -> jax.Array:
     """Mean squared error of each example, float32: (n, ...) -> (n,)."""
     error = jnp.square(a.astype(jnp.float32) - b)
     return jnp.mean(error, axis=tuple(range(1, error.ndim)))
+
+
+def _main_metrics(main: jax.Array, noisy: NoisySample, process: Process) -> LossMetrics:
+    power = squared_error(noisy.target, 0.0)
+    means = means_by_quartile(process.quantile(noisy.t), main_loss=main, target_power=power)
+    return LossMetrics(means, noisy.t, main)
+
+
+def _with_alignment(
+    found: LossMetrics, errors: Mapping[str, jax.Array], error: jax.Array, gap: jax.Array, quantile: jax.Array
+) -> LossMetrics:
+    means = means_by_quartile(quantile, align_loss=error, gap_power=squared_error(gap, 0.0))
+    if len(errors) > 1:
+        means |= {f"align_loss/{hook}": mean(values) for hook, values in errors.items()}
+    return found._replace(means=found.means | means)
 
 
 @dataclasses.dataclass(frozen=True)

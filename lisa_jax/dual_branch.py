@@ -1,126 +1,200 @@
 """A dual-branch model: pure functions over two parameter trees, one frozen and one trainable.
 
-The **frozen** tree is the main network, whose score is the prior score. The **trainable** tree is `{"side": ...,
-"decoder": ...}`: the side network, whose contribution is the likelihood score of the condition, and the alignment
-decoder that is dropped after training. A family (Stable Diffusion, a flow transformer, a toy with a closed form) is
-one value of `DualBranch`; nothing in the loss, the loop or the samplers knows more about it than is said here.
+The **frozen** tree is the main network, whose score is the prior score. The **trainable** tree is
+
+    {"side": {name: params}, "decoder": {hook: {name: params}}}
+
+the side networks, one for each condition, whose contribution is the likelihood score of the conditions, and the
+alignment decoders that are dropped after training. Everything is by name, also where there is one of it. A family
+(Stable Diffusion, a flow transformer, a toy with a closed form) is one value of `DualBranch`; nothing in the loss, the
+loop or the samplers knows more about it than is said here.
 """
 
 import dataclasses
+import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
+Tree = Any  # a pytree of arrays; where batched, every leaf begins with n
 Params = Any  # a tree of arrays
-# The side feature that a decoder reads; a tuple: several features, each with a decoder of its own.
-Hook = str | tuple[str, ...]
 Residuals = tuple[jax.Array, ...]
 
 
 class SideOutput(NamedTuple):
-    """What the side network gives.
+    """What side networks give.
 
     Attributes:
       residuals: arrays that the main network adds after its trunk; all zero at initialisation.
-      features: name -> side feature before its zero convolution, (n, h, w, c): what the alignment decoder may read.
+      features: of `DualBranch.side`: hook -> name -> side feature before its zero convolution, (n, h, w, c) or
+        (n, f, h, w, c), what an alignment decoder may read; of one `SideNetwork`: hook -> feature.
     """
 
     residuals: Residuals
-    features: Mapping[str, jax.Array]
+    features: Mapping[str, Any]
 
 
-def parse_hook(hook: str | Sequence[str]) -> Hook:
-    """A hook as configs write it: "mid", "down_3,mid" or ("down_3", "mid"); one name is a name, never a tuple.
+def _whole(params: Params) -> Params:
+    return params
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SideNetwork:
+    """One trainable side network and its alignment decoders, as pure functions.
+
+    Attributes:
+      apply: (params, trunk, x_t, t, context, condition) -> SideOutput. `trunk` is the main network's, for networks that
+        begin with its embeddings; `condition` is what the family's `ConditionEncoder` gives. A feature must depend on
+        x_t and t, not on the condition alone, or it cannot carry the likelihood score.
+      init: (start, key) -> parameters, float32. `start` is a tree of arrays that they start from, the main network's
+        for a copy; what it lacks is fresh. Residuals are exactly zero, unless `start` is a side network.
+      decode: (decoder, feature, t, shape) -> likelihood-score estimate of `shape`, the prediction's shape.
+      init_decoder: (key, hook) -> fresh decoder parameters for the named feature, output exactly zero.
+      hooks: names of the features, in the order of the network.
+      trunk: parameters -> those without the zero convolutions, through which alone the main loss reaches the rest.
+        Where the network does not say, all of them.
+    """
+
+    apply: Callable[..., SideOutput]
+    init: Callable[[Params, jax.Array], Params]
+    decode: Callable[..., jax.Array]
+    init_decoder: Callable[[jax.Array, str], Params]
+    hooks: tuple[str, ...]
+    trunk: Callable[[Params], Params] = _whole
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DualBranch:
+    """A frozen main network with its trainable side networks, trained or sampled together, as pure functions.
+
+    Shapes: `x_t` and the prediction (n, *space, c), with space (h, w) for images and (f, h, w) for video; `t` (n,)
+    float32, the time as the network embeds it; `context` a tree of arrays (n, ...), whatever the family's `Conditioner`
+    gives; conditions by name.
+
+    The main network gets the sum of the side networks' residuals. What their decoders say is summed too: if the
+    conditions are independent given x_t, p(c_1, c_2 | x_t) = p(c_1 | x_t) p(c_2 | x_t) and the likelihood scores add,
+
+        grad log p(c_1, c_2 | x_t) = grad log p(c_1 | x_t) + grad log p(c_2 | x_t)
+
+    so the loss asks the decoders together for what the main network does not explain, and each sees its own feature.
+    Where the conditions are dependent, the sum is still fitted to the joint score; the parts then share it out.
+
+    Attributes:
+      trunk: (frozen, x_t, t, context) -> what control cannot reach, any tree whose leaves begin with n. Computed once
+        for both passes.
+      predict: (frozen, trunk, residuals=None) -> prediction; without residuals it is the prior.
+      sides: name -> side network. The order of the names does not count. Empty: the main network alone.
+    """
+
+    trunk: Callable[..., Tree]
+    predict: Callable[..., jax.Array]
+    sides: Mapping[str, SideNetwork]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sides", {name: self.sides[name] for name in sorted(self.sides)})
+
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        """Names of the features that all side networks have, in the order of the network."""
+        first, *others = self.sides.values()
+        return tuple(hook for hook in first.hooks if all(hook in other.hooks for other in others))
+
+    def side(
+        self,
+        params: Mapping[str, Params],
+        trunk: Tree,
+        x_t: jax.Array,
+        t: jax.Array,
+        context: Tree,
+        conditions: Mapping[str, jax.Array],
+    ) -> SideOutput:
+        """Residuals, summed, and features of the side networks whose parameters are given, with their conditions.
+
+        Raises:
+          ValueError: a name that no side network has, or conditions of other names than the parameters.
+        """
+        _check_names("Side parameters", params, self.sides, all_of_them=False)
+        _check_names("Conditions", conditions, params)
+        outputs = {
+            name: self.sides[name].apply(params[name], trunk, x_t, t, context, conditions[name])
+            for name in sorted(params)
+        }
+        residuals = tuple(
+            functools.reduce(operator.add, parts)
+            for parts in zip(*(output.residuals for output in outputs.values()), strict=True)
+        )
+        return SideOutput(
+            residuals,
+            {hook: {name: output.features[hook] for name, output in outputs.items()} for hook in self.hooks},
+        )
+
+    def decode(
+        self, decoder: Mapping[str, Params], feature: Mapping[str, jax.Array], t: jax.Array, shape: tuple[int, ...]
+    ) -> jax.Array:
+        """The likelihood-score estimate of `shape`, float32, from the features of one hook by name."""
+        parts = (side.decode(decoder[name], feature[name], t, shape) for name, side in self.sides.items())
+        # In float32: half precision would round each part and their sum again.
+        return functools.reduce(operator.add, (part.astype(jnp.float32) for part in parts))
+
+    def init_side(self, start: Mapping[str, Params], key: jax.Array) -> dict[str, Params]:
+        """Parameters of every side network; one that `start` does not name is fresh."""
+        _check_names("What side networks start from", start, self.sides, all_of_them=False)
+        keys = _keys(key, tuple(self.sides))
+        return {name: side.init(start.get(name, {}), keys[name]) for name, side in self.sides.items()}
+
+    def init_decoder(self, key: jax.Array, hook: str) -> dict[str, Params]:
+        """Parameters of every side network's decoder of one hook."""
+        keys = _keys(key, tuple(self.sides))
+        return {name: side.init_decoder(keys[name], hook) for name, side in self.sides.items()}
+
+    def init_trainable(self, start: Mapping[str, Params], key: jax.Array, hooks: Sequence[str]) -> dict[str, Params]:
+        """Trainable tree at step 0: side networks and, where there are hooks, their decoders.
+
+        The side networks do not depend on the hooks. Raises ValueError for a hook that does not exist.
+        """
+        side_key, decoder_key = jax.random.split(key)
+        trainable = {"side": self.init_side(start, side_key)}
+        if hooks:
+            keys = _keys(decoder_key, self.check_hooks(hooks))
+            trainable["decoder"] = {hook: self.init_decoder(keys[hook], hook) for hook in hooks}
+        return trainable
+
+    def side_trunk(self, params: Mapping[str, Params]) -> dict[str, Params]:
+        """A tree like the side parameters without the zero convolutions."""
+        return {name: self.sides[name].trunk(part) for name, part in params.items()}
+
+    def check_hooks(self, hooks: Sequence[str]) -> tuple[str, ...]:
+        """The hooks as a tuple; raises ValueError with the names that exist, or for a name that is there twice."""
+        for hook in hooks:
+            if hook not in self.hooks:
+                raise ValueError(f"Unknown hook '{hook}': these side networks have {', '.join(self.hooks) or 'none'}.")
+        if not hooks or len(set(hooks)) < len(hooks):
+            raise ValueError(f"Hooks {', '.join(hooks) or '()'} must be different names, at least one.")
+        return tuple(hooks)
+
+
+def parse_hooks(hooks: str | Sequence[str]) -> tuple[str, ...]:
+    """Hooks as configs write them, "mid", "down_3,mid" or ("down_3", "mid"), as a tuple of names.
 
     Raises:
       ValueError: an empty name, or no name.
     """
-    names = tuple(name.strip() for name in (hook.split(",") if isinstance(hook, str) else hook))
+    names = tuple(name.strip() for name in (hooks.split(",") if isinstance(hooks, str) else hooks))
     if not names or not all(names):
-        raise ValueError(f"Hook {hook!r} is no name: write the feature's, several with commas between (down_3,mid).")
-    return names if len(names) > 1 else names[0]
+        raise ValueError(f"Hook {hooks!r} is no name: write the feature's, several with commas between (down_3,mid).")
+    return names
 
 
-def hook_names(hook: Hook) -> tuple[str, ...]:
-    """The names in a hook."""
-    return (hook,) if isinstance(hook, str) else hook
+def _keys(key: jax.Array, names: tuple[str, ...]) -> dict[str, jax.Array]:
+    """A key for each name; the key itself where there is one name, for so the first runs were initialised."""
+    return {names[0]: key} if len(names) == 1 else dict(zip(names, jax.random.split(key, len(names)), strict=True))
 
 
-def _whole(side: Params) -> Params:
-    return side
-
-
-@dataclasses.dataclass(frozen=True)
-class DualBranch:
-    """A frozen main network and its trainable side network, or several, as pure functions.
-
-    Shapes: `x_t` and the prediction (n, h, w, c); `t` (n,) float32, the time as the network embeds it; `context`
-    (n, length, width); `condition` (n, H, W, 3) in [0, 1].
-
-    Attributes:
-      trunk: (frozen, x_t, t, context) -> what control cannot reach, any tree. Computed once for both passes.
-      predict: (frozen, trunk, residuals=None) -> prediction; without residuals it is the prior.
-      side: (side, x_t, t, context, condition) -> SideOutput. The feature must depend on x_t and t, not on the condition
-        alone, or it cannot carry the likelihood score.
-      init_side: (start, key) -> side parameters, float32. `start` is a tree of arrays that they start from, the main
-        network's for a copy; what it lacks is fresh. Residuals are exactly zero, unless `start` is a side network.
-      decode: (decoder, feature, t, shape) -> likelihood-score estimate of `shape`, the prediction's shape.
-      init_decoder: (key, hook) -> fresh decoder parameters for the named feature, output exactly zero.
-      hooks: names of the features that `side` returns, in the order of the network.
-      parts: in a composition (`families.composed`), name -> the model with that side network alone; else empty.
-      side_trunk: side parameters -> the tree without the zero convolutions, through which alone the main loss reaches
-        the rest. Where the model does not say, the whole tree.
-    """
-
-    trunk: Callable[..., Any]
-    predict: Callable[..., jax.Array]
-    side: Callable[..., SideOutput]
-    init_side: Callable[[Params, jax.Array], Params]
-    decode: Callable[..., jax.Array]
-    init_decoder: Callable[[jax.Array, str], Params]
-    hooks: tuple[str, ...]
-    parts: Mapping[str, "DualBranch"] = dataclasses.field(default_factory=dict, compare=False)
-    side_trunk: Callable[[Params], Params] = _whole
-
-    def init_trainable(self, start: Params, key: jax.Array, hook: Hook | None) -> dict[str, Params]:
-        """Trainable tree at step 0: side network, and the decoder of `hook` unless it is None (plain training).
-
-        `decoder` holds the parameters of one decoder where the hook is a name, a dict of them by name where it is a
-        tuple. The side network does not depend on `hook`. Raises ValueError for a hook that does not exist.
-        """
-        if hook is not None:
-            self.check_hook(hook)
-        side_key, decoder_key = jax.random.split(key)
-        trainable = {"side": self.init_side(start, side_key)}
-        if isinstance(hook, str):
-            trainable["decoder"] = self.init_decoder(decoder_key, hook)
-        elif hook is not None:
-            keys = jax.random.split(decoder_key, len(hook))
-            trainable["decoder"] = {name: self.init_decoder(k, name) for name, k in zip(hook, keys, strict=True)}
-        return trainable
-
-    def decode_each(
-        self, decoder: Params, features: Mapping[str, Any], hook: Hook, t: jax.Array, shape: tuple[int, ...]
-    ) -> dict[str, jax.Array]:
-        """What the decoder of every hooked feature says: name -> estimate of `shape`.
-
-        Args:
-          decoder: parameters as `init_trainable` makes them for `hook`.
-          features: name -> side feature.
-          hook: the features to decode.
-          t: (n,) network time.
-          shape: the prediction's.
-        """
-        by_name = {hook: decoder} if isinstance(hook, str) else decoder
-        return {name: self.decode(by_name[name], features[name], t, shape) for name in hook_names(hook)}
-
-    def check_hook(self, hook: Hook | None) -> Hook:
-        """Return `hook`; raises ValueError with the names that exist, or for a name that is there twice."""
-        names = (hook,) if hook is None else hook_names(hook)
-        for name in names:
-            if name not in self.hooks:
-                raise ValueError(f"Unknown hook '{name}': this side network has {', '.join(self.hooks)}.")
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"Hooks {', '.join(names) or '()'} must be different names, at least one.")
-        return hook
+def _check_names(what: str, values: Any, names: Mapping[str, Any], *, all_of_them: bool = True) -> None:
+    fits = isinstance(values, Mapping) and set(values) <= set(names) and (len(values) == len(names) or not all_of_them)
+    if not fits:
+        found = (", ".join(sorted(values)) or "none") if isinstance(values, Mapping) else type(values).__name__
+        raise ValueError(f"{what} must have the names of the side networks, {', '.join(names)}, not {found}.")

@@ -29,7 +29,7 @@ be static arguments of `jax.jit`.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -264,6 +264,11 @@ class RectifiedFlow(Process):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a positive number.")
 
+    @classmethod
+    def from_scheduler_config(cls, config: Mapping[str, Any]) -> "RectifiedFlow":
+        """The process of a diffusers flow-matching `scheduler_config.json`: its shift, times logit-normal."""
+        return cls(shift=config.get("shift", 1.0))
+
     def coefficients(self, t: jax.Array) -> Coefficients:
         return Coefficients(1 - t, t, -jnp.ones_like(t), jnp.ones_like(t))
 
@@ -320,3 +325,24 @@ class EDM(Process):
 
     def network_time(self, t: jax.Array) -> jax.Array:
         return 0.25 * jnp.log(t.astype(jnp.float32))
+
+
+def _euler(config: Mapping[str, Any]) -> Process:
+    """Stable Video Diffusion's scheduler has continuous time steps; with discrete ones it samples a diffusion."""
+    return EDM() if config.get("timestep_type", "discrete") == "continuous" else Diffusion.from_scheduler_config(config)
+
+
+# Class of diffusers' scheduler -> the process that such a base was trained with. All others sample a `Diffusion`.
+_SCHEDULERS: Mapping[str, Callable[[Mapping[str, Any]], Process]] = {
+    "FlowMatchEulerDiscreteScheduler": RectifiedFlow.from_scheduler_config,
+    "EulerDiscreteScheduler": _euler,
+}
+
+
+def process_of(scheduler: Mapping[str, Any]) -> Process:
+    """The noise process that a diffusers `scheduler_config.json`, given as a dict, describes.
+
+    Raises:
+      ValueError: an option that no process honours, by name.
+    """
+    return _SCHEDULERS.get(scheduler.get("_class_name", ""), Diffusion.from_scheduler_config)(scheduler)

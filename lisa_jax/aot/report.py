@@ -11,8 +11,7 @@ from ml_collections import ConfigDict
 from lisa_jax.aot.chips import Chip
 from lisa_jax.aot.hlo import collective_bytes
 from lisa_jax.aot.step import AbstractStep, abstract_step
-from lisa_jax.families.presets import Preset
-from lisa_jax.models.remat import remat_policy
+from lisa_jax.families.family import Architecture
 from lisa_jax.parallel.sharding import make_mesh
 
 # How often the bytes of a collective's result cross the chip's links, on a ring or torus of many chips.
@@ -71,26 +70,23 @@ class CompiledReport:
     compile_seconds: float
 
 
-def lowered_report(step: AbstractStep, config: ConfigDict, preset: Preset, *, aligns: bool) -> LoweredReport:
+def lowered_report(step: AbstractStep, config: ConfigDict, architecture: Architecture, *, aligns: bool) -> LoweredReport:
     """What shapes, shardings and the count of operations say of a step."""
-    flops = hardware_flops = flops_per_image(config, preset, aligns=aligns)
-    if remat_policy(config.remat) != "none":
-        hardware_flops = flops_per_image(config, preset, aligns=aligns, remat=config.remat)
+    flops = hardware_flops = flops_per_image(config, architecture, aligns=aligns)
+    if config.remat != "none":
+        hardware_flops = flops_per_image(config, architecture, aligns=aligns, remat=config.remat)
     return LoweredReport(step.chip_bytes(), step.trainable_bytes, flops, hardware_flops)
 
 
-def flops_per_image(config: ConfigDict, preset: Preset, *, aligns: bool, remat: bool | str = "none") -> float:
+def flops_per_image(config: ConfigDict, architecture: Architecture, *, aligns: bool, remat: str = "none") -> float:
     """XLA's count of the operations of a step before optimisation, for one image; of the model alone without `remat`.
 
     Lowered for the CPU and a few images on one device: a TPU that is not there counts only what is compiled.
     """
     alone = config.copy_and_resolve_references()
-    alone.update(batch_size=math.lcm(4, config.lisa.align_every), accumulate=1, attention="xla")
-    # A config may have it as a bool, for which `update` takes no word.
-    with alone.ignore_type():
-        alone.remat = remat
+    alone.update(batch_size=math.lcm(4, config.lisa.align_every), accumulate=1, attention="xla", remat=remat)
     mesh = make_mesh(devices=jax.devices("cpu")[:1])
-    step = abstract_step(alone, preset, mesh, aligns=aligns)
+    step = abstract_step(alone, architecture, mesh, aligns=aligns)
     return step.jitted.lower(*step.arguments).cost_analysis()["flops"] / step.batch_size
 
 

@@ -9,6 +9,7 @@ Without it the base and the data of the config are read, and batches come throug
 --profile=DIR also writes a trace of three steps, for TensorBoard or Perfetto.
 """
 
+import itertools
 import json
 import logging
 import math
@@ -28,16 +29,12 @@ from lisa_jax.aot.report import flops_per_image
 from lisa_jax.aot.step import AbstractStep, abstract_step
 from lisa_jax.commands._run import run_command
 from lisa_jax.dual_branch import Params
-from lisa_jax.experiments.base import load_family
-from lisa_jax.experiments.control import family_losses
-from lisa_jax.experiments.trained_run import trainable_init
-from lisa_jax.families.presets import preset
-from lisa_jax.families.sharding_rules import RULES
-from lisa_jax.parallel.sharding import REPLICATED, check_batch_size, global_batch, make_mesh, place, shardings
+from lisa_jax.experiments.base import architecture, load_base
+from lisa_jax.experiments.control import control_experiment
+from lisa_jax.parallel.sharding import global_rows, make_mesh
 from lisa_jax.training.measure import StepTimes, peak_flops, peak_memory, time_steps
-from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
-from lisa_jax.training.state import TrainState, state_initialiser
-from lisa_jax.training.step import jit_train_step, make_train_step
+from lisa_jax.training.program import make_program
+from lisa_jax.training.state import TrainState
 
 _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", lock_config=True)
@@ -76,49 +73,34 @@ def random_arguments(step: AbstractStep, seed: int = 0) -> Arguments:
     weights = partial(jax.tree_util.tree_map_with_path, weight)
     first = jax.tree.map(zeros, state)._replace(params=weights(state.params))
     arrays = jax.tree.map(rows, batch)
-    return first, weights(frozen), iter(lambda: arrays, None), jax.device_put(jax.random.key(seed), key.sharding)
+    return first, weights(frozen), itertools.repeat(arrays), jax.device_put(jax.random.key(seed), key.sharding)
 
 
 def config_arguments(config: ConfigDict, mesh: Mesh) -> tuple[Any, Arguments]:
-    """The jitted step of a config, and its arguments from the config's base and data, batches through the pipeline."""
+    """The jitted step of a config, and its arguments from the config's base and data, inputs through the pipeline."""
     # Here, for an architecture alone needs none of the packages that read data.
     from lisa_jax.experiments.splits import load_split, training_batches
 
-    check_batch_size(config.batch_size, config.accumulate, mesh)
-    family = load_family(config)
+    family = load_base(config, mesh)
     train = load_split(config, family, "train")
-    losses = family_losses(config, family, train.null_context)
-    frozen = train.frozen()
-    optimizer = make_optimizer(config.optimizer, learning_rate_schedule(config.optimizer, config.num_steps))
-
-    def fresh_state(start: Params, key: jax.Array) -> TrainState:
-        init = partial(trainable_init(config, family), start)
-        return state_initialiser(init, optimizer, ema=config.ema_decay is not None)(key)
-
-    start, key = family.read_side_start(), jax.random.key(config.seed)
-    state_sharding = shardings(jax.eval_shape(fresh_state, start, key), RULES, mesh)
-    frozen_sharding = shardings(frozen, RULES if config.mesh.split_frozen else REPLICATED, mesh)
-    step = make_train_step(losses.loss_at(0), optimizer, config.ema_decay, config.accumulate)
-    state = jax.jit(fresh_state, out_shardings=state_sharding)(start, key)
-    batches = (global_batch(local, mesh) for local in training_batches(config, train).iterate(0))
-    return jit_train_step(step, mesh, state_sharding, frozen_sharding), (
-        state,
-        place(frozen, frozen_sharding),
-        batches,
-        key,
-    )
+    experiment = control_experiment(config, family, train.frozen(), train.empty)
+    program = make_program(experiment, config, mesh)
+    inputs = (global_rows(batch["inputs"], mesh) for batch in training_batches(config, train).iterate(0))
+    state = program.initialise(experiment.load_start())
+    return program.step_at(0), (state, program.place_frozen(experiment.frozen), inputs, program.key)
 
 
 def measure(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:
-    """Compile and time the step at step 0 of a config; see `figures` for what comes back."""
+    """Compile and time the step at step 0 of a config; see `measurements` for what comes back."""
     aligns = config.lisa.lam > 0
     flops = None
     if _PRESET.value is None:
         jitted, (state, frozen, batches, key) = config_arguments(config, mesh)
     else:
-        abstract = abstract_step(config, preset(_PRESET.value), mesh, aligns=aligns)
+        networks = architecture(config, _PRESET.value)
+        abstract = abstract_step(config, networks, mesh, aligns=aligns)
         jitted, (state, frozen, batches, key) = abstract.jitted, random_arguments(abstract)
-        flops = flops_per_image(config, preset(_PRESET.value), aligns=aligns)
+        flops = flops_per_image(config, networks, aligns=aligns)
     first = next(batches)
     start = time.perf_counter()
     compiled = jitted.lower(state, frozen, first, key).compile()
@@ -128,12 +110,12 @@ def measure(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:
     if _PROFILE.value:
         with jax.profiler.trace(_PROFILE.value):
             time_steps(compiled, state, frozen, batches, key, warmup=1, steps=PROFILED_STEPS - 2)
-    found = figures(times, config.batch_size, mesh.size, flops, jax.devices()[0])
+    found = measurements(times, config.batch_size, mesh.size, flops, jax.devices()[0])
     temporary = compiled.memory_analysis().temp_size_in_bytes
     return found | {"compile_seconds": compile_seconds, "temporary_bytes": temporary}
 
 
-def figures(times: StepTimes, batch_size: int, devices: int, flops: float | None, device: jax.Device) -> dict[str, Any]:
+def measurements(times: StepTimes, batch_size: int, devices: int, flops: float | None, device: jax.Device) -> dict[str, Any]:
     """Everything as one JSON object; `mfu` is None where the operations or the device's peak are not known.
 
     Args:

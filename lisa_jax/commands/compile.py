@@ -2,7 +2,8 @@
 
     python -m lisa_jax compile --config=configs/sd21_lisa.py --topology=v5e:4x4 --images_per_chip=4 --out=report.json
 
-Needs libtpu (`pip install -e ".[tpu]"`), no TPU and no checkpoint. Two levels: the lowered step (operations, arguments,
+Needs libtpu (`pip install -e ".[tpu]"`), no TPU and no weights: the architecture is that of the config's base where it is
+there, else of the config's `preset`, or of --preset. Two levels: the lowered step (operations, arguments,
 gradients) is analysed within a minute; the full compilation gives memory, memory traffic and collectives, and takes
 minutes (--lowered_only leaves it out). --compare does both for plain training too and prints the ratios. Exit status 2:
 the step does not fit; the largest buffers are named.
@@ -24,12 +25,15 @@ from lisa_jax.aot.chips import Chip, parse_topology, topology_devices
 from lisa_jax.aot.report import compiled_report, lowered_report, memory_error, summary
 from lisa_jax.aot.step import abstract_step
 from lisa_jax.commands._run import run_command
-from lisa_jax.families.presets import preset
+from lisa_jax.experiments.base import architecture
+from lisa_jax.families.family import Architecture
 from lisa_jax.parallel.sharding import make_mesh
 
 _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", lock_config=True)
-_PRESET = flags.DEFINE_string("preset", "sd21", "Architecture: a preset of lisa_jax.families.presets.")
+_PRESET = flags.DEFINE_string(
+    "preset", None, "Architecture, of lisa_jax.families.presets; that of the config's base or preset by default."
+)
 _TOPOLOGY = flags.DEFINE_string("topology", None, "CHIP:AxB[xC], for instance v5e:16x16, v5p:4x4x4, v6e:16x16.")
 _IMAGES = flags.DEFINE_integer(
     "images_per_chip", None, "Sets the global batch to so many images a chip; the config's batch_size by default."
@@ -44,12 +48,14 @@ _EFFORT = flags.DEFINE_float(
 DOES_NOT_FIT = 2
 
 
-def analyse(config: ConfigDict, chip: Chip, devices: list[Any], *, aligns: bool) -> dict[str, Any]:
+def analyse(
+    config: ConfigDict, networks: Architecture, chip: Chip, devices: list[Any], *, aligns: bool
+) -> dict[str, Any]:
     """Lower and compile one step; raises DoesNotFitError."""
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor, devices)
-    step = abstract_step(config, preset(_PRESET.value), mesh, aligns=aligns)
+    step = abstract_step(config, networks, mesh, aligns=aligns)
     start = time.perf_counter()
-    found = lowered_report(step, config, preset(_PRESET.value), aligns=aligns)
+    found = lowered_report(step, config, networks, aligns=aligns)
     _LOG.info(
         "%s: counted in %.0f s: %.1f GFLOP an image; arguments a chip %.2f GiB; gradients %.0f MB",
         "LISA" if aligns else "plain",
@@ -100,10 +106,11 @@ def main() -> None:
     chip, chips = parse_topology(_TOPOLOGY.value)
     if _IMAGES.value is not None:
         config.batch_size, config.accumulate = _IMAGES.value * chips, 1
+    networks = architecture(config, _PRESET.value)
     devices = topology_devices(_TOPOLOGY.value)
-    reports = {"lisa": analyse(config, chip, devices, aligns=config.lisa.lam > 0)}
+    reports = {"lisa": analyse(config, networks, chip, devices, aligns=config.lisa.lam > 0)}
     if _COMPARE.value:
-        reports["plain"] = analyse(config, chip, devices, aligns=False)
+        reports["plain"] = analyse(config, networks, chip, devices, aligns=False)
     for name, report in reports.items():
         print(_line(name, report))
     if _COMPARE.value:

@@ -18,19 +18,11 @@ import jax.numpy as jnp
 from absl import flags
 
 from lisa_jax.commands._run import run_command
-from lisa_jax.experiments.condition_fields import condition_names
+from lisa_jax.experiments.conditions import condition_names
 from lisa_jax.experiments.trained_run import load_run
 from lisa_jax.exporting.model_card import PICTURE, ModelCard, last_validation, write_card
 from lisa_jax.exporting.samples import card_picture
-from lisa_jax.exporting.verify import (
-    TOLERANCE,
-    Measured,
-    is_smaller,
-    measure,
-    probe_inputs,
-    require_diffusers,
-    round_params,
-)
+from lisa_jax.families.export_check import TOLERANCE, Measured, require_diffusers, round_params
 
 _LOG = logging.getLogger("lisa_jax")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of a training run.")
@@ -50,21 +42,17 @@ def main() -> None:
     run, out, dtype = load_run(_WORKDIR.value, _WEIGHTS.value), Path(_OUT.value), jnp.dtype(_DTYPE.value)
     # Before anything is written, for it refuses what does not fit the dtype.
     round_params(run.side, dtype)
-    run.family.write_side(out, run.side, dtype)
+    names = condition_names(run.config)
+    # One network is the folder itself; several have one each in it.
+    folders = {names[0]: out} if len(names) == 1 else {name: out / name for name in names}
+    for name, folder in folders.items():
+        run.family.write_side(folder, name, run.side[name], dtype)
 
-    names = condition_names(run.config) or ()
-    networks = {out / name: (name, run.side[name]) for name in names} or {out: (None, run.side)}
-    size = run.config.data.image_size
-    inputs = probe_inputs(
-        run.family.latents.shape(size, size),
-        run.family.encode_text([""]).shape[1:],
-        (size, size),
-        run.family.process.num_train_timesteps,
-    )
+    size = (run.config.data.image_size,) * 2
     picture = card_picture(run, _WORKDIR.value, _SAMPLES.value)
     validation, validation_step = last_validation(_WORKDIR.value, run.step)
-    for folder, (name, side) in networks.items():
-        measured = measure(folder, side, inputs, dtype, verifies=_VERIFY.value)
+    for name, folder in folders.items():
+        measured = run.family.check_export(folder, run.side[name], dtype, size, verifies=_VERIFY.value)
         _report(folder, dtype, measured)
         if picture is not None:
             picture.save(folder / PICTURE)
@@ -73,8 +61,7 @@ def main() -> None:
             step=run.step,
             averaged=run.config.ema_decay is not None and _WEIGHTS.value != "raw",
             base_fingerprint=run.family.fingerprint,
-            has_vae=(Path(run.config.base) / "vae").is_dir(),
-            smaller=is_smaller(folder),
+            has_vae=run.family.latents.draws,
             license=_LICENSE.value,
             dtype=dtype.name,
             name=name,

@@ -24,15 +24,14 @@ from absl import flags
 from tqdm import tqdm
 
 from lisa_jax.commands._run import run_command
-from lisa_jax.drawing.inputs import Example, batches, examples_of_requests, examples_of_split
+from lisa_jax.drawing.inputs import Drawing, batches, drawings_of_requests, drawings_of_split, stacked
 from lisa_jax.drawing.networks import Networks, networks_of_folders, networks_of_runs
 from lisa_jax.drawing.output import SampleFolder
 from lisa_jax.drawing.requests import Request, numbers_by_name, read_listing, requests_of_flags
-from lisa_jax.experiments.splits import condition_columns, load_split
+from lisa_jax.experiments.splits import load_split
 from lisa_jax.experiments.trained_run import load_run
 from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.sampling.generate import make_generator
-from lisa_jax.sampling.grid import labelled_grid
 
 _LOG = logging.getLogger("lisa_jax")
 _WORKDIR = flags.DEFINE_list("workdir", [], "Work directories of training runs beside the same base.")
@@ -106,55 +105,58 @@ def main() -> None:
     identity = networks.identity | {"sampling": settings, "seed": _SEED.value}
     if requests:
         size = _IMAGE_SIZE.value or (networks.config.data.image_size if networks.config else 512)
-        out = SampleFolder(_OUT.value, identity | {"image_size": size}, [request.digest() for request in requests])
-        examples = examples_of_requests(requests, family.encode_text, settings.get("negative_prompt", ""), (size, size))
+        digests = [request.digest() for request in requests]
+        out = SampleFolder(_OUT.value, family.medium, identity | {"image_size": size}, digests)
+        negative = settings.get("negative_prompt", "")
+        drawings = drawings_of_requests(requests, family.conditioner, negative, (size, size))
         total = len(requests)
     else:
         split = load_split(networks.config, family, _SPLIT.value)
         total = min(_NUM.value, len(split.source))
-        out = SampleFolder(_OUT.value, identity | {"data": networks.config.data.to_dict(), "split": _SPLIT.value})
-        examples = examples_of_split(split, total)
+        data = {"data": networks.config.data.to_dict(), "split": _SPLIT.value}
+        out = SampleFolder(_OUT.value, family.medium, identity | data)
+        drawings = drawings_of_split(split, total)
 
     done = out.finished() & set(range(total))
-    shown: list[Example] = []
+    shown: list[Drawing] = []
     with tqdm(total=total, initial=len(done), unit="image", dynamic_ncols=True) as bar:
-        generate_missing(networks, settings, _not_done(examples, done, shown), out, min(batch_size, total), bar)
+        generate_missing(networks, settings, _not_done(drawings, done, shown), out, min(batch_size, total), bar)
     columns = {
-        **condition_columns(jax.tree.map(lambda *rows: np.stack(rows), *(example.condition for example in shown))),
-        "sample": np.stack([out.read(example.index) for example in shown]),
+        **stacked([drawing.conditions for drawing in shown]),
+        "sample": np.stack([out.read(drawing.index) for drawing in shown]),
     }
     if shown[0].reference is not None:
-        columns["reference"] = np.stack([example.reference for example in shown])
-    out.write_grid(labelled_grid(columns, blocks=min(4, len(shown))))
+        columns["reference"] = np.stack([drawing.reference for drawing in shown])
+    out.write_grid(family.medium.sheet(columns, blocks=min(4, len(shown))))
     _LOG.info("%d images and grid.png are in %s; %d of them were there before.", total, _OUT.value, len(done))
 
 
-def _not_done(examples: Iterator[Example], done: set[int], shown: list[Example]) -> Iterator[Example]:
-    """Examples whose samples are missing; the first ones of all are put into `shown`, for the grid."""
-    for example in examples:
+def _not_done(drawings: Iterator[Drawing], done: set[int], shown: list[Drawing]) -> Iterator[Drawing]:
+    """Drawings whose samples are missing; the first ones of all are put into `shown`, for the grid."""
+    for drawing in drawings:
         if len(shown) < GRID_EXAMPLES:
-            shown.append(example)
-        if example.index not in done:
-            yield example
+            shown.append(drawing)
+        if drawing.index not in done:
+            yield drawing
 
 
 def generate_missing(
     networks: Networks,
     settings: dict[str, Any],
-    examples: Iterator[Example],
+    drawings: Iterator[Drawing],
     out: SampleFolder,
     batch_size: int,
     bar: tqdm,
 ) -> None:
-    """Sample examples and write their pictures."""
+    """Sample drawings and write their pictures."""
     family = networks.family
-    generate = make_generator(family, **settings, batch_size=batch_size, models=networks.models)
+    generate = make_generator(family, **settings, batch_size=batch_size)
     # Once, not with every batch.
     params = jax.device_put((family.frozen, family.latents.params, networks.side), replicated(make_mesh()))
-    for found, arrays in batches(examples, batch_size):
-        images = generate(*params, **arrays, seed=_SEED.value)
-        for example, image in zip(found, images, strict=False):
-            out.write(example.index, image)
+    for found, arrays in batches(drawings, batch_size):
+        samples = generate(*params, **arrays, seed=_SEED.value)
+        for drawing, sample in zip(found, samples, strict=False):
+            out.write(drawing.index, sample)
         bar.update(len(found))
 
 

@@ -9,28 +9,27 @@ A source in buckets of sizes (`size_index`, as prepared data sets have it) gives
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import grain
 import numpy as np
 
 from lisa_jax.data.bucket_schedule import BucketSchedule
-from lisa_jax.data.conditions.registry import get_condition
 
-Example = dict[str, Any]
-Transform = Callable[[Example], Example]
-# An example -> its condition, or its conditions by name.
-MakeCondition = Callable[[Mapping[str, Any]], Any]
+Tree = Any
+# An example of a source -> its inputs, a tree of arrays, which reaches the training step as it is.
+MakeInputs = Callable[[Mapping[str, Any]], Mapping[str, Tree]]
+# What a batch stacks of an example: its `index`, its `caption`, and its `inputs`.
+Loaded = dict[str, Any]
 
 _MAX_SEED = 2**32
 
 
 class Source(Protocol):
-    """What `Batches` reads: examples by index, with `caption`, `category` and what the condition needs.
+    """What `Batches` reads: examples by index, mappings with a `caption` and whatever their inputs are made of.
 
-    Each has `image` or, encoded already, `moments`; it may have `context`. A source whose examples differ in size has
-    an attribute `size_index`, an int array that gives the bucket of each example; one whose examples are encoded names
-    what is in an attribute `cached`.
+    A source whose examples differ in size has an attribute `size_index`, an int array that gives the bucket of each.
     """
 
     def __len__(self) -> int: ...
@@ -44,21 +43,19 @@ class Batches:
     Every epoch is another permutation of the source; a batch may span two epochs, so no example is ever dropped. With
     buckets, every bucket has its own permutations, and a remainder waits for the next epoch: see BucketSchedule.
 
-    A batch is a dict of this process's rows, b = batch_size / process_count of them:
-    `image` uint8 (b, H, W, 3) or `moments` (b, h, w, m), `context` (b, length, width) where the source has it,
-    `condition` uint8 (b, H, W, 3) or a dict of such, `caption` list of b str, `category` int32 (b,), and `index` int32
-    (b,), the row of each example in the source. Whatever `transforms` add or change is stacked likewise.
+    A batch is a dict of this process's rows, b = batch_size / process_count of them: `index` int32 (b,), the row of
+    each example in the source; `caption`, a list of b str; and `inputs`, the tree of the examples' inputs with a leading
+    axis of b.
     """
 
     def __init__(
         self,
         source: Source,
-        condition: str | MakeCondition | None,
+        make_inputs: MakeInputs,
         batch_size: int,
         seed: int,
         *,
-        flip: bool = False,
-        transforms: Sequence[Transform] = (),
+        mirror: Callable[[Mapping[str, Tree]], Mapping[str, Tree]] | None = None,
         process_index: int = 0,
         process_count: int = 1,
     ):
@@ -66,20 +63,15 @@ class Batches:
 
         Args:
           source: the examples.
-          condition: the name of a condition (see `data.conditions`), or a function from an example to its
-            condition or a dict of conditions; None: batches without `condition`.
+          make_inputs: from an example, with its `index`, to its inputs; deterministic, for the guarantee above to hold.
           batch_size: rows of the *global* batch.
-          seed: 0 to 2**32 - 1; decides the order and the flips.
-          flip: mirror half of the examples left to right, image and condition together; not for cached moments, which
-            are of the image as it was.
-          transforms: functions from example to example, run on each example last and in this order. They must be
-            deterministic for the guarantee above to hold.
+          seed: 0 to 2**32 - 1; decides the order, and which examples are mirrored.
+          mirror: inputs -> the same with left and right exchanged, applied to half of the examples; None: to none.
           process_index: which block of rows this process gets.
           process_count: the number of blocks.
 
         Raises:
-          ValueError: the source is empty, the seed is out of range, batch_size does not divide by process_count, flips
-            are asked of cached moments, ...
+          ValueError: the source is empty, the seed is out of range, or batch_size does not divide by process_count.
         """
         _check_not_empty(source)
         if not 0 <= seed < _MAX_SEED:
@@ -90,16 +82,11 @@ class Batches:
             raise ValueError(
                 f"batch_size is {batch_size}, but must be a positive multiple of the {process_count} processes."
             )
-        if flip and "moments" in getattr(source, "cached", ()):
-            raise ValueError(
-                f"{source!r} holds cached moments, which cannot be mirrored: set flip to False, or prepare the data "
-                "set with --cache=none or --cache=context."
-            )
-        load = _loader(source, condition)
+        load = _loader(source, make_inputs)
 
         def stream(rows: grain.MapDataset, seed: int) -> grain.MapDataset:
-            examples = rows.seed(seed).shuffle().repeat().map(load)
-            return examples.random_map(_random_flip) if flip else examples
+            loaded = rows.seed(seed).shuffle().repeat().map(load)
+            return loaded if mirror is None else loaded.random_map(partial(_mirror_half, mirror))
 
         buckets = _buckets(source)
         if len(buckets) == 1:
@@ -121,7 +108,7 @@ class Batches:
         rows = batch_size // process_count
         # Rows are picked after everything random, which is thus drawn per position in the global batch; what other
         # processes get is never loaded.
-        local = _LocalBatches(stream_at, process_index * rows, rows, transforms)
+        local = _LocalBatches(stream_at, process_index * rows, rows)
         self._batches = grain.MapDataset.source(local)
 
     def batch_at(self, step: int) -> dict[str, Any]:
@@ -143,10 +130,9 @@ class Batches:
 
 def ordered_batches(
     source: Source,
-    condition: str | MakeCondition | None,
+    make_inputs: MakeInputs,
     batch_size: int,
     *,
-    transforms: Sequence[Transform] = (),
     threads: int = 4,
     prefetch: int = 4,
 ) -> Iterator[dict[str, Any]]:
@@ -158,7 +144,7 @@ def ordered_batches(
     _check_not_empty(source)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, but must be positive.")
-    batches = _OrderedBatches(_buckets(source), batch_size, _loader(source, condition), transforms)
+    batches = _OrderedBatches(_buckets(source), batch_size, _loader(source, make_inputs))
     return iter(grain.MapDataset.source(batches).to_iter_dataset(_read_options(threads, prefetch)))
 
 
@@ -170,12 +156,10 @@ class _LocalBatches:
         stream_at: Callable[[int], tuple[grain.MapDataset, int]],
         first_row: int,
         rows: int,
-        transforms: Sequence[Transform],
     ):
         self._stream_at = stream_at
         self._first_row = first_row
         self._rows = rows
-        self._transforms = transforms
 
     def __len__(self) -> int:
         # A step times a batch size must still be an index.
@@ -185,31 +169,24 @@ class _LocalBatches:
         examples, start = self._stream_at(int(step))
         first = start + self._first_row
         loaded = (examples[position] for position in range(first, first + self._rows))
-        return _stack(_transformed(loaded, self._transforms), self._rows)
+        return _stack(loaded, self._rows)
 
 
 class _OrderedBatches:
     """Each bucket's rows in order, in batches that may be smaller at the end of a bucket."""
 
-    def __init__(
-        self,
-        buckets: Sequence[Sequence[int]],
-        batch_size: int,
-        load: Callable[[int], Example],
-        transforms: Sequence[Transform],
-    ):
+    def __init__(self, buckets: Sequence[Sequence[int]], batch_size: int, load: Callable[[int], Loaded]):
         self._batches = [
             bucket[start : start + batch_size] for bucket in buckets for start in range(0, len(bucket), batch_size)
         ]
         self._load = load
-        self._transforms = transforms
 
     def __len__(self) -> int:
         return len(self._batches)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         rows = self._batches[number]
-        return _stack(_transformed(map(self._load, rows), self._transforms), len(rows))
+        return _stack(map(self._load, rows), len(rows))
 
 
 def _buckets(source: Source) -> list[Sequence[int]]:
@@ -224,50 +201,24 @@ def _seed_of_bucket(seed: int, bucket: int) -> int:
     return int(np.random.SeedSequence((seed, bucket)).generate_state(1)[0])
 
 
-def _loader(source: Source, condition: str | MakeCondition | None) -> Callable[[int], Example]:
-    make_condition = get_condition(condition) if isinstance(condition, str) else condition
-
-    def load(index: int) -> Example:
-        example = source[int(index)]
-        found = {name: example[name] for name in ("image", "moments", "context") if name in example}
-        if make_condition is not None:
-            found["condition"] = make_condition(example)
-        return found | {
-            "caption": example["caption"],
-            "category": int(example["category"]),
-            "index": int(index),
-        }
+def _loader(source: Source, make_inputs: MakeInputs) -> Callable[[int], Loaded]:
+    def load(index: int) -> Loaded:
+        example = {**source[int(index)], "index": int(index)}
+        return {"index": int(index), "caption": example["caption"], "inputs": make_inputs(example)}
 
     return load
 
 
-def _random_flip(example: Example, rng: np.random.Generator) -> Example:
-    if rng.random() < 0.5:
-        return example
-    return example | {name: _mirror(example[name]) for name in ("image", "condition") if name in example}
+def _mirror_half(mirror: Callable[[Tree], Tree], row: Loaded, rng: np.random.Generator) -> Loaded:
+    return row if rng.random() < 0.5 else {**row, "inputs": mirror(row["inputs"])}
 
 
-def _mirror(pictures: Any) -> Any:
-    if isinstance(pictures, Mapping):
-        return {name: _mirror(picture) for name, picture in pictures.items()}
-    return pictures[:, ::-1]
-
-
-def _transformed(examples: Iterable[Example], transforms: Sequence[Transform]) -> Iterator[Example]:
-    for example in examples:
-        for transform in transforms:
-            example = transform(example)
-        yield example
-
-
-def _stack(examples: Iterable[Example], size: int) -> dict[str, Any]:
-    """A batch of `size` examples; each is copied into it as it comes, so that its memory serves the next one."""
+def _stack(rows: Iterable[Loaded], size: int) -> dict[str, Any]:
+    """A batch of `size` rows; each is copied into it as it comes, so that its memory serves the next one."""
     batch: dict[str, Any] = {}
-    for row, example in enumerate(examples):
-        if not batch:
-            batch = {name: _room(value, size) for name, value in example.items()}
-        for name, value in example.items():
-            _put(batch[name], row, value, name)
+    for number, row in enumerate(rows):
+        batch = batch or _room(row, size)
+        _put(batch, number, row, "")
     return batch
 
 
@@ -286,7 +237,7 @@ def _put(room: Any, row: int, value: Any, name: str) -> None:
         room.append(value)
     elif isinstance(room, Mapping):
         for part, value_of_part in value.items():
-            _put(room[part], row, value_of_part, f"{name} {part!r}")
+            _put(room[part], row, value_of_part, f"{name}/{part}".lstrip("/"))
     elif room.shape[1:] != np.shape(value):
         raise ValueError(
             f"Examples of one batch differ in shape: {name} is {np.shape(value)} after {room.shape[1:]}; prepare the "

@@ -6,26 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+
+from lisa_jax.media import image
+from lisa_jax.media.medium import Medium
 
 SETTINGS_FILE = "settings.json"
 
 
 class SampleFolder:
-    """A folder of `00000.png`, `00001.png`, ... and the settings that they were made with."""
+    """A folder of `00000.png`, `00001.png`, ..., as the medium has it, and the settings that they were made with."""
 
-    def __init__(self, folder: str | Path, settings: Mapping[str, Any], examples: Sequence[str] = ()):
+    def __init__(
+        self, folder: str | Path, medium: Medium, settings: Mapping[str, Any], examples: Sequence[str] = ()
+    ):
         """Open or make the folder.
 
         Args:
           folder: where samples go.
+          medium: what they are.
           settings: everything that all samples depend on, as JSON.
           examples: what each sample depends on besides, as a hash; more than there were continue the folder.
 
         Raises:
           ValueError: the folder holds samples of other settings or examples.
         """
-        self._folder = Path(folder)
+        self._folder, self._medium = Path(folder), medium
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / SETTINGS_FILE
         now = json.loads(json.dumps({**settings, "examples": list(examples)}))
@@ -54,27 +59,23 @@ class SampleFolder:
 
     def path(self, index: int) -> Path:
         """The file of a sample."""
-        return self._folder / f"{index:05d}.png"
+        return self._folder / f"{index:05d}{self._medium.suffix}"
 
     def finished(self) -> set[int]:
         """The samples that are there."""
-        return {int(path.stem) for path in self._folder.glob("*.png") if path.stem.isdecimal()}
+        return {int(path.stem) for path in self._folder.glob(f"*{self._medium.suffix}") if path.stem.isdecimal()}
 
-    def write(self, index: int, image: np.ndarray) -> None:
-        """Write a sample, uint8 (H, W, 3); it has its name only when it is whole."""
-        _write_png(self.path(index), image)
+    def write(self, index: int, sample: np.ndarray) -> None:
+        """Write a sample, uint8 (*space, 3); it has its name only when it is whole."""
+        self._medium.write(self.path(index), sample)
 
     def read(self, index: int) -> np.ndarray:
-        """A sample, uint8 (H, W, 3)."""
-        return np.asarray(Image.open(self.path(index)).convert("RGB"))
+        """A sample, uint8 (*space, 3)."""
+        return self._medium.read(self.path(index))
 
-    def write_grid(self, image: np.ndarray) -> None:
-        """Write grid.png."""
-        _write_png(self._folder / "grid.png", image)
-
-
-def _write_png(path: Path, image: np.ndarray) -> None:
-    _replace(path, lambda partial: Image.fromarray(image).save(partial, format="PNG"))
+    def write_grid(self, picture: np.ndarray) -> None:
+        """Write grid.png, a picture of many samples."""
+        image.write(self._folder / "grid.png", picture)
 
 
 def _replace(path: Path, write: Callable[[Path], Any]) -> None:

@@ -13,9 +13,6 @@ from PIL import Image
 
 from lisa_jax.data.geometry import fit
 
-# Name of the condition where there is one side network.
-ONLY = ""
-
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -24,7 +21,7 @@ class Request:
     Attributes:
       where: where it was asked for, for messages.
       prompt: text.
-      conditions: file of every condition by its side network's name; the only one's name is empty.
+      conditions: file of every condition by its side network's name.
       negative_prompt: text in place of the one for all, or None.
     """
 
@@ -47,7 +44,7 @@ def requests_of_flags(prompts: Sequence[str], conditions: Sequence[str], names: 
     Args:
       prompts: texts.
       conditions: files; for several side networks one file each, with commas between them, in the order of `names`.
-      names: the side networks; empty where there is one.
+      names: the side networks.
 
     Raises:
       ValueError: not as many conditions as prompts, or as files in a condition as side networks.
@@ -58,13 +55,13 @@ def requests_of_flags(prompts: Sequence[str], conditions: Sequence[str], names: 
         )
     found = []
     for prompt, condition in zip(prompts, conditions, strict=True):
-        files = condition.split(",") if names else [condition]
-        if names and len(files) != len(names):
+        files = condition.split(",") if len(names) > 1 else [condition]
+        if len(files) != len(names):
             raise ValueError(
                 f"--condition={condition} has {len(files)} files: give one for each of {', '.join(names)}, in this "
                 "order."
             )
-        paths = {name: Path(file) for name, file in zip(names or [ONLY], files, strict=True)}
+        paths = {name: Path(file) for name, file in zip(names, files, strict=True)}
         found.append(Request(f"--condition={condition}", prompt, paths))
     return found
 
@@ -81,7 +78,7 @@ def numbers_by_name(flag: str, parts: list[str] | None, names: tuple[str, ...]) 
             return {name: float(pairs[name]) for name in names}
     except ValueError:
         pass
-    wanted = f"one number, or one for each of {', '.join(names)}" if names else "one number"
+    wanted = f"one number, or one for each of {', '.join(names)}" if len(names) > 1 else "one number"
     raise ValueError(f"--{flag}={','.join(parts)}: give {wanted}.")
 
 
@@ -95,7 +92,7 @@ def read_listing(path: str | Path, names: Collection[str]) -> list[Request]:
       ValueError: another kind of file, a row that is not JSON, or fields that are missing or unknown, by row.
     """
     path = Path(path)
-    fields = {f"condition_{name}" if name else "condition": name for name in names or [ONLY]}
+    fields = {f"condition_{name}" if len(names) > 1 else "condition": name for name in names}
     requests = []
     for where, row in _rows(path):
         missing = [field for field in ("prompt", *fields) if not isinstance(row.get(field), str)]
@@ -130,11 +127,11 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield where, row
 
 
-def load_conditions(request: Request, size: tuple[int, int]) -> np.ndarray | dict[str, np.ndarray]:
+def load_conditions(request: Request, size: tuple[int, int]) -> dict[str, np.ndarray]:
     """Read a request's conditions, resized and centre-cropped alike to `size` (height, width).
 
     Returns:
-      uint8 (H, W, 3), or such arrays by name.
+      uint8 (H, W, 3) by name.
     Raises:
       ValueError: a file that is missing or no picture, or pictures of different aspect ratios.
     """
@@ -146,5 +143,4 @@ def load_conditions(request: Request, size: tuple[int, int]) -> np.ndarray | dic
             raise ValueError(f"{request.where}: {path} cannot be read as a picture ({error}).") from None
     first, *others = pictures
     fitted = fit(pictures[first], {name: pictures[name] for name in others}, size, where=request.where, min_size=1)
-    found = {first: fitted.image} | fitted.conditions
-    return found.get(ONLY, found)
+    return {first: fitted.image} | fitted.conditions

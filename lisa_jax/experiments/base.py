@@ -1,43 +1,72 @@
-"""The base that a config names, with the settings of its side networks."""
+"""The base that a config names, with the settings of the side networks beside it."""
 
 from pathlib import Path
 
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from lisa_jax.checkpoints.folder import Placement
-from lisa_jax.experiments.condition_fields import condition_names
-from lisa_jax.experiments.control import decoder_width
-from lisa_jax.families.family import Family
-from lisa_jax.families.stable_diffusion import load_stable_diffusion
+from lisa_jax.checkpoints.checkpoint import open_checkpoint
+from lisa_jax.experiments.conditions import condition_names
+from lisa_jax.families.family import Architecture, Family, Setup
+from lisa_jax.families.presets import preset_of
+from lisa_jax.families.registry import architecture_of
+from lisa_jax.parallel.sharding import REPLICATED, placement
 
 DTYPES = ("float32", "bfloat16")
 
 
-def load_family(config: ConfigDict, placement: Placement = None) -> Family:
-    """The base that a config names, with its side network's settings; raises ValueError for an unknown dtype.
+def load_base(config: ConfigDict, mesh: Mesh | None = None) -> Family:
+    """The family of the base that a config names, with the config's side networks.
 
     Args:
-      config: fields base, data.condition, side, dtypes.
-      placement: where each tensor of the main network goes as soon as it is read; None: it stays in numpy.
+      config: fields base, data.condition, side, dtypes and the rest of `setup_of`.
+      mesh: where each tensor of the main network goes as soon as it is read, split or not as `mesh.split_frozen` says;
+        None: it stays in numpy.
+
+    Raises:
+      CheckpointError, ValueError: as `Architecture.load`, and for settings that do not exist.
     """
+    checkpoint = open_checkpoint(config.base)
+    found = architecture_of(checkpoint)
+    rules = found.rules if config.mesh.split_frozen else REPLICATED
+    return found.load(setup_of(config), checkpoint, None if mesh is None else placement(rules, mesh))
+
+
+def setup_of(config: ConfigDict) -> Setup:
+    """The networks beside the base, as a config says them; raises ValueError for an unknown dtype."""
     for name in ("frozen_dtype", "compute_dtype"):
         if config[name] not in DTYPES:
             raise ValueError(f"config.{name} is '{config[name]}': use {' or '.join(DTYPES)}.")
-    conditions, side = condition_names(config), config.side
-    return load_stable_diffusion(
-        config.base,
+    return Setup(
+        conditions=condition_names(config),
         condition_channels=tuple(config.condition_channels),
-        conditions=conditions,
-        start_from=_start_folders(side.start_from, conditions),
-        block_out_channels=side.block_out_channels,
-        layers_per_block=side.layers_per_block,
+        start_from=start_folders(config),
+        block_out_channels=None if config.side.block_out_channels is None else tuple(config.side.block_out_channels),
+        layers_per_block=config.side.layers_per_block,
         frozen_dtype=config.frozen_dtype,
         compute_dtype=config.compute_dtype,
         remat=config.remat,
         attention=config.attention,
-        decoder_width=decoder_width(config),
-        placement=placement,
+        decoder_width=config.lisa.decoder_width,
     )
+
+
+def architecture(config: ConfigDict, preset: str | None) -> Architecture:
+    """The architecture that a config is about, for what is compiled without weights.
+
+    Args:
+      config: its base's own, where the base is there; else that of the field `preset`.
+      preset: name of one in place of both, or None.
+
+    Raises:
+      ValueError: neither base nor preset, or a preset that does not exist.
+    """
+    if preset is None and Path(config.base).is_dir():
+        return architecture_of(open_checkpoint(config.base))
+    name = preset or config.preset
+    if name is None:
+        raise ValueError(f"{config.base} is not there, and the config names no preset: give --preset, or --config.base.")
+    return preset_of(name).architecture
 
 
 def absolute_paths(config: ConfigDict) -> None:
@@ -45,21 +74,28 @@ def absolute_paths(config: ConfigDict) -> None:
     config.base = str(Path(config.base).absolute())
     if "dir" in config.data:
         config.data.dir = str(Path(config.data.dir).absolute())
-    start = _start_folders(config.side.start_from, condition_names(config))
-    if isinstance(start, dict):
-        config.side.start_from = ",".join(f"{name}={Path(folder).absolute()}" for name, folder in start.items())
-    elif start is not None:
-        config.side.start_from = str(Path(start).absolute())
+    starts = {name: str(Path(folder).absolute()) for name, folder in start_folders(config).items()}
+    if len(condition_names(config)) == 1 and starts:
+        (config.side.start_from,) = starts.values()
+    elif starts:
+        config.side.start_from = ",".join(f"{name}={folder}" for name, folder in starts.items())
 
 
-def _start_folders(start_from: str | None, conditions: tuple[str, ...] | None) -> str | dict[str, str] | None:
-    """`side.start_from` as the family takes it: several side networks are written name=FOLDER,name=FOLDER."""
-    if start_from is None or conditions is None:
-        return start_from
-    pairs = [pair.partition("=") for pair in start_from.split(",")]
+def start_folders(config: ConfigDict) -> dict[str, str]:
+    """`side.start_from` by condition: one folder for the only one, else name=FOLDER with commas between.
+
+    Raises:
+      ValueError: a folder without a name where there are several conditions.
+    """
+    given, names = config.side.start_from, condition_names(config)
+    if given is None:
+        return {}
+    pairs = [pair.partition("=") for pair in given.split(",")]
+    if len(names) == 1 and pairs[0][0] != names[0]:
+        return {names[0]: given}
     if not all(name and folder for name, _, folder in pairs):
         raise ValueError(
-            f"config.side.start_from is '{start_from}': with the conditions {', '.join(conditions)} write "
-            f"{conditions[0]}=FOLDER, several with commas between."
+            f"config.side.start_from is '{given}': with the conditions {', '.join(names)} write {names[0]}=FOLDER, "
+            "several with commas between."
         )
     return {name: folder for name, _, folder in pairs}

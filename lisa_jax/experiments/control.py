@@ -1,6 +1,6 @@
-"""The loss that training of a side network runs, from a batch as the pipeline gives it; shared by every command.
+"""Training side networks: the experiment of a config, whatever the family; shared by every command that trains.
 
-`train` runs it, `bench` times it and `compile` proves it ahead of time.
+`train` runs it, `bench` times it, `compile` proves it ahead of time, and studies run many of it.
 """
 
 import dataclasses
@@ -10,23 +10,49 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from lisa_jax.alignment import AlignedRows, LamSchedule, add_noise, lisa_loss, lisa_terms
-from lisa_jax.dual_branch import DualBranch, Hook, Params, parse_hook
+from lisa_jax.alignment import Alignment, LamSchedule, add_noise, lisa_loss
+from lisa_jax.dual_branch import DualBranch, Params, Tree, parse_hooks
 from lisa_jax.experiments.inputs import model_inputs
-from lisa_jax.families.family import Family, LatentSpace, TextSpace
+from lisa_jax.families.family import Family
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.parallel.sharding import row_blocks
-from lisa_jax.processes import Process
 from lisa_jax.training.diagnostics import gradient_shares
-from lisa_jax.training.experiment import DiagnosticFn, LossFn
-from lisa_jax.weighting import UNIFORM, check_weighting
+from lisa_jax.training.experiment import Diagnostic, DiagnosticFn, Experiment, LossFn
 
 _LOG = logging.getLogger("lisa_jax")
+
+
+def control_experiment(config: ConfigDict, family: Family, frozen: Params, empty: Tree) -> Experiment:
+    """The experiment whose trainable tree is the side networks and their alignment decoders, without its data.
+
+    Args:
+      config: of `lisa_jax train`.
+      family: the base with its side networks, or its architecture alone.
+      frozen: what the step reads and does not train, arrays or shapes, see `Split.frozen`.
+      empty: context of the empty caption, (1, ...).
+
+    Raises:
+      ValueError: a hook that the side networks do not have, a lam schedule or a weighting that does not exist.
+    """
+    losses = control_losses(config, family, empty)
+    align = alignment_of(config, family.model)
+    every = config.diagnostics_every
+    return Experiment(
+        frozen=frozen,
+        init=partial(_init, model=family.model, hooks=() if align is None else align.hooks),
+        loss_at=losses.loss_at,
+        load_start=family.read_start,
+        identity=identity(config, family),
+        rules=family.rules,
+        diagnostic=None if every is None else Diagnostic(every, losses.gradients_at),
+    )
+
+
+def _init(start: Params, key: jax.Array, *, model: DualBranch, hooks: tuple[str, ...]) -> Params:
+    return model.init_trainable(start, key, hooks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +62,7 @@ class ControlLosses:
     Attributes:
       loss_at: Python step -> the loss that runs at it, with or without the alignment term.
       validation: the main loss alone, without caption dropout.
-      gradients_at: Python step -> what compares the gradients of its two terms on the side network's trunk (see
+      gradients_at: Python step -> what compares the gradients of its two terms on the side networks' trunk (see
         `gradient_shares`); None where the step has one term only.
     """
 
@@ -45,109 +71,57 @@ class ControlLosses:
     gradients_at: Callable[[int], DiagnosticFn | None]
 
 
-def control_losses(
-    config: ConfigDict,
-    *,
-    model: DualBranch,
-    process: Process,
-    latents: LatentSpace,
-    text: TextSpace,
-    null_context: jax.Array,
-) -> ControlLosses:
-    """Make the losses of a config.
+def control_losses(config: ConfigDict, family: Family, empty: Tree) -> ControlLosses:
+    """Make the losses of a config (fields lisa, caption_dropout) beside a family; arguments as `control_experiment`."""
+    lam, align = lam_schedule(config), alignment_of(config, family.model)
 
-    Args:
-      config: fields lisa, caption_dropout.
-      model: the dual-branch model.
-      process: its noise process.
-      latents: its latent space.
-      text: its text encoder.
-      null_context: (1, length, width) context of the empty caption.
-
-    Raises:
-      ValueError: a hook that the side network does not have, or a lam schedule or a weighting that does not exist.
-    """
-    lam, hook, every = lam_schedule(config), used_hook(config, model), config.lisa.align_every
-    # Configs of older runs have none.
-    weighting = check_weighting(config.lisa.get("weighting", UNIFORM))
-    if every < 1:
-        raise ValueError(f"lisa.align_every is {every}, but must be 1 (every row) or more.")
-    inputs_of = partial(model_inputs, latents=latents, text=text, null_context=null_context)
-
-    def loss(
-        params: Params,
-        frozen: Mapping[str, Params],
-        batch: Mapping[str, Any],
-        key: jax.Array,
-        step: jax.Array | int,
-        aligns: bool,
-        caption_dropout: float,
-    ) -> tuple[jax.Array, LossMetrics]:
+    def terms(params, frozen, inputs, *, key, step, align, caption_dropout):
+        """The loss's terms of a batch whose latents, noise levels and noise come from the key."""
         input_key, noise_key = jax.random.split(key)
-        inputs = inputs_of(batch, input_key, frozen, caption_dropout=caption_dropout)
-        return lisa_loss(
-            params,
-            frozen["main"],
-            inputs,
-            noise_key,
-            model=model,
-            process=process,
-            lam=lam(step) if aligns else 0,
-            hook=hook,
-            align=rows_at(step) if aligns else None,
-            weighting=weighting,
+        encoded = model_inputs(
+            inputs, input_key, frozen, family=family, empty=empty, caption_dropout=caption_dropout
         )
+        noisy = add_noise(encoded["latents"], noise_key, family.process)
+        return partial(
+            lisa_loss,
+            frozen=frozen["main"],
+            inputs=encoded,
+            noisy=noisy,
+            model=family.model,
+            process=family.process,
+            align=align,
+            step=step,
+        )(params)
 
-    def rows_at(step: jax.Array | int) -> AlignedRows | None:
-        return AlignedRows(every, step) if every > 1 else None
+    def loss(params, frozen, inputs, *, key, step, align, caption_dropout) -> tuple[jax.Array, LossMetrics]:
+        found, metrics = terms(
+            params, frozen, inputs, key=key, step=step, align=align, caption_dropout=caption_dropout
+        )
+        return found.total(lam(step)), metrics
 
-    def gradients(
-        params: Params,
-        frozen: Mapping[str, Params],
-        batch: Mapping[str, Any],
-        key: jax.Array,
-        step: jax.Array | int,
-    ) -> dict[str, jax.Array]:
-        input_key, noise_key = jax.random.split(key)
-        inputs = inputs_of(batch, input_key, frozen, caption_dropout=config.caption_dropout)
-        noisy = add_noise(inputs["latents"], noise_key, process)
-
-        def terms(side: Params) -> tuple[jax.Array, jax.Array]:
-            both, _ = lisa_terms(
+    def gradients(params, frozen, inputs, *, key, step) -> dict[str, jax.Array]:
+        def both(side: Params) -> tuple[jax.Array, jax.Array]:
+            found, _ = terms(
                 params | {"side": side},
-                frozen["main"],
+                frozen,
                 inputs,
-                noisy,
-                model=model,
-                process=process,
-                hook=hook,
-                align=rows_at(step),
-                weighting=weighting,
+                key=key,
+                step=step,
+                align=align,
+                caption_dropout=config.caption_dropout,
             )
-            return both.main, lam(step) * both.align
+            return found.main, lam(step) * found.align
 
-        shares = gradient_shares(terms, params["side"], model.side_trunk)
-        found = {"main": shares.main, "lam_align": shares.align, "ratio": shares.ratio, "cosine": shares.cosine}
-        return {f"trunk_gradient/{name}": value for name, value in found.items()}
+        shares = gradient_shares(both, params["side"], family.model.side_trunk)
+        values = {"main": shares.main, "lam_align": shares.align, "ratio": shares.ratio, "cosine": shares.cosine}
+        return {f"trunk_gradient/{name}": value for name, value in values.items()}
 
-    aligned = partial(loss, aligns=True, caption_dropout=config.caption_dropout)
-    plain = partial(loss, aligns=False, caption_dropout=config.caption_dropout)
+    aligned = partial(loss, align=align, caption_dropout=config.caption_dropout)
+    plain = partial(loss, align=None, caption_dropout=config.caption_dropout)
     return ControlLosses(
         loss_at=lambda step: aligned if lam.aligns(step) else plain,
-        validation=partial(loss, aligns=False, caption_dropout=0.0),
+        validation=partial(loss, align=None, caption_dropout=0.0),
         gradients_at=lambda step: gradients if lam.aligns(step) else None,
-    )
-
-
-def family_losses(config: ConfigDict, family: Family, null_context: np.ndarray) -> ControlLosses:
-    """`control_losses` of a config beside a loaded family."""
-    return control_losses(
-        config,
-        model=family.model,
-        process=family.process,
-        latents=family.latents,
-        text=family.encode_text,
-        null_context=jnp.asarray(null_context),
     )
 
 
@@ -157,13 +131,18 @@ def lam_schedule(config: ConfigDict) -> LamSchedule:
     return LamSchedule(lisa.lam, lisa.schedule, lisa.decay_steps, lisa.stop_step)
 
 
-def used_hook(config: ConfigDict, model: DualBranch) -> Hook | None:
-    """The hooked features of a config (`lisa.hook`: one name, or several with commas between); None in plain training.
+def alignment_of(config: ConfigDict, model: DualBranch) -> Alignment | None:
+    """What a config aligns (`lisa.hook`: one name, or several with commas between), and how; None in plain training.
 
     Raises:
-      ValueError: a name that the side network does not have; lists those that it has.
+      ValueError: a name that the side networks do not have, lists those that they have; or as `Alignment`.
     """
-    return model.check_hook(parse_hook(config.lisa.hook)) if config.lisa.lam > 0 else None
+    lisa = config.lisa
+    align = Alignment(parse_hooks(lisa.hook), lisa.weighting, lisa.align_every)
+    if not lisa.lam > 0:
+        return None
+    model.check_hooks(align.hooks)
+    return align
 
 
 def check_aligned_rows(config: ConfigDict, mesh: Mesh) -> None:
@@ -184,6 +163,19 @@ def check_aligned_rows(config: ConfigDict, mesh: Mesh) -> None:
         )
 
 
-def decoder_width(config: ConfigDict) -> float:
-    """Factor on the hidden channels of the alignment decoders; 1 in configs of older runs, which do not say."""
-    return config.lisa.get("decoder_width", 1.0)
+def identity(config: ConfigDict, family: Family) -> Mapping[str, Any]:
+    """What two runs that share checkpoints must share."""
+    align = alignment_of(config, family.model)
+    return {
+        "base": family.fingerprint,
+        "seed": config.seed,
+        "batch_size": config.batch_size,
+        "accumulate": config.accumulate,
+        "frozen_dtype": config.frozen_dtype,
+        "data": config.data.to_dict(),
+        "hook": None if align is None else align.hooks,
+        "condition_channels": tuple(config.condition_channels),
+        "side": config.side.to_dict(),
+        "ema_decay": config.ema_decay,
+        "decoder_width": 1.0 if align is None else config.lisa.decoder_width,
+    }

@@ -1,46 +1,99 @@
-"""From a batch as the pipeline gives it to what the loss reads; runs on the device, inside the step."""
+"""From a batch's inputs as the pipeline gives them to what the loss reads; runs on the device, inside the step.
+
+Inputs are one tree, of which every leaf begins with n:
+
+    moments | image        posterior moments (n, *space', m), or the example itself, uint8 (n, *space, 3)
+    context | read         the context, or what `Conditioner.encode` makes it of
+    condition              name -> uint8 (n, *space, 3)
+    condition_moments      name -> moments, where side networks see latents and these are cached
+"""
 
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from lisa_jax.dual_branch import Params
-from lisa_jax.families.family import LatentSpace, TextSpace
+from lisa_jax.dual_branch import Params, Tree
+from lisa_jax.families.family import Family
 
 
 def model_inputs(
-    batch: Mapping[str, jax.Array],
+    inputs: Mapping[str, Tree],
     key: jax.Array,
     frozen: Mapping[str, Params],
     *,
-    latents: LatentSpace,
-    text: TextSpace,
-    null_context: jax.Array,
+    family: Family,
+    empty: Tree,
     caption_dropout: float,
-) -> dict[str, jax.Array]:
-    """Encode what is not cached, draw latents anew, scale conditions and drop captions.
+) -> dict[str, Tree]:
+    """Encode what is not cached, draw latents anew, and drop captions.
 
     Args:
-      batch: `moments` (n, h, w, m) or `image` uint8 (n, H, W, 3); `context` (n, length, width) or `ids` int32
-        (n, length); `condition` uint8 (n, H, W, 3), a dict of such, or absent.
+      inputs: see above.
       key: PRNG key of the dropout and of the latents.
-      frozen: holds `latents` where images are to be encoded, and `text` where ids are.
-      latents: the latent space.
-      text: the text encoder.
-      null_context: (1, length, width) context of the empty prompt.
-      caption_dropout: probability of replacing a context by it.
+      frozen: holds `latents` where pictures are to be encoded, and `conditioner` where contexts are.
+      family: its latent space, conditioner and condition encoder are used.
+      empty: context of the empty caption, (1, ...).
+      caption_dropout: probability of replacing an example's context by its unconditional twin.
 
     Returns:
-      latents float32 (n, h, w, c), context, and condition float32 in [0, 1] where there is one.
+      latents float32 (n, *space', c), context, and condition by name where there are conditions.
     """
     dropout_key, latents_key = jax.random.split(key)
-    context = batch["context"] if "context" in batch else text.encode(frozen["text"], batch["ids"])
+    if "context" in inputs:
+        context = inputs["context"]
+    else:
+        context = family.conditioner.encode(frozen["conditioner"], inputs["read"])
     if caption_dropout > 0:
-        drop = jax.random.bernoulli(dropout_key, caption_dropout, (context.shape[0], 1, 1))
-        context = jnp.where(drop, null_context.astype(context.dtype), context)
-    moments = batch["moments"] if "moments" in batch else latents.moments(frozen["latents"], batch["image"])
-    inputs = {"latents": latents.sample(moments, latents_key), "context": context}
-    if "condition" in batch:
-        inputs["condition"] = jax.tree.map(lambda rows: rows.astype(jnp.float32) / 255.0, batch["condition"])
-    return inputs
+        context = _dropped(context, family.conditioner.null(context, empty), dropout_key, caption_dropout)
+    if "moments" in inputs:
+        moments = inputs["moments"]
+    else:
+        moments = family.latents.moments(frozen["latents"], inputs["image"])
+    found = {"latents": family.latents.sample(moments, latents_key), "context": context}
+    condition = _conditions(inputs, latents_key, frozen, family)
+    return found | ({"condition": condition} if condition else {})
+
+
+def _dropped(context: Tree, null: Tree, key: jax.Array, probability: float) -> Tree:
+    count = len(jax.tree.leaves(context)[0])
+    drop = jax.random.bernoulli(key, probability, (count,))
+
+    def choose(kept: jax.Array, dropped: jax.Array) -> jax.Array:
+        return jnp.where(drop.reshape(-1, *(1,) * (kept.ndim - 1)), dropped.astype(kept.dtype), kept)
+
+    return jax.tree.map(choose, context, null)
+
+
+def _conditions(
+    inputs: Mapping[str, Tree], key: jax.Array, frozen: Mapping[str, Params], family: Family
+) -> dict[str, jax.Array]:
+    """What each side network sees; where latents are drawn, each with a key of its own."""
+    pictures, moments = inputs.get("condition", {}), inputs.get("condition_moments", {})
+    keys = {name: jax.random.fold_in(key, 1 + number) for number, name in enumerate(sorted({*pictures, *moments}))}
+    seen = {name: family.condition.sample(rows, keys[name]) for name, rows in moments.items()}
+    return seen | {name: family.condition(frozen.get("latents"), rows, keys[name]) for name, rows in pictures.items()}
+
+
+def cached_shapes(family: Family, count: int, size: tuple[int, ...], conditions: tuple[str, ...]) -> dict[str, Tree]:
+    """Shapes of the inputs of `count` examples of a size, as a prepared data set with everything cached gives them."""
+
+    def rows(shape: tuple[int, ...], dtype: jnp.dtype) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((count, *shape), dtype)
+
+    moments = rows(family.latents.moments_shape(*size), jnp.bfloat16)
+    if family.condition.moments is None:
+        condition = {"condition": dict.fromkeys(conditions, rows((*size, 3), jnp.uint8))}
+    else:
+        condition = {"condition_moments": dict.fromkeys(conditions, moments)}
+    return {
+        "moments": moments,
+        "context": jax.tree.map(lambda leaf: rows(leaf.shape, stored_dtype(leaf.dtype)), family.conditioner.shapes),
+        **condition,
+    }
+
+
+def stored_dtype(dtype: jnp.dtype) -> jnp.dtype:
+    """The dtype in which something encoded is cached: bfloat16 for floating point numbers, others as they are."""
+    return jnp.dtype(jnp.bfloat16) if jnp.issubdtype(dtype, jnp.floating) else np.dtype(dtype)

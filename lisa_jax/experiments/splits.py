@@ -13,78 +13,73 @@ from lisa_jax.data.conditions.registry import get_condition
 from lisa_jax.data.embedded.load import load_embedded
 from lisa_jax.data.pipeline import Batches, Source, ordered_batches
 from lisa_jax.data.prepared.reader import load_prepared
-from lisa_jax.dual_branch import Params
-from lisa_jax.experiments.condition_fields import condition_names
+from lisa_jax.dual_branch import Params, Tree
+from lisa_jax.experiments.conditions import condition_specs
 from lisa_jax.families.family import Family
+
+# Inputs that show what was in front of the camera: mirrored together, or not at all.
+PICTURES = ("image", "condition")
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A split of a data set, with what turns its examples into arrays that the model reads.
+    """A split of a data set, with what turns its examples into inputs of the model.
 
     Attributes:
       source: examples by index.
       family: encodes the captions and decodes the latents of examples that hold no image.
-      condition: example -> its condition or, by name, its conditions; None for a main network alone.
-      context: float32 (len(source), length, width), where contexts are computed once for all; else None.
-      null_context: (1, length, width), context of the empty caption.
-      encodes_text: batches carry token `ids`, and the step encodes them.
+      make_inputs: an example with its `index` -> its inputs, see `experiments.inputs`.
+      empty: context of the empty caption, (1, ...).
+      reads_captions: inputs hold what the conditioner reads, and the step encodes it.
     """
 
     source: Source
     family: Family
-    condition: Callable[[Mapping[str, Any]], Any] | None
-    null_context: np.ndarray
-    context: np.ndarray | None = None
-    encodes_text: bool = False
-
-    def with_text(self, example: Mapping[str, Any]) -> dict[str, Any]:
-        """Pipeline transform: the example with its `context`, or with the `ids` of its caption."""
-        if self.context is not None:
-            return {**example, "context": self.context[example["index"]]}
-        if self.encodes_text:
-            return {**example, "ids": self.family.encode_text.tokenize([example["caption"]])[0]}
-        return dict(example)
+    make_inputs: Callable[[Mapping[str, Any]], dict[str, Tree]]
+    empty: Tree
+    reads_captions: bool = False
 
     def ordered_batches(self, batch_size: int) -> Iterator[dict[str, Any]]:
         """Every example once, in order."""
-        return ordered_batches(self.source, self.condition, batch_size, transforms=(self.with_text,))
-
-    def arrays(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """What the step reads of a batch."""
-        names = ("moments", "image", "context", "ids", "condition")
-        found = {name: batch[name] for name in names if name in batch}
-        if "moments" in found:
-            found.pop("image", None)
-        return found
+        return ordered_batches(self.source, self.make_inputs, batch_size)
 
     def frozen(self) -> dict[str, Params]:
-        """What the step reads and does not train: `main`, `latents`, and `text` where the step encodes captions."""
+        """What the step reads and does not train: `main`, `latents`, and `conditioner` where the step encodes captions."""
         frozen = {"main": self.family.frozen, "latents": self.family.latents.params}
-        return frozen | ({"text": self.family.encode_text.params} if self.encodes_text else {})
+        return frozen | ({"conditioner": self.family.conditioner.params} if self.reads_captions else {})
 
-    def contexts(self, batch: Mapping[str, Any]) -> np.ndarray:
-        """Contexts of a batch's captions, (n, length, width)."""
-        return batch["context"] if "context" in batch else self.family.encode_text(batch["caption"])
+    def contexts(self, batch: Mapping[str, Any]) -> Tree:
+        """Contexts of a batch's examples, a tree of arrays (n, ...)."""
+        inputs, conditioner = batch["inputs"], self.family.conditioner
+        return inputs["context"] if "context" in inputs else conditioner.contexts(self.examples(batch))
+
+    def conditions(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Conditions of a batch's examples by name, uint8 (n, *space, 3); decoded where only latents are kept."""
+        inputs = batch["inputs"]
+        decoded = {name: self._decoded(moments) for name, moments in inputs.get("condition_moments", {}).items()}
+        return {**inputs.get("condition", {}), **decoded}
 
     def references(self, batch: Mapping[str, Any]) -> np.ndarray:
-        """The real images, uint8 (n, H, W, 3); what the latents' mean decodes to, where only latents are kept."""
-        if "image" in batch:
-            return batch["image"]
-        # The mean of the posterior: without a log-variance to speak of, nothing is drawn.
-        mean, _ = np.split(np.asarray(batch["moments"], np.float32), 2, axis=-1)
-        certain = np.concatenate([mean, np.full_like(mean, -np.inf)], axis=-1)
-        return np.asarray(self._decode(self.family.latents.params, certain))
+        """The real examples, uint8 (n, *space, 3); what the latents' mean decodes to, where only latents are kept."""
+        inputs = batch["inputs"]
+        return inputs["image"] if "image" in inputs else self._decoded(inputs["moments"])
+
+    def examples(self, batch: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """A batch's examples as the source has them."""
+        return [self.source[int(index)] for index in batch["index"]]
 
     def truth(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """`truth_of` a batch's examples."""
-        return truth_of([self.source[int(index)] for index in batch["index"]])
+        return truth_of(self.examples(batch))
+
+    def _decoded(self, moments: np.ndarray) -> np.ndarray:
+        return np.asarray(self._decode(self.family.latents.params, np.asarray(moments, np.float32)))
 
     @cached_property
     def _decode(self) -> Callable[[Params, np.ndarray], jax.Array]:
-        """(params, moments) -> images; compiled once for all batches of a size."""
+        """(params, moments) -> pictures; compiled once for all batches of a size."""
         latents = self.family.latents
-        return jax.jit(lambda params, moments: latents.decode(params, latents.sample(moments, jax.random.key(0))))
+        return jax.jit(lambda params, moments: latents.decode(params, latents.mean(moments)))
 
 
 def truth_of(examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
@@ -96,77 +91,75 @@ def truth_of(examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     return {name: np.stack([example[name] for example in examples]) for name in names}
 
 
-def condition_columns(condition: Any) -> dict[str, np.ndarray]:
-    """Columns of a grid of samples: one a condition."""
-    return dict(condition) if isinstance(condition, Mapping) else {"condition": condition}
-
-
 def load_split(config: ConfigDict, family: Family, split: str) -> Split:
     """The examples of a split of the config's data set; raises ValueError for an unknown data set."""
     if config.data.name == "prepared":
         return _prepared_split(config, family, split)
+    return _embedded_split(config, family, split)
+
+
+def _embedded_split(config: ConfigDict, family: Family, split: str) -> Split:
+    """A split of a data set that comes with the package; its contexts are computed once for all."""
     source = load_embedded(config.data.name, config.data.image_size, split)
-    captions = [source[index]["caption"] for index in range(len(source))]
-    context = family.encode_text(captions)
-    return Split(source, family, _computed_condition(config), family.encode_text([""]), context)
+    contexts = family.conditioner.contexts([source[index] for index in range(len(source))])
+    functions = {name: get_condition(spec) for name, spec in condition_specs(config).items()}
 
+    def make_inputs(example: Mapping[str, Any]) -> dict[str, Tree]:
+        context = jax.tree.map(lambda rows: rows[example["index"]], contexts)
+        condition = {name: function(example) for name, function in functions.items()}
+        return {"image": example["image"], "context": context, **({"condition": condition} if condition else {})}
 
-def _computed_condition(config: ConfigDict) -> Callable[[Mapping[str, Any]], Any] | None:
-    if config.data.get("condition") is None:
-        return None
-    names = condition_names(config)
-    if names is None:
-        return get_condition(config.data.condition)
-    functions = {name: get_condition(name) for name in names}
-    return lambda example: {name: function(example) for name, function in functions.items()}
+    return Split(source, family, make_inputs, family.conditioner.empty)
 
 
 def _prepared_split(config: ConfigDict, family: Family, split: str) -> Split:
     """A split of what `lisa_jax prepare` wrote; raises ValueError for another base or a condition it does not hold."""
     source = load_prepared(config.data.dir, split)
     source.check_base(family.fingerprint)
-    names = condition_names(config)
-    wanted = (config.data.condition,) if names is None else names
-    for name in wanted:
+    names = tuple(condition_specs(config))
+    for name in names:
         if name not in source.conditions:
             raise ValueError(
                 f"{config.data.dir} holds no condition '{name}': there is {', '.join(source.conditions)}; set "
                 "config.data.condition."
             )
+    reads_captions = source.empty_context is None
 
-    def condition(example: Mapping[str, Any]) -> Any:
-        found = example["condition"]
-        by_name = found if isinstance(found, Mapping) else {source.conditions[0]: found}
-        return by_name[config.data.condition] if names is None else {name: by_name[name] for name in names}
+    def make_inputs(example: Mapping[str, Any]) -> dict[str, Tree]:
+        inputs = dict(example["inputs"])
+        for kind in ("condition", "condition_moments"):
+            if kind in inputs:
+                inputs[kind] = {name: inputs[kind][name] for name in names}
+        if reads_captions:
+            inputs["read"] = jax.tree.map(lambda rows: rows[0], family.conditioner.read([example]))
+        return inputs
 
-    null_context = source.null_context
-    if null_context is None:
-        null_context = family.encode_text([""])
-    return Split(source, family, condition, null_context, encodes_text="context" not in source.cached)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingBatches:
-    """The arrays of a pipeline's batches that training reads."""
-
-    batches: Batches
-    split: Split
-
-    def iterate(self, start_step: int) -> Iterator[Mapping[str, Any]]:
-        """Yield this process's rows from `start_step` on."""
-        return map(self.split.arrays, self.batches.iterate(start_step))
+    empty = family.conditioner.empty if reads_captions else source.empty_context
+    return Split(source, family, make_inputs, empty, reads_captions)
 
 
-def training_batches(config: ConfigDict, split: Split) -> TrainingBatches:
-    """The training stream of this process."""
-    batches = Batches(
+def training_batches(config: ConfigDict, split: Split) -> Batches:
+    """The training stream of this process.
+
+    Raises:
+      ValueError: `data.flip` where moments are cached, which are of the picture as it was.
+    """
+    if config.data.flip and "moments" in getattr(split.source, "cached", ()):
+        raise ValueError(
+            f"{split.source!r} holds cached moments, which cannot be mirrored: set config.data.flip to False, or "
+            "prepare the data set with --cache=none or --cache=context."
+        )
+    mirror = split.family.medium.mirror
+
+    def mirrored(inputs: Mapping[str, Tree]) -> dict[str, Tree]:
+        return {**inputs, **{name: jax.tree.map(mirror, inputs[name]) for name in PICTURES if name in inputs}}
+
+    return Batches(
         split.source,
-        split.condition,
+        split.make_inputs,
         config.batch_size,
         config.seed,
-        flip=config.data.flip,
-        transforms=(split.with_text,),
+        mirror=mirrored if config.data.flip else None,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    return TrainingBatches(batches, split)

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from lisa_jax.exporting.verify import Measured
+from lisa_jax.families.export_check import Measured
 
 CARD = "README.md"
 PICTURE = "samples.png"
@@ -43,11 +43,10 @@ class ModelCard:
       averaged: they are the moving average.
       base_fingerprint: SHA-256 of the frozen model's files.
       has_vae: the base works on latents; without one, diffusers' pipelines cannot run it.
-      smaller: the network is smaller than a ControlNet, so that diffusers cannot load it.
       license: a hub's name of a licence, or None where none was stated.
       dtype: of the weights' file.
-      name: of this side network where several were trained together, else None.
-      names: of all of them.
+      name: of this side network, which is its condition's.
+      names: of all that were trained together.
       validation: name -> last validation value.
       validation_step: the step of those.
       measured: how far rounding and diffusers move its residuals.
@@ -59,11 +58,10 @@ class ModelCard:
     averaged: bool
     base_fingerprint: str
     has_vae: bool
-    smaller: bool
     license: str | None
     dtype: str
-    name: str | None = None
-    names: tuple[str, ...] = ()
+    name: str
+    names: tuple[str, ...]
     validation: Mapping[str, float] = dataclasses.field(default_factory=dict)
     validation_step: int | None = None
     measured: Measured = dataclasses.field(default_factory=Measured)
@@ -92,7 +90,6 @@ class ModelCard:
             card=self,
             front_matter=front_matter,
             base=base,
-            condition=self.name or self.config["data"]["condition"],
             siblings=[name for name in self.names if name != self.name],
             settings={
                 "num_inference_steps": sampling["num_steps"],
@@ -109,8 +106,8 @@ class ModelCard:
 
     def _by_network(self, value: Any) -> Any:
         """One number, or where there are several networks one for each."""
-        if not self.names:
-            return value
+        if len(self.names) == 1:
+            return value[self.name] if isinstance(value, Mapping) else value
         return [value[name] if isinstance(value, Mapping) else value for name in self.names]
 
     def _tags(self) -> list[str]:

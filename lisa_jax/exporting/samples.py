@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lisa_jax.experiments.splits import condition_columns, load_split
+from lisa_jax.experiments.splits import load_split
 from lisa_jax.experiments.trained_run import TrainedRun
 from lisa_jax.sampling.generate import make_generator
-from lisa_jax.sampling.grid import labelled_grid
 
 
 def card_picture(run: TrainedRun, workdir: str | Path, samples: str | None) -> Image.Image | None:
@@ -45,9 +44,9 @@ def sample_grid(run: TrainedRun, count: int) -> np.ndarray:
     """Sample the first `count` test examples with the run's own settings, uint8 (H, W, 3): conditions, sample, real."""
     family, split = run.family, load_split(run.config, run.family, "test")
     batch = next(split.ordered_batches(count))
-    generate = make_generator(family, **run.config.sampling)
-    images = generate(
-        family.frozen, family.latents.params, run.side, split.contexts(batch), batch["condition"], batch["index"]
+    generate, conditions = make_generator(family, **run.config.sampling), split.conditions(batch)
+    samples = generate(
+        family.frozen, family.latents.params, run.side, split.contexts(batch), conditions, batch["index"]
     )
-    columns = {**condition_columns(batch["condition"]), "sample": images, "reference": split.references(batch)}
-    return labelled_grid(columns, blocks=4)
+    columns = {**conditions, "sample": samples, "reference": split.references(batch)}
+    return family.medium.sheet(columns, blocks=4)

@@ -65,4 +65,4 @@ def autoencoder_latents(
             )
         return height // factor, width // factor, config.latent_channels
 
-    return LatentSpace(load_params, moments, sample, decode, shape)
+    return LatentSpace(load_params, moments, sample, decode, shape, draws=True)

@@ -1,109 +1,252 @@
-"""What a family gives: a dual-branch model with its frozen weights, its latents, its text and its noise process."""
+"""What a family gives: a dual-branch model with its frozen weights, its latents, its conditioning and its noise process."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from lisa_jax.dual_branch import DualBranch, Params
+from lisa_jax.checkpoints.checkpoint import Checkpoint
+from lisa_jax.checkpoints.params import Placement
+from lisa_jax.dual_branch import DualBranch, Params, Tree
+from lisa_jax.media.medium import Medium
+from lisa_jax.parallel.sharding import Rules
 from lisa_jax.processes import Process
 
-TEXT_BATCH = 64
+# Examples whose conditioning is encoded at a time.
+ENCODE_BATCH = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class LatentSpace:
-    """Images to latents and back, as pure functions of `params`.
+    """Examples to latents and back, as pure functions of `params`.
 
-    *Moments* are what is known of an image's latents before anything is drawn, and thus what can be cached: mean and
+    *Moments* are what is known of an example's latents before anything is drawn, and thus what can be cached: mean and
     log-variance of a VAE's posterior side by side, or, for a base on pixels, the image itself.
 
     Attributes:
       load_params: reads the weights of encoder and decoder, {} where there are none; called once, at the first use of
         `params`, so that who works on cached moments alone never holds them.
-      moments: (params, uint8 (n, H, W, 3)) -> float32 (n, h, w, m).
-      sample: (moments, key) -> float32 (n, h, w, c) in model space.
-      decode: (params, latents (n, h, w, c)) -> uint8 (n, H, W, 3).
-      shape: (H, W) of an image -> (h, w, c) of its latents; raises ValueError for a size that does not divide.
+      moments: (params, uint8 (n, *space, 3)) -> float32 (n, *space', m).
+      sample: (moments, key) -> float32 (n, *space', c) in model space.
+      decode: (params, latents (n, *space', c)) -> uint8 (n, *space, 3).
+      shape: (H, W) of an image, or (F, H, W) of a video -> shape of its latents without n; raises ValueError for a size
+        that does not divide.
+      draws: whether moments are mean and log-variance, of which `sample` draws; else they are the latents themselves.
     """
 
     load_params: Callable[[], Params]
     moments: Callable[[Params, jax.Array], jax.Array]
     sample: Callable[[jax.Array, jax.Array], jax.Array]
     decode: Callable[[Params, jax.Array], jax.Array]
-    shape: Callable[[int, int], tuple[int, int, int]]
+    shape: Callable[..., tuple[int, ...]]
+    draws: bool
 
     @cached_property
     def params(self) -> Params:
         """The weights of encoder and decoder."""
         return self.load_params()
 
+    def moments_shape(self, *size: int) -> tuple[int, ...]:
+        """Shape of the moments, without n, of an example of this size."""
+        *space, channels = self.shape(*size)
+        return (*space, 2 * channels if self.draws else channels)
+
+    def mean(self, moments: jax.Array) -> jax.Array:
+        """The latents in the middle of the posterior, float32 (n, *space', c); nothing is left to chance."""
+        if self.draws:
+            mean, _ = jnp.split(moments.astype(jnp.float32), 2, axis=-1)
+            # Without a log-variance to speak of, what is drawn is the mean.
+            moments = jnp.concatenate([mean, jnp.full_like(mean, -jnp.inf)], axis=-1)
+        return self.sample(moments, jax.random.key(0))
+
 
 @dataclasses.dataclass(frozen=True)
-class TextSpace:
-    """Captions to contexts.
+class Conditioner:
+    """Everything that the main network knows of an example beside its noisy latents: its context.
 
     Attributes:
-      load_params: reads the text encoder's weights; called once, at the first use of `params`, so that training on
-        cached contexts never holds them.
-      tokenize: captions -> int32 (n, length).
-      encode: (params, ids (n, length)) -> context float32 (n, length, width).
+      load_params: reads the encoders' weights; called once, at the first use of `params`, so that training on cached
+        contexts never holds them.
+      read: examples, mappings with a `caption` and whatever else a family needs -> what `encode` takes, a tree of host
+        arrays (n, ...): ids of one to three tokenizers, sizes and crops, a first frame.
+      encode: (params, that tree) -> context, a tree of arrays (n, ...).
+      null: (context, the empty caption's context, n or 1 rows) -> the context's unconditional twin, (n, ...) as it: what
+        a dropped caption, or no negative prompt, becomes.
+      shapes: shape and dtype of every leaf of a context, without n.
     """
 
     load_params: Callable[[], Params]
-    tokenize: Callable[[Sequence[str]], np.ndarray]
-    encode: Callable[[Params, jax.Array], jax.Array]
+    read: Callable[[Sequence[Mapping[str, Any]]], Tree]
+    encode: Callable[[Params, Tree], Tree]
+    null: Callable[[Tree, Tree], Tree]
+    shapes: Tree
 
     @cached_property
     def params(self) -> Params:
-        """The text encoder's weights."""
+        """The encoders' weights."""
         return self.load_params()
 
     @cached_property
-    def _jitted_encode(self) -> Callable[[Params, jax.Array], jax.Array]:
+    def empty(self) -> Tree:
+        """Context of the empty caption, a tree of numpy arrays (1, ...)."""
+        return self.contexts([{"caption": ""}])
+
+    def contexts(self, examples: Sequence[Mapping[str, Any]]) -> Tree:
+        """Contexts of examples, a tree of numpy arrays (n, ...)."""
+        chunks = []
+        for start in range(0, len(examples), ENCODE_BATCH):
+            rows = self.read(examples[start : start + ENCODE_BATCH])
+            count = len(jax.tree.leaves(rows)[0])
+            # Filled up with zeros to one size, so that one compiled program serves all.
+            filled = jax.tree.map(lambda leaf: _filled_up(leaf, ENCODE_BATCH), rows)
+            encoded = self._jitted_encode(self.params, filled)
+            chunks.append(jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], encoded))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *chunks)
+
+    @cached_property
+    def _jitted_encode(self) -> Callable[[Params, Tree], Tree]:
         return jax.jit(self.encode)
 
-    def __call__(self, captions: Sequence[str]) -> np.ndarray:
-        """Contexts of captions, float32 (n, length, width)."""
-        ids = self.tokenize(captions)
-        rows = []
-        for start in range(0, len(ids), TEXT_BATCH):
-            chunk = ids[start : start + TEXT_BATCH]
-            # Padded to one size, so that one compiled program serves all.
-            padded = np.pad(chunk, ((0, TEXT_BATCH - len(chunk)), (0, 0)))
-            rows.append(np.asarray(self._jitted_encode(self.params, padded))[: len(chunk)])
-        return np.concatenate(rows)
+
+def _filled_up(leaf: np.ndarray, size: int) -> np.ndarray:
+    return np.pad(leaf, ((0, size - len(leaf)), *((0, 0) for _ in leaf.shape[1:])))
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionEncoder:
+    """How a condition, uint8 (n, *space, 3), becomes what a side network sees.
+
+    Attributes:
+      moments: (params of the latent space, condition) -> its moments, where side networks see latents: they are cached
+        as an image's are. None where they see the picture.
+      sample: (moments, or the picture where there are none, key) -> what they see, float32 (n, *space', c).
+    """
+
+    moments: Callable[[Params, jax.Array], jax.Array] | None
+    sample: Callable[[jax.Array, jax.Array], jax.Array]
+
+    def __call__(self, params: Params, condition: jax.Array, key: jax.Array) -> jax.Array:
+        """What a side network sees of a condition that is not encoded yet."""
+        return self.sample(condition if self.moments is None else self.moments(params, condition), key)
+
+
+# Pictures in [0, 1], as the side networks of UNets see them.
+UNIT_PICTURES = ConditionEncoder(None, lambda pictures, key: pictures.astype(jnp.float32) / 255.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A checkpoint, ready to train a side network beside it.
+    """A checkpoint, or its architecture alone, ready to train side networks beside it.
 
     Attributes:
       model: pure functions over `frozen` and a trainable tree.
-      frozen: parameters of the main network.
+      load_frozen: reads the main network's parameters; called once, at the first use of `frozen`. Of an architecture
+        alone they are shapes.
       process: noise process that the main network was trained with.
-      latents: its latent space.
-      encode_text: its captions to contexts.
       scheduler: the checkpoint's scheduler config, which decides how samplers space their steps.
-      read_side_start: reads what a side network starts from, `start` of `DualBranch.init_side`: numpy arrays in the
-        precision of their file. To be let go when the parameters are made.
-      write_side: (folder, side parameters, dtype=None) writes the side network, several ones into a folder each.
+      latents: its latent space.
+      conditioner: its captions, and what else it knows, to contexts.
+      condition: conditions to what side networks see.
+      medium: what it samples.
+      rules: where its parameters, frozen and trainable, go on a mesh that splits them.
+      read_start: reads what the side networks start from, `start` of `DualBranch.init_side`: numpy arrays in the
+        precision of their files, by name. To be let go when the parameters are made.
+      write_side: (folder, name, side parameters, dtype=None) writes one side network.
       write_main: (folder, main parameters) writes the whole checkpoint with other main weights.
+      check_export: (folder, name, side parameters, dtype, size, verifies) -> `Measured`: what writing to a folder has
+        changed, see `families.export_check`.
       fingerprint: hash of configs and weights of the base; tells one base from another.
     """
 
     model: DualBranch
-    frozen: Params
+    load_frozen: Callable[[], Params]
     process: Process
-    latents: LatentSpace
-    encode_text: TextSpace
     scheduler: Mapping[str, Any]
-    read_side_start: Callable[[], Params]
+    latents: LatentSpace
+    conditioner: Conditioner
+    condition: ConditionEncoder
+    medium: Medium
+    rules: Rules
+    read_start: Callable[[], dict[str, Params]]
     write_side: Callable[..., None]
     write_main: Callable[[str | Path, Params], None]
+    check_export: Callable[..., Any]
     fingerprint: str
+
+    @cached_property
+    def frozen(self) -> Params:
+        """The main network's parameters."""
+        return self.load_frozen()
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a user decides about the networks beside the checkpoint that they belong to.
+
+    Attributes:
+      conditions: names of the conditions, a side network each; none: the main network alone.
+      condition_channels: widths of the condition's encoder; n widths downsample the condition by 2^(n-1), which must be
+        the factor between image and latents. Not read for a side network that is continued.
+      start_from: name -> side network to continue, whose config is taken as it is; the others start from the main one.
+      block_out_channels: channels a level of smaller side networks, finest first; None: the main network's.
+      layers_per_block: layers a level of smaller side networks; None: the main network's.
+      frozen_dtype: dtype of the frozen weights, "bfloat16" or "float32". A copy still starts from the file's values.
+      compute_dtype: dtype of activations; norms, softmax, time embedding and loss are float32 anyway.
+      remat: what the backward pass of both networks computes again, see `models.remat`.
+      attention: implementation of attention, see `models.attention.attend`.
+      decoder_width: factor on the hidden channels of the alignment decoders.
+
+    Raises:
+      ValueError: a condition that is there twice, or a start of a name that no condition has.
+    """
+
+    conditions: tuple[str, ...] = ()
+    condition_channels: tuple[int, ...] = (16, 32, 96, 256)
+    start_from: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    block_out_channels: tuple[int, ...] | None = None
+    layers_per_block: int | None = None
+    frozen_dtype: str = "bfloat16"
+    compute_dtype: str = "bfloat16"
+    remat: str = "none"
+    attention: str = "auto"
+    decoder_width: float = 1.0
+
+    def __post_init__(self) -> None:
+        if len(set(self.conditions)) < len(self.conditions):
+            raise ValueError(f"conditions {self.conditions} must be different names.")
+        unknown = sorted(set(self.start_from) - set(self.conditions))
+        if unknown:
+            raise ValueError(
+                f"start_from names {', '.join(unknown)}, but the conditions are {', '.join(self.conditions) or 'none'}."
+            )
+
+
+class Architecture(Protocol):
+    """A family's networks as their configs say them, without weights; one class a family implements it.
+
+    Attributes:
+      rules: where parameters go on a mesh that splits them.
+    """
+
+    rules: Rules
+
+    def abstract(self, setup: Setup) -> Family:
+        """The family with shapes in place of the frozen weights, for what is compiled but not run."""
+
+    def load(self, setup: Setup, checkpoint: Checkpoint, placement: Placement = None) -> Family:
+        """The family of a checkpoint.
+
+        Args:
+          setup: side networks, dtypes and the rest that a user decides.
+          checkpoint: where the weights are.
+          placement: where each tensor of the main network goes as soon as it is read; None: it stays in numpy.
+
+        Raises:
+          CheckpointError: a part that is missing, does not fit its config or does not fit the others, by name.
+          ValueError: settings that contradict each other or the checkpoint.
+        """

@@ -25,4 +25,4 @@ def decode(params: Params, latents: jax.Array) -> jax.Array:
     return jnp.clip(jnp.round((latents.astype(jnp.float32) + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
 
-PIXELS = LatentSpace(dict, moments, sample, decode, lambda height, width: (height, width, 3))
+PIXELS = LatentSpace(dict, moments, sample, decode, lambda height, width: (height, width, 3), draws=False)

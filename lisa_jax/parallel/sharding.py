@@ -7,14 +7,14 @@ in its path; one without a rule is an error, so that a new module cannot silentl
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from lisa_jax.dual_branch import Params
+from lisa_jax.dual_branch import Params, Tree
 
 AXES = ("data", "fsdp", "tensor")
 # Ordered: (regular expression searched in "side/mid_block/.../kernel", how its last axes are split), so that one rule
@@ -155,6 +155,13 @@ def placement(rules: Rules, mesh: Mesh) -> Callable[[str, np.ndarray], jax.Array
     return put
 
 
-def global_batch(local: Mapping[str, Any], mesh: Mesh) -> dict[str, Any]:
-    """Make sharded global arrays from this process's contiguous rows of the batch, a tree of arrays."""
-    return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(split_rows(mesh), rows), dict(local))
+def global_rows(local: Tree, mesh: Mesh) -> Tree:
+    """Make sharded global arrays from this process's contiguous rows of a batch, a tree of arrays (n, ...)."""
+    return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(split_rows(mesh), rows), local)
+
+
+def with_shardings(shapes: Tree, shardings: Tree) -> Tree:
+    """A tree of arrays or shapes as shapes that say where each leaf goes."""
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, shardings
+    )

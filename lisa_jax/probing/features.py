@@ -61,49 +61,60 @@ def sample_pixels(maps: jax.Array, index: jax.Array) -> jax.Array:
     return jnp.take_along_axis(maps.reshape(count, -1, channels), jax.vmap(places)(index)[..., None], axis=1)
 
 
-def named_features(features: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """Features (n, h, w, c) by name; those of a composition are called hook/side network."""
-    named = {}
-    for hook, feature in features.items():
-        parts = feature if isinstance(feature, Mapping) else {"": feature}
-        named |= {f"{hook}/{part}" if part else hook: array for part, array in parts.items()}
-    return named
+def named_features(features: Mapping[str, Mapping[str, jax.Array]]) -> dict[str, jax.Array]:
+    """Features (n, h, w, c) of hooks and side networks by one name, hook/side network; the hook's where one is all."""
+    return {
+        f"{hook}/{side}" if len(by_side) > 1 else hook: array
+        for hook, by_side in features.items()
+        for side, array in by_side.items()
+    }
 
 
-def feature_sizes(model: DualBranch, process: Process, side: Params, pictures: Pictures) -> dict[str, Size]:
+def feature_sizes(
+    model: DualBranch, process: Process, frozen: Params, side: Params, pictures: Pictures
+) -> dict[str, Size]:
     """(h, w) of every named feature for pictures of this size; computes nothing."""
 
-    def features(side: Params, inputs: Mapping[str, Any]) -> dict[str, jax.Array]:
+    def features(frozen: Params, side: Params, inputs: Mapping[str, Any]) -> dict[str, jax.Array]:
         t = process.network_time(process.sample_t(jax.random.key(0), 1))
-        found = model.side(side, inputs["latents"], t, inputs["context"], inputs["condition"])
-        return named_features(found.features)
+        return named_features(_side(model, frozen, side, inputs["latents"], t, inputs))
 
-    shapes = jax.eval_shape(features, side, pictures.rows(slice(1)).inputs())
+    shapes = jax.eval_shape(features, frozen, side, pictures.rows(slice(1)).inputs())
     return {name: leaf.shape[1:3] for name, leaf in shapes.items()}
 
 
 def make_features(model: DualBranch, process: Process) -> Callable[..., Any]:
-    """(side, pictures, t, level) -> what is taken of every named feature, each (pixels, means).
+    """((frozen, side), pictures, t, level) -> what is taken of every named feature, each (pixels, means).
 
     t is the noise level, `level` its number, which the noise depends on. Pixels are numpy float32 (n, PIXELS, c), means
     over all pixels (n, c).
     """
 
-    def features(side: Params, inputs: Mapping[str, Any], index: jax.Array, t: jax.Array, noise: jax.Array) -> Any:
+    def features(
+        params: tuple[Params, Params], inputs: Mapping[str, Any], index: jax.Array, t: jax.Array, noise: jax.Array
+    ) -> Any:
         noisy = noisy_sample(process, inputs["latents"], noise, t)
         x_t, time = process.network_input(noisy.x_t, noisy.t), process.network_time(noisy.t)
-        found = model.side(side, x_t, time, inputs["context"], inputs["condition"]).features
+        found = _side(model, *params, x_t, time, inputs)
         maps = {name: one.astype(jnp.float32) for name, one in named_features(found).items()}
         return {name: (sample_pixels(one, index), one.mean(axis=(1, 2))) for name, one in maps.items()}
 
     return _by_batches(jax.jit(features))
 
 
+def _side(
+    model: DualBranch, frozen: Params, side: Params, x_t: jax.Array, t: jax.Array, inputs: Mapping[str, Any]
+) -> Mapping[str, Mapping[str, jax.Array]]:
+    """Side features by hook and side network."""
+    trunk = model.trunk(frozen, x_t, t, inputs["context"])
+    return model.side(side, trunk, x_t, t, inputs["context"], inputs["condition"]).features
+
+
 def make_targets(model: DualBranch, process: Process) -> Callable[..., Any]:
     """(frozen, pictures, t, level, sizes) -> size -> target -> numpy float32 (n, PIXELS, k).
 
     The pixels are those of `make_features`. Targets, each averaged over the cells of a grid of the size:
-      condition: the condition picture; in a composition `condition/<name>` each.
+      condition: what a side network sees; where there are several `condition/<name>` each.
       clean: the clean latents x_0.
       gap: target - prior, what the main network does not explain. At one noise level the likelihood score is a number
         times its conditional mean.
@@ -122,10 +133,7 @@ def make_targets(model: DualBranch, process: Process) -> Callable[..., Any]:
         x_t, time = process.network_input(noisy.x_t, noisy.t), process.network_time(noisy.t)
         prior = model.predict(frozen, model.trunk(frozen, x_t, time, inputs["context"]))
         maps = {"clean": latents, "gap": noisy.target - prior}
-        if isinstance(condition, Mapping):
-            maps |= {f"condition/{name}": pictures for name, pictures in condition.items()}
-        else:
-            maps |= {"condition": condition}
+        maps |= {f"condition/{name}" if len(condition) > 1 else "condition": one for name, one in condition.items()}
         return {
             size: {name: sample_pixels(area_average(one, size), index) for name, one in maps.items()} for size in sizes
         }

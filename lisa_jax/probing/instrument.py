@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from lisa_jax import metrics
-from lisa_jax.dual_branch import DualBranch, Hook, Params
+from lisa_jax.alignment import Alignment
+from lisa_jax.dual_branch import DualBranch, Params
 from lisa_jax.families.family import Family
 from lisa_jax.probing.features import (
     PIXELS,
@@ -52,9 +53,12 @@ class Instrument:
         """R^2 on the test pictures of every linear probe of a side network's features."""
         scores: Scores = {}
         means: dict[str, list[tuple[np.ndarray, ...]]] = {}
-        sizes = {part: feature_sizes(self._model, self._process, side, getattr(self.pictures, part)) for part in PARTS}
+        params = (self._frozen, side)
+        sizes = {
+            part: feature_sizes(self._model, self._process, *params, getattr(self.pictures, part)) for part in PARTS
+        }
         for level, quantile in enumerate(QUANTILES):
-            features = {part: self._features(side, *self._at(part, level)) for part in PARTS}
+            features = {part: self._features(params, *self._at(part, level)) for part in PARTS}
             targets = {part: self._level_targets(part, level, sizes[part].values()) for part in PARTS}
             for name in features["fit"]:
                 pixels = Parts(*(_rows(features[part][name][0]) for part in PARTS))
@@ -69,13 +73,13 @@ class Instrument:
             scores[name, NOISE_LEVEL, None] = probe(pooled, {NOISE_LEVEL: levels})[NOISE_LEVEL]
         return scores
 
-    def shares(self, trainable: Mapping[str, Params], hook: Hook | None) -> list[dict[str, float | None]]:
+    def shares(self, trainable: Mapping[str, Params], align: Alignment | None) -> list[dict[str, float | None]]:
         """Shares of the gap by noise level on the test pictures: `quantile`, and those of `shares.explained`."""
         found = []
         for level, quantile in enumerate(QUANTILES):
             total: dict[str, metrics.Mean] = {}
             for batch in self.pictures.test.batches():
-                losses = self._losses(hook)
+                losses = self._losses(align)
                 total = metrics.add(
                     total, losses(trainable, self._frozen, batch.inputs(), self.times[level], batch.noise(level))
                 )
@@ -83,14 +87,14 @@ class Instrument:
         return found
 
     def record(
-        self, untrained: Scores, trainable: Mapping[str, Params], hook: Hook | None, run: Mapping[str, Any]
+        self, untrained: Scores, trainable: Mapping[str, Params], align: Alignment | None, run: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The line of a run, see `records`.
 
         Args:
           untrained: scores of the run's side network at step 0.
-          trainable: {"side": params} and, with a hook, "decoder".
-          hook: what the decoder reads; None in plain training.
+          trainable: {"side": params} and, with alignment, "decoder".
+          align: what the decoders read; None in plain training.
           run: the fields that tell the run from others.
         """
         rows = [
@@ -104,7 +108,7 @@ class Instrument:
             for (feature, target, quantile), value in self.scores(trainable["side"]).items()
         ]
         counts = {"pictures": self.pictures.counts(), "pixels": PIXELS}
-        return {**run, **counts, "rows": rows, "decoder": self.shares(trainable, hook)}
+        return {**run, **counts, "rows": rows, "decoder": self.shares(trainable, align)}
 
     def _at(self, part: str, level: int) -> tuple[Any, jax.Array, int]:
         return getattr(self.pictures, part), self.times[level], level
@@ -116,12 +120,12 @@ class Instrument:
         return self._targets_at[level, part]
 
 
-def _make_losses(model: DualBranch, process: Process, hook: Hook | None) -> Any:
+def _make_losses(model: DualBranch, process: Process, align: Alignment | None) -> Any:
     """(trainable, frozen, inputs, t, noise) -> `gap_losses` at one noise level."""
 
     def losses(trainable: Any, frozen: Params, inputs: Mapping[str, Any], t: jax.Array, noise: jax.Array) -> Any:
         noisy = noisy_sample(process, inputs["latents"], noise, t)
-        return gap_losses(trainable, frozen, inputs, noisy, model=model, process=process, hook=hook)
+        return gap_losses(trainable, frozen, inputs, noisy, model=model, process=process, align=align)
 
     return jax.jit(losses)
 

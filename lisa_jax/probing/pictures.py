@@ -1,13 +1,14 @@
 """The pictures that probes are fitted and tested on, as the model reads them."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lisa_jax.dual_branch import Tree
 from lisa_jax.sampling.noise import initial_noise
 
 PARTS = ("fit", "validation", "test")
@@ -28,15 +29,15 @@ class Pictures:
       split: "train" or "test"; decides, with an example's index, which noise it gets.
       index: int32 (n,), the examples' places in the split.
       latents: float32 (n, h, w, c), in model space.
-      context: (n, length, width).
-      condition: uint8 (n, H, W, 3), or such arrays by the side networks' names.
+      context: a tree of arrays (n, ...).
+      condition: what each side network sees, float32 (n, *space, c) by name.
     """
 
     split: str
     index: np.ndarray
     latents: np.ndarray
-    context: np.ndarray
-    condition: Any
+    context: Tree
+    condition: Mapping[str, np.ndarray]
 
     def __len__(self) -> int:
         return len(self.index)
@@ -47,9 +48,9 @@ class Pictures:
         return Pictures(self.split, **jax.tree.map(lambda leaf: leaf[chosen], values))
 
     def inputs(self) -> dict[str, Any]:
-        """What the loss reads: latents, context, and condition float32 in [0, 1]."""
-        condition = jax.tree.map(lambda rows: jnp.asarray(rows, jnp.float32) / 255.0, self.condition)
-        return {"latents": jnp.asarray(self.latents), "context": jnp.asarray(self.context), "condition": condition}
+        """What the loss reads."""
+        inputs = {"latents": self.latents, "context": self.context, "condition": self.condition}
+        return jax.tree.map(jnp.asarray, inputs)
 
     def noise(self, level: int) -> jax.Array:
         """Noise like the latents, always the same for an example and the number of a noise level."""

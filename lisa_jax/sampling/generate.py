@@ -1,14 +1,13 @@
-"""Images from a family: the one path that previews, `sample` and `evaluate` share."""
+"""Samples of a family: the one path that previews, `sample` and `evaluate` share."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from lisa_jax.dual_branch import DualBranch, Params
+from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.family import Family
 from lisa_jax.parallel.sharding import make_mesh, replicated, split_rows
 from lisa_jax.sampling.guidance import Control, check_window, guided_predict
@@ -30,58 +29,57 @@ def make_generator(
     guess_mode: bool = False,
     negative_prompt: str = "",
     batch_size: int = 16,
-    models: Mapping[str, DualBranch] | None = None,
 ) -> "Generator":
-    """Make a generator of images.
+    """Make a generator of samples.
 
     Args:
-      family: model, process, latent space, text encoder and scheduler config.
+      family: model, process, latent space, conditioner and scheduler config.
       sampler: ddim, euler or dpmpp_2m; see `make_sampler`.
-      num_steps: network evaluations an image.
+      num_steps: network evaluations a sample.
       guidance_scale: classifier-free guidance towards the caption; 1 is none.
-      control_scale: factor on the side network's residuals. For several side networks this and the two below are one
-        number for all or numbers by name.
-      control_start, control_end: the part of the steps in which the side network acts.
+      control_scale: factor on the side networks' residuals. This and the two below are one number for all side
+        networks, or numbers by name.
+      control_start, control_end: the part of the steps in which a side network acts.
       guess_mode: see `guided_predict`.
       negative_prompt: what guidance leads away from.
-      batch_size: examples at a time; changes no image.
-      models: name -> model, several side networks that were trained apart, beside the family's main network; None: the
-        family's own, which may be a composition.
+      batch_size: examples at a time; changes no sample.
 
     Raises:
       ValueError: a setting out of its range, or numbers that are not by the side networks' names.
     """
-    sides = {name: part.side for name, part in (models or family.model.parts).items()}
-    settings = [
-        _by_name(*setting, sides)
-        for setting in zip(
-            ("control_scale", "control_start", "control_end"), (control_scale, control_start, control_end), strict=True
-        )
-    ]
-    for start, end in zip(settings[1].values(), settings[2].values(), strict=True):
-        check_window(start, end)
+    sides = family.model.sides
+    scale, start, end = (
+        _by_name(name, value, tuple(sides))
+        for name, value in {
+            "control_scale": control_scale,
+            "control_start": control_start,
+            "control_end": control_end,
+        }.items()
+    )
+    for name in sides:
+        check_window(start[name], end[name])
     if negative_prompt and guidance_scale == 1:
         raise ValueError("negative_prompt does nothing at guidance_scale 1: give another guidance_scale, or no prompt.")
     chosen = make_sampler(sampler, family.process, family.scheduler, num_steps)
     mesh = make_mesh()
 
-    def controls(side: Params | None, condition: Any) -> list[Control]:
-        condition = jax.tree.map(lambda rows: rows.astype(jnp.float32) / 255.0, condition)
-        if side is None:
+    def controls(params: SamplingParams, condition: Mapping[str, jax.Array]) -> list[Control]:
+        if params.side is None:
             return []
-        if not sides:
-            return [Control(family.model.side, side, condition, *(setting[""] for setting in settings))]
+        # Where side networks see latents, always the same are drawn.
+        key = jax.random.key(0)
+        seen = {name: family.condition(params.latents, rows, key) for name, rows in condition.items()}
         return [
-            Control(part, side[name], condition[name], *(setting[name] for setting in settings))
+            Control(part.apply, params.side[name], seen[name], scale[name], start[name], end[name])
             for name, part in sides.items()
         ]
 
-    def sample(frozen: Params, side: Params | None, batch: Mapping[str, Any]) -> jax.Array:
+    def sample(params: SamplingParams, batch: Mapping[str, Any]) -> jax.Array:
         predict = guided_predict(
             family.model,
             family.process,
-            frozen,
-            controls(side, batch["condition"]),
+            params.frozen,
+            controls(params, batch["condition"]),
             num_steps=num_steps,
             context=batch["context"],
             null_context=batch.get("negative"),
@@ -90,138 +88,167 @@ def make_generator(
         )
         return chosen.sample(predict, batch["x_T"])
 
-    def sample_images(
-        frozen: Params, side: Params | None, latent_params: Params, batch: Mapping[str, Any]
-    ) -> jax.Array:
-        return family.latents.decode(latent_params, sample(frozen, side, batch))
+    def decoded(params: SamplingParams, batch: Mapping[str, Any]) -> jax.Array:
+        return family.latents.decode(params.latents, sample(params, batch))
 
     return Generator(
         family,
         batch_size,
-        None if guidance_scale == 1 else family.encode_text([negative_prompt]),
-        tuple(sides),
-        mesh,
+        guided=guidance_scale != 1,
+        negative=family.conditioner.contexts([{"caption": negative_prompt}]) if negative_prompt else None,
+        mesh=mesh,
         # Every process reads the whole result.
-        jax.jit(sample, out_shardings=replicated(mesh)),
-        jax.jit(sample_images, out_shardings=replicated(mesh)),
+        sample_latents=jax.jit(sample, out_shardings=replicated(mesh)),
+        sample_decoded=jax.jit(decoded, out_shardings=replicated(mesh)),
     )
 
 
-def _by_name(setting: str, value: PerSide, names: Collection[str]) -> dict[str, float]:
-    """The value of every side network, the only one's under an empty name."""
+def _by_name(setting: str, value: PerSide, names: tuple[str, ...]) -> dict[str, float]:
+    """The value of every side network."""
     if isinstance(value, int | float):
-        return dict.fromkeys(names or ("",), value)
+        return dict.fromkeys(names, value)
     # Not only a Mapping: part of a config has keys too.
-    if not names or not hasattr(value, "keys") or set(value.keys()) != set(names):
-        wanted = f"a number, or numbers by name for {', '.join(names)}" if names else "a number"
-        raise ValueError(f"{setting} is {value}, but must be {wanted}.")
+    if not hasattr(value, "keys") or set(value.keys()) != set(names):
+        raise ValueError(f"{setting} is {value}, but must be a number, or numbers by name for {', '.join(names)}.")
     return {name: value[name] for name in names}
+
+
+class SamplingParams(NamedTuple):
+    """Parameters of the main network, of the latent space, and of the side networks by name (None: no control)."""
+
+    frozen: Params
+    latents: Params
+    side: Mapping[str, Params] | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Generator:
     """Samples of a family in batches, on all devices; made by `make_generator`.
 
-    What comes out for example i depends on (seed, indices[i]), its contexts and its conditions alone.
+    What comes out for example i depends on (seed, indices[i]), its context and its conditions alone.
     """
 
     family: Family
     batch_size: int
-    null_context: np.ndarray | None
-    names: tuple[str, ...]
+    guided: bool
+    negative: Tree | None
     mesh: jax.sharding.Mesh
     sample_latents: Callable[..., jax.Array]
-    sample_images: Callable[..., jax.Array]
+    sample_decoded: Callable[..., jax.Array]
 
     def __call__(
         self,
         frozen: Params,
         latent_params: Params,
-        side: Params | None,
-        context: np.ndarray,
-        condition: Any,
+        side: Mapping[str, Params] | None,
+        context: Tree,
+        conditions: Mapping[str, np.ndarray],
         indices: Sequence[int],
         seed: int = 0,
-        *,
-        x_T: np.ndarray | None = None,
-        negative_context: np.ndarray | None = None,
+        **rest: Any,
     ) -> np.ndarray:
-        """Sample images, uint8 (n, H, W, 3).
+        """Sample, uint8 (n, *space, 3).
 
         Args:
           frozen: parameters of the main network.
           latent_params: parameters of the latent space.
-          side: parameters of the side network, or of several by name; None samples the main network without control.
-          context: (n, length, width).
-          condition: uint8 (n, H, W, 3), or arrays by the names of the side networks. Without control, only its size
-            counts.
+          side: parameters of the side networks by name; None samples the main network without control.
+          context: a tree of arrays (n, ...).
+          conditions: uint8 (n, *space, 3) by the names of the side networks. Without control, only their size counts.
           indices: (n,), the examples' own numbers.
           seed: decides the starting noise, together with the index.
-          x_T: starting noise (n, h, w, c), standard normal, in place of that.
-          negative_context: (n, length, width) or (1, length, width), in place of the negative prompt's.
+          **rest: further arguments of `latents`.
 
         Raises:
           ValueError: side networks or conditions of other names than the model's.
         """
-        params = (frozen, side, latent_params)
-        return self._run(self.sample_images, params, context, condition, indices, seed, x_T, negative_context)
+        params = SamplingParams(frozen, latent_params, side)
+        return self._run(self.sample_decoded, params, context, conditions, indices, seed, **rest)
 
     def latents(
         self,
         frozen: Params,
-        side: Params | None,
-        context: np.ndarray,
-        condition: Any,
+        latent_params: Params,
+        side: Mapping[str, Params] | None,
+        context: Tree,
+        conditions: Mapping[str, np.ndarray],
         indices: Sequence[int],
         seed: int = 0,
         *,
+        size: tuple[int, ...] | None = None,
         x_T: np.ndarray | None = None,
-        negative_context: np.ndarray | None = None,
+        negative_context: Tree | None = None,
     ) -> np.ndarray:
-        """Sample latents, float32 (n, h, w, c), which `__call__` decodes; arguments as there."""
-        params = (frozen, side)
-        return self._run(self.sample_latents, params, context, condition, indices, seed, x_T, negative_context)
+        """Sample latents, float32 (n, *space', c), which `__call__` decodes; arguments as there, and:
+
+        Args:
+          size: of a sample, where there are no conditions to have it.
+          x_T: starting noise, standard normal, in place of the seed's.
+          negative_context: a tree of arrays (n, ...) or (1, ...), in place of the negative prompt's.
+        """
+        params = SamplingParams(frozen, latent_params, side)
+        return self._run(
+            self.sample_latents,
+            params,
+            context,
+            conditions,
+            indices,
+            seed,
+            size=size,
+            x_T=x_T,
+            negative_context=negative_context,
+        )
 
     def _run(
         self,
         program: Callable[..., jax.Array],
-        params: tuple[Params, ...],
-        context: np.ndarray,
-        condition: Any,
+        params: SamplingParams,
+        context: Tree,
+        conditions: Mapping[str, np.ndarray],
         indices: Sequence[int],
         seed: int,
-        x_T: np.ndarray | None,
-        negative_context: np.ndarray | None,
+        *,
+        size: tuple[int, ...] | None = None,
+        x_T: np.ndarray | None = None,
+        negative_context: Tree | None = None,
     ) -> np.ndarray:
-        if params[1] is not None:
-            self._check_names("Side networks", params[1])
-            self._check_names("Conditions", condition)
+        if params.side is not None:
+            self._check_names("Side networks", params.side)
+            self._check_names("Conditions", conditions)
         params = jax.tree.map(self._placed, params)
         indices = np.asarray(indices, np.uint32)
-        shape = self.family.latents.shape(*jax.tree.leaves(condition)[0].shape[1:3])
-        negative = self.null_context if negative_context is None else negative_context
-        inputs = {"context": context, "condition": condition, "index": indices}
-        if self.null_context is not None:
-            inputs["negative"] = np.broadcast_to(negative, (len(indices), *negative.shape[1:]))
+        shape = self.family.latents.shape(*(size or jax.tree.leaves(conditions)[0].shape[1:-1]))
+        inputs = {"context": context, "condition": dict(conditions), "index": indices}
+        if self.guided:
+            inputs["negative"] = self._negative(context, negative_context)
         if x_T is not None:
             inputs["x_T"] = x_T
         # A multiple of the devices; rows that fill it up, and the last batch, are dropped again.
-        size = -(-min(self.batch_size, len(indices)) // self.mesh.size) * self.mesh.size
+        step = -(-min(self.batch_size, len(indices)) // self.mesh.size) * self.mesh.size
         found = []
-        for start in range(0, len(indices), size):
-            rows = np.minimum(np.arange(start, start + size), len(indices) - 1)
+        for start in range(0, len(indices), step):
+            rows = np.minimum(np.arange(start, start + step), len(indices) - 1)
             batch = jax.tree.map(lambda part, rows=rows: np.asarray(part)[rows], inputs)
             index = batch.pop("index")
             if x_T is None:
                 batch["x_T"] = np.asarray(initial_noise(seed, index, shape))
             batch = jax.device_put(batch, split_rows(self.mesh))
-            found.append(np.asarray(program(*params, batch)))
+            found.append(np.asarray(program(params, batch)))
         return np.concatenate(found)[: len(indices)]
 
+    def _negative(self, context: Tree, given: Tree | None) -> Tree:
+        """What guidance leads away from, a tree of numpy arrays (n, ...) like the context."""
+        chosen = self.negative if given is None else given
+        if chosen is None:
+            conditioner = self.family.conditioner
+            return jax.tree.map(np.asarray, conditioner.null(context, conditioner.empty))
+        return jax.tree.map(lambda rows, like: np.broadcast_to(rows, (len(like), *rows.shape[1:])), chosen, context)
+
     def _check_names(self, what: str, values: Any) -> None:
-        if self.names and (not isinstance(values, Mapping) or set(values) != set(self.names)):
+        names = self.family.model.sides
+        if not isinstance(values, Mapping) or set(values) != set(names):
             found = ", ".join(sorted(values)) if isinstance(values, Mapping) else type(values).__name__
-            raise ValueError(f"{what} are {found}, but must be by name: {', '.join(self.names)}.")
+            raise ValueError(f"{what} are {found}, but must be by name: {', '.join(names)}.")
 
     def _placed(self, leaf: Any) -> jax.Array:
         """A parameter on all devices; one that is split over them stays so."""

@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lisa_jax.dual_branch import DualBranch, Params, Residuals, SideOutput
+from lisa_jax.dual_branch import DualBranch, Params, Residuals, SideOutput, Tree
 from lisa_jax.processes import Process
 from lisa_jax.sampling.samplers.prediction import Predict
 
@@ -19,9 +19,9 @@ class Control:
     """A side network at work, and when.
 
     Attributes:
-        side: `DualBranch.side`, (params, x_t, t, context, condition) -> SideOutput.
+        side: `SideNetwork.apply`, (params, trunk, x_t, t, context, condition) -> SideOutput.
         params: its parameters.
-        condition: float (n, H, W, 3) in [0, 1], or a tree of arrays with leading axis n.
+        condition: what it sees, float (n, ...).
         scale: factor on every residual.
         start, end: the part of the sampling steps in which it acts, as diffusers' `control_guidance_start` and `_end`.
 
@@ -31,7 +31,7 @@ class Control:
 
     side: Callable[..., SideOutput]
     params: Params
-    condition: Any
+    condition: jax.Array
     scale: float = 1.0
     start: float = 0.0
     end: float = 1.0
@@ -60,8 +60,8 @@ def guided_predict(
     controls: Sequence[Control] = (),
     *,
     num_steps: int,
-    context: Any,
-    null_context: Any = None,
+    context: Tree,
+    null_context: Tree | None = None,
     guidance_scale: float = 1.0,
     guess_mode: bool = False,
 ) -> Predict:
@@ -75,8 +75,8 @@ def guided_predict(
         frozen: parameters of the main network.
         controls: side networks; none samples the main network alone.
         num_steps: steps of the sampler.
-        context: text context (n, L, D), or a tree of arrays with leading axis n.
-        null_context: context of the empty or of a negative prompt, of leading axis n or 1. When given, classifier-free
+        context: a tree of arrays (n, ...).
+        null_context: context of the empty or of a negative prompt, n rows or 1. When given, classifier-free
             guidance (arXiv 2207.12598) evaluates both contexts in one call of batch 2n, with control of both:
             null + guidance_scale (conditional - null).
         guidance_scale: 1 is no guidance.
@@ -92,38 +92,36 @@ def guided_predict(
 
     guided = null_context is not None
 
-    def contribution(control: Control, inputs: jax.Array, time: jax.Array, contexts: Any, guesses: bool) -> Residuals:
-        rows = (inputs, time, context, control.condition)
-        if guided and not guesses:
-            rows = (_twice(inputs), _twice(time), contexts, jax.tree.map(_twice, control.condition))
-        residuals = control.side(control.params, *rows).residuals
+    def contribution(control: Control, rows: "_Rows", guesses: bool) -> Residuals:
+        if guided and guesses:
+            rows = rows.prompted()
+        condition = _twice(control.condition) if guided and not guesses else control.condition
+        residuals = control.side(control.params, *rows, condition).residuals
         factors = [control.scale] * len(residuals)
-        if guesses and not _pools(residuals, inputs):
+        if guesses and not _pools(residuals, rows.inputs):
             factors = [float(factor) * control.scale for factor in np.logspace(-1, 0, len(residuals))]
         residuals = tuple(factor * residual for factor, residual in zip(factors, residuals, strict=True))
         if guided and guesses:
             # Of a residual that a smaller side network lacks there is one row, of zeros, for all examples.
             residuals = tuple(
-                _pairs(jnp.zeros_like(residual), residual) if residual.shape[0] == len(inputs) else residual
+                _pairs(jnp.zeros_like(residual), residual) if residual.shape[0] == len(rows.inputs) else residual
                 for residual in residuals
             )
         return residuals
 
     def predict(x_t: jax.Array, t: jax.Array, index: jax.Array) -> jax.Array:
         inputs, time = process.network_input(x_t, t), process.network_time(t)
-        guesses = guess_mode or (bool(controls) and _first_pools(controls[0], inputs, time, context))
+        contexts = context
         if guided:
+            inputs, time = _twice(inputs), _twice(time)
             contexts = jax.tree.map(_pairs, null_context, context)
-            trunk = model.trunk(frozen, _twice(inputs), _twice(time), contexts)
-        else:
-            contexts = context
-            trunk = model.trunk(frozen, inputs, time, contexts)
+        trunk = model.trunk(frozen, inputs, time, contexts)
+        rows = _Rows(trunk, inputs, time, contexts)
+        guesses = guess_mode or (bool(controls) and _first_pools(controls[0], rows.prompted() if guided else rows))
         total = None
         for control in controls:
             acts = steps_with_control(num_steps, control.start, control.end)
-            residuals = _where_it_acts(
-                acts, index, functools.partial(contribution, control, inputs, time, contexts, guesses)
-            )
+            residuals = _where_it_acts(acts, index, functools.partial(contribution, control, rows, guesses))
             total = residuals if total is None else jax.tree.map(jnp.add, total, residuals)
         outputs = model.predict(frozen, trunk, total)
         if not guided:
@@ -133,6 +131,19 @@ def guided_predict(
         return null + guidance_scale * (text - null)
 
     return predict
+
+
+class _Rows(NamedTuple):
+    """What a side network is given beside its parameters and its condition; with guidance in pairs, see `_pairs`."""
+
+    trunk: Tree
+    inputs: jax.Array
+    time: jax.Array
+    context: Tree
+
+    def prompted(self) -> "_Rows":
+        """Of pairs, the rows of the prompt."""
+        return jax.tree.map(lambda rows: rows[1::2], self)
 
 
 def _pairs(null: jax.Array, text: jax.Array) -> jax.Array:
@@ -152,9 +163,9 @@ def _where_it_acts(acts: np.ndarray, index: jax.Array, compute: Callable[[], Res
     return jax.lax.cond(jnp.asarray(acts)[index], compute, lambda: zeros)
 
 
-def _first_pools(control: Control, inputs: jax.Array, time: jax.Array, context: Any) -> bool:
-    shapes = jax.eval_shape(control.side, control.params, inputs, time, context, control.condition).residuals
-    return _pools(shapes, inputs)
+def _first_pools(control: Control, rows: _Rows) -> bool:
+    shapes = jax.eval_shape(control.side, control.params, *rows, control.condition).residuals
+    return _pools(shapes, rows.inputs)
 
 
 def _pools(residuals: Sequence[Any], inputs: jax.Array) -> bool:

@@ -7,20 +7,33 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from lisa_jax.dual_branch import Params
+from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.parallel.sharding import REPLICATED, Rules
 
-LossFn = Callable[[Params, Params, Mapping[str, jax.Array], jax.Array, jax.Array], tuple[jax.Array, LossMetrics]]
-# Of what a loss takes: name -> scalar.
-DiagnosticFn = Callable[[Params, Params, Mapping[str, jax.Array], jax.Array, jax.Array], dict[str, jax.Array]]
+class LossFn(Protocol):
+    """What a step differentiates, by its first argument alone."""
+
+    def __call__(
+        self, params: Params, frozen: Params, inputs: Tree, *, key: jax.Array, step: jax.Array | int
+    ) -> tuple[jax.Array, LossMetrics]:
+        """Scalar float32 loss and metrics of a batch's inputs, a tree of arrays (n, ...)."""
+
+
+class DiagnosticFn(Protocol):
+    """Something to look at within a step."""
+
+    def __call__(
+        self, params: Params, frozen: Params, inputs: Tree, *, key: jax.Array, step: jax.Array | int
+    ) -> dict[str, jax.Array]:
+        """Scalars by name, of what a loss takes."""
 
 
 class Batches(Protocol):
     """A stream whose batch is a function of (seed, step) alone."""
 
-    def iterate(self, start_step: int) -> Iterator[Mapping[str, np.ndarray]]:
-        """Yield this process's rows of the global batches from `start_step` on."""
+    def iterate(self, start_step: int) -> Iterator[Mapping[str, Any]]:
+        """Yield this process's rows of the global batches from `start_step` on; the step reads their `inputs`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,14 +80,13 @@ class Experiment:
     """All that the loop needs to know.
 
     Attributes:
-      frozen: tree of arrays that the loss reads and nothing changes.
-      load_start: reads the tree that a fresh trainable tree starts from, as precise as the file has it; called once and
-        let go.
+      frozen: tree of arrays, or of shapes, that the loss reads and nothing changes.
       init: (start, key) -> fresh trainable tree, jittable; the start is an argument, so that no compiled program holds
         its weights as constants.
       loss_at: Python step -> the loss that runs at it; the same function object for steps that share a compiled step.
-        A loss is (params, frozen, batch, key, step) -> (scalar, LossMetrics).
-      batches: the training stream.
+      load_start: reads the tree that a fresh trainable tree starts from, as precise as the file has it; called once and
+        let go. {} where nothing is read: shapes are the same.
+      batches: the training stream; None for what is not trained here.
       evaluations: previews and validation.
       identity: names and values that must not change on resume (base fingerprint, seed, batch size, ...).
       rules: where parameters, frozen and trainable, go on a mesh that splits them.
@@ -82,11 +94,11 @@ class Experiment:
     """
 
     frozen: Params
-    load_start: Callable[[], Params]
     init: Callable[[Params, jax.Array], Params]
     loss_at: Callable[[int], LossFn]
-    batches: Batches
-    evaluations: tuple[Evaluation, ...]
-    identity: Mapping[str, Any]
+    load_start: Callable[[], Params] = dict
+    batches: Batches | None = None
+    evaluations: tuple[Evaluation, ...] = ()
+    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rules: Rules = REPLICATED
     diagnostic: Diagnostic | None = None

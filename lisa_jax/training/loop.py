@@ -3,27 +3,28 @@
 import logging
 import signal
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from lisa_jax import metrics
-from lisa_jax.dual_branch import Params
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.parallel.cluster import lost_process
-from lisa_jax.parallel.sharding import REPLICATED, check_batch_size, global_batch, make_mesh, place, shardings
+from lisa_jax.parallel.sharding import global_rows, make_mesh
 from lisa_jax.training.checkpoint import Checkpoints
-from lisa_jax.training.experiment import DiagnosticFn, Experiment, LossFn
-from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from lisa_jax.training.experiment import DiagnosticFn, Experiment, Report
 from lisa_jax.training.parameter_table import parameter_table
-from lisa_jax.training.state import TrainState, state_initialiser
-from lisa_jax.training.step import TrainStep, jit_diagnostic, jit_train_step, make_train_step
+from lisa_jax.training.program import Program, make_program
+from lisa_jax.training.state import TrainState
+from lisa_jax.training.step import jit_diagnostic
 from lisa_jax.training.tracking import Tracker, write_config
 from lisa_jax.training.waiting import watched
 
@@ -56,34 +57,18 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
         if config[name] < 1:
             raise ValueError(f"config.{name} is {config[name]}, but must be 1 or more.")
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    check_batch_size(config.batch_size, config.accumulate, mesh)
-    schedule = learning_rate_schedule(config.optimizer, config.num_steps)
-    optimizer = make_optimizer(config.optimizer, schedule)
-    init_key, step_key = jax.random.split(jax.random.key(config.seed))
 
-    def fresh_state(start: Params, key: jax.Array) -> TrainState:
-        init = partial(experiment.init, start)
-        return state_initialiser(init, optimizer, ema=config.ema_decay is not None)(key)
-
+    # ---- the program, and the state where training begins or goes on
     start_params = experiment.load_start()
-    shapes = jax.eval_shape(fresh_state, start_params, init_key)
-    state_sharding = shardings(shapes, experiment.rules, mesh)
-    like = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, state_sharding
-    )
-    frozen_rules = experiment.rules if config.mesh.split_frozen else REPLICATED
-    frozen_sharding = shardings(experiment.frozen, frozen_rules, mesh)
-    frozen = place(experiment.frozen, frozen_sharding)
+    program = make_program(experiment, config, mesh, start_params)
+    frozen = program.place_frozen(experiment.frozen)
     _LOG.info("mesh: %s over %s", dict(mesh.shape), jax.devices()[0].device_kind)
-    _LOG.info("\n%s", parameter_table(frozen, shapes.params))
-
+    _LOG.info("\n%s", parameter_table(frozen, program.state.params))
     checkpoints = Checkpoints(workdir, config.keep, experiment.identity)
-    state = checkpoints.restore(like)
+    state = checkpoints.restore(program.state)
     if state is None:
-        on_device = place(start_params, shardings(start_params, REPLICATED, mesh))
-        # Born where they stay: no device ever holds all of a tree that is split.
-        state = jax.jit(fresh_state, out_shardings=state_sharding)(on_device, init_key)
-        del on_device
+        state = program.initialise(start_params)
+    # They are as large as the network itself.
     del start_params
     # Not before: a run that is refused must not leave its config in another's directory.
     write_config(workdir, config)
@@ -91,71 +76,29 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     if start:
         _LOG.info("resumed after step %d of %d", start, config.num_steps)
 
-    compiled: dict[LossFn, TrainStep] = {}
-
-    def step_at(step: int) -> TrainStep:
-        loss = experiment.loss_at(step)
-        if loss not in compiled:
-            train_step = make_train_step(loss, optimizer, config.ema_decay, config.accumulate)
-            compiled[loss] = jit_train_step(train_step, mesh, state_sharding, frozen_sharding)
-        return compiled[loss]
-
-    diagnostics: dict[DiagnosticFn, Callable[..., dict[str, jax.Array]]] = {}
-
-    def diagnostic_at(step: int) -> Callable[..., dict[str, jax.Array]] | None:
-        wanted = experiment.diagnostic is not None and (step + 1) % experiment.diagnostic.every == 0
-        diagnostic = experiment.diagnostic.at(step) if wanted else None
-        if diagnostic is not None and diagnostic not in diagnostics:
-            diagnostics[diagnostic] = jit_diagnostic(diagnostic, mesh, config.accumulate)
-        return diagnostics.get(diagnostic)
-
-    tracker = Tracker(workdir, start, enabled=jax.process_index() == 0)
-    bar = tqdm(total=config.num_steps, initial=start, unit="step", disable=jax.process_index() != 0, dynamic_ncols=True)
-    window: dict[str, metrics.Mean] = {}
-    window_start, window_steps = time.perf_counter(), 0
-    previous: LossMetrics | None = None
+    # ---- the steps
+    log = _Log(workdir, start, config, program)
+    diagnose = _diagnoser(experiment, config, mesh)
     # SIGTERM is held back until everything is on disk.
     with _Sigterm() as sigterm:
         step, can_save = start, True
         try:
             batches = watched(experiment.batches.iterate(start), start)
-            for step, local in zip(range(start, config.num_steps), batches, strict=False):
-                batch = global_batch(local, mesh)
+            for step, batch in zip(range(start, config.num_steps), batches, strict=False):
+                inputs = global_rows(batch["inputs"], mesh)
                 # Before the step, which takes the state's buffers.
-                diagnose = diagnostic_at(step)
-                diagnosed = None if diagnose is None else diagnose(state, frozen, batch, step_key)
-                state, found = step_at(step)(state, frozen, batch, step_key)
-                # One step late, so that the device never waits for the host.
-                if previous is not None:
-                    _check_finite(previous, step - 1, step_key)
-                previous = found
-                window, window_steps, done = metrics.add(window, found.means), window_steps + 1, step + 1
-                if diagnosed is not None:
-                    tracker.scalars(done, {name: float(value) for name, value in jax.device_get(diagnosed).items()})
+                diagnosed = diagnose(step, state, frozen, inputs, program.key)
+                state, found = program.step_at(step)(state, frozen, inputs, program.key)
+                done = step + 1
                 stops = sigterm.asks_to_stop(done)
                 saves = done % config.save_every == 0 or done == config.num_steps or stops
-                # A window ends wherever a resumed run may begin, so that it logs the same numbers.
-                if done % config.log_every == 0 or saves:
-                    _check_finite(found, step, step_key)
-                    values = metrics.summarise(jax.device_get(window))
-                    seconds = time.perf_counter() - window_start
-                    values["learning_rate"] = float(schedule(step))
-                    values["images_per_second"] = window_steps * config.batch_size / seconds
-                    tracker.scalars(done, values)
-                    bar.set_postfix(_shown(values), refresh=False)
-                    window, window_steps = {}, 0
-                bar.update()
+                log.add(step, found, diagnosed, ends_window=saves)
                 for evaluation in experiment.evaluations:
                     if done % evaluation.every == 0 or done == config.num_steps:
-                        report = evaluation.run(state.eval_params, frozen)
-                        if report.scalars:
-                            tracker.scalars(done, report.scalars)
-                        tracker.images(done, report.images)
+                        log.report(done, evaluation.run(state.eval_params, frozen))
                 if saves:
                     checkpoints.save(state, done)
-                if window_steps == 0:
-                    # After evaluations and saving, so that images_per_second is training's own.
-                    window_start = time.perf_counter()
+                log.resume_clock()
                 if stops:
                     _LOG.warning("SIGTERM: saving after step %d; the same command goes on from there.", done)
                     break
@@ -165,12 +108,84 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
             can_save = False
             raise lost from error
         finally:
-            bar.close()
-            tracker.close()
+            log.close()
             # A checkpoint is whole only when all processes have written theirs.
             if can_save:
                 checkpoints.close()
     return state
+
+
+def _diagnoser(experiment: Experiment, config: ConfigDict, mesh: Mesh) -> Callable[..., dict[str, jax.Array] | None]:
+    """(step, then what the step takes) -> the experiment's diagnostic where one is due, else None."""
+
+    @cache
+    def compiled(diagnostic: DiagnosticFn) -> Callable[..., dict[str, jax.Array]]:
+        return jit_diagnostic(diagnostic, mesh, config.accumulate)
+
+    def diagnose(step: int, *arguments: Any) -> dict[str, jax.Array] | None:
+        due = experiment.diagnostic is not None and (step + 1) % experiment.diagnostic.every == 0
+        diagnostic = experiment.diagnostic.at(step) if due else None
+        return None if diagnostic is None else compiled(diagnostic)(*arguments)
+
+    return diagnose
+
+
+class _Log:
+    """What is told of a run while it trains: the mean of every window of steps, reports, and a bar."""
+
+    def __init__(self, workdir: str | Path, start: int, config: ConfigDict, program: Program):
+        first = jax.process_index() == 0
+        self._config, self._program = config, program
+        self._tracker = Tracker(workdir, start, enabled=first)
+        self._bar = tqdm(
+            total=config.num_steps, initial=start, unit="step", disable=not first, dynamic_ncols=True
+        )
+        self._window: dict[str, metrics.Mean] = {}
+        self._steps, self._since = 0, time.perf_counter()
+        self._previous: LossMetrics | None = None
+
+    def add(
+        self, step: int, found: LossMetrics, diagnosed: Mapping[str, jax.Array] | None, *, ends_window: bool
+    ) -> None:
+        """Note a step; raises NonFiniteLossError for the step before, or for this one where it ends a window."""
+        # One step late, so that the device never waits for the host.
+        if self._previous is not None:
+            _check_finite(self._previous, step - 1, self._program.key)
+        self._previous = found
+        self._window, self._steps, done = metrics.add(self._window, found.means), self._steps + 1, step + 1
+        if diagnosed is not None:
+            values = jax.device_get(diagnosed)
+            self._tracker.scalars(done, {name: float(value) for name, value in values.items()})
+        # A window ends wherever a resumed run may begin, so that it logs the same numbers.
+        if done % self._config.log_every == 0 or ends_window:
+            _check_finite(found, step, self._program.key)
+            self._end_window(step)
+        self._bar.update()
+
+    def _end_window(self, step: int) -> None:
+        values = metrics.summarise(jax.device_get(self._window))
+        seconds = time.perf_counter() - self._since
+        values["learning_rate"] = float(self._program.schedule(step))
+        values["images_per_second"] = self._steps * self._config.batch_size / seconds
+        self._tracker.scalars(step + 1, values)
+        self._bar.set_postfix(_shown(values), refresh=False)
+        self._window, self._steps = {}, 0
+
+    def report(self, done: int, report: Report) -> None:
+        """Write what an evaluation says after `done` steps."""
+        if report.scalars:
+            self._tracker.scalars(done, report.scalars)
+        self._tracker.images(done, report.images)
+
+    def resume_clock(self) -> None:
+        """After evaluations and saving: a window that begins now counts training's own time alone."""
+        if self._steps == 0:
+            self._since = time.perf_counter()
+
+    def close(self) -> None:
+        """Flush everything to disk."""
+        self._bar.close()
+        self._tracker.close()
 
 
 def _shown(values: dict[str, float]) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""One training step: a pure function of state, frozen parameters, batch and key."""
+"""One training step: a pure function of state, frozen parameters, inputs and key."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +8,15 @@ import optax
 from jax.sharding import Mesh
 
 from lisa_jax import metrics
-from lisa_jax.dual_branch import Params
+from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.models.mesh import platform
 from lisa_jax.parallel.sharding import replicated, split_rows, traced_on
 from lisa_jax.training.experiment import DiagnosticFn, LossFn
 from lisa_jax.training.state import TrainState
 
-TrainStep = Callable[[TrainState, Params, Mapping[str, jax.Array], jax.Array], tuple[TrainState, LossMetrics]]
+# (state, frozen, inputs, the run's key) -> (state, metrics)
+TrainStep = Callable[[TrainState, Params, Tree, jax.Array], tuple[TrainState, LossMetrics]]
 
 
 def make_train_step(
@@ -30,15 +31,15 @@ def make_train_step(
       accumulate: microbatches of the batch, whose gradients are averaged; must divide the batch.
 
     Returns:
-      A function of: state; frozen tree; batch, a tree of arrays (n, ...); the run's key, folded with the step here.
+      A function of: state; frozen tree; inputs, a tree of arrays (n, ...); the run's key, folded with the step here.
       Metrics hold the means of the loss and the norms of gradients, updates and parameters.
     """
 
     def train_step(
-        state: TrainState, frozen: Params, batch: Mapping[str, jax.Array], key: jax.Array
+        state: TrainState, frozen: Params, inputs: Tree, key: jax.Array
     ) -> tuple[TrainState, LossMetrics]:
         gradients, loss_metrics = accumulated_gradients(
-            loss_fn, state.params, frozen, batch, jax.random.fold_in(key, state.step), state.step, accumulate
+            loss_fn, state.params, frozen, inputs, jax.random.fold_in(key, state.step), state.step, accumulate
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -77,27 +78,27 @@ def accumulated_gradients(
     loss_fn: LossFn,
     params: Params,
     frozen: Params,
-    batch: Mapping[str, jax.Array],
+    inputs: Tree,
     key: jax.Array,
     step: jax.Array,
     accumulate: int,
 ) -> tuple[Params, LossMetrics]:
     """Mean gradient over `accumulate` microbatches, each with a key of its own, and the metrics of all of them."""
 
-    def gradients_of(microbatch: Mapping[str, jax.Array], microbatch_key: jax.Array) -> tuple[Params, LossMetrics]:
+    def gradients_of(microbatch: Tree, microbatch_key: jax.Array) -> tuple[Params, LossMetrics]:
         (loss, found), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-            params, frozen, microbatch, microbatch_key, step
+            params, frozen, microbatch, key=microbatch_key, step=step
         )
         return gradients, found._replace(means=found.means | {"loss": metrics.scalar(loss)})
 
     if accumulate == 1:
-        return gradients_of(batch, key)
+        return gradients_of(inputs, key)
 
-    def add_one(total: Params, inputs: tuple) -> tuple[Params, LossMetrics]:
-        gradients, found = gradients_of(*inputs)
+    def add_one(total: Params, microbatch_and_key: tuple) -> tuple[Params, LossMetrics]:
+        gradients, found = gradients_of(*microbatch_and_key)
         return jax.tree.map(jnp.add, total, gradients), found
 
-    microbatches = split_batch(batch, accumulate)
+    microbatches = microbatches_of(inputs, accumulate)
     zeros = jax.tree.map(jnp.zeros_like, params)
     # XLA for CPUs computes the gradients of convolution weights many times slower inside a loop (20 to 130 times in
     # our measurements), so there the loop is written out; that saves no memory, of which CPUs have enough.
@@ -112,28 +113,28 @@ def accumulated_gradients(
     )
 
 
-def split_batch(batch: Mapping[str, jax.Array], accumulate: int) -> dict[str, jax.Array]:
+def microbatches_of(inputs: Tree, accumulate: int) -> Tree:
     """Microbatches (accumulate, n / accumulate, ...) of a tree of arrays (n, ...).
 
     Rows are dealt out like cards, so that every microbatch has rows of every device and none has to move.
     """
-    return jax.tree.map(lambda rows: rows.reshape(-1, accumulate, *rows.shape[1:]).swapaxes(0, 1), dict(batch))
+    return jax.tree.map(lambda rows: rows.reshape(-1, accumulate, *rows.shape[1:]).swapaxes(0, 1), inputs)
 
 
 def jit_diagnostic(diagnostic: DiagnosticFn, mesh: Mesh, accumulate: int) -> Callable[..., dict[str, jax.Array]]:
-    """Compile a diagnostic of a step: (state, frozen, batch, key) as the step takes them -> name -> scalar.
+    """Compile a diagnostic of a step: (state, frozen, inputs, key) as the step takes them -> name -> scalar.
 
     It sees the first microbatch, under the key that the step uses for it; the state stays as it is.
     """
 
     def first_microbatch(
-        params: Params, step: jax.Array, frozen: Params, batch: Mapping[str, jax.Array], key: jax.Array
+        params: Params, step: jax.Array, frozen: Params, inputs: Tree, key: jax.Array
     ) -> dict[str, jax.Array]:
         step_key = jax.random.fold_in(key, step)
         if accumulate > 1:
-            batch = jax.tree.map(lambda rows: rows[0], split_batch(batch, accumulate))
+            inputs = jax.tree.map(lambda rows: rows[0], microbatches_of(inputs, accumulate))
             step_key = jax.random.split(step_key, accumulate)[0]
-        return diagnostic(params, frozen, batch, step_key, step)
+        return diagnostic(params, frozen, inputs, key=step_key, step=step)
 
     compiled = jax.jit(traced_on(mesh, first_microbatch), out_shardings=replicated(mesh))
-    return lambda state, frozen, batch, key: compiled(state.params, state.step, frozen, batch, key)
+    return lambda state, frozen, inputs, key: compiled(state.params, state.step, frozen, inputs, key)

@@ -1,0 +1,61 @@
+"""Training a small main network from scratch: the experiment that `lisa_jax pretrain` runs."""
+
+from collections.abc import Callable
+
+import jax
+from ml_collections import ConfigDict
+
+from lisa_jax.alignment import add_noise, main_loss
+from lisa_jax.dual_branch import Params
+from lisa_jax.experiments.inputs import model_inputs
+from lisa_jax.experiments.splits import Split, load_split, training_batches
+from lisa_jax.families.family import Family
+from lisa_jax.sampling.generate import make_generator
+from lisa_jax.training.experiment import Evaluation, Experiment, Report
+
+
+def pretraining(config: ConfigDict, family: Family) -> Experiment:
+    """The experiment whose trainable tree is the main network."""
+    train, test = load_split(config, family, "train"), load_split(config, family, "test")
+
+    def loss(params, frozen, inputs, *, key, step):
+        del step
+        input_key, noise_key = jax.random.split(key)
+        encoded = model_inputs(
+            inputs, input_key, frozen, family=family, empty=train.empty, caption_dropout=config.caption_dropout
+        )
+        noisy = add_noise(encoded["latents"], noise_key, family.process)
+        return main_loss(params["main"], encoded, noisy, model=family.model, process=family.process)
+
+    return Experiment(
+        frozen={"latents": family.latents.params},
+        init=lambda start, key: {"main": start},
+        loss_at=lambda step: loss,
+        load_start=lambda: family.frozen,
+        batches=training_batches(config, train),
+        evaluations=(Evaluation(config.eval_every, _previews(config, family, test)),),
+        identity={
+            "seed": config.seed,
+            "batch_size": config.batch_size,
+            "accumulate": config.accumulate,
+            "data": config.data.to_dict(),
+            "ema_decay": config.ema_decay,
+            "start": family.fingerprint,
+        },
+    )
+
+
+def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Params, Params], Report]:
+    generate = make_generator(
+        family, num_steps=config.sampling.num_steps, guidance_scale=config.sampling.guidance_scale
+    )
+    batch = next(test.ordered_batches(config.sampling.count))
+    context, reference = test.contexts(batch), test.references(batch)
+
+    def run(params: Params, frozen: Params) -> Report:
+        size = reference.shape[1:-1]
+        samples = generate(params["main"], frozen["latents"], None, context, {}, batch["index"], size=size)
+        sheet = family.medium.sheet({"sample": samples, "same caption": reference}, cell=96, blocks=4)
+        return Report(images={"samples": sheet})
+
+    return run

@@ -1,0 +1,43 @@
+"""The one door: from a checkpoint, by the class that it names, to the architecture that reads it.
+
+A new family is a file beside this one and a line in `FAMILIES`.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError, open_checkpoint
+from lisa_jax.checkpoints.params import Placement
+from lisa_jax.families import stable_diffusion
+from lisa_jax.families.family import Architecture, Family, Setup
+
+# Class in model_index.json; where there is no such file, the class in unet/config.json.
+FAMILIES: Mapping[str, Callable[[Checkpoint], Architecture]] = MappingProxyType(
+    {
+        "StableDiffusionPipeline": stable_diffusion.read_architecture,
+        "StableDiffusionControlNetPipeline": stable_diffusion.read_architecture,
+        "UNet2DConditionModel": stable_diffusion.read_architecture,
+    }
+)
+
+
+def architecture_of(checkpoint: Checkpoint) -> Architecture:
+    """The architecture of a checkpoint.
+
+    Raises:
+      CheckpointError: a class that is no family here, or a config that the family does not support.
+    """
+    index = checkpoint.file("", "model_index.json")
+    place = ("", "model_index.json") if index is not None else ("unet", "config.json")
+    class_name = checkpoint.config(*place).get("_class_name", "UNet2DConditionModel")
+    if class_name not in FAMILIES:
+        raise CheckpointError(
+            f"{checkpoint.where(*place)} names a {class_name}, which is not supported: {', '.join(FAMILIES)} are."
+        )
+    return FAMILIES[class_name](checkpoint)
+
+
+def load_family(spec: str, setup: Setup, placement: Placement = None) -> Family:
+    """The family of a base, see `Architecture.load`; `spec` as `open_checkpoint` takes it."""
+    checkpoint = open_checkpoint(spec)
+    return architecture_of(checkpoint).load(setup, checkpoint, placement)

@@ -1,0 +1,78 @@
+"""ControlNets beside a UNet, and smaller side networks, as pure functions."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from lisa_jax.dual_branch import Params, Residuals, SideNetwork, SideOutput, Tree
+from lisa_jax.families.side_networks import start_params
+from lisa_jax.models.alignment_decoder import alignment_decoder
+from lisa_jax.models.controlnet import ControlNet, ControlNetConfig, feature_shapes
+from lisa_jax.models.unet import Trunk, UNet, UNetConfig
+
+# Parameters of a ControlNet that are no part of its trunk.
+ZERO_CONVOLUTIONS = ("controlnet_down_blocks", "controlnet_mid_block")
+
+
+def unet_functions(
+    config: UNetConfig, dtype: jnp.dtype = jnp.float32, remat: str = "none", attention: str = "auto"
+) -> tuple[Callable[..., Trunk], Callable[..., jax.Array]]:
+    """`trunk` and `predict` of a UNet, see `DualBranch`.
+
+    Control enters the UNet's skips after its down path and its hidden state after its mid block, so conv_in, time
+    embedding, down and mid blocks are the trunk.
+    """
+    unet = UNet(config, dtype, remat, attention)
+
+    def trunk(frozen: Params, x_t: jax.Array, t: jax.Array, context: jax.Array) -> Trunk:
+        return unet.apply({"params": frozen}, x_t, t, context, method="encode")
+
+    def predict(frozen: Params, trunk: Trunk, residuals: Residuals | None = None) -> jax.Array:
+        return unet.apply({"params": frozen}, trunk, residuals, method="decode")
+
+    return trunk, predict
+
+
+def controlnet_side(
+    config: ControlNetConfig,
+    latent_channels: int,
+    dtype: jnp.dtype = jnp.float32,
+    remat: str = "none",
+    attention: str = "auto",
+    decoder_width: float = 1.0,
+) -> SideNetwork:
+    """A ControlNet, or a smaller side network, whose decoders predict latents of so many channels."""
+    network = ControlNet(config, dtype, remat, attention)
+    # Only the ratio of latents to feature matters to the decoders' parameters.
+    size = 2 ** (len(config.unet_levels[0]) + 2)
+    shapes = feature_shapes(config, size, size)
+
+    def apply(
+        params: Params, trunk: Tree, x_t: jax.Array, t: jax.Array, context: jax.Array, condition: jax.Array
+    ) -> SideOutput:
+        del trunk
+        return SideOutput(*network.apply({"params": params}, x_t, t, context, condition))
+
+    def init(start: Params, key: jax.Array) -> Params:
+        picture = size * config.conditioning_downsampling
+        inputs = (
+            jnp.zeros((1, size, size, config.in_channels)),
+            jnp.zeros((1,)),
+            jnp.zeros((1, 1, config.cross_attention_dim)),
+            jnp.zeros((1, picture, picture, config.conditioning_channels)),
+        )
+        return start_params(network.init(key, *inputs)["params"], start)
+
+    def decode(decoder: Params, feature: jax.Array, t: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        module = alignment_decoder(feature.shape[1:], shape[1:], dtype, decoder_width)
+        return module.apply({"params": decoder}, feature, t)
+
+    def init_decoder(key: jax.Array, hook: str) -> Params:
+        module = alignment_decoder(shapes[hook], (size, size, latent_channels), dtype, decoder_width)
+        return module.init(key, jnp.zeros((1, *shapes[hook])), jnp.zeros((1,)))["params"]
+
+    def trunk(params: Params) -> Params:
+        return {name: part for name, part in params.items() if not name.startswith(ZERO_CONVOLUTIONS)}
+
+    return SideNetwork(apply, init, decode, init_decoder, tuple(shapes), trunk)

@@ -1,0 +1,29 @@
+"""Images as a medium: PNG files of uint8 (H, W, 3)."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lisa_jax.media.grid import labelled_grid
+from lisa_jax.media.medium import Medium
+
+
+def mirror(picture: np.ndarray) -> np.ndarray:
+    """(H, W, c) with left and right exchanged, a view."""
+    return picture[:, ::-1]
+
+
+def write(path: Path, picture: np.ndarray) -> None:
+    """Write a PNG; it has its name only when it is whole."""
+    partial = path.with_name(f".{path.name}.partial")
+    Image.fromarray(picture).save(partial, format="PNG")
+    partial.replace(path)
+
+
+def read(path: Path) -> np.ndarray:
+    """A picture, uint8 (H, W, 3)."""
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+IMAGE = Medium(".png", mirror, labelled_grid, write, read)

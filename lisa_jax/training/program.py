@@ -1,0 +1,104 @@
+"""A training program: shapes, shardings, initialisation and compiled steps of an experiment on a mesh.
+
+One builder for all who need a part of it: `fit` runs it, `bench` times it, `compile` proves it for machines that are
+not there, studies run many of them, and who reads a run back asks it what a checkpoint looks like.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import cache, partial
+
+import jax
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from lisa_jax.dual_branch import Params, Tree
+from lisa_jax.parallel.sharding import (
+    REPLICATED,
+    check_batch_size,
+    place,
+    shardings,
+    split_rows,
+    traced_on,
+    with_shardings,
+)
+from lisa_jax.training.experiment import Experiment, LossFn
+from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from lisa_jax.training.state import TrainState, state_initialiser
+from lisa_jax.training.step import TrainStep, jit_train_step, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What trains an experiment on a mesh.
+
+    Attributes:
+      mesh: of the devices, which may not exist.
+      schedule: step -> learning rate.
+      state: the TrainState as shapes with shardings.
+      frozen: the frozen tree likewise.
+      key: the run's key for its steps.
+      initialise: start -> the state at step 0, each leaf born where it stays.
+      step_at: Python step -> the jitted step that runs at it, the same object for steps that share a program.
+    """
+
+    mesh: Mesh
+    schedule: optax.Schedule
+    state: TrainState
+    frozen: Params
+    key: jax.Array
+    initialise: Callable[[Params], TrainState]
+    step_at: Callable[[int], TrainStep]
+
+    def place_frozen(self, frozen: Params) -> Params:
+        """Put the frozen tree where the program wants it."""
+        return place(frozen, jax.tree.map(lambda leaf: leaf.sharding, self.frozen))
+
+    def rows(self, shapes: Tree) -> Tree:
+        """Shapes of a batch's inputs (n, ...) with the shardings that the step wants."""
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=split_rows(self.mesh)), shapes
+        )
+
+
+def make_program(experiment: Experiment, config: ConfigDict, mesh: Mesh, start: Params | None = None) -> Program:
+    """Build the program of an experiment; nothing is read, computed or compiled yet.
+
+    Args:
+      experiment: its frozen tree may be shapes.
+      config: fields seed, num_steps, batch_size, accumulate, ema_decay, optimizer, mesh.split_frozen.
+      mesh: where it is to run.
+      start: what the trainable tree starts from, arrays or shapes; None where its shapes do not depend on it.
+
+    Raises:
+      ValueError: a batch that does not split over the mesh, settings of the optimizer that do not exist, or a parameter
+        without a sharding rule.
+    """
+    check_batch_size(config.batch_size, config.accumulate, mesh)
+    schedule = learning_rate_schedule(config.optimizer, config.num_steps)
+    optimizer = make_optimizer(config.optimizer, schedule)
+
+    def fresh_state(start: Params, key: jax.Array) -> TrainState:
+        return state_initialiser(partial(experiment.init, start), optimizer, ema=config.ema_decay is not None)(key)
+
+    init_key, step_key = jax.random.split(jax.random.key(config.seed))
+    shapes = jax.eval_shape(traced_on(mesh, fresh_state), {} if start is None else start, init_key)
+    state = with_shardings(shapes, shardings(shapes, experiment.rules, mesh))
+    frozen_rules = experiment.rules if config.mesh.split_frozen else REPLICATED
+    frozen = with_shardings(experiment.frozen, shardings(experiment.frozen, frozen_rules, mesh))
+    state_sharding, frozen_sharding = jax.tree.map(lambda leaf: leaf.sharding, (state, frozen))
+
+    def initialise(start: Params) -> TrainState:
+        on_device = place(start, shardings(start, REPLICATED, mesh))
+        # Jitted, so that each leaf is born where it stays: no device ever holds all of a tree that is split.
+        return jax.jit(fresh_state, out_shardings=state_sharding)(on_device, init_key)
+
+    @cache
+    def compiled(loss: LossFn) -> TrainStep:
+        step = make_train_step(loss, optimizer, config.ema_decay, config.accumulate)
+        return jit_train_step(step, mesh, state_sharding, frozen_sharding)
+
+    return Program(
+        mesh, schedule, state, frozen, step_key, initialise, lambda step: compiled(experiment.loss_at(step))
+    )
