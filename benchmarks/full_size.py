@@ -31,12 +31,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from lisa_jax.checkpoints.clip_text import clip_text_config, read_clip_text
-from lisa_jax.checkpoints.controlnet import controlnet_key_table, read_controlnet, write_controlnet
-from lisa_jax.checkpoints.folder import read_config
+from lisa_jax.checkpoints.checkpoint import open_checkpoint
+from lisa_jax.checkpoints.clip_text import CLIP_TEXT
+from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.tokenizer import load_tokenizer
-from lisa_jax.checkpoints.unet import read_unet, unet_config
-from lisa_jax.checkpoints.vae import read_vae, vae_config
+from lisa_jax.checkpoints.unet import UNET
+from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.families.presets import PRESETS, write_random_folder
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.models.clip_text import CLIPTextModel
@@ -49,29 +49,34 @@ _PRESET = flags.DEFINE_enum("preset", None, list(PRESETS), "What to make.")
 _LATENT_SIZE = flags.DEFINE_integer("latent_size", 64, "Height and width of the latents.", lower_bound=8)
 _PARTS = flags.DEFINE_list("parts", ["text", "unet", "controlnet", "vae encoder", "vae decoder"], "What to compare.")
 
-READERS = {"text": read_clip_text, "unet": read_unet, "controlnet": read_controlnet, "vae": read_vae}
-COMPONENTS = {"text": "text_encoder", "unet": "unet", "vae": "vae"}
+COMPONENTS = {"text": CLIP_TEXT, "unet": UNET, "controlnet": CONTROLNET, "vae": VAE}
+FOLDERS = {"text": "text_encoder", "unet": "unet", "vae": "vae"}
 Inputs = tuple[np.ndarray, ...]
 
 
 def component_folder(part: str, base: str) -> Path:
     """Folder of the network that a part belongs to."""
-    return Path(f"{base}_controlnet") if part == "controlnet" else Path(base) / COMPONENTS[part.split()[0]]
+    return Path(f"{base}_controlnet") if part == "controlnet" else Path(base) / FOLDERS[part.split()[0]]
+
+
+def read_part(part: str, base: str, dtype: jnp.dtype, device: jax.sharding.Sharding) -> tuple[Any, dict]:
+    """Config and parameters of the network that a part belongs to."""
+    return COMPONENTS[part.split()[0]].read(open_checkpoint(component_folder(part, base)), "", dtype, device)
 
 
 def example_inputs(part: str, base: str, size: int) -> Inputs:
     """Inputs of a part in our layout, NHWC."""
-    rng = np.random.default_rng(0)
+    rng, checkpoint = np.random.default_rng(0), open_checkpoint(base)
     if part == "text":
-        return (load_tokenizer(Path(base) / "tokenizer")(["a photo of an astronaut riding a horse"]),)
-    vae, unet = (read(read_config(Path(base) / name)) for name, read in (("vae", vae_config), ("unet", unet_config)))
+        return (load_tokenizer(checkpoint, "tokenizer")(["a photo of an astronaut riding a horse"]),)
+    vae, unet = VAE.config(checkpoint, "vae"), UNET.config(checkpoint, "unet")
     image = rng.uniform(0, 1, (1, size * vae.downsampling, size * vae.downsampling, 3)).astype(np.float32)
     latents = rng.standard_normal((1, size, size, unet.in_channels), np.float32)
     if part == "vae encoder":
         return (2 * image - 1,)
     if part == "vae decoder":
         return (latents,)
-    length = clip_text_config(read_config(Path(base) / "text_encoder")).max_position_embeddings
+    length = CLIP_TEXT.config(checkpoint, "text_encoder").max_position_embeddings
     context = rng.standard_normal((1, length, unet.cross_attention_dim), np.float32)
     inputs = (latents, np.asarray([501.0], np.float32), context)
     return (*inputs, image) if part == "controlnet" else inputs
@@ -92,7 +97,7 @@ def our_function(part: str, config: Any) -> Callable[..., tuple[jax.Array, ...]]
 def run_ours(part: str, base: str, inputs: Inputs) -> tuple[list[np.ndarray], float, int]:
     """Outputs and seconds of a forward pass, and the peak memory of loading, compiling and running."""
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    config, params = READERS[part.split()[0]](component_folder(part, base), jnp.float32, device)
+    config, params = read_part(part, base, jnp.float32, device)
     compiled = jax.jit(our_function(part, config)).lower(params, *inputs).compile()
     start = time.perf_counter()
     outputs = jax.block_until_ready(compiled(params, *inputs))
@@ -134,7 +139,7 @@ def measure_loading(part: str, base: str) -> tuple[float, int, int]:
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     start = time.perf_counter()
-    _, params = READERS[part](component_folder(part, base), jnp.bfloat16, device)
+    _, params = read_part(part, base, jnp.bfloat16, device)
     seconds = time.perf_counter() - start
     return seconds, sum(leaf.nbytes for leaf in jax.tree.leaves(params)), _memory("VmHWM") - before
 
@@ -154,8 +159,8 @@ def prepare(base: str, preset_name: str | None) -> None:
         print(f"wrote {base}: {time.perf_counter() - start:.0f} s, peak memory {_memory('VmHWM') / 1e9:.2f} GB")
     side = component_folder("controlnet", base)
     if not side.exists():
-        config = controlnet_config_from_unet(unet_config(read_config(Path(base) / "unet")))
-        write_controlnet(side, config, random_tree(controlnet_key_table(config), seed=0))
+        config = controlnet_config_from_unet(UNET.config(open_checkpoint(base), "unet"))
+        CONTROLNET.write(side, config, random_tree(CONTROLNET.key_table(config), seed=0))
 
 
 def main(_) -> None:

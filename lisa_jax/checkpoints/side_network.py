@@ -1,58 +1,42 @@
-"""Folders of side networks: those of diffusers' `ControlNetModel`, and our own where the network is smaller."""
+"""Side networks: ControlNets of diffusers, and our own where the network is smaller; the config names which it is."""
 
-from pathlib import Path
+import dataclasses
+from typing import Any
 
-import jax.numpy as jnp
-
-from lisa_jax.checkpoints.configs import config_dict, config_from_dict
-from lisa_jax.checkpoints.controlnet import NEUTRAL, controlnet_config, controlnet_key_table, write_controlnet
-from lisa_jax.checkpoints.folder import Placement, read_config, read_params, write_config, write_params
-from lisa_jax.dual_branch import Params
-from lisa_jax.models.controlnet import ControlNetConfig
+from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
+from lisa_jax.checkpoints.component import Component
+from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.models.small_controlnet import SmallControlNetConfig
 
-# Class that the config of a smaller network names; diffusers has none.
-CLASS_NAME = "LisaJaxSideNetwork"
+# diffusers has no class for it.
+SMALL_CONTROLNET = dataclasses.replace(
+    CONTROLNET,
+    config_file=dataclasses.replace(
+        CONTROLNET.config_file, class_name="LisaJaxSideNetwork", kind=SmallControlNetConfig
+    ),
+)
+
+# Class that a config names -> how such a network is read and written.
+SIDE_NETWORKS: dict[str, Component] = {
+    component.config_file.class_name: component for component in (CONTROLNET, SMALL_CONTROLNET)
+}
 
 
-def side_network_config(folder: str | Path) -> ControlNetConfig:
-    """Read the config of either kind of folder; raises CheckpointError for what is not supported."""
-    config = read_config(folder)
-    if config.get("_class_name") == CLASS_NAME:
-        return config_from_dict(SmallControlNetConfig, config, NEUTRAL, CLASS_NAME)
-    return controlnet_config(config)
-
-
-def read_side_network(
-    folder: str | Path, dtype: jnp.dtype | None = None, placement: Placement = None
-) -> tuple[ControlNetConfig, Params]:
-    """Read a folder of either kind, told apart by the class that its config names.
-
-    Args:
-      folder: holds `config.json` and the safetensors.
-      dtype: dtype of the parameters; None keeps the file's.
-      placement: where each tensor goes as soon as it is read, see `folders.read_params`.
+def stored_side_network(checkpoint: Checkpoint, component: str = "") -> Component:
+    """The kind of side network that a checkpoint holds; a config that names no class is a ControlNet's.
 
     Raises:
-      CheckpointError: a config that is not supported, or tensors that do not fit it.
+      CheckpointError: a config that is missing, or names another class.
     """
-    config = side_network_config(folder)
-    return config, read_params(folder, controlnet_key_table(config), dtype, placement=placement)
+    name = checkpoint.config(component).get("_class_name", CONTROLNET.config_file.class_name)
+    if name not in SIDE_NETWORKS:
+        raise CheckpointError(
+            f"{checkpoint.where(component, 'config.json')}: _class_name {name!r} is not supported here: this reads a "
+            f"{' or a '.join(SIDE_NETWORKS)}."
+        )
+    return SIDE_NETWORKS[name]
 
 
-def write_side_network(
-    folder: str | Path, config: ControlNetConfig, params: Params, dtype: jnp.dtype | None = None
-) -> None:
-    """Write a folder that `read_side_network` reads, and diffusers unless the network is smaller than a ControlNet.
-
-    Args:
-      folder: made where it is missing.
-      config: of the network.
-      params: its parameters.
-      dtype: dtype in the file; None keeps the tree's.
-    """
-    if not isinstance(config, SmallControlNetConfig):
-        write_controlnet(folder, config, params, dtype)
-        return
-    write_config(folder, config_dict(config, NEUTRAL), CLASS_NAME)
-    write_params(folder, params, controlnet_key_table(config), dtype)
+def side_network_of(config: Any) -> Component:
+    """The kind of side network that a config is of."""
+    return next(component for component in SIDE_NETWORKS.values() if type(config) is component.config_file.kind)

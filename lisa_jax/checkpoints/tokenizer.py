@@ -7,13 +7,15 @@ transformers' `CLIPTokenizer` (5.x). A folder of its own can be trained from cap
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import tokenizers
 from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, processors, trainers
 
-from lisa_jax.checkpoints.folder import CheckpointError, read_config, write_config
+from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError, open_checkpoint
+from lisa_jax.checkpoints.config_files import write_config
 
 START = "<|startoftext|>"
 END = "<|endoftext|>"
@@ -56,8 +58,8 @@ class Tokenizer:
         return np.asarray(ids, np.int32).reshape(-1, self.max_length)
 
 
-def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """Load the `tokenizer` folder of a checkpoint.
+def load_tokenizer(checkpoint: Checkpoint, component: str = "") -> Tokenizer:
+    """Load the tokenizer of a checkpoint.
 
     Reads `tokenizer.json`, or `vocab.json` and `merges.txt`; then special tokens and `model_max_length` (77 where
     absent) from `tokenizer_config.json`, with `special_tokens_map.json` over it, as transformers does: Stable Diffusion
@@ -69,8 +71,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     Raises:
       CheckpointError: missing or broken files, or a tokenizer that is not CLIP's, by field and value.
     """
-    folder = Path(folder)
-    settings = _optional_json(folder, "tokenizer_config.json")
+    settings = _optional_json(checkpoint, component, "tokenizer_config.json")
     for field, supported in (
         ("tokenizer_class", _CLASSES),
         ("padding_side", (None, "right")),
@@ -78,14 +79,14 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     ):
         if settings.get(field) not in supported:
             raise CheckpointError(
-                f"{folder}: {field} {settings[field]!r} is not supported: give a CLIP tokenizer that pads and "
-                "truncates on the right."
+                f"{checkpoint.where(component)}: {field} {settings[field]!r} is not supported: give a CLIP tokenizer "
+                "that pads and truncates on the right."
             )
-    model, added = _read_model(folder)
+    model, added = _read_model(checkpoint, component)
     if "added_tokens_decoder" in settings:
         added = settings["added_tokens_decoder"]
     else:
-        settings = settings | _optional_json(folder, "special_tokens_map.json")
+        settings = settings | _optional_json(checkpoint, component, "special_tokens_map.json")
     named = {name: _added_token(settings.get(name) or default) for name, default in _NAMED_TOKENS.items()}
 
     backend = _clip_backend(model)
@@ -151,7 +152,7 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int, max_length: int, f
     (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
     merges = "\n".join([_MERGES_HEADER, *(" ".join(pair) for pair in model["merges"])])
     (folder / "merges.txt").write_text(merges + "\n", encoding="utf-8")
-    return load_tokenizer(folder)
+    return load_tokenizer(open_checkpoint(folder))
 
 
 def _clip_backend(model: models.BPE) -> tokenizers.Tokenizer:
@@ -169,15 +170,15 @@ def _clip_backend(model: models.BPE) -> tokenizers.Tokenizer:
     return backend
 
 
-def _read_model(folder: Path) -> tuple[models.BPE, Mapping]:
-    """Byte-pair model of a folder, and the added tokens that its `tokenizer.json` lists, by id."""
-    added = {}
-    if (folder / "tokenizer.json").is_file():
-        contents = read_config(folder, "tokenizer.json")
+def _read_model(checkpoint: Checkpoint, component: str) -> tuple[models.BPE, Mapping]:
+    """The byte-pair model, and the added tokens that `tokenizer.json` lists, by id."""
+    where, added = partial(checkpoint.where, component), {}
+    contents = _optional_json(checkpoint, component, "tokenizer.json")
+    if contents:
         model = contents["model"]
         if model.get("type") != "BPE" or model.get("end_of_word_suffix") != END_OF_WORD:
             raise CheckpointError(
-                f"{folder / 'tokenizer.json'}: model type {model.get('type')!r} with end_of_word_suffix "
+                f"{where('tokenizer.json')}: model type {model.get('type')!r} with end_of_word_suffix "
                 f"{model.get('end_of_word_suffix')!r} is not supported: give CLIP's BPE with {END_OF_WORD!r}."
             )
         vocab = model["vocab"]
@@ -185,25 +186,25 @@ def _read_model(folder: Path) -> tuple[models.BPE, Mapping]:
         merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in model["merges"]]
         added = {token["id"]: token for token in contents.get("added_tokens", ())}
     else:
-        vocab = read_config(folder, "vocab.json")
-        merges_file = folder / "merges.txt"
-        if not merges_file.is_file():
-            raise CheckpointError(f"{merges_file} is missing: a CLIP tokenizer needs it beside vocab.json.")
-        unknown = _optional_json(folder, "added_tokens.json").keys() - vocab.keys()
+        vocab = checkpoint.config(component, "vocab.json")
+        merges_file = checkpoint.file(component, "merges.txt")
+        if merges_file is None:
+            raise CheckpointError(f"{where('merges.txt')} is missing: a CLIP tokenizer needs it beside vocab.json.")
+        unknown = _optional_json(checkpoint, component, "added_tokens.json").keys() - vocab.keys()
         if unknown:
             raise CheckpointError(
-                f"{folder / 'added_tokens.json'} adds {min(unknown)!r} to the vocabulary, which is not supported: "
+                f"{where('added_tokens.json')} adds {min(unknown)!r} to the vocabulary, which is not supported: "
                 "load and save the folder with transformers 5, which writes tokenizer.json."
             )
         lines = merges_file.read_text(encoding="utf-8").split("\n")
         merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
     for token in (START, END):
         if token not in vocab:
-            raise CheckpointError(f"{folder}: the vocabulary has no {token!r}: it is not a CLIP tokenizer.")
+            raise CheckpointError(f"{where()}: the vocabulary has no {token!r}: it is not a CLIP tokenizer.")
     try:
         return models.BPE(vocab, merges, unk_token=END, end_of_word_suffix=END_OF_WORD, fuse_unk=False), added
     except Exception as error:  # the library raises nothing more special
-        raise CheckpointError(f"{folder}: vocabulary and merges do not fit each other ({error}).") from error
+        raise CheckpointError(f"{where()}: vocabulary and merges do not fit each other ({error}).") from error
 
 
 def _added_token(value: str | Mapping) -> AddedToken:
@@ -214,5 +215,5 @@ def _added_token(value: str | Mapping) -> AddedToken:
     return AddedToken(value["content"], special=True, **matching)
 
 
-def _optional_json(folder: Path, name: str) -> dict:
-    return read_config(folder, name) if (folder / name).is_file() else {}
+def _optional_json(checkpoint: Checkpoint, component: str, name: str) -> dict:
+    return checkpoint.config(component, name) if checkpoint.file(component, name) else {}

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from lisa_jax.checkpoints.clip import CLIPPreprocessing, read_clip, read_clip_preprocessing
-from lisa_jax.checkpoints.folder import CheckpointError
+from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
+from lisa_jax.checkpoints.clip import CLIP, CLIPPreprocessing, read_clip_preprocessing
 from lisa_jax.checkpoints.tokenizer import Tokenizer, load_tokenizer
 from lisa_jax.models.clip import CLIPConfig, CLIPModel
 from lisa_jax.models.clip_text import LEGACY_EOS_TOKEN_ID
@@ -37,8 +37,9 @@ def load_clip(folder: str | Path) -> Clip:
     Raises:
       CheckpointError: files that are missing, are not CLIP's or do not fit each other, by name.
     """
-    config, params = read_clip(folder)
-    tokenizer, preprocessing = load_tokenizer(folder), read_clip_preprocessing(folder)
+    checkpoint = open_checkpoint(folder)
+    config, params = CLIP.read(checkpoint, dtype=jnp.float32)
+    tokenizer, preprocessing = load_tokenizer(checkpoint), read_clip_preprocessing(checkpoint)
     text, vision = config.text, config.vision
     if tokenizer.vocab_size > text.vocab_size:
         raise CheckpointError(

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from lisa_jax.checkpoints.clip_text import write_clip_text
-from lisa_jax.checkpoints.folder import write_config
+from lisa_jax.checkpoints.clip_text import CLIP_TEXT
+from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.tokenizer import train_tokenizer
-from lisa_jax.checkpoints.unet import write_unet
+from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
 from lisa_jax.models.unet import UNet, UNetConfig
 
@@ -45,7 +45,7 @@ def write_new_stable_diffusion(folder: str | Path, config: ConfigDict, captions:
     )
     ids = jnp.zeros((1, config.text.max_length), jnp.int32)
     text_params = CLIPTextModel(text_config).init(text_key, ids)["params"]
-    write_clip_text(folder / "text_encoder", text_config, text_params)
+    CLIP_TEXT.write(folder / "text_encoder", text_config, text_params)
 
     unet_config = small_unet_config(config)
     inputs = (
@@ -53,7 +53,7 @@ def write_new_stable_diffusion(folder: str | Path, config: ConfigDict, captions:
         jnp.zeros((1,)),
         jnp.zeros((1, 1, config.text.width)),
     )
-    write_unet(folder / "unet", unet_config, jax.jit(UNet(unet_config).init)(unet_key, *inputs)["params"])
+    UNET.write(folder / "unet", unet_config, jax.jit(UNet(unet_config).init)(unet_key, *inputs)["params"])
     scheduler = {
         "num_train_timesteps": 1000,
         "beta_start": 0.0001,

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from lisa_jax.checkpoints.clip_text import clip_text_key_table, write_clip_text
-from lisa_jax.checkpoints.folder import write_config
-from lisa_jax.checkpoints.unet import unet_key_table, write_unet
-from lisa_jax.checkpoints.vae import vae_key_table, write_vae
+from lisa_jax.checkpoints.clip_text import CLIP_TEXT
+from lisa_jax.checkpoints.config_files import write_config
+from lisa_jax.checkpoints.unet import UNET
+from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.models.clip_text import CLIPTextConfig
@@ -181,9 +181,12 @@ def write_random_folder(name: str, folder: str | Path, seed: int = 0) -> Path:
     if folder.exists():
         raise FileExistsError(f"{folder} exists: remove it, or name another folder.")
     partial = folder.with_name(folder.name + ".partial")
-    write_unet(partial / "unet", chosen.unet, random_tree(unet_key_table(chosen.unet), seed))
-    write_vae(partial / "vae", chosen.vae, random_tree(vae_key_table(chosen.vae), seed))
-    write_clip_text(partial / "text_encoder", chosen.text, random_tree(clip_text_key_table(chosen.text), seed))
+    for name, component, config in (
+        ("unet", UNET, chosen.unet),
+        ("vae", VAE, chosen.vae),
+        ("text_encoder", CLIP_TEXT, chosen.text),
+    ):
+        component.write(partial / name, config, random_tree(component.key_table(config), seed))
     write_alphabet_tokenizer(
         partial / "tokenizer", chosen.text.vocab_size, chosen.pad_token, chosen.text.max_position_embeddings
     )

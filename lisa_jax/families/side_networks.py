@@ -6,11 +6,11 @@ from pathlib import Path
 
 import jax.numpy as jnp
 
-from lisa_jax.checkpoints.controlnet import controlnet_key_table
-from lisa_jax.checkpoints.folder import CheckpointError, read_params
+from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError, open_checkpoint
+from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.key_table import Entry
-from lisa_jax.checkpoints.side_network import read_side_network, side_network_config
-from lisa_jax.checkpoints.unet import unet_key_table
+from lisa_jax.checkpoints.side_network import stored_side_network
+from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.dual_branch import Params
 from lisa_jax.models.controlnet import (
     COPIED_FROM_UNET,
@@ -40,7 +40,7 @@ class SideNetwork:
 
 
 def side_network_of_unet(
-    unet_folder: str | Path,
+    checkpoint: Checkpoint,
     unet: UNetConfig,
     condition_channels: Sequence[int],
     block_out_channels: Sequence[int] | None = None,
@@ -51,7 +51,7 @@ def side_network_of_unet(
     Of the encoder, a smaller network takes over the layers whose tensors all have its own shapes; the rest is fresh.
 
     Args:
-      unet_folder: where the UNet's weights are.
+      checkpoint: has the UNet's weights as its component `unet`.
       unet: its config.
       condition_channels: widths of the condition's encoder.
       block_out_channels: channels of the levels of a smaller network, finest first, as many levels as it is to have;
@@ -67,8 +67,8 @@ def side_network_of_unet(
         config = small_controlnet_config(config, channels, layers_per_block)
 
     def read_start() -> Params:
-        layers = shared_layers(unet_key_table(unet), controlnet_key_table(config))
-        return read_params(unet_folder, layers, whole=False)
+        layers = shared_layers(UNET.key_table(unet), CONTROLNET.key_table(config))
+        return UNET.read_params(checkpoint, "unet", layers, whole=False)
 
     return SideNetwork(config, read_start)
 
@@ -77,13 +77,15 @@ def continued_side_network(folder: str | Path, unet: UNetConfig) -> SideNetwork:
     """A side network that was trained before; its config is taken as it is.
 
     Args:
-      folder: a ControlNet folder of diffusers, or one that `write_side_network` wrote.
+      folder: a ControlNet folder of diffusers, or one of a smaller network of ours.
       unet: the UNet that is to take its residuals.
 
     Raises:
       CheckpointError: a config that is not supported, or a network that does not fit the UNet.
     """
-    config = side_network_config(folder)
+    checkpoint = open_checkpoint(folder)
+    component = stored_side_network(checkpoint)
+    config = component.config(checkpoint)
     for name in ("in_channels", "cross_attention_dim"):
         if getattr(config, name) != getattr(unet, name):
             raise CheckpointError(
@@ -105,7 +107,7 @@ def continued_side_network(folder: str | Path, unet: UNetConfig) -> SideNetwork:
                 f"{folder} does not fit the UNet: it gives {len(given)} residuals and the UNet takes {len(taken)}; at "
                 f"latents of 64 x 64, {name} is {given.get(name, 'missing')} and should be {taken.get(name, 'absent')}."
             )
-    return SideNetwork(config, lambda: read_side_network(folder)[1])
+    return SideNetwork(config, lambda: component.read(checkpoint)[1])
 
 
 def _residual_shapes(config: ControlNetConfig) -> dict[str, tuple[int, int, int]]:

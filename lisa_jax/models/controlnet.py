@@ -1,7 +1,6 @@
 """ControlNet (Zhang et al. 2023, arXiv 2302.05543; diffusers' `ControlNetModel`), NHWC."""
 
 import dataclasses
-from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
@@ -224,16 +223,3 @@ def controlnet_config_from_unet(
         conditioning_channels=conditioning_channels,
         controlnet_conditioning_channel_order=controlnet_conditioning_channel_order,
     )
-
-
-def controlnet_params_from_unet(unet_params: Mapping, init_params: Mapping) -> dict:
-    """Start a ControlNet from a UNet (`ControlNetModel.from_unet`).
-
-    Args:
-      unet_params: the UNet's tree; its conv_in, time embedding, down blocks and mid block are taken over.
-      init_params: a fresh ControlNet's tree; keeps its conditioning embedding and its zero convolutions.
-
-    Returns:
-      The ControlNet's tree, arrays shared with the two given.
-    """
-    return {name: unet_params[name] if name.startswith(COPIED_FROM_UNET) else init_params[name] for name in init_params}

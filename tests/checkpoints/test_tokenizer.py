@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lisa_jax.checkpoints.folder import CheckpointError
+from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
 from lisa_jax.checkpoints.tokenizer import load_tokenizer, train_tokenizer
 
 CAPTIONS = ["a red cat on a mat", "a red car", "the cat's hat", "12 cats! and a café", "smiling face 😀"]
@@ -18,7 +18,7 @@ def folder(tmp_path):
 
 
 def test_row_is_start_tokens_end_padding(folder):
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(open_checkpoint(folder))
     ids = tokenizer(["a red cat", "", "one two three four five six seven eight nine ten"])
     assert ids.shape == (3, 10) and ids.dtype == np.int32
     assert (ids[:, 0] == tokenizer.bos_id).all()
@@ -29,7 +29,7 @@ def test_row_is_start_tokens_end_padding(folder):
 
 
 def test_case_and_whitespace_do_not_matter(folder):
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(open_checkpoint(folder))
     ids = tokenizer(["A  Red\n\tCAT ", "a red cat"])
     assert (ids[0] == ids[1]).all()
     assert tokenizer([]).shape == (0, 10)
@@ -47,9 +47,9 @@ def test_training_is_deterministic(tmp_path):
 
 
 def test_special_tokens_map_wins_over_tokenizer_config(folder):
-    assert load_tokenizer(folder).pad_id == load_tokenizer(folder).eos_id
+    assert load_tokenizer(open_checkpoint(folder)).pad_id == load_tokenizer(open_checkpoint(folder)).eos_id
     (folder / "special_tokens_map.json").write_text(json.dumps({"pad_token": "!"}))
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(open_checkpoint(folder))
     assert tokenizer.pad_id == 0
     assert tokenizer([""])[0].tolist() == [tokenizer.bos_id, tokenizer.eos_id] + [0] * 8
 
@@ -57,12 +57,12 @@ def test_special_tokens_map_wins_over_tokenizer_config(folder):
 def test_max_length_defaults_to_clips(folder):
     for settings in ({}, {"model_max_length": 1000000000000000019884624838656}):
         (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-        assert load_tokenizer(folder)(["a"]).shape == (1, 77)
+        assert load_tokenizer(open_checkpoint(folder))(["a"]).shape == (1, 77)
 
 
 def test_one_string_is_refused(folder):
     with pytest.raises(TypeError, match="list of strings"):
-        load_tokenizer(folder)("a red cat")
+        load_tokenizer(open_checkpoint(folder))("a red cat")
 
 
 def test_too_small_vocabulary_is_refused(tmp_path):
@@ -73,14 +73,14 @@ def test_too_small_vocabulary_is_refused(tmp_path):
 def test_missing_merges_are_named(folder):
     (folder / "merges.txt").unlink()
     with pytest.raises(CheckpointError, match=r"merges\.txt is missing"):
-        load_tokenizer(folder)
+        load_tokenizer(open_checkpoint(folder))
 
 
 def test_merge_outside_the_vocabulary_is_refused(folder):
     with (folder / "merges.txt").open("a", encoding="utf-8") as file:
         file.write("z z\n")
     with pytest.raises(CheckpointError, match="do not fit each other"):
-        load_tokenizer(folder)
+        load_tokenizer(open_checkpoint(folder))
 
 
 @pytest.mark.parametrize(
@@ -90,16 +90,16 @@ def test_other_tokenizers_are_refused(folder, field, value):
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(settings | {field: value}))
     with pytest.raises(CheckpointError, match=f"{field} '{value}'"):
-        load_tokenizer(folder)
+        load_tokenizer(open_checkpoint(folder))
 
 
 def test_other_models_are_refused(folder):
     (folder / "tokenizer.json").write_text(json.dumps({"model": {"type": "Unigram", "vocab": []}}))
     with pytest.raises(CheckpointError, match="Unigram"):
-        load_tokenizer(folder)
+        load_tokenizer(open_checkpoint(folder))
 
 
 def test_tokens_added_beside_the_vocabulary_are_refused(folder):
     (folder / "added_tokens.json").write_text(json.dumps({"<my-concept>": 600}))
     with pytest.raises(CheckpointError, match="<my-concept>"):
-        load_tokenizer(folder)
+        load_tokenizer(open_checkpoint(folder))

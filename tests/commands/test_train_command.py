@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 from PIL import Image
 
-from lisa_jax.checkpoints.folder import CheckpointError
+from lisa_jax.checkpoints.checkpoint import CheckpointError
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
 from lisa_jax.parallel.cluster import STOPPED_EARLY
 

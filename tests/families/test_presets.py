@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lisa_jax.checkpoints.clip_text import clip_text_key_table, read_clip_text
+from lisa_jax.checkpoints.checkpoint import open_checkpoint
+from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.tokenizer import load_tokenizer
-from lisa_jax.checkpoints.unet import read_unet, unet_key_table
-from lisa_jax.checkpoints.vae import vae_key_table
+from lisa_jax.checkpoints.unet import UNET
+from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
 from lisa_jax.families.autoencoder import load_autoencoder
 from lisa_jax.families.presets import PRESETS, preset, write_random_folder
@@ -33,9 +34,9 @@ def count(table):
 )
 def test_full_presets_have_the_published_sizes(name, unet, text):
     full = preset(name)
-    assert count(unet_key_table(full.unet)) == unet
-    assert count(clip_text_key_table(full.text)) == text
-    assert count(vae_key_table(full.vae)) == 83_653_863
+    assert count(UNET.key_table(full.unet)) == unet
+    assert count(CLIP_TEXT.key_table(full.text)) == text
+    assert count(VAE.key_table(full.vae)) == 83_653_863
     assert full.controlnet.conditioning_downsampling == full.vae.downsampling == 8
     assert full.image_size == {"sd15": 512, "sd21_v": 768}[name]
 
@@ -52,7 +53,7 @@ def test_tiny_presets_have_the_switches_of_the_full_ones(name):
         full.scheduler,
     )
     assert tiny.vae.downsampling == full.vae.downsampling
-    assert count(unet_key_table(tiny.unet)) < 1e6
+    assert count(UNET.key_table(tiny.unet)) < 1e6
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +76,10 @@ def test_random_folder_keeps_activations_in_bounds(written, request):
     name, folder = request.getfixturevalue(written)
     scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
     assert Diffusion.from_scheduler_config(scheduler).prediction_type == preset(name).scheduler["prediction_type"]
-    text_config, text = read_clip_text(folder / "text_encoder")
-    unet_config, unet = read_unet(folder / "unet")
-    vae = load_autoencoder(folder / "vae")
-    ids = load_tokenizer(folder / "tokenizer")(["a photo of a cat", "two dogs"])
+    text_config, text = CLIP_TEXT.read(open_checkpoint(folder), "text_encoder")
+    unet_config, unet = UNET.read(open_checkpoint(folder), "unet")
+    vae = load_autoencoder(open_checkpoint(folder))
+    ids = load_tokenizer(open_checkpoint(folder), "tokenizer")(["a photo of a cat", "two dogs"])
     context = run(CLIPTextModel(text_config).apply, {"params": text}, ids).last_hidden_state
     x_t = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
     prediction = run(UNet(unet_config).apply, {"params": unet}, x_t, jnp.array([1.0, 999.0]), context)
@@ -106,7 +107,7 @@ def test_a_seed_gives_the_same_bytes_and_another_other_ones(sd15, tmp_path):
 @pytest.mark.parametrize(("pad_token", "pad_id"), [("<|endoftext|>", 49407), ("!", 0)])
 def test_full_tokenizer_has_clips_special_ids(tmp_path, pad_token, pad_id):
     write_alphabet_tokenizer(tmp_path, 49408, pad_token)
-    tokenizer = load_tokenizer(tmp_path)
+    tokenizer = load_tokenizer(open_checkpoint(tmp_path))
     assert (tokenizer.vocab_size, tokenizer.bos_id, tokenizer.eos_id) == (49408, 49406, 49407)
     ids = tokenizer(["a Photograph of 3 cats, ☂", ""])
     assert ids.shape == (2, 77) and ids.max() == 49407

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lisa_jax.checkpoints.controlnet import controlnet_config_dict, controlnet_key_table, write_controlnet
-from lisa_jax.checkpoints.folder import CheckpointError, read_config
-from lisa_jax.checkpoints.side_network import read_side_network
-from lisa_jax.checkpoints.unet import read_unet, unet_key_table
+from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
+from lisa_jax.checkpoints.controlnet import CONTROLNET
+from lisa_jax.checkpoints.side_network import SMALL_CONTROLNET
+from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.families.presets import preset, write_random_folder
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.families.stable_diffusion import load_stable_diffusion, unet_dual_branch
@@ -24,7 +24,7 @@ KEY = jax.random.key(0, impl="rbg")
 QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 TINY = preset("tiny_sd21")
 
-UNET = UNetConfig(
+UNET_CONFIG = UNetConfig(
     block_out_channels=(8, 16),
     down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
     up_block_types=("UpBlock2D", "UpBlock2D"),
@@ -33,7 +33,7 @@ UNET = UNetConfig(
     norm_num_groups=4,
     cross_attention_dim=8,
 )
-FULL = controlnet_config_from_unet(UNET, (4, 8))
+FULL = controlnet_config_from_unet(UNET_CONFIG, (4, 8))
 SMALLER = {
     "narrow": {"block_out_channels": (4, 6)},
     "shallow": {"layers_per_block": 1},
@@ -73,7 +73,7 @@ def assert_trees_equal(a, b):
 
 def test_a_copy_starts_from_the_file_s_values_where_the_frozen_weights_are_rounded(base):
     family = load(base, frozen_dtype="bfloat16")
-    unet = names(read_unet(base / "unet")[1])
+    unet = names(UNET.read(open_checkpoint(base), "unet")[1])
     side, frozen = names(initialised(family)), names(family.frozen)
     copied = side.keys() & unet.keys()
     assert {name.split("/")[0] for name in copied} == {
@@ -93,10 +93,10 @@ def test_a_copy_starts_from_the_file_s_values_where_the_frozen_weights_are_round
 )
 def test_a_smaller_network_reaches_the_same_skips_and_starts_silent(kind):
     config = small_controlnet_config(FULL, **SMALLER[kind])
-    model = unet_dual_branch(UNET, config)
+    model = unet_dual_branch(UNET_CONFIG, config)
     x_t, t, context = normal(0, 2, 8, 8, 4), jnp.asarray([3.0, 900.0]), normal(1, 2, 3, 8)
     condition = normal(2, 2, 16, 16, 3)
-    frozen = jax.tree.map(np.asarray, random_tree(unet_key_table(UNET), seed=2))
+    frozen = jax.tree.map(np.asarray, random_tree(UNET.key_table(UNET_CONFIG), seed=2))
     side = fresh(config)
     assert model.hooks == NAMES[kind] == feature_names(config)
 
@@ -113,7 +113,7 @@ def test_a_smaller_network_reaches_the_same_skips_and_starts_silent(kind):
     for (name, skip), residual in zip(skips.items(), residuals, strict=True):
         assert residual.shape == (skip.shape if name in NAMES[kind] else (1, 1, 1, 1)), name
     assert sum(leaf.size for leaf in jax.tree.leaves(side)) < sum(
-        np.prod(entry.shape) for entry in controlnet_key_table(FULL).values()
+        np.prod(entry.shape) for entry in CONTROLNET.key_table(FULL).values()
     )
 
     trained = jax.tree.map(lambda leaf: leaf if np.any(leaf) else np.full_like(leaf, 0.1), side)
@@ -125,7 +125,7 @@ def test_a_smaller_network_reaches_the_same_skips_and_starts_silent(kind):
 
 def fresh(config):
     """Random weights, and zero where a ControlNet is born so; making them by `init_side` would take long to compile."""
-    side = jax.tree.map(np.asarray, random_tree(controlnet_key_table(config), seed=3))
+    side = jax.tree.map(np.asarray, random_tree(CONTROLNET.key_table(config), seed=3))
     born_zero = {name for name in side if name.startswith(("controlnet_down_blocks_", "controlnet_mid_block"))}
     return side | {name: jax.tree.map(np.zeros_like, side[name]) for name in born_zero}
 
@@ -135,7 +135,7 @@ def normal(seed, *shape):
 
 
 def test_layers_of_a_smaller_network_are_spread_over_those_of_the_unet():
-    four = controlnet_config_from_unet(dataclasses.replace(UNET, layers_per_block=4))
+    four = controlnet_config_from_unet(dataclasses.replace(UNET_CONFIG, layers_per_block=4))
     down = [name for name in feature_names(small_controlnet_config(four, (8,), 2)) if name != "mid"]
     assert down == ["down_0", "down_2", "down_4"]
 
@@ -167,7 +167,7 @@ def test_a_network_that_is_not_smaller_is_refused(settings, message):
 
 def test_layers_that_fit_are_copied_whole_and_others_are_fresh(base):
     family = load(base, block_out_channels=(16, 32, 16, 32), layers_per_block=1)
-    unet, start = names(read_unet(base / "unet")[1]), names(family.read_side_start())
+    unet, start = names(UNET.read(open_checkpoint(base), "unet")[1]), names(family.read_side_start())
     assert_trees_equal(start, {name: unet[name] for name in start})
     layers = {name.rpartition("/")[0] for name in start}
     assert {"conv_in", "down_blocks_0/resnets_0/conv1", "down_blocks_1/resnets_0/conv1"} <= layers
@@ -186,21 +186,21 @@ def test_a_smaller_network_is_written_read_and_continued_but_not_as_a_controlnet
     silent = {name: leaf for name, leaf in names(side).items() if name.startswith("controlnet_down_blocks_")}
     assert len(silent) == 8 and not any(np.any(leaf) for leaf in silent.values())
     family.write_side(tmp_path, side)
-    config, params = read_side_network(tmp_path)
+    config, params = SMALL_CONTROLNET.read(open_checkpoint(tmp_path))
     assert_trees_equal(params, side)
-    assert read_config(tmp_path)["_class_name"] == "LisaJaxSideNetwork"
+    assert open_checkpoint(tmp_path).config()["_class_name"] == "LisaJaxSideNetwork"
     again = load(base, start_from=tmp_path)
     assert again.model.hooks == family.model.hooks == ("down_0", "down_2", "down_3", "down_5")
     assert_trees_equal(initialised(again), side)
-    with pytest.raises(ValueError, match="cannot be a ControlNetModel of diffusers"):
-        write_controlnet(tmp_path / "controlnet", config, params)
+    with pytest.raises(ValueError, match="SmallControlNetConfig cannot be written as a ControlNetConfig"):
+        CONTROLNET.write(tmp_path / "controlnet", config, params)
     assert not (tmp_path / "controlnet").exists()
 
 
 def write_random_controlnet(folder, dtype=None, **fields):
     config = dataclasses.replace(TINY.controlnet, **fields)
-    params = random_tree(controlnet_key_table(config), seed=1)
-    write_controlnet(folder, config, params, dtype)
+    params = random_tree(CONTROLNET.key_table(config), seed=1)
+    CONTROLNET.write(folder, config, params, dtype)
     return params
 
 
@@ -216,8 +216,9 @@ def test_a_controlnet_is_continued_with_its_own_config(base, tmp_path):
     side = initialised(family)
     assert_trees_equal(side, jax.tree.map(lambda leaf: np.asarray(leaf, np.float16).astype(np.float32), written))
     family.write_side(tmp_path / "half", side, jnp.float16)
-    assert read_config(tmp_path / "half") == read_config(tmp_path / "start")
-    assert_trees_equal(read_side_network(tmp_path / "half")[1], family.read_side_start())
+    half, start = open_checkpoint(tmp_path / "half"), open_checkpoint(tmp_path / "start")
+    assert half.config() == start.config()
+    assert_trees_equal(CONTROLNET.read(half)[1], family.read_side_start())
 
 
 @pytest.mark.parametrize(
@@ -232,7 +233,7 @@ def test_a_controlnet_is_continued_with_its_own_config(base, tmp_path):
 )
 def test_a_controlnet_of_another_base_is_refused(base, tmp_path, fields, message):
     config = dataclasses.replace(TINY.controlnet, **fields)
-    (tmp_path / "config.json").write_text(json.dumps(controlnet_config_dict(config)))
+    (tmp_path / "config.json").write_text(json.dumps(CONTROLNET.config_file.fields(config)))
     with pytest.raises(CheckpointError, match=message):
         load(base, start_from=tmp_path)
 
@@ -249,7 +250,7 @@ def test_settings_that_contradict_each_other_are_refused(base, tmp_path):
         load(base, start_from={"pose": tmp_path})
     with pytest.raises(ValueError, match="must be different names"):
         load(base, conditions=("pose", "pose"))
-    with pytest.raises(CheckpointError, match=r"config\.json is missing"):
+    with pytest.raises(CheckpointError, match="nowhere is missing"):
         load(base, start_from=tmp_path / "nowhere")
     family = load(base)
     with pytest.raises(ValueError, match=r"cannot start from conv_in/kernel of shape \(3, 3, 4, 8\): its own is"):
@@ -265,5 +266,6 @@ def test_several_side_networks_one_new_and_one_continued(base, tmp_path):
     assert_trees_equal(side["seg"], jax.tree.map(np.asarray, written))
     assert not np.any(side["pose"]["controlnet_mid_block"]["kernel"])
     family.write_side(tmp_path / "out", side)
+    written = open_checkpoint(tmp_path / "out")
     for name in ("pose", "seg"):
-        assert_trees_equal(read_side_network(tmp_path / "out" / name)[1], side[name])
+        assert_trees_equal(CONTROLNET.read(written, name)[1], side[name])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from lisa_jax.checkpoints.folder import CheckpointError
+from lisa_jax.checkpoints.checkpoint import CheckpointError
 from lisa_jax.experiments.base import load_family
 from lisa_jax.families.pixels import PIXELS
 from lisa_jax.families.presets import write_random_folder

@@ -10,7 +10,7 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 
-from lisa_jax.checkpoints.folder import CheckpointError
+from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
 from lisa_jax.families.autoencoder import autoencoder_latents, load_autoencoder
 from lisa_jax.models.vae import AutoencoderKLConfig
 
@@ -35,7 +35,7 @@ def theirs(request, tmp_path, randomise):
 
 @pytest.fixture
 def latents(theirs, tmp_path):
-    return load_autoencoder(tmp_path)
+    return load_autoencoder(open_checkpoint(tmp_path), "")
 
 
 @torch.no_grad()
@@ -85,7 +85,7 @@ def test_extreme_log_variance_is_clipped_as_in_diffusers(to_jax):
 
 def test_bfloat16_holds_weights_in_half_the_memory_and_stays_near(tmp_path, theirs, latents, run):
     del theirs
-    half = load_autoencoder(tmp_path, jnp.bfloat16)
+    half = load_autoencoder(open_checkpoint(tmp_path), "", jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(half.params)} == {jnp.dtype(jnp.bfloat16)}
     images = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), np.uint8)
     exact, rough = (run(space.moments, space.params, images) for space in (latents, half))
@@ -101,4 +101,4 @@ def test_image_size_that_does_not_divide_is_refused(latents):
 
 def test_missing_folder_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"nowhere/config\.json is missing"):
-        load_autoencoder(tmp_path / "nowhere")
+        load_autoencoder(open_checkpoint(tmp_path), "nowhere")

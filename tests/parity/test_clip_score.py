@@ -11,8 +11,8 @@ from tiny_sd import write_tokenizer
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from lisa_jax.checkpoints.clip import read_clip, read_clip_preprocessing
-from lisa_jax.checkpoints.folder import CheckpointError
+from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
+from lisa_jax.checkpoints.clip import CLIP, read_clip_preprocessing
 from lisa_jax.evaluation.clip_score import clip_scores, embed_captions, embed_images, load_clip, preprocess
 from lisa_jax.models.clip import CLIPModel as OurModel
 
@@ -81,7 +81,7 @@ def pictures(height=40, width=61):
 @pytest.mark.parametrize("style", STYLES)
 def test_both_towers_equal_transformers(folders, style):
     folder, model = folders[style]
-    config, params = read_clip(folder)
+    config, params = CLIP.read(open_checkpoint(folder))
     size = config.vision.image_size
     pixels = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype(np.float32)
     ids = CLIPTokenizer.from_pretrained(folder)(CAPTIONS[:2], padding="max_length", return_tensors="pt").input_ids
@@ -101,7 +101,7 @@ def test_preprocessing_equals_transformers(folders, height, width):
     folder = folders["openai"][0]
     images = pictures(height, width)
     expected = CLIPImageProcessorPil.from_pretrained(folder)(list(images), return_tensors="np")["pixel_values"]
-    ours = preprocess(images, read_clip_preprocessing(folder))
+    ours = preprocess(images, read_clip_preprocessing(open_checkpoint(folder)))
     assert ours.dtype == np.float32
     assert np.abs(ours - expected.transpose(0, 2, 3, 1)).max() < 1e-6
 
@@ -142,7 +142,7 @@ def test_batches_do_not_change_embeddings(folders):
 
 def test_older_files_give_the_same_network(folder):
     """Files of 2021 to 2023: `position_ids`, `..._config_dict` that wins, plain numbers as sizes, integer logit."""
-    config, preprocessing = read_clip(folder)[0], read_clip_preprocessing(folder)
+    config, preprocessing = CLIP.config(open_checkpoint(folder)), read_clip_preprocessing(open_checkpoint(folder))
     settings = json.loads((folder / "config.json").read_text())
     for tower in ("text", "vision"):
         settings[f"{tower}_config_dict"] = settings[f"{tower}_config"]
@@ -150,23 +150,23 @@ def test_older_files_give_the_same_network(folder):
     (folder / "config.json").write_text(json.dumps(settings))
     steps = json.loads((folder / "preprocessor_config.json").read_text())
     (folder / "preprocessor_config.json").write_text(json.dumps(steps | {"size": 32, "crop_size": 32}))
-    assert read_clip(folder)[0] == config
-    assert read_clip_preprocessing(folder) == preprocessing
+    assert CLIP.config(open_checkpoint(folder)) == config
+    assert read_clip_preprocessing(open_checkpoint(folder)) == preprocessing
 
 
 def test_newer_processor_file_is_read(folder):
-    expected = read_clip_preprocessing(folder)
+    expected = read_clip_preprocessing(open_checkpoint(folder))
     steps = json.loads((folder / "preprocessor_config.json").read_text())
     (folder / "preprocessor_config.json").unlink()
     (folder / "processor_config.json").write_text(json.dumps({"image_processor": steps}))
-    assert read_clip_preprocessing(folder) == expected
+    assert read_clip_preprocessing(open_checkpoint(folder)) == expected
     assert expected.mean == tuple(MEAN)
 
 
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("config.json", {"model_type": "siglip"}, "is not a CLIP folder: model_type is 'siglip'"),
+        ("config.json", {"model_type": "siglip"}, "config.json: model_type is 'siglip', not 'clip'"),
         ("config.json", {"model_type": "clip_text_model"}, "text and image tower"),
         ("config.json", {"projection_dim": "wide"}, "projection_dim 'wide'"),
         ("config.json", {"vision_config": {"hidden_act": "relu"}}, "image tower config: hidden_act 'relu'"),
@@ -200,7 +200,7 @@ def test_tokenizer_that_does_not_fit_is_refused(folder, field, value, message, m
     settings = json.loads((folder / "config.json").read_text())
     settings["text_config"][field] = value
     (folder / "config.json").write_text(json.dumps(settings))
-    monkeypatch.setattr("lisa_jax.checkpoints.clip.read_params", lambda *args, **kwargs: {})
+    monkeypatch.setattr("lisa_jax.checkpoints.component.read_params", lambda *args, **kwargs: {})
     with pytest.raises(CheckpointError, match=message):
         load_clip(folder)
 

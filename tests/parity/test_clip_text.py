@@ -11,13 +11,8 @@ from safetensors.numpy import load_file, save_file
 from transformers import CLIPTextConfig as TransformersConfig
 from transformers import CLIPTextModel as TransformersModel
 
-from lisa_jax.checkpoints.clip_text import (
-    clip_text_config,
-    clip_text_config_dict,
-    read_clip_text,
-    write_clip_text,
-)
-from lisa_jax.checkpoints.folder import CheckpointError
+from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
+from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
 
 VOCAB, LENGTH, BOS, EOS = 100, 12, 98, 99
@@ -60,7 +55,7 @@ def _ids(pad: int) -> np.ndarray:
 def test_outputs_equal_transformers(tmp_path, style, pad):
     model = _transformers_model(style)
     model.save_pretrained(tmp_path)
-    config, params = read_clip_text(tmp_path)
+    config, params = CLIP_TEXT.read(open_checkpoint(tmp_path))
     ids = _ids(pad)
     ours = jax.jit(CLIPTextModel(config).apply)({"params": params}, ids)
     with torch.no_grad():
@@ -76,7 +71,7 @@ def test_outputs_equal_transformers(tmp_path, style, pad):
 
 def test_bfloat16_computation_stays_close(tmp_path):
     _transformers_model("sd21").save_pretrained(tmp_path)
-    config, params = read_clip_text(tmp_path)
+    config, params = CLIP_TEXT.read(open_checkpoint(tmp_path))
     exact, rough = (
         jax.jit(CLIPTextModel(config, dtype).apply)({"params": params}, _ids(0)).last_hidden_state
         for dtype in (jnp.float32, jnp.bfloat16)
@@ -94,7 +89,7 @@ def test_every_published_key_layout_is_read(tmp_path, prefix, position_ids):
     if position_ids:
         tensors["embeddings.position_ids"] = np.arange(LENGTH)[None]
     save_file({prefix + key: value for key, value in tensors.items()}, tmp_path / "model.safetensors")
-    _, params = read_clip_text(tmp_path)
+    _, params = CLIP_TEXT.read(open_checkpoint(tmp_path))
     kernel = params["encoder"]["layers_1"]["mlp"]["fc1"]["kernel"]
     np.testing.assert_array_equal(kernel, tensors["encoder.layers.1.mlp.fc1.weight"].T)
     assert len(jax.tree.leaves(params)) == len(tensors) - position_ids
@@ -104,8 +99,8 @@ def test_every_published_key_layout_is_read(tmp_path, prefix, position_ids):
 def test_written_folder_loads_in_transformers(tmp_path, style):
     model = _transformers_model(style)
     model.save_pretrained(tmp_path / "theirs")
-    config, params = read_clip_text(tmp_path / "theirs")
-    write_clip_text(tmp_path / "ours", config, params)
+    config, params = CLIP_TEXT.read(open_checkpoint(tmp_path / "theirs"))
+    CLIP_TEXT.write(tmp_path / "ours", config, params)
     loaded, report = TransformersModel.from_pretrained(tmp_path / "ours", output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     for (name, expected), got in zip(model.state_dict().items(), loaded.state_dict().values(), strict=True):
@@ -117,10 +112,10 @@ def test_written_folder_loads_in_transformers(tmp_path, style):
 def test_write_read_write_is_byte_identical(tmp_path):
     config = CLIPTextConfig(VOCAB, 32, 64, 2, 4, LENGTH)
     params = jax.jit(CLIPTextModel(config).init)(jax.random.key(0), _ids(0))["params"]
-    write_clip_text(tmp_path / "first", config, params)
-    config_again, params_again = read_clip_text(tmp_path / "first")
+    CLIP_TEXT.write(tmp_path / "first", config, params)
+    config_again, params_again = CLIP_TEXT.read(open_checkpoint(tmp_path / "first"))
     assert config_again == config
-    write_clip_text(tmp_path / "second", config_again, params_again)
+    CLIP_TEXT.write(tmp_path / "second", config_again, params_again)
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
@@ -128,10 +123,12 @@ def test_write_read_write_is_byte_identical(tmp_path):
 def test_half_precision_file(tmp_path):
     config = CLIPTextConfig(VOCAB, 32, 64, 1, 4, LENGTH)
     params = jax.jit(CLIPTextModel(config).init)(jax.random.key(0), _ids(0))["params"]
-    write_clip_text(tmp_path, config, params, dtype=jnp.float16)
+    CLIP_TEXT.write(tmp_path, config, params, dtype=jnp.float16)
     assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {np.dtype("float16")}
     assert TransformersModel.from_pretrained(tmp_path).dtype == torch.float16
-    assert read_clip_text(tmp_path, jnp.float32)[1]["final_layer_norm"]["scale"].dtype == np.float32
+    assert (
+        CLIP_TEXT.read(open_checkpoint(tmp_path), "", jnp.float32)[1]["final_layer_norm"]["scale"].dtype == np.float32
+    )
 
 
 def test_initialisation_is_transformers():
@@ -156,7 +153,7 @@ def test_sd21_size():
     config = CLIPTextConfig(49408, 1024, 4096, 23, 16, hidden_act="gelu")
     shapes = jax.eval_shape(CLIPTextModel(config).init, jax.random.key(0), jnp.zeros((1, 77), jnp.int32))
     with torch.device("meta"):
-        theirs = TransformersModel(TransformersConfig.from_dict(clip_text_config_dict(config)))
+        theirs = TransformersModel(TransformersConfig.from_dict(CLIP_TEXT.config_file.fields(config)))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == sum(p.numel() for p in theirs.parameters())
 
 
@@ -174,7 +171,7 @@ def test_sd21_size():
 )
 def test_unsupported_configs_are_refused_by_name(field, value):
     with pytest.raises(CheckpointError, match=field) as error:
-        clip_text_config(clip_text_config_dict(CLIPTextConfig()) | {field: value})
+        CLIP_TEXT.config_file.parse(CLIP_TEXT.config_file.fields(CLIPTextConfig()) | {field: value})
     assert str(value) in str(error.value)
 
 
@@ -183,7 +180,7 @@ def test_missing_tensor_is_named(tmp_path):
     config = json.loads((tmp_path / "config.json").read_text()) | {"num_hidden_layers": 4}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=r"encoder\.layers\.3"):
-        read_clip_text(tmp_path)
+        CLIP_TEXT.read(open_checkpoint(tmp_path))
 
 
 def test_too_long_ids_are_refused():

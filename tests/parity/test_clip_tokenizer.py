@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from transformers import CLIPTokenizer
 
+from lisa_jax.checkpoints.checkpoint import open_checkpoint
 from lisa_jax.checkpoints.tokenizer import load_tokenizer, train_tokenizer
 
 CAPTIONS = [
@@ -92,7 +93,7 @@ def test_ids_equal_transformers(trained, tmp_path, settings):
     shutil.copytree(trained, folder)
     if settings:
         settings(folder)
-    theirs, ours = CLIPTokenizer.from_pretrained(folder), load_tokenizer(folder)
+    theirs, ours = CLIPTokenizer.from_pretrained(folder), load_tokenizer(open_checkpoint(folder))
     captions = CAPTIONS + _random_captions(300)
     expected = theirs(captions, padding="max_length", truncation=True, max_length=theirs.model_max_length)
     assert ours.max_length == theirs.model_max_length == 24

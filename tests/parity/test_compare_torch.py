@@ -10,9 +10,9 @@ import jax
 import pytest
 import torch
 
-from lisa_jax.checkpoints.controlnet import controlnet_key_table
-from lisa_jax.checkpoints.folder import read_config
-from lisa_jax.checkpoints.unet import unet_config, unet_key_table
+from lisa_jax.checkpoints.checkpoint import open_checkpoint
+from lisa_jax.checkpoints.controlnet import CONTROLNET
+from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.families.presets import preset
 from lisa_jax.families.stable_diffusion import unet_dual_branch
 from lisa_jax.models.controlnet import controlnet_config_from_unet
@@ -36,17 +36,14 @@ def reference():
 def test_both_have_the_same_networks(reference, size):
     with torch.device("meta"):
         theirs = [sum(leaf.numel() for leaf in network.parameters()) for network in reference.make_networks(size)]
-    folder = ROOT / "lisa_jax" / "assets" / "openmoji_base" / "unet"
-    unet = unet_config(read_config(folder)) if size == "embedded" else preset("sd21").unet
+    base = open_checkpoint(ROOT / "lisa_jax" / "assets" / "openmoji_base")
+    unet = UNET.config(base, "unet") if size == "embedded" else preset("sd21").unet
     side = controlnet_config_from_unet(unet, reference.SIZES[size]["condition_channels"])
     hook = f"down_{reference.SIZES[size]['hook']}"
     decoder = jax.eval_shape(lambda key: unet_dual_branch(unet, side).init_decoder(key, hook), jax.random.key(0))
     ours = [
-        sum(math.prod(entry.shape) for entry in table(config).values())
-        for table, config in [
-            (unet_key_table, unet),
-            (controlnet_key_table, side),
-        ]
+        sum(math.prod(entry.shape) for entry in component.key_table(config).values())
+        for component, config in ((UNET, unet), (CONTROLNET, side))
     ]
     assert theirs == [*ours, sum(leaf.size for leaf in jax.tree.leaves(decoder))]
 

@@ -9,21 +9,12 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from tiny_sd import build_tiny_sd
 
-from lisa_jax.checkpoints.controlnet import (
-    controlnet_config,
-    controlnet_config_dict,
-    controlnet_key_table,
-    read_controlnet,
-    write_controlnet,
-)
-from lisa_jax.checkpoints.unet import read_unet
+from lisa_jax.checkpoints.checkpoint import open_checkpoint
+from lisa_jax.checkpoints.controlnet import CONTROLNET
+from lisa_jax.checkpoints.unet import UNET
+from lisa_jax.families.side_networks import start_params
 from lisa_jax.families.stable_diffusion import load_stable_diffusion
-from lisa_jax.models.controlnet import (
-    ControlNet,
-    controlnet_config_from_unet,
-    controlnet_params_from_unet,
-    feature_shapes,
-)
+from lisa_jax.models.controlnet import ControlNet, controlnet_config_from_unet, feature_shapes
 from lisa_jax.models.unet import UNet
 
 TOLERANCE = 1e-5
@@ -113,7 +104,7 @@ def test_residuals_and_features_equal_diffusers(name, tmp_path, to_jax, run, max
     expected_features = hook_features(theirs)
     expected = theirs(*sample)
 
-    ours_config, params = read_controlnet(tmp_path)
+    ours_config, params = CONTROLNET.read(open_checkpoint(tmp_path))
     residuals, features = run(
         lambda p, *a: ControlNet(ours_config).apply({"params": p}, *a), params, *map(to_jax, sample)
     )
@@ -136,7 +127,7 @@ def test_controlled_prediction_from_one_unet_equals_diffusers(tmp_path, to_jax, 
     config |= {"up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"), "layers_per_block": 1}
     unet = UNet2DConditionModel(**config).eval()
     unet.save_pretrained(tmp_path / "unet")
-    unet_config, unet_params = read_unet(tmp_path / "unet")
+    unet_config, unet_params = UNET.read(open_checkpoint(tmp_path), "unet")
     theirs = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 8)).eval()
     ours_config = controlnet_config_from_unet(unet_config, conditioning_embedding_out_channels=(4, 8))
     ours = ControlNet(ours_config)
@@ -146,8 +137,8 @@ def test_controlled_prediction_from_one_unet_equals_diffusers(tmp_path, to_jax, 
         lambda leaf: np.full(leaf.shape, 0.5, np.float32),
         jax.eval_shape(ours.init, jax.random.key(0), *map(to_jax, sample))["params"],
     )
-    params = controlnet_params_from_unet(unet_params, fresh)
-    write_controlnet(tmp_path / "ours", ours_config, params)
+    params = start_params(fresh, unet_params)
+    CONTROLNET.write(tmp_path / "ours", ours_config, params)
     theirs.save_pretrained(tmp_path / "theirs")
     ours_json, theirs_json = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("ours", "theirs"))
     assert ours_json == theirs_json
@@ -162,7 +153,7 @@ def test_controlled_prediction_from_one_unet_equals_diffusers(tmp_path, to_jax, 
     theirs.save_pretrained(tmp_path / "trained")
     down, mid = theirs(*sample, return_dict=False)
     expected = unet(x_t, t, context, down_block_additional_residuals=down, mid_block_additional_residual=mid).sample
-    _, params = read_controlnet(tmp_path / "trained")
+    _, params = CONTROLNET.read(open_checkpoint(tmp_path / "trained"))
 
     def controlled(unet_params, params, x_t, t, context, condition):
         residuals, _ = ours.apply({"params": params}, x_t, t, context, condition)
@@ -212,21 +203,21 @@ def test_a_controlnet_of_diffusers_is_continued_exactly(tmp_path, to_jax, run, m
 def test_written_folder_loads_in_diffusers_with_the_same_output(tmp_path, randomise):
     theirs = make(UNUSUAL, randomise)
     theirs.save_pretrained(tmp_path / "theirs")
-    config, params = read_controlnet(tmp_path / "theirs")
-    write_controlnet(tmp_path / "ours", config, params)
+    config, params = CONTROLNET.read(open_checkpoint(tmp_path / "theirs"))
+    CONTROLNET.write(tmp_path / "ours", config, params)
     again = ControlNetModel.from_pretrained(tmp_path / "ours", local_files_only=True).eval()
     sample = inputs(UNUSUAL, (6, 8))
     for before, after in zip(theirs(*sample, return_dict=False)[0], again(*sample, return_dict=False)[0], strict=True):
         assert torch.equal(before, after)
-    theirs_json = json.loads((tmp_path / "theirs" / "config.json").read_text())
-    assert {key: value for key, value in theirs_json.items() if not key.startswith("_")} == controlnet_config_dict(
-        config
-    )
+    notes = {"_class_name", "_diffusers_version", "_name_or_path"}
+    ours_json, theirs_json = (open_checkpoint(tmp_path / name).config() for name in ("ours", "theirs"))
+    assert ours_json.keys() | notes == theirs_json.keys() | notes
+    assert all(ours_json[field] == theirs_json[field] for field in ours_json.keys() - notes)
 
 
 def test_a_fresh_controlnet_is_zero_at_its_zero_convolutions_only(to_jax):
     one_level = {"block_out_channels": (9,), "down_block_types": ("DownBlock2D",), "only_cross_attention": False}
-    model = ControlNet(controlnet_config(UNUSUAL | one_level | {"transformer_layers_per_block": 1}))
+    model = ControlNet(CONTROLNET.config_file.parse(UNUSUAL | one_level | {"transformer_layers_per_block": 1}))
     (residuals, features), variables = model.init_with_output(
         jax.random.key(0, impl="rbg"), *map(to_jax, inputs(UNUSUAL, (4, 4)))
     )
@@ -241,7 +232,7 @@ def test_a_fresh_controlnet_is_zero_at_its_zero_convolutions_only(to_jax):
 
 
 def leaves(config, params):
-    for key, entry in controlnet_key_table(config).items():
+    for key, entry in CONTROLNET.key_table(config).items():
         leaf = params
         for name in entry.path:
             leaf = leaf[name]
@@ -250,7 +241,7 @@ def leaves(config, params):
 
 def test_a_condition_of_the_wrong_size_is_named(to_jax, tmp_path):
     ControlNetModel(**SD15_BGR).save_pretrained(tmp_path)
-    config, params = read_controlnet(tmp_path)
+    config, params = CONTROLNET.read(open_checkpoint(tmp_path))
     x_t, t, context, condition = map(to_jax, inputs(SD15_BGR, (4, 4)))
     with pytest.raises(ValueError, match="must be 2 times"):
         jax.eval_shape(ControlNet(config).apply, {"params": params}, x_t, t, context, condition[:, :6])

@@ -1,7 +1,5 @@
 """Final latents against diffusers' whole `StableDiffusionControlNetPipeline`, from the same noise."""
 
-from pathlib import Path
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,9 +10,9 @@ diffusers = pytest.importorskip("diffusers")
 
 from tiny_sd import CONTEXT, IMAGE_SIZE, build_tiny_sd  # noqa: E402
 
-from lisa_jax.checkpoints.controlnet import read_controlnet  # noqa: E402
-from lisa_jax.checkpoints.folder import read_config  # noqa: E402
-from lisa_jax.checkpoints.unet import read_unet  # noqa: E402
+from lisa_jax.checkpoints.checkpoint import open_checkpoint  # noqa: E402
+from lisa_jax.checkpoints.controlnet import CONTROLNET  # noqa: E402
+from lisa_jax.checkpoints.unet import UNET  # noqa: E402
 from lisa_jax.families.family import Family, LatentSpace  # noqa: E402
 from lisa_jax.families.stable_diffusion import unet_dual_branch  # noqa: E402
 from lisa_jax.processes import Diffusion  # noqa: E402
@@ -136,10 +134,10 @@ def run_diffusers(folders, base, sampler, steps, networks, pictures, shared, x_T
 
 
 def run_ours(folders, base, sampler, steps, networks, pictures, shared, x_T, context, negative):
-    unet_config, unet = read_unet(base / "unet", jnp.float32)
-    read = {name: read_controlnet(folders[name], jnp.float32) for name in networks}
+    unet_config, unet = UNET.read(open_checkpoint(base), "unet", jnp.float32)
+    read = {name: CONTROLNET.read(open_checkpoint(folders[name]), "", jnp.float32) for name in networks}
     models = {name: unet_dual_branch(unet_config, config) for name, (config, _) in read.items()}
-    scheduler = read_config(Path(base) / "scheduler", "scheduler_config.json")
+    scheduler = open_checkpoint(base).config("scheduler", "scheduler_config.json")
     parts = dict.fromkeys(Family.__dataclass_fields__)
     latents = LatentSpace(**dict.fromkeys(LatentSpace.__dataclass_fields__) | {"shape": lambda *_: (SIDE, SIDE, 4)})
     family = Family(

@@ -19,9 +19,10 @@ from ml_collections import ConfigDict
 from torch.nn import functional
 
 from lisa_jax.alignment import NoisySample, add_noise, lisa_loss, lisa_loss_of_noisy
-from lisa_jax.checkpoints.controlnet import controlnet_key_table, read_controlnet
+from lisa_jax.checkpoints.checkpoint import open_checkpoint
+from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.key_table import key_table
-from lisa_jax.checkpoints.unet import read_unet
+from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.dual_branch import DualBranch
 from lisa_jax.families.stable_diffusion import unet_dual_branch
 from lisa_jax.processes import Diffusion
@@ -166,8 +167,8 @@ def make_pair(tmp_path, randomise):
         unet.requires_grad_(False)
         unet.save_pretrained(tmp_path / "unet")
         side.save_pretrained(tmp_path / "side")
-        unet_config, frozen = read_unet(tmp_path / "unet")
-        side_config, side_params = read_controlnet(tmp_path / "side")
+        unet_config, frozen = UNET.read(open_checkpoint(tmp_path), "unet")
+        side_config, side_params = CONTROLNET.read(open_checkpoint(tmp_path / "side"))
         model = unet_dual_branch(unet_config, side_config)
 
         decoder = Decoder(*feature)
@@ -182,7 +183,7 @@ def make_pair(tmp_path, randomise):
             Diffusion(**SCHEDULER, prediction_type=prediction_type),
             frozen,
             {"side": side_params, "decoder": decoder_params},
-            {"side": (controlnet_key_table(side_config), side), "decoder": (decoder_table, decoder)},
+            {"side": (CONTROLNET.key_table(side_config), side), "decoder": (decoder_table, decoder)},
         )
 
     return make

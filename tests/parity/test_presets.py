@@ -7,11 +7,12 @@ import torch
 from diffusers import ControlNetModel, StableDiffusionPipeline
 from transformers import CLIPTextModel as TransformersText
 
-from lisa_jax.checkpoints.clip_text import read_clip_text
-from lisa_jax.checkpoints.controlnet import controlnet_config_dict, controlnet_key_table, write_controlnet
+from lisa_jax.checkpoints.checkpoint import open_checkpoint
+from lisa_jax.checkpoints.clip_text import CLIP_TEXT
+from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.tokenizer import load_tokenizer
-from lisa_jax.checkpoints.unet import read_unet
-from lisa_jax.checkpoints.vae import read_vae
+from lisa_jax.checkpoints.unet import UNET
+from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.families.presets import preset, write_random_folder
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.models.clip_text import CLIPTextModel
@@ -33,16 +34,16 @@ def test_random_folder_is_a_pipeline(written):
     _, report = TransformersText.from_pretrained(folder / "text_encoder", output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     theirs = pipeline.tokenizer(CAPTIONS, padding="max_length", truncation=True, max_length=77).input_ids
-    np.testing.assert_array_equal(load_tokenizer(folder / "tokenizer")(CAPTIONS), theirs)
+    np.testing.assert_array_equal(load_tokenizer(open_checkpoint(folder), "tokenizer")(CAPTIONS), theirs)
 
 
 @torch.no_grad()
 def test_caption_noise_and_image_give_our_outputs(written, run, to_jax):
     name, folder, pipeline = written
-    text_config, text = read_clip_text(folder / "text_encoder")
-    unet_config, unet = read_unet(folder / "unet")
-    vae_config, vae = read_vae(folder / "vae")
-    ids = load_tokenizer(folder / "tokenizer")(CAPTIONS)
+    text_config, text = CLIP_TEXT.read(open_checkpoint(folder), "text_encoder")
+    unet_config, unet = UNET.read(open_checkpoint(folder), "unet")
+    vae_config, vae = VAE.read(open_checkpoint(folder), "vae")
+    ids = load_tokenizer(open_checkpoint(folder), "tokenizer")(CAPTIONS)
     x_t, t, images = torch.randn(3, 4, 8, 8), torch.tensor([1.0, 500.0, 999.0]), torch.rand(1, 3, 16, 16) * 2 - 1
 
     def ours(ids, x_t, t, images):
@@ -63,10 +64,10 @@ def test_controlnet_of_a_preset_is_the_one_that_diffusers_makes(tmp_path):
     chosen = preset("tiny_sd21")
     unet = StableDiffusionPipeline.from_pretrained(folder).unet
     theirs = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=chosen.condition_channels)
-    write_controlnet(tmp_path / "side", chosen.controlnet, random_tree(controlnet_key_table(chosen.controlnet), 0))
+    CONTROLNET.write(tmp_path / "side", chosen.controlnet, random_tree(CONTROLNET.key_table(chosen.controlnet), 0))
     ours = ControlNetModel.from_pretrained(tmp_path / "side")
     assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
-    for field in controlnet_config_dict(chosen.controlnet):
+    for field in CONTROLNET.config_file.fields(chosen.controlnet).keys() - {"_class_name", "_diffusers_version"}:
         got, expected = ours.config[field], theirs.config[field]
         assert (list(got) if isinstance(got, tuple) else got) == (
             list(expected) if isinstance(expected, tuple) else expected

@@ -10,7 +10,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors import safe_open
 
-from lisa_jax.checkpoints.unet import read_unet, unet_config, unet_config_dict, write_unet
+from lisa_jax.checkpoints.checkpoint import open_checkpoint
+from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.models.layers import Conv, Linear
 from lisa_jax.models.unet import UNet
 
@@ -91,7 +92,7 @@ def test_prediction_equals_diffusers_with_and_without_residuals(name, tmp_path, 
     config, size = CASES[name]
     theirs = make(config, randomise)
     theirs.save_pretrained(tmp_path)
-    ours_config, params = read_unet(tmp_path)
+    ours_config, params = UNET.read(open_checkpoint(tmp_path))
     x_t, t, context = inputs(config, size)
     ours = UNet(ours_config)
 
@@ -118,14 +119,12 @@ def test_prediction_equals_diffusers_with_and_without_residuals(name, tmp_path, 
 def test_written_folder_loads_in_diffusers_with_the_same_output(tmp_path, randomise):
     theirs = make(SD15, randomise)
     theirs.save_pretrained(tmp_path / "theirs")
-    config, params = read_unet(tmp_path / "theirs")
-    write_unet(tmp_path / "ours", config, params)
+    config, params = UNET.read(open_checkpoint(tmp_path / "theirs"))
+    UNET.write(tmp_path / "ours", config, params)
     again = UNet2DConditionModel.from_pretrained(tmp_path / "ours", local_files_only=True).eval()
     sample = inputs(SD15, (8, 8))
     assert torch.equal(theirs(*sample).sample, again(*sample).sample)
-    assert set(unet_config_dict(config)) | {"_class_name", "_diffusers_version"} == set(
-        json.loads((tmp_path / "theirs" / "config.json").read_text())
-    )
+    assert UNET.config_file.fields(config).keys() == set(json.loads((tmp_path / "theirs" / "config.json").read_text()))
 
 
 def tensors(folder):
@@ -137,7 +136,7 @@ def tensors(folder):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_read_then_write_keeps_every_byte(dtype, tmp_path, randomise):
     make(SD21, randomise).to(dtype).save_pretrained(tmp_path / "theirs")
-    write_unet(tmp_path / "ours", *read_unet(tmp_path / "theirs"))
+    UNET.write(tmp_path / "ours", *UNET.read(open_checkpoint(tmp_path / "theirs")))
     before, after = tensors(tmp_path / "theirs"), tensors(tmp_path / "ours")
     assert before.keys() == after.keys()
     for key, tensor in before.items():
@@ -151,14 +150,16 @@ def test_shards_and_fp16_variants_read_as_the_whole_file(tmp_path, randomise):
     model.save_pretrained(tmp_path / "variant", variant="fp16")
     model.save_pretrained(tmp_path / "both", variant="fp16", max_shard_size="60KB")
     assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
-    _, whole = read_unet(tmp_path / "whole", jnp.float32)
+    _, whole = UNET.read(open_checkpoint(tmp_path / "whole"), "", jnp.float32)
     for folder in ("shards", "variant", "both"):
-        jax.tree.map(np.testing.assert_array_equal, read_unet(tmp_path / folder, jnp.float32)[1], whole)
+        jax.tree.map(
+            np.testing.assert_array_equal, UNET.read(open_checkpoint(tmp_path / folder), "", jnp.float32)[1], whole
+        )
 
 
 def test_sharing_the_trunk_changes_nothing(tmp_path, to_jax, run, randomise):
     make(SMALL, randomise).save_pretrained(tmp_path)
-    config, params = read_unet(tmp_path)
+    config, params = UNET.read(open_checkpoint(tmp_path))
     model = UNet(config)
     sample = tuple(map(to_jax, inputs(SMALL, (9, 6))))
     trunk = run(lambda p, *a: model.apply({"params": p}, *a, method="encode"), params, *sample)
@@ -174,7 +175,7 @@ def test_sharing_the_trunk_changes_nothing(tmp_path, to_jax, run, randomise):
 def test_bfloat16_runs_near_float32(tmp_path, to_jax, run, randomise):
     sd21 = SMALL | {"use_linear_projection": True, "attention_head_dim": [1, 4], "upcast_attention": True}
     make(sd21 | {"mid_block_type": "UNetMidBlock2DCrossAttn"}, randomise).save_pretrained(tmp_path)
-    config, params = read_unet(tmp_path)
+    config, params = UNET.read(open_checkpoint(tmp_path))
     sample = tuple(map(to_jax, inputs(sd21, (8, 8))))
     exact = run(lambda p, *a: UNet(config).apply({"params": p}, *a), params, *sample)
     rough = run(lambda p, *a: UNet(config, dtype=jnp.bfloat16).apply({"params": p}, *a), params, *sample)
@@ -185,7 +186,7 @@ def test_bfloat16_runs_near_float32(tmp_path, to_jax, run, randomise):
 
 
 def test_remat_recomputes_every_resnet_and_transformer_block_of_the_same_parameters():
-    config = unet_config(SMALL)
+    config = UNET.config_file.parse(SMALL)
     shapes = [(1, 2, 2, 4), (1,), (1, 1, 12)]
 
     def recomputed_blocks(remat):

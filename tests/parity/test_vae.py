@@ -10,8 +10,8 @@ import torch
 from diffusers import AutoencoderKL as DiffusersAutoencoder
 from safetensors.numpy import load_file, save_file
 
-from lisa_jax.checkpoints.folder import CheckpointError
-from lisa_jax.checkpoints.vae import read_vae, vae_config, vae_config_dict, write_vae
+from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
+from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.models.vae import AutoencoderKL
 
 TOLERANCE = 1e-5
@@ -61,7 +61,7 @@ def test_moments_and_images_equal_diffusers(name, tmp_path, to_jax, run, max_dif
     config, size = CASES[name]
     theirs = make(config, randomise)
     theirs.save_pretrained(tmp_path)
-    ours_config, params = read_vae(tmp_path)
+    ours_config, params = VAE.read(open_checkpoint(tmp_path))
     assert theirs.config.scaling_factor == ours_config.scaling_factor
     model = AutoencoderKL(ours_config)
     images = torch.rand(2, config.get("in_channels", 3), *size) * 2 - 1
@@ -80,7 +80,7 @@ def test_moments_and_images_equal_diffusers(name, tmp_path, to_jax, run, max_dif
 
 def test_each_half_needs_its_own_weights_only(tmp_path, run, randomise):
     make(SMALL, randomise).save_pretrained(tmp_path)
-    config, params = read_vae(tmp_path)
+    config, params = VAE.read(open_checkpoint(tmp_path))
     model = AutoencoderKL(config)
     images, z = jnp.ones((1, 4, 4, 3)), jnp.ones((1, 2, 2, 4))
     for method, argument, names in (
@@ -96,7 +96,7 @@ def test_each_half_needs_its_own_weights_only(tmp_path, run, randomise):
 
 def test_image_size_that_does_not_divide_is_refused(tmp_path, randomise):
     make(SMALL, randomise).save_pretrained(tmp_path)
-    config, params = read_vae(tmp_path)
+    config, params = VAE.read(open_checkpoint(tmp_path))
     with pytest.raises(ValueError, match=r"24 x 31.*multiples of 2"):
         AutoencoderKL(config).apply({"params": params}, jnp.zeros((1, 24, 31, 3)), method="encode")
 
@@ -118,11 +118,11 @@ def rename_to_old(tensors, as_convolution):
 def test_old_attention_names_are_read(tmp_path, randomise, as_convolution):
     theirs = make(SD, randomise)
     theirs.save_pretrained(tmp_path)
-    _, params = read_vae(tmp_path)
+    _, params = VAE.read(open_checkpoint(tmp_path))
     old = rename_to_old(load_file(tmp_path / WEIGHTS), as_convolution)
     assert sum(".proj_attn." in key for key in old) == 4
     save_file(old, tmp_path / WEIGHTS, metadata={"format": "pt"})
-    jax.tree.map(np.testing.assert_array_equal, read_vae(tmp_path)[1], params)
+    jax.tree.map(np.testing.assert_array_equal, VAE.read(open_checkpoint(tmp_path))[1], params)
     if not as_convolution:  # what we read there is what diffusers reads there
         again = DiffusersAutoencoder.from_pretrained(tmp_path)
         for (key, expected), got in zip(theirs.state_dict().items(), again.state_dict().values(), strict=True):
@@ -132,21 +132,19 @@ def test_old_attention_names_are_read(tmp_path, randomise, as_convolution):
     both = old | {name.replace("query", "to_q"): old[name]}
     save_file(both, tmp_path / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=r"one tensor under two names.*query\.bias"):
-        read_vae(tmp_path)
+        VAE.read(open_checkpoint(tmp_path))
 
 
 @torch.no_grad()
 def test_written_folder_loads_in_diffusers_with_the_same_output(tmp_path, randomise):
     theirs = make(SD3, randomise)
     theirs.save_pretrained(tmp_path / "theirs")
-    config, params = read_vae(tmp_path / "theirs")
-    write_vae(tmp_path / "ours", config, params)
+    config, params = VAE.read(open_checkpoint(tmp_path / "theirs"))
+    VAE.write(tmp_path / "ours", config, params)
     again = DiffusersAutoencoder.from_pretrained(tmp_path / "ours", local_files_only=True).eval()
     images = torch.randn(1, 4, 8, 8)
     assert torch.equal(theirs(images).sample, again(images).sample)
-    assert set(vae_config_dict(config)) | {"_class_name", "_diffusers_version"} == set(
-        json.loads((tmp_path / "theirs" / "config.json").read_text())
-    )
+    assert VAE.config_file.fields(config).keys() == set(json.loads((tmp_path / "theirs" / "config.json").read_text()))
     assert (tmp_path / "ours" / WEIGHTS).read_bytes() == (tmp_path / "theirs" / WEIGHTS).read_bytes()
 
 
@@ -155,13 +153,13 @@ def test_shards_and_fp16_variants_read_as_the_whole_file(tmp_path, randomise):
     model.save_pretrained(tmp_path / "whole")
     model.save_pretrained(tmp_path / "both", variant="fp16", max_shard_size="20KB")
     assert len(list((tmp_path / "both").glob("*fp16-0*.safetensors"))) > 2
-    whole, both = (read_vae(tmp_path / folder, jnp.float32)[1] for folder in ("whole", "both"))
+    whole, both = (VAE.read(open_checkpoint(tmp_path / folder), "", jnp.float32)[1] for folder in ("whole", "both"))
     jax.tree.map(np.testing.assert_array_equal, both, whole)
 
 
 def test_bfloat16_runs_near_float32(tmp_path, run, to_jax, randomise):
     make(SMALL, randomise).save_pretrained(tmp_path)
-    config, params = read_vae(tmp_path)
+    config, params = VAE.read(open_checkpoint(tmp_path))
     images = to_jax(torch.rand(1, 3, 8, 8) * 2 - 1)
 
     def reconstruct(dtype):
@@ -192,13 +190,13 @@ def test_bfloat16_runs_near_float32(tmp_path, run, to_jax, randomise):
 )
 def test_unsupported_config_is_refused_by_name(field, value):
     with pytest.raises(CheckpointError, match=field) as refusal:
-        vae_config(levels(8, 8, norm_num_groups=4) | {field: value})
+        VAE.config_file.parse(levels(8, 8, norm_num_groups=4) | {field: value})
     assert str(refusal.value).count("\n") == 0
 
 
 def test_published_config_with_few_fields_is_read():
     """Stable Diffusion 1.5's `vae/config.json` as it was published."""
-    config = vae_config(
+    config = VAE.config_file.parse(
         {
             "_class_name": "AutoencoderKL",
             "_diffusers_version": "0.6.0",

@@ -1,4 +1,4 @@
-"""Reading and writing diffusers folders without PyTorch: what does not fit is refused by name, what fits survives."""
+"""Networks of a checkpoint without PyTorch: what does not fit is refused by name, what fits survives."""
 
 import dataclasses
 import json
@@ -10,19 +10,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from lisa_jax.checkpoints.controlnet import (
-    controlnet_config,
-    controlnet_config_dict,
-    controlnet_key_table,
-    read_controlnet,
-    write_controlnet,
-)
-from lisa_jax.checkpoints.folder import CheckpointError, read_params, write_params
+from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
+from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.key_table import key_table
+from lisa_jax.checkpoints.params import read_params, write_params
 from lisa_jax.checkpoints.safetensors_file import write_safetensors
-from lisa_jax.checkpoints.unet import read_unet, unet_config, unet_config_dict, unet_key_table, write_unet
-from lisa_jax.checkpoints.vae import read_vae, vae_config, vae_config_dict, vae_key_table, write_vae
-from lisa_jax.models.controlnet import controlnet_config_from_unet, controlnet_params_from_unet, feature_shapes
+from lisa_jax.checkpoints.unet import UNET
+from lisa_jax.checkpoints.vae import VAE
+from lisa_jax.models.controlnet import controlnet_config_from_unet, feature_shapes
 from lisa_jax.models.unet import UNetConfig
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -53,17 +48,17 @@ def random_params(table, dtype=np.float32):
 
 @pytest.fixture(scope="module")
 def config():
-    return unet_config(TINY)
+    return UNET.config_file.parse(TINY)
 
 
 @pytest.fixture(scope="module")
 def params(config):
-    return random_params(unet_key_table(config))
+    return random_params(UNET.key_table(config))
 
 
 @pytest.fixture
 def folder(tmp_path, config, params):
-    write_unet(tmp_path, config, params)
+    UNET.write(tmp_path, config, params)
     return tmp_path
 
 
@@ -73,32 +68,27 @@ def assert_same(left, right):
 
 
 def test_unet_folder_round_trip(folder, config, params):
-    again, read = read_unet(folder)
+    again, read = UNET.read(open_checkpoint(folder))
     assert again == config and hash(again) == hash(config)
     assert_same(read, params)
     header = json.loads((folder / "config.json").read_text())
     assert header["_class_name"] == "UNet2DConditionModel" and list(header) == sorted(header)
 
 
-def test_controlnet_folder_round_trip_from_a_unet(tmp_path, config, params):
+def test_controlnet_folder_round_trip(tmp_path, config):
     side = controlnet_config_from_unet(config, conditioning_embedding_out_channels=(4, 6, 8))
-    fresh = random_params(controlnet_key_table(side))
-    started = controlnet_params_from_unet(params, fresh)
-    for name in ("conv_in", "time_embedding", "down_blocks_0", "down_blocks_1", "mid_block"):
-        assert_same(started[name], params[name])
-    for name in ("controlnet_cond_embedding", "controlnet_down_blocks_0", "controlnet_mid_block"):
-        assert_same(started[name], fresh[name])
-    write_controlnet(tmp_path, side, started)
-    again, read = read_controlnet(tmp_path)
+    params = random_params(CONTROLNET.key_table(side))
+    CONTROLNET.write(tmp_path, side, params)
+    again, read = CONTROLNET.read(open_checkpoint(tmp_path))
     assert again == side
-    assert_same(read, started)
+    assert_same(read, params)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 def test_dtype_on_writing_and_reading(tmp_path, config, params, dtype):
-    write_unet(tmp_path, config, params, dtype)
-    _, kept = read_unet(tmp_path)
-    _, widened = read_unet(tmp_path, jnp.float32)
+    UNET.write(tmp_path, config, params, dtype)
+    _, kept = UNET.read(open_checkpoint(tmp_path))
+    _, widened = UNET.read(open_checkpoint(tmp_path), "", jnp.float32)
     assert {leaf.dtype for leaf in jax.tree.leaves(kept)} == {np.dtype(dtype)}
     assert {leaf.dtype for leaf in jax.tree.leaves(widened)} == {np.dtype(np.float32)}
     assert_same(widened, jax.tree.map(lambda leaf: leaf.astype(dtype).astype(np.float32), params))
@@ -121,26 +111,26 @@ def shard(folder, variant=""):
 @pytest.mark.parametrize("variant", ["", ".fp16"])
 def test_shards_read_as_one(folder, params, variant):
     shard(folder, variant)
-    assert_same(read_unet(folder)[1], params)
+    assert_same(UNET.read(open_checkpoint(folder))[1], params)
 
 
 def test_fp16_variant_is_found(folder, params):
     (folder / WEIGHTS).rename(folder / "diffusion_pytorch_model.fp16.safetensors")
-    assert_same(read_unet(folder)[1], params)
+    assert_same(UNET.read(open_checkpoint(folder))[1], params)
 
 
 def test_missing_shard_is_named(folder):
     last = shard(folder)
     last.unlink()
     with pytest.raises(CheckpointError, match=last.name):
-        read_unet(folder)
+        UNET.read(open_checkpoint(folder))
 
 
 def test_truncated_file_is_named(folder):
     path = folder / WEIGHTS
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match=f"{WEIGHTS} is not a whole"):
-        read_unet(folder)
+        UNET.read(open_checkpoint(folder))
 
 
 def test_missing_extra_and_misshapen_tensors_are_named(folder):
@@ -149,27 +139,27 @@ def test_missing_extra_and_misshapen_tensors_are_named(folder):
     key = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0.weight"
     save_file({name: tensor for name, tensor in tensors.items() if name != key}, path)
     with pytest.raises(CheckpointError, match=f"missing.*{key}"):
-        read_unet(folder)
+        UNET.read(open_checkpoint(folder))
     save_file(tensors | {"mid_block.lora.weight": tensors[key]}, path)
     with pytest.raises(CheckpointError, match=r"unexpected.*mid_block\.lora\.weight"):
-        read_unet(folder)
+        UNET.read(open_checkpoint(folder))
     save_file(tensors | {key: tensors[key][:, :2].copy()}, path)
     with pytest.raises(CheckpointError, match=rf"{key}.*\(4, 2\).*\(4, 4\)"):
-        read_unet(folder)
+        UNET.read(open_checkpoint(folder))
 
 
 def test_pickle_is_refused(folder):
     (folder / WEIGHTS).rename(folder / "diffusion_pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"\.bin is a pickle.*safe_serialization"):
-        read_unet(folder)
+        UNET.read(open_checkpoint(folder))
 
 
 def test_folder_without_config_or_weights_is_named(tmp_path, folder):
-    with pytest.raises(CheckpointError, match=r"config\.json is missing"):
-        read_unet(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match=r"nowhere/config\.json is missing"):
+        UNET.read(open_checkpoint(tmp_path), "nowhere")
     (folder / WEIGHTS).unlink()
     with pytest.raises(CheckpointError, match=f"{WEIGHTS} is missing"):
-        read_unet(folder)
+        UNET.read(open_checkpoint(folder))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +190,7 @@ def test_folder_without_config_or_weights_is_named(tmp_path, folder):
 )
 def test_unsupported_unet_config_is_refused_by_name(field, value):
     with pytest.raises(CheckpointError, match=field) as refusal:
-        unet_config(TINY | {field: value})
+        UNET.config_file.parse(TINY | {field: value})
     assert str(refusal.value).count("\n") == 0
 
 
@@ -218,25 +208,25 @@ def test_unsupported_unet_config_is_refused_by_name(field, value):
 def test_unsupported_controlnet_config_is_refused_by_name(field, value):
     shared = {name: value for name, value in TINY.items() if name not in ("up_block_types", "sample_size")}
     with pytest.raises(CheckpointError, match=field):
-        controlnet_config(shared | {field: value})
+        CONTROLNET.config_file.parse(shared | {field: value})
 
 
 def test_class_of_another_component_is_refused():
     with pytest.raises(CheckpointError, match="ControlNetModel"):
-        unet_config({"_class_name": "ControlNetModel"})
+        UNET.config_file.parse({"_class_name": "ControlNetModel"})
 
 
 def test_config_survives_a_round_trip_through_json():
-    config = unet_config(TINY)
-    assert unet_config(json.loads(json.dumps(unet_config_dict(config)))) == config
+    config = UNET.config_file.parse(TINY)
+    assert UNET.config_file.parse(json.loads(json.dumps(UNET.config_file.fields(config)))) == config
     side = controlnet_config_from_unet(config, (4, 8), controlnet_conditioning_channel_order="bgr")
-    assert controlnet_config(json.loads(json.dumps(controlnet_config_dict(side)))) == side
+    assert CONTROLNET.config_file.parse(json.loads(json.dumps(CONTROLNET.config_file.fields(side)))) == side
 
 
 @pytest.mark.parametrize("change", [{"conv_in_kernel": 5}, {"center_input_sample": True}, {"layers_per_block": (1, 2)}])
 def test_unet_that_no_controlnet_fits_is_refused(change):
     with pytest.raises(ValueError, match=next(iter(change))):
-        controlnet_config_from_unet(dataclasses.replace(unet_config(TINY), **change))
+        controlnet_config_from_unet(dataclasses.replace(UNET.config_file.parse(TINY), **change))
 
 
 def count(table):
@@ -244,7 +234,7 @@ def count(table):
 
 
 def test_autoencoder_folder_round_trip(tmp_path):
-    config = vae_config(
+    config = VAE.config_file.parse(
         {
             "block_out_channels": [4, 8],
             "down_block_types": ["DownEncoderBlock2D"] * 2,
@@ -254,11 +244,11 @@ def test_autoencoder_folder_round_trip(tmp_path):
             "use_quant_conv": False,
         }
     )
-    params = random_params(vae_key_table(config))
+    params = random_params(VAE.key_table(config))
     assert "quant_conv" not in params and "post_quant_conv" in params
-    write_vae(tmp_path, config, params)
-    again, read = read_vae(tmp_path)
-    assert again == config == vae_config(json.loads(json.dumps(vae_config_dict(config))))
+    VAE.write(tmp_path, config, params)
+    again, read = VAE.read(open_checkpoint(tmp_path))
+    assert again == config == VAE.config_file.parse(json.loads(json.dumps(VAE.config_file.fields(config))))
     assert_same(read, params)
 
 
@@ -298,10 +288,11 @@ def test_reading_holds_no_second_copy(tmp_path, many_maps):
     table, params = many_maps
     write_params(tmp_path, params, table)
     for dtype, bytes_a_number in ((None, 4), (jnp.bfloat16, 2)):
-        tree, peak = peak_memory(lambda dtype=dtype: read_params(tmp_path, table, dtype))
+        tree, peak = peak_memory(lambda dtype=dtype: read_params(open_checkpoint(tmp_path).tensors(), table, dtype))
         assert peak < 40 * 256 * 256 * bytes_a_number + 2 * LARGEST + SLACK
         assert all(leaf.flags.owndata for leaf in jax.tree.leaves(tree)), "the file would stay mapped"
-    _, peak = peak_memory(lambda: read_params(tmp_path, table, placement=lambda path, array: array.sum()))
+    tensors = open_checkpoint(tmp_path).tensors()
+    _, peak = peak_memory(lambda: read_params(tensors, table, placement=lambda path, array: array.sum()))
     assert peak < 2 * LARGEST + SLACK
 
 
@@ -309,27 +300,30 @@ def test_writing_holds_no_second_copy(tmp_path, many_maps):
     table, params = many_maps
     _, peak = peak_memory(lambda: write_params(tmp_path, params, table, jnp.float16))
     assert peak < 3 * LARGEST + SLACK
-    assert_same(read_params(tmp_path, table), jax.tree.map(lambda leaf: leaf.astype(np.float16), params))
+    assert_same(
+        read_params(open_checkpoint(tmp_path).tensors(), table),
+        jax.tree.map(lambda leaf: leaf.astype(np.float16), params),
+    )
 
 
 def test_leaves_go_where_the_placement_says(folder, config, params):
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    _, placed = read_unet(folder, jnp.bfloat16, device)
+    _, placed = UNET.read(open_checkpoint(folder), "", jnp.bfloat16, device)
     assert all(isinstance(leaf, jax.Array) and leaf.sharding == device for leaf in jax.tree.leaves(placed))
     assert_same(placed, jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params))
-    _, paths = read_unet(folder, placement=lambda path, array: (path, array.shape))
+    _, paths = UNET.read(open_checkpoint(folder), placement=lambda path, array: (path, array.shape))
     assert paths["mid_block"]["resnets_0"]["conv1"]["kernel"] == ("mid_block/resnets_0/conv1/kernel", (3, 3, 8, 8))
 
 
 def test_sizes_of_stable_diffusion():
-    sd21, sd15 = unet_config(SD21), UNetConfig(cross_attention_dim=768)
-    table = unet_key_table(sd21)
+    sd21, sd15 = UNET.config_file.parse(SD21), UNetConfig(cross_attention_dim=768)
+    table = UNET.key_table(sd21)
     assert (len(table), count(table)) == (686, 865_910_724)
     side = controlnet_config_from_unet(sd21)
-    table = controlnet_key_table(side)
+    table = CONTROLNET.key_table(side)
     assert (len(table), count(table)) == (340, 364_228_240)
-    assert count(unet_key_table(sd15)) == 859_520_964
-    assert count(controlnet_key_table(controlnet_config_from_unet(sd15))) == 361_279_120
+    assert count(UNET.key_table(sd15)) == 859_520_964
+    assert count(CONTROLNET.key_table(controlnet_config_from_unet(sd15))) == 361_279_120
     shapes = feature_shapes(side, 64, 64)
     assert list(shapes) == [*(f"down_{i}" for i in range(12)), "mid"]
     assert shapes["down_5"] == (32, 32, 640) and shapes["mid"] == (8, 8, 1280)

@@ -1,0 +1,136 @@
+"""Between the tensors of a checkpoint and a parameter tree.
+
+Tensors are read one at a time into their final layout, dtype and place, and written one at a time, so that a second
+copy of a tree is never held.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, CheckpointError, StoredTensor
+from lisa_jax.checkpoints.key_table import Entry
+from lisa_jax.checkpoints.safetensors_file import write_safetensors
+
+# Where a leaf goes as soon as it is read: a sharding; a function of the array and its path ("mid_block/resnets_0/..."),
+# which can thus follow sharding rules; or None: it stays in numpy.
+Placement = jax.sharding.Sharding | Callable[[str, np.ndarray], Any] | None
+
+
+def read_params(
+    tensors: Mapping[str, StoredTensor],
+    table: Mapping[str, Entry],
+    dtype: jnp.dtype | None = None,
+    placement: Placement = None,
+    *,
+    where: str = "The checkpoint",
+    whole: bool = True,
+) -> dict:
+    """Read tensors into a parameter tree.
+
+    At no time is more held than what is read already and, twice, the tensor that is being read.
+
+    Args:
+      tensors: by the keys of the table. A linear map may also stand as the 1x1 convolution that it was.
+      table: the model's key table.
+      dtype: final dtype of every leaf; None keeps the file's.
+      placement: a sharding, of the devices of all processes if need be: leaves are `jax.Array`, on their devices before
+        the next is read; or a function (path, numpy array) -> leaf; None: leaves are numpy arrays.
+      where: the tensors' source, for messages.
+      whole: whether the table is that of all tensors; if not, those that it does not name are not read.
+
+    Returns:
+      Nested dictionaries of arrays in the tree's layout.
+    Raises:
+      CheckpointError: a tensor that is missing, extra or misshapen, by name.
+    """
+    missing = sorted(table.keys() - tensors.keys())
+    extra = sorted(tensors[key].name for key in tensors.keys() - table.keys()) if whole else []
+    if missing or extra:
+        raise CheckpointError(
+            f"{where} does not fit its config: "
+            + "; ".join(
+                f"{len(keys)} {word} tensor(s), e.g. {', '.join(keys[:3])}"
+                for word, keys in (("missing", missing), ("unexpected", extra))
+                if keys
+            )
+            + "."
+        )
+    place = _place(placement)
+    tree: dict = {}
+    for key, entry in table.items():
+        # Not named, for a name would hold it while the next is read.
+        _set(tree, entry.path, place("/".join(entry.path), _read_leaf(tensors[key], entry, dtype)))
+    return tree
+
+
+def write_params(
+    folder: str | Path,
+    params: Mapping,
+    table: Mapping[str, Entry],
+    dtype: jnp.dtype | None = None,
+    stem: str = DIFFUSERS_WEIGHTS,
+) -> None:
+    """Write a parameter tree as `<stem>.safetensors` with the metadata that diffusers asks for.
+
+    Args:
+      folder: made where it is missing.
+      params: tree of arrays, or of anything with `shape`, `dtype` and `__array__`; leaves are fetched one at a time.
+      table: the model's key table.
+      dtype: dtype of every tensor in the file; None keeps the tree's.
+      stem: file name without ending.
+
+    Raises:
+      ValueError: a leaf whose shape is not the table's, by name.
+    """
+
+    def leaf(key: str) -> Any:
+        node = params
+        for name in table[key].path:
+            node = node[name]
+        return node
+
+    def tensor(key: str) -> np.ndarray:
+        return table[key].to_torch(np.asarray(jax.device_get(leaf(key)), dtype))
+
+    specs = {key: (entry.torch_shape, jnp.dtype(dtype or leaf(key).dtype)) for key, entry in table.items()}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    write_safetensors(Path(folder) / f"{stem}.safetensors", specs, tensor, {"format": "pt"})
+
+
+def _read_leaf(stored: StoredTensor, entry: Entry, dtype: jnp.dtype | None) -> np.ndarray:
+    tensor = stored.read()
+    if entry.layout == "linear" and tensor.shape == (*entry.torch_shape, 1, 1):
+        tensor = tensor[..., 0, 0]
+    if tensor.shape != entry.torch_shape:
+        raise CheckpointError(
+            f"{stored.path}: tensor {stored.name} has shape {tensor.shape}, but the config asks for "
+            f"{entry.torch_shape}."
+        )
+    # A copy always, else a leaf that needs no conversion would keep the file mapped.
+    return np.array(entry.from_torch(tensor), dtype or tensor.dtype, order="C", copy=True)
+
+
+def _place(placement: Placement) -> Callable[[str, np.ndarray], Any]:
+    if placement is None:
+        return lambda path, array: array
+    if not isinstance(placement, jax.sharding.Sharding):
+        return placement
+
+    def put(path: str, array: np.ndarray) -> jax.Array:
+        del path
+        # Every process takes its own part of what it has read itself. Waiting keeps host copies from piling up.
+        leaf = jax.make_array_from_callback(array.shape, placement, lambda index: array[index])
+        return leaf.block_until_ready()
+
+    return put
+
+
+def _set(tree: dict, path: tuple[str, ...], leaf: np.ndarray) -> None:
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = leaf
