@@ -7,18 +7,14 @@
 lisa_jax/assets/figures_base was made so.
 """
 
-from pathlib import Path
-from runpy import run_path
-
 from ml_collections import ConfigDict
 
-# By its place, so that the config can be read from any working directory.
-_OPENMOJI = run_path(str(Path(__file__).with_name("openmoji_base.py")))
+from configs import openmoji_base
 
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax pretrain`."""
-    config = _OPENMOJI["get_config"]()
+    config = openmoji_base.get_config()
     config.num_steps = 3000
     # A mirrored pose would have its left limbs in the colours of right ones.
     config.data.update(name="figures", flip=False)

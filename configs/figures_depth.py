@@ -5,17 +5,13 @@
 The condition is the inverse distance, white where nearest. Everything else is as in figures_pose.py.
 """
 
-from pathlib import Path
-from runpy import run_path
-
 from ml_collections import ConfigDict
 
-# By its place, so that the config can be read from any working directory.
-_POSE = run_path(str(Path(__file__).with_name("figures_pose.py")))
+from configs import figures_pose
 
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax train`."""
-    config = _POSE["get_config"]()
+    config = figures_pose.get_config()
     config.data.condition = "depth"
     return config

@@ -6,19 +6,16 @@ The condition is the skeleton as OpenPose draws it. Everything else is as in ope
 """
 
 from pathlib import Path
-from runpy import run_path
 
 from ml_collections import ConfigDict
 
 import lisa_jax
-
-# By its place, so that the config can be read from any working directory.
-_LINEART = run_path(str(Path(__file__).with_name("openmoji_lineart.py")))
+from configs import openmoji_lineart
 
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax train`."""
-    config = _LINEART["get_config"]()
+    config = openmoji_lineart.get_config()
     config.base = str(Path(lisa_jax.__file__).parent / "assets" / "figures_base")
     # A mirrored pose would have its left limbs in the colours of right ones.
     config.data.update(name="figures", condition="pose", flip=False)

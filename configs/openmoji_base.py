@@ -9,20 +9,15 @@ lisa_jax/assets/openmoji_base was made so.
 
 from ml_collections import ConfigDict
 
+from configs import base
+
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax pretrain`."""
-    config = ConfigDict()
-    config.seed = 0
-    config.batch_size = 16
-    config.num_steps = 5000
-    config.accumulate = 1
-    # Sizes of the mesh's axes; data -1 takes what is left. `fsdp` and `tensor` split parameters and optimizer state.
-    config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1, "split_frozen": False})
-    config.compute_dtype = "float32"
-    config.caption_dropout = 0.1
-    config.ema_decay = 0.998
-
+    config = base.training()
+    config.update(batch_size=16, num_steps=5000, accumulate=1, compute_dtype="float32")
+    config.update(caption_dropout=0.1, ema_decay=0.998, log_every=50, eval_every=1000)
+    config.optimizer.update(learning_rate=1e-3, schedule="cosine", warmup_steps=200, b2=0.99)
     config.data = ConfigDict({"name": "openmoji", "image_size": 32, "flip": True})
     config.unet = ConfigDict(
         {
@@ -36,22 +31,5 @@ def get_config() -> ConfigDict:
     # The text encoder is fixed at random: the UNet learns to read it.
     config.text = ConfigDict({"vocab_size": 1500, "max_length": 16, "width": 64, "layers": 1, "heads": 4})
     config.scheduler = ConfigDict({"beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"})
-
-    config.optimizer = ConfigDict(
-        {
-            "learning_rate": 1e-3,
-            "schedule": "cosine",
-            "warmup_steps": 200,
-            "b1": 0.9,
-            "b2": 0.99,
-            "eps": 1e-8,
-            "weight_decay": 1e-2,
-            "clip_norm": 1.0,
-        }
-    )
     config.sampling = ConfigDict({"num_steps": 30, "guidance_scale": 3.0, "count": 32})
-    config.log_every = 50
-    config.eval_every = 1000
-    config.save_every = 500
-    config.keep = 2
     return config

@@ -6,18 +6,14 @@ The main network gets the sum of their residuals, and what their decoders say is
 in openmoji_lineart.py.
 """
 
-from pathlib import Path
-from runpy import run_path
-
 from ml_collections import ConfigDict
 
-# By its place, so that the config can be read from any working directory.
-_LINEART = run_path(str(Path(__file__).with_name("openmoji_lineart.py")))
+from configs import openmoji_lineart
 
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax train`."""
-    config = _LINEART["get_config"]()
+    config = openmoji_lineart.get_config()
     # Several names: one side network each.
     with config.ignore_type():
         config.data.condition = ("lineart", "lowres")

@@ -5,17 +5,13 @@
 The condition is the drawing at 8 px, enlarged again. Everything else is as in openmoji_lineart.py.
 """
 
-from pathlib import Path
-from runpy import run_path
-
 from ml_collections import ConfigDict
 
-# By its place, so that the config can be read from any working directory.
-_LINEART = run_path(str(Path(__file__).with_name("openmoji_lineart.py")))
+from configs import openmoji_lineart
 
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax train`."""
-    config = _LINEART["get_config"]()
+    config = openmoji_lineart.get_config()
     config.data.condition = "lowres"
     return config

@@ -18,23 +18,19 @@ Time, computed, not measured: 2,766 GFLOP an image, 7.1e18 in all: at 40% of the
 5 hours on one H100. With remat 18% more. Not yet run on the real weights, so there are no figures to expect.
 """
 
-from pathlib import Path
-from runpy import run_path
-
 from ml_collections import ConfigDict
 
-# By its place, so that the config can be read from any working directory.
-_SHARED = run_path(str(Path(__file__).with_name("stable_diffusion.py")))
+from configs import recipes
 
 TASKS = ("pose", "seg", "depth", "sr")
 
 
 def get_config(argument: str = "") -> ConfigDict:
     """Config of `lisa_jax train`; the argument is a task, pose by default, and perhaps `,smoke`."""
-    task, smoke = _SHARED["task_and_size"](argument, TASKS)
-    return _SHARED["recipe"](
-        base="stable-diffusion-v1-5",
-        tiny="tiny_sd15",
+    task, smoke = recipes.task_and_size(argument, TASKS)
+    return recipes.stable_diffusion(
+        folder="stable-diffusion-v1-5",
+        preset="sd15",
         data=f"{task}_sd15",
         condition=task,
         image_size=512,

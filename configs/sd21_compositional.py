@@ -21,23 +21,19 @@ Time, computed, not measured: 3,603 GFLOP an image, 9.2e18 in all: at 40% of the
 6.5 hours on one H100. With remat 19% more. Not yet run on the real weights, so there are no figures to expect.
 """
 
-from pathlib import Path
-from runpy import run_path
-
 from ml_collections import ConfigDict
 
-# By its place, so that the config can be read from any working directory.
-_SHARED = run_path(str(Path(__file__).with_name("stable_diffusion.py")))
+from configs import recipes
 
 TASKS = ("pose_seg",)
 
 
 def get_config(argument: str = "") -> ConfigDict:
     """Config of `lisa_jax train`; the argument may be `smoke`."""
-    task, smoke = _SHARED["task_and_size"](argument, TASKS)
-    return _SHARED["recipe"](
-        base="stable-diffusion-2-1-base",
-        tiny="tiny_sd21",
+    task, smoke = recipes.task_and_size(argument, TASKS)
+    return recipes.stable_diffusion(
+        folder="stable-diffusion-2-1-base",
+        preset="sd21",
         data=task,
         condition=("pose", "seg"),
         image_size=512,

@@ -19,23 +19,19 @@ Time, computed, not measured: 9,150 GFLOP an image, 2.3e19 in all: at 40% of the
 16.4 hours on one H100. Not yet run on the real weights, so there are no figures to expect.
 """
 
-from pathlib import Path
-from runpy import run_path
-
 from ml_collections import ConfigDict
 
-# By its place, so that the config can be read from any working directory.
-_SHARED = run_path(str(Path(__file__).with_name("stable_diffusion.py")))
+from configs import recipes
 
 TASKS = ("pose", "seg", "depth", "sr")
 
 
 def get_config(argument: str = "") -> ConfigDict:
     """Config of `lisa_jax train`; the argument is a task, pose by default, and perhaps `,smoke`."""
-    task, smoke = _SHARED["task_and_size"](argument, TASKS)
-    config = _SHARED["recipe"](
-        base="stable-diffusion-2-1",
-        tiny="tiny_sd21_v",
+    task, smoke = recipes.task_and_size(argument, TASKS)
+    config = recipes.stable_diffusion(
+        folder="stable-diffusion-2-1",
+        preset="sd21_v",
         data=f"{task}_v" if smoke else f"{task}_768",
         condition=task,
         image_size=768,

@@ -6,18 +6,14 @@ At a learning rate of 1e-4 the control opens slowly; the decoder has 1, 10 or 30
 steps of 16 drawings, else as main_openmoji.py; each run takes some six minutes of a CPU core.
 """
 
-from pathlib import Path
-from runpy import run_path
-
 from ml_collections import ConfigDict
 
-# By its place, so that the config can be read from any working directory.
-_SHARED = run_path(str(Path(__file__).with_name("main_openmoji.py")))
+from configs.studies import base
 
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax study`."""
-    config = _SHARED["main_study"]("openmoji", "openmoji_base", ("lineart",))
+    config = base.study("openmoji", "openmoji_base", "lineart")
     config.defaults.update(learning_rate=1e-4, num_steps=400)
     config.grids = tuple(
         ConfigDict(grid)

@@ -7,17 +7,13 @@ Runs like those of main_openmoji.py, in the same order: both tasks with and with
 rates, then pose with other lam, hooks, schedules and decoders. Sized for two CPU cores.
 """
 
-from pathlib import Path
-from runpy import run_path
-
 from ml_collections import ConfigDict
 
-# By its place, so that the config can be read from any working directory.
-_SHARED = run_path(str(Path(__file__).with_name("main_openmoji.py")))
+from configs.studies.main_openmoji import main_study
 
 TASKS = ("pose", "depth")
 
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax study`."""
-    return _SHARED["main_study"]("figures", "figures_base", TASKS)
+    return main_study("figures", "figures_base", TASKS)

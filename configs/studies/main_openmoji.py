@@ -10,11 +10,9 @@ Interrupt it as you like; a cluster's array task does one run with --cell=N. A p
 core and a LISA step .7; a run, measuring included, four to five minutes, compiling four more.
 """
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
-import lisa_jax
+from configs.studies import base
 
 TASKS = ("lineart", "segmentation", "lowres", "lineart+lowres")
 SEEDS = (0, 1, 2)
@@ -34,48 +32,15 @@ def get_config() -> ConfigDict:
     return config
 
 
-def main_study(data: str, base: str, tasks: tuple[str, ...]) -> ConfigDict:
+def main_study(data: str, base_folder: str, tasks: tuple[str, ...]) -> ConfigDict:
     """The study of a data set.
 
     Args:
       data: name of the data set.
-      base: folder of the base in the package's assets.
+      base_folder: of the base in the package's assets.
       tasks: the most important first; the first one is used to take LISA apart.
     """
-    config = ConfigDict()
-    config.data = data
-    config.base = str(Path(lisa_jax.__file__).parent / "assets" / base)
-    config.image_size = 32
-    config.condition_channels = (32,)
-    config.frozen_dtype = "float32"
-    # Training steps that one compiled call does: one, for on CPU a loop around them makes them six times slower.
-    config.chunk = 1
-    config.validate_every = 50
-    config.sample_every = 100
-    config.sample_at = (50,)
-    # The first test examples, `draws` times under fixed noise; gradients of the first `probe`.
-    config.validation = ConfigDict({"draws": 1, "num_examples": 128, "probe": 16})
-    config.num_samples = 64
-    config.sampling = ConfigDict({"num_steps": 10, "guidance_scale": 1.0})
-    # Distances of samples to training pictures by this network: one of `lisa_jax.evaluation.extractors`, "" for none.
-    # Weights: a file, "" for those of the package in the extra `quality`.
-    config.extractor = ConfigDict({"name": "effnet_lite0", "weights": ""})
-    # Whether to keep the trained networks (7 MB a run), for probes of their features.
-    config.save_side = False
-    config.optimizer = ConfigDict(
-        {"warmup_steps": 20, "b1": 0.9, "b2": 0.999, "eps": 1e-8, "weight_decay": 1e-2, "clip_norm": 1.0}
-    )
-    config.defaults = ConfigDict(
-        {
-            "task": tasks[0],
-            "lam": 0.2,
-            "hook": "down_3",
-            "learning_rate": 1e-3,
-            "seed": SEEDS[0],
-            "batch_size": 16,
-            "num_steps": 300,
-        }
-    )
+    config = base.study(data, base_folder, tasks[0])
     both = (0.0, 0.2)
     config.grids = tuple(
         ConfigDict(grid)

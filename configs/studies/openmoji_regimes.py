@@ -8,47 +8,24 @@
 a step. What the first 14 runs gave is in docs/results.md.
 """
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
 
-import lisa_jax
+from configs.studies import base
 
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax study`."""
-    config = ConfigDict()
-    config.base = str(Path(lisa_jax.__file__).parent / "assets" / "openmoji_base")
-    config.image_size = 32
-    config.condition_channels = (32,)
-    config.frozen_dtype = "float32"
-    # Training steps that one compiled call does; on CPU a loop around them makes them slower, so use 1 there.
-    config.chunk = 25
-    config.validate_every = 50
-    config.sample_every = 400
-    config.sample_at = (100, 200)
-    # The test split, `draws` times under fixed noise; gradients of its first `probe` drawings.
-    config.validation = ConfigDict({"draws": 4, "probe": 64})
-    config.num_samples = 128
-    config.sampling = ConfigDict({"num_steps": 20, "guidance_scale": 1.0})
-    config.optimizer = ConfigDict(
-        {"warmup_steps": 20, "b1": 0.9, "b2": 0.999, "eps": 1e-8, "weight_decay": 1e-2, "clip_norm": 1.0}
-    )
-    config.defaults = ConfigDict(
-        {
-            "task": "lineart",
-            "lam": 0.2,
-            "hook": "down_3",
-            "learning_rate": 1e-3,
-            "seed": 0,
-            "batch_size": 64,
-            "num_steps": 800,
-        }
-    )
+    config = base.study("openmoji", "openmoji_base", "lineart")
+    # A loop of steps is faster on a GPU.
+    config.update(chunk=25, sample_every=400, sample_at=(100, 200), num_samples=128)
+    config.validation = ConfigDict({"draws": 4, "num_examples": placeholder(int), "probe": 64})
+    config.sampling.num_steps = 20
+    config.extractor.name = ""
+    config.defaults.update(batch_size=64, num_steps=800)
     both = (0.0, 0.2)
     slow = {"learning_rate": 1e-4, "num_steps": 1600}
     others = ("lowres", "segmentation")
-    # Most important first: a study that is cut short is still one. A cell that comes again is not run again.
     config.grids = tuple(
         ConfigDict(grid)
         for grid in (

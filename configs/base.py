@@ -1,0 +1,145 @@
+"""Every field of `lisa_jax train`, and what it means. No experiment itself: those start from here.
+
+The values are the LISA authors' recipe for a ControlNet beside Stable Diffusion 2.1-base at 512 px. Two things are not
+theirs: bfloat16 in place of fp16 (parameters, gradients and optimizer are float32 in both), and the 500 steps of
+warm-up, whose number they do not give.
+"""
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+
+def training() -> ConfigDict:
+    """What training a side network (`control`) and training a base (`lisa_jax pretrain`) share."""
+    config = ConfigDict()
+    config.seed = 0  # of initialisation, batches and noise
+    config.batch_size = 256  # of all devices together
+    config.num_steps = 10_000
+    # Microbatches that a batch is split into, their gradients averaged: here 8 images at a time on each of 8 devices.
+    config.accumulate = 4
+    config.mesh = mesh()
+    config.compute_dtype = "bfloat16"  # of activations: float32 or bfloat16
+    config.caption_dropout = 0.0  # share of captions that are replaced by the empty one
+    # Decay of the moving average of the trainable parameters; unset: none is kept.
+    config.ema_decay = placeholder(float)
+    config.optimizer = optimizer()
+    config.log_every = 10  # steps, as below
+    config.eval_every = 500  # validation; of a base, previews
+    config.save_every = 500  # checkpoints
+    config.keep = 2  # the newest checkpoints
+    return config
+
+
+def mesh() -> ConfigDict:
+    """How devices share the work: the sizes of the mesh's axes, and what is split over them."""
+    return ConfigDict(
+        {
+            "data": -1,  # splits the batch; -1 takes the devices that the others leave
+            "fsdp": 1,  # splits the batch, trainable parameters and optimizer state
+            "tensor": 1,  # splits trainable parameters and optimizer state
+            "split_frozen": False,  # whether the frozen parameters are split, too
+        }
+    )
+
+
+def optimizer() -> ConfigDict:
+    """AdamW, after one clip of the gradient of all that trains, the alignment decoder included."""
+    return ConfigDict(
+        {
+            "learning_rate": 1e-5,
+            "schedule": "constant",  # of the learning rate: constant, or cosine, to 0 at num_steps
+            "warmup_steps": 500,  # in which it rises linearly from 0
+            "b1": 0.9,  # decay of the gradient's mean
+            "b2": 0.999,  # decay of the gradient's square
+            "eps": 1e-8,  # added to the square's root
+            "weight_decay": 1e-2,  # on all parameters
+            "clip_norm": 1.0,  # largest norm of the gradient
+            "decoder_rate": 1.0,  # how many times the learning rate the alignment decoder has
+        }
+    )
+
+
+def control() -> ConfigDict:
+    """Training side networks beside a frozen main network."""
+    config = training()
+    # Folder of the base, as diffusers has it; without a VAE it works on pixels.
+    config.base = "bases/stable-diffusion-2-1-base"
+    # The architecture of the base, of lisa_jax.families.presets, for `compile` and `bench` where the base's folder is
+    # not at hand.
+    config.preset = placeholder(str)
+    config.frozen_dtype = "bfloat16"  # of the frozen parameters: float32 or bfloat16
+    # What the backward pass computes again, for less memory and more time: none, attention (its scores), dots (all but
+    # the results of convolutions and matrix products) or full (all but the inputs of blocks).
+    config.remat = "none"
+    # Implementation of attention: auto (fused on NVIDIA GPUs and TPUs), xla, cudnn (NVIDIA GPUs) or splash (TPUs).
+    config.attention = "auto"
+    config.data = data()
+    # Widths of the condition's encoder; n of them downsample it by 2^(n-1).
+    config.condition_channels = (16, 32, 96, 256)
+    config.side = side()
+    config.lisa = lisa()
+    config.sampling = sampling()
+    config.preview_count = 8  # test examples that previews show
+    config.preview_every = 500
+    # So often, compare the gradients of both losses on the side network's trunk; unset: never.
+    config.diagnostics_every = placeholder(int)
+    return config
+
+
+def data() -> ConfigDict:
+    """The data set and what of it the side network sees."""
+    return ConfigDict(
+        {
+            "name": "prepared",  # what `lisa_jax prepare` wrote, or the embedded openmoji or figures
+            "dir": "data/pose",  # folder of prepared data; embedded data have no such field
+            "image_size": 512,  # side of the images, px
+            # Name of the condition, or module:function of your own; a tuple: a side network each.
+            "condition": "pose",
+            "flip": False,  # mirror images at random, which moments that were cached do not allow
+        }
+    )
+
+
+def side() -> ConfigDict:
+    """How the side network differs from a copy of the base's encoder; unset: in nothing."""
+    return ConfigDict(
+        {
+            # Folder of a ControlNet to go on from; of several networks name=FOLDER,name=FOLDER.
+            "start_from": placeholder(str),
+            "block_out_channels": placeholder(tuple),  # fewer channels, level by level
+            "layers_per_block": placeholder(int),  # fewer layers a level
+        }
+    )
+
+
+def lisa() -> ConfigDict:
+    """The alignment loss."""
+    return ConfigDict(
+        {
+            "lam": 0.2,  # its weight; 0: plain training
+            # Feature of the side network that the decoder reads. Several with commas between (down_3,mid): a decoder
+            # each, their losses averaged.
+            "hook": "down_5",
+            "schedule": "constant",  # of lam: constant, linear or cosine
+            "decay_steps": placeholder(int),  # in which a linear or cosine schedule brings it to 0
+            "stop_step": placeholder(int),  # from here on there is no alignment; unset: never
+            # Align one row of so many, another one each step: a fraction of the cost.
+            "align_every": 1,
+            # Of the alignment loss by noise level: uniform, likelihood_score, high_noise or low_noise.
+            "weighting": "uniform",
+            "decoder_width": 1.0,  # factor on the decoder's hidden channels
+        }
+    )
+
+
+def sampling() -> ConfigDict:
+    """How previews are drawn, and what `sample` and `evaluate` do unless told otherwise."""
+    return ConfigDict(
+        {
+            "sampler": "dpmpp_2m",  # ddim, euler or dpmpp_2m
+            "num_steps": 20,  # evaluations of the network an image
+            "guidance_scale": 7.5,  # towards the caption; 1: none
+            "control_scale": 1.0,  # factor on what the side network adds
+            "batch_size": 8,  # examples at a time; changes no image
+        }
+    )

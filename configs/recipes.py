@@ -1,0 +1,54 @@
+"""The recipe of `base.control` beside one downloaded base or another, and a smoke size of it. No experiment itself."""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+SMOKE = "smoke"
+
+
+def stable_diffusion(
+    *, folder: str, preset: str, data: str, condition: str | tuple[str, ...], image_size: int, smoke: bool
+) -> ConfigDict:
+    """A config of `lisa_jax train`.
+
+    Args:
+      folder: name of the Stable Diffusion folder, under `bases/`.
+      preset: its architecture; the smoke size takes `tiny_{preset}`, which `lisa_jax new_base` writes, for a base.
+      data: name of the prepared data set, under `data/` or, for the smoke size, `runs/smoke/`.
+      condition: what the side network sees; a tuple: one side network each.
+      image_size: side of the images.
+      smoke: a few steps of the tiny base at 64 px, on any CPU.
+    """
+    config = base.control()
+    config.update(base=f"bases/{folder}", preset=preset)
+    config.data = ConfigDict(
+        config.data.to_dict() | {"dir": f"data/{data}", "condition": condition, "image_size": image_size}
+    )
+    if smoke:
+        _shrink(config, f"tiny_{preset}", data)
+    return config
+
+
+def _shrink(config: ConfigDict, tiny: str, data: str) -> None:
+    config.update(base=f"runs/smoke/{tiny}", preset=tiny)
+    config.update(batch_size=4, num_steps=4, accumulate=2, condition_channels=(4, 8, 8, 16))
+    config.update(preview_count=2, log_every=1, eval_every=4, preview_every=4, save_every=2)
+    config.data.update(dir=f"runs/smoke/{data}", image_size=64)
+    # So large that four steps open the zero convolutions.
+    config.optimizer.update(learning_rate=1e-2, warmup_steps=1)
+    config.sampling.update(num_steps=2, batch_size=2)
+
+
+def task_and_size(argument: str, tasks: tuple[str, ...]) -> tuple[str, bool]:
+    """Read what follows the colon of `--config=file.py:task[,smoke]`: the task, the first one by default, and smoke.
+
+    Raises:
+      ValueError: a word that is neither, or two tasks.
+    """
+    words = [word for word in argument.split(",") if word]
+    found = [word for word in words if word != SMOKE]
+    unknown = [word for word in found if word not in tasks]
+    if unknown or len(found) > 1:
+        raise ValueError(f"Config argument '{argument}': give one of {', '.join(tasks)}, and {SMOKE} after a comma.")
+    return (found or [tasks[0]])[0], SMOKE in words

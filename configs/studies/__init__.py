@@ -1,0 +1,1 @@
+"""Grids of runs: `lisa_jax study --config=configs/studies/NAME.py`."""
