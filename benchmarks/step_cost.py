@@ -13,11 +13,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from lisa_jax.alignment import lisa_loss
-from lisa_jax.commands._run import start_up
+from lisa_jax.commands._run import run_command
 from lisa_jax.experiments.base import load_family
 from lisa_jax.families.family import Family
 from lisa_jax.metrics import LossMetrics
@@ -79,8 +79,7 @@ def flops(compiled: jax.stages.Compiled) -> float:
     return compiled.cost_analysis()["flops"]
 
 
-def main(_) -> None:
-    start_up()
+def main() -> None:
     config = _CONFIG.value
     family = load_family(config)
     batch = example_batch(config, family)
@@ -107,4 +106,4 @@ def main(_) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config"])
-    app.run(main)
+    run_command(main)

@@ -56,19 +56,19 @@ DATA_SETS = {
 PRESETS = ("tiny_sd21", "tiny_sd15", "tiny_sd21_v")
 
 STUDY = """
-from runpy import run_path
-
 from ml_collections import ConfigDict
+
+from configs.studies import main_openmoji
 
 
 def get_config():
-    config = run_path({config!r})["get_config"]()
+    config = main_openmoji.get_config()
     config.update(validate_every=1, sample_every=2, sample_at=(), num_samples=4)
     config.validation.update(num_examples=16, probe=4)
     config.sampling.update(num_steps=2, guidance_scale=2.0)
     config.extractor.name = ""
     config.defaults.update(num_steps=2, batch_size=4)
-    config.grids = (ConfigDict({{"lam": (0.0, 0.2)}}),)
+    config.grids = (ConfigDict({"lam": (0.0, 0.2)}),)
     return config
 """
 
@@ -342,7 +342,7 @@ def study(bench: Bench, folder: Path) -> Found:
     """Two cells of a study, plain and LISA."""
     folder.mkdir(parents=True)
     config, out = folder / "config.py", folder / "out"
-    config.write_text(STUDY.format(config=str(ROOT / "configs" / "studies" / "main_openmoji.py")))
+    config.write_text(STUDY)
     bench.command("study", f"--config={config}", f"--out={out}")
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()[1:]]
     return {

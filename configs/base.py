@@ -14,7 +14,7 @@ def training() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0  # of initialisation, batches and noise
     config.batch_size = 256  # of all devices together
-    config.num_steps = 10_000
+    config.num_steps = 10_000  # updates of the parameters
     # Microbatches that a batch is split into, their gradients averaged: here 8 images at a time on each of 8 devices.
     config.accumulate = 4
     config.mesh = mesh()
@@ -23,10 +23,10 @@ def training() -> ConfigDict:
     # Decay of the moving average of the trainable parameters; unset: none is kept.
     config.ema_decay = placeholder(float)
     config.optimizer = optimizer()
-    config.log_every = 10  # steps, as below
+    config.log_every = 10  # steps, as for the two below
     config.eval_every = 500  # validation; of a base, previews
     config.save_every = 500  # checkpoints
-    config.keep = 2  # the newest checkpoints
+    config.keep = 2  # so many checkpoints, the newest ones
     return config
 
 
@@ -46,8 +46,8 @@ def optimizer() -> ConfigDict:
     """AdamW, after one clip of the gradient of all that trains, the alignment decoder included."""
     return ConfigDict(
         {
-            "learning_rate": 1e-5,
-            "schedule": "constant",  # of the learning rate: constant, or cosine, to 0 at num_steps
+            "learning_rate": 1e-5,  # after warm-up
+            "schedule": "constant",  # of it: constant, or cosine, to 0 at num_steps
             "warmup_steps": 500,  # in which it rises linearly from 0
             "b1": 0.9,  # decay of the gradient's mean
             "b2": 0.999,  # decay of the gradient's square
@@ -80,7 +80,7 @@ def control() -> ConfigDict:
     config.lisa = lisa()
     config.sampling = sampling()
     config.preview_count = 8  # test examples that previews show
-    config.preview_every = 500
+    config.preview_every = 500  # steps, and at the end
     # So often, compare the gradients of both losses on the side network's trunk; unset: never.
     config.diagnostics_every = placeholder(int)
     return config

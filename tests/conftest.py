@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from configs import openmoji_base
 
 ROOT = Path(__file__).parents[1]
 # Compile time dominates at these sizes.
@@ -62,10 +63,7 @@ def tiny_base(shared_tmp, tiny_data):
     from lisa_jax.families.new_stable_diffusion import write_new_stable_diffusion
 
     def build(folder):
-        spec = importlib.util.spec_from_file_location("openmoji_base", ROOT / "configs" / "openmoji_base.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        config = module.get_config()
+        config = openmoji_base.get_config()
         config.data.image_size = 16
         config.unet.update(block_out_channels=(8,), cross_attention_levels=(True,), heads=(1,), norm_num_groups=4)
         config.text.update(vocab_size=600, max_length=8, width=16, heads=2)

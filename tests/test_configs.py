@@ -1,7 +1,9 @@
-"""The configs of Stable Diffusion: the recipe's numbers, their arguments, and a few steps of each in its smoke size."""
+"""The configs: their fields, the recipe's numbers, their arguments, and a few steps of some in their smoke size."""
 
+import ast
 import functools
-import importlib.util
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ import numpy as np
 import pytest
 from smallest_sd import SIZE, write_smallest_base, write_table
 
+from configs import base
+from lisa_jax.__main__ import command_names
 from lisa_jax.data.conditions.registry import get_condition
 from lisa_jax.families.presets import PRESETS
 from lisa_jax.models.controlnet import feature_shapes
@@ -18,11 +22,14 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = ("sd21_lisa", "sd21_baseline", "sd21_v_lisa", "sd15_lisa", "sd21_compositional")
 
 
+# All that are experiments, as configs/studies/main_openmoji.py.
+EXPERIMENTS = [
+    str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.py") if "def get_config(" in path.read_text()
+]
+
+
 def get_config(name, *argument):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(*argument)
+    return importlib.import_module(f"configs.{name}").get_config(*argument)
 
 
 def fields(config, prefix=""):
@@ -31,6 +38,40 @@ def fields(config, prefix=""):
         yield prefix + name
         if hasattr(config[name], "keys"):
             yield from fields(config[name], f"{prefix}{name}.")
+
+
+def said_fields(tree):
+    """The fields that a source gives a value, `config.field = ...` or a dict's "field": [(name, line, value)]."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute):
+            yield node.targets[0].attr, node.lineno, node.value
+        elif isinstance(node, ast.Dict):
+            yield from ((key.value, key.lineno, value) for key, value in zip(node.keys, node.values, strict=True))
+
+
+def test_every_field_is_said_once_and_explained():
+    source = Path(base.__file__).read_text()
+    tree, lines = ast.parse(source), source.splitlines()
+    # A group is a function with a docstring.
+    groups = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and ast.get_docstring(node)}
+    found = list(said_fields(tree))
+    for name, line, value in found:
+        commented = "  # " in lines[line - 1] or lines[line - 2].strip().startswith("# ")
+        assert commented or (isinstance(value, ast.Call) and ast.unparse(value.func) in groups), name
+    known = [name.rpartition(".")[2] for name in fields(base.control())]
+    assert sorted(name for name, _, _ in found) == sorted(known)
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS)
+def test_docstring_of_an_experiment_gives_its_command_with_flags_that_exist(path):
+    text = ast.get_docstring(ast.parse((ROOT / path).read_text())).replace("\\\n", "")
+    commands = re.findall(r"python -m lisa_jax (\w+) (.*)", text)
+    assert f"--config={path}" in re.split(r"[ :]", commands[0][1])
+    for name, flags in commands:
+        assert name in command_names()
+        source = (ROOT / "lisa_jax" / "commands" / f"{name}.py").read_text()
+        for flag in re.findall(r"--(\w+)", flags):
+            assert re.search(rf'DEFINE_\w+\(\s*"{flag}"', source), f"{name} has no flag --{flag}"
 
 
 def test_recipe_is_the_authors():

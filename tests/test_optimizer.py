@@ -19,6 +19,7 @@ def optimizer_config(**changes):
         "eps": 1e-8,
         "weight_decay": 0.1,
         "clip_norm": 1.0,
+        "decoder_rate": 1.0,
     }
     return ConfigDict(config | changes)
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -57,6 +58,8 @@ def _end(error: Exception, sentence: str | None) -> NoReturn:
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
+    if named := re.search(r"\0--?config[=\0]([^:\0]+)", "\0".join(argv)):
+        sys.path.insert(0, str(_above_package(Path(named[1]).absolute())))
     try:
         return app.parse_flags_with_usage(argv)
     except OSError as error:
@@ -65,6 +68,15 @@ def _parse_flags(argv: list[str]) -> list[str]:
     except (AttributeError, KeyError) as error:
         reason = error.args[0].args[0] if isinstance(error.args[0], KeyError) else error.args[0]
         sys.exit(f"error: a --config flag names a field that the config file does not have: {_one_line(reason)}")
+
+
+def _above_package(config_file: Path) -> Path:
+    """The folder above the package that a config file is in; above a file in no package, its own folder.
+
+    First on the path of imports, so that `from configs import base` is the neighbour of the file that says so, wherever
+    the command is started, and not what has the same name there.
+    """
+    return next(folder for folder in config_file.parents if not (folder / "__init__.py").is_file())
 
 
 def _one_line(error: object) -> str:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from lisa_jax.models import splash
 from lisa_jax.models.layers import Conv, HalvedLinear, Linear, group_norm, layer_norm
 from lisa_jax.models.mesh import platform
-from lisa_jax.models.remat import remat_policy, rematerialised
+from lisa_jax.models.remat import rematerialised
 
 ATTENTION_IMPLEMENTATIONS = ("auto", "xla", "cudnn", "splash")
 CUDNN_MAX_HEAD = 128  # widest head of its backward pass on every GPU that it supports
@@ -171,7 +171,7 @@ class Transformer2D(nn.Module):
     linear_projection: bool = False
     only_cross_attention: bool = False
     dtype: jnp.dtype = jnp.float32
-    remat: bool | str = False
+    remat: str = "none"
     attention: str = "auto"
 
     @nn.compact
@@ -187,7 +187,7 @@ class Transformer2D(nn.Module):
         hidden = project("proj_in", group_norm(self.norm_groups, TRANSFORMER_NORM_EPS, self.dtype, "norm")(x))
         hidden = hidden.reshape(x.shape[0], -1, channels)
         block = rematerialised(BasicTransformerBlock, self.remat)
-        recompute_attention = remat_policy(self.remat) == "attention"
+        recompute_attention = self.remat == "attention"
         settings = self.heads, self.only_cross_attention, self.dtype, self.attention, recompute_attention
         for i in range(self.layers):
             hidden = block(*settings, name=f"transformer_blocks_{i}")(hidden, context)

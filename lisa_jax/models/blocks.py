@@ -23,7 +23,7 @@ class BlockSettings:
     only_cross_attention: bool = False
     output_scale: float = 1.0
     dtype: jnp.dtype = jnp.float32
-    remat: bool | str = False
+    remat: str = "none"
     attention: str = "auto"
 
     def resnet(self, channels: int, name: str) -> ResnetBlock2D:

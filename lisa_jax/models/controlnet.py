@@ -96,7 +96,7 @@ class ControlNet(nn.Module):
 
     config: ControlNetConfig
     dtype: jnp.dtype = jnp.float32
-    remat: bool | str = False
+    remat: str = "none"
     attention: str = "auto"
 
     def setup(self) -> None:

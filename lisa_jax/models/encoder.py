@@ -114,7 +114,7 @@ def block_settings(
     level: int,
     cross_attention: bool,
     dtype: jnp.dtype,
-    remat: bool | str,
+    remat: str,
     attention: str = "auto",
 ) -> BlockSettings:
     """Settings of the blocks of one level (0 is the finest)."""
@@ -131,7 +131,7 @@ def block_settings(
     )
 
 
-def down_blocks(config: EncoderConfig, dtype: jnp.dtype, remat: bool | str, attention: str = "auto") -> list[DownBlock]:
+def down_blocks(config: EncoderConfig, dtype: jnp.dtype, remat: str, attention: str = "auto") -> list[DownBlock]:
     """The down blocks, finest first; the last keeps its resolution."""
     return [
         DownBlock(
@@ -144,7 +144,7 @@ def down_blocks(config: EncoderConfig, dtype: jnp.dtype, remat: bool | str, atte
     ]
 
 
-def mid_block(config: EncoderConfig, dtype: jnp.dtype, remat: bool | str, attention: str = "auto") -> MidBlock:
+def mid_block(config: EncoderConfig, dtype: jnp.dtype, remat: str, attention: str = "auto") -> MidBlock:
     """The mid block; its self-attention stays, whatever `only_cross_attention` says (as in diffusers)."""
     settings = block_settings(config, -1, config.mid_block_type == CROSS_ATTENTION_MID, dtype, remat, attention)
     settings = dataclasses.replace(

@@ -64,7 +64,7 @@ class UNet(nn.Module):
 
     config: UNetConfig
     dtype: jnp.dtype = jnp.float32
-    remat: bool | str = False
+    remat: str = "none"
     attention: str = "auto"
 
     def setup(self) -> None:

@@ -88,12 +88,12 @@ class StudyData:
 
 
 def data_set_of(config: ConfigDict) -> tuple[str, DataSet]:
-    """Name and properties of the data set of a study's config, its field `data`; the older configs are on OpenMoji.
+    """Name and properties of the data set of a study's config, its field `data`.
 
     Raises:
       ValueError: an unknown data set.
     """
-    name = config.get("data", "openmoji")
+    name = config.data
     if name not in DATA_SETS:
         raise ValueError(f"Unknown data '{name}' of a study: there are {', '.join(DATA_SETS)}.")
     return name, DATA_SETS[name]

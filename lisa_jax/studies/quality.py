@@ -70,15 +70,15 @@ def quality_meter(config: ConfigDict, images: np.ndarray, folder: str | Path) ->
     that come as a package.
 
     Args:
-      config: of the study; without the field there is no meter.
+      config: of the study.
       images: of the training split, uint8 (n, H, W, 3).
       folder: of the study.
 
     Raises:
       ValueError: the folder has distances in the features of another network; and what `load_extractor` raises.
     """
-    wanted = config.get("extractor")
-    if not wanted or not wanted.name:
+    wanted = config.extractor
+    if not wanted.name:
         return None
     extractor = load_extractor(wanted.name, wanted.weights or None)
     for path in _files(folder):

@@ -105,7 +105,7 @@ def run_cells(
       meter: measures the samples, too.
     """
     folder = results.folder
-    saves = laboratory.config.get("save_side", False)
+    saves = laboratory.config.save_side
     done = results.rows()
     remaining = [cell for cell in cells if cell.id not in done]
     for number, cell in enumerate(remaining, 1):

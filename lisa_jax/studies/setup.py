@@ -16,8 +16,7 @@ def study_laboratory(config: ConfigDict, data_file: str | Path | None) -> tuple[
     """Load what a study's config names.
 
     Args:
-      config: fields base, image_size, condition_channels, frozen_dtype, data where it is not openmoji, and what
-        `Laboratory` reads.
+      config: fields base, image_size, condition_channels, frozen_dtype, data, and what `Laboratory` reads.
       data_file: a file that `write_study_data` wrote, in place of rendering; or None.
 
     Returns:

@@ -34,8 +34,8 @@ class LoadFamily(Protocol):
 class Laboratory:
     """All that the cells of a study share, each part made once: bases, rows on the device, compiled programs.
 
-    Config fields used: `optimizer`; `validation.draws`, `validation.probe`, and `validation.num_examples` where not the
-    whole test split is to be validated on; `sampling`, `num_samples`: how, and how many of the first test examples, are
+    Config fields used: `optimizer`; `validation.draws`, `validation.probe` and `validation.num_examples`, None for the
+    whole test split; `sampling`, `num_samples`: how, and how many of the first test examples, are
     sampled; and what `run_cell` reads.
 
     Attributes:
@@ -81,7 +81,7 @@ class Laboratory:
     def _make_rows(self, split: str, task: str) -> Examples:
         part: StudySplit = getattr(self.data, split)
         latents = self._load_family("float32", None, 1.0).latents
-        number = self.config.validation.get("num_examples") if split == "test" else None
+        number = self.config.validation.num_examples if split == "test" else None
         image, context, condition = jax.tree.map(
             lambda leaf: jnp.asarray(leaf[:number]), (part.image, part.context, part.condition(task))
         )

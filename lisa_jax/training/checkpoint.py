@@ -7,7 +7,7 @@ newest one that can be read; an unreadable one is set aside under another name, 
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,23 @@ class Checkpoints:
       workdir: the run's directory; checkpoints go to `workdir/checkpoints`.
       keep: how many of the newest ones stay.
       identity: names and values that a resumed run must share.
+      upgrade: applied to an identity that was saved, before it is compared.
       read_only: leave the folder as it is; the run may be going on in another process.
     """
 
-    def __init__(self, workdir: str | Path, keep: int, identity: Mapping[str, Any], *, read_only: bool = False):
+    def __init__(
+        self,
+        workdir: str | Path,
+        keep: int,
+        identity: Mapping[str, Any],
+        upgrade: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+        *,
+        read_only: bool = False,
+    ):
         self._folder = Path(workdir).absolute() / "checkpoints"
         # As JSON reads it back: a tuple becomes a list.
         self._identity = json.loads(json.dumps(dict(identity)))
+        self._upgrade = upgrade
         self._read_only = read_only
         self._manager = ocp.CheckpointManager(
             self._folder,
@@ -111,7 +121,8 @@ class Checkpoints:
         self._manager.close()
 
     def _check_identity(self, step: int) -> None:
-        saved = self._manager.restore(step, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))["identity"]
+        restored = self._manager.restore(step, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))
+        saved = self._upgrade(restored["identity"])
         for name in sorted(saved.keys() | self._identity.keys()):
             if saved.get(name) != self._identity.get(name):
                 raise ResumeError(

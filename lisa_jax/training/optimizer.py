@@ -35,9 +35,9 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
     """AdamW as PyTorch defines it, after one clip of the global norm over the whole trainable tree.
 
     Args:
-      config: fields b1, b2, eps, weight_decay, clip_norm, and optionally decoder_rate: how many times the learning rate
-        the alignment decoder has, 1 unless said otherwise. As Adam's steps do not depend on how large gradients are,
-        lam cannot make the decoder learn faster.
+      config: fields b1, b2, eps, weight_decay, clip_norm, and decoder_rate: how many times the learning rate the
+        alignment decoder has. As Adam's steps do not depend on how large gradients are, lam cannot make the decoder
+        learn faster.
       schedule: step -> learning rate.
 
     Raises:
@@ -47,7 +47,7 @@ def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.Gradie
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(schedule, b1=config.b1, b2=config.b2, eps=config.eps, weight_decay=config.weight_decay),
     )
-    rate = config.get("decoder_rate", 1.0)
+    rate = config.decoder_rate
     if not rate > 0:
         raise ValueError(f"optimizer.decoder_rate is {rate}, but must be positive: 1 is the learning rate of the rest.")
     return optimizer if rate == 1 else _with_decoder_rate(optimizer, rate)

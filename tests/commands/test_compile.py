@@ -1,13 +1,12 @@
 """Ahead-of-time reports: counting on shapes, reading collectives, a tiny step compiled for TPUs that are not there."""
 
 import dataclasses
-import importlib.util
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+from configs import sd21_lisa
 from lisa_jax.aot.chips import CHIPS, parse_topology, topology_devices
 from lisa_jax.aot.hlo import collective_bytes
 from lisa_jax.aot.report import bounds, compiled_report, flops_per_image, lowered_report, memory_error, summary
@@ -15,8 +14,6 @@ from lisa_jax.aot.step import abstract_step
 from lisa_jax.families.presets import preset
 from lisa_jax.models.attention import Transformer2D
 from lisa_jax.parallel.sharding import make_mesh, replicated, split_rows, traced_on
-
-ROOT = Path(__file__).parents[2]
 
 HLO = """HloModule step
 
@@ -64,10 +61,7 @@ def smallest(levels=2):
 
 @pytest.fixture
 def config():
-    spec = importlib.util.spec_from_file_location("sd21_lisa", ROOT / "configs" / "sd21_lisa.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config("pose,smoke")
+    config = sd21_lisa.get_config("pose,smoke")
     config.batch_size, config.accumulate, config.lisa.hook = 8, 1, "down_1"
     return config
 

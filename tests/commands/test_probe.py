@@ -11,22 +11,18 @@ ROOT = Path(__file__).parents[2]
 
 
 STUDY = """
-import importlib.util
 from ml_collections import ConfigDict
 
-spec = importlib.util.spec_from_file_location("regimes", {regimes!r})
-regimes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(regimes)
+from configs.studies import openmoji_regimes
 
 
 def get_config():
-    config = regimes.get_config()
+    config = openmoji_regimes.get_config()
     config.base, config.image_size, config.condition_channels = {base!r}, 16, (8,)
     config.update({{"chunk": 2, "validate_every": 2, "sample_every": 4, "sample_at": (), "num_samples": 3}})
     config.validation.update({{"draws": 1, "probe": 2}})
     config.sampling.num_steps = 1
-    with config.unlocked():
-        config.save_side = True
+    config.save_side = True
     config.defaults.update({{"num_steps": 2, "batch_size": 4}})
     config.grids = (ConfigDict({{"task": "lineart+lowres", "lam": (0.0, 0.2), "hook": "down_0,mid"}}),)
     return config
@@ -89,8 +85,7 @@ def test_it_refuses_in_one_sentence(probe):
 @pytest.mark.slow
 def test_a_study_of_composed_tasks_with_several_hooks_is_probed(probe, tiny_base, command_env, tmp_path):
     config, study = tmp_path / "config.py", tmp_path / "study"
-    regimes = ROOT / "configs" / "studies" / "openmoji_regimes.py"
-    config.write_text(STUDY.format(regimes=str(regimes), base=str(tiny_base)))
+    config.write_text(STUDY.format(base=str(tiny_base)))
     argv = [sys.executable, "-m", "lisa_jax", "study", f"--config={config}", f"--out={study}"]
     done = subprocess.run(argv, env=command_env, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

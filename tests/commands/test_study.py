@@ -7,16 +7,13 @@ import sys
 import pytest
 
 CONFIG = """
-import importlib.util
 from ml_collections import ConfigDict
 
-spec = importlib.util.spec_from_file_location("regimes", {regimes!r})
-regimes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(regimes)
+from configs.studies import openmoji_regimes
 
 
 def get_config():
-    config = regimes.get_config()
+    config = openmoji_regimes.get_config()
     config.base, config.image_size, config.condition_channels = {base!r}, 16, (8,)
     config.update({{"chunk": 2, "validate_every": 2, "sample_every": 4, "sample_at": (), "num_samples": 3}})
     config.validation.update({{"draws": 1, "probe": 2}})
@@ -28,11 +25,10 @@ def get_config():
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, tiny_base, command_env, request):
+def study(tmp_path_factory, tiny_base, command_env):
     folder = tmp_path_factory.mktemp("study")
     config = folder / "config.py"
-    regimes = request.config.rootpath / "configs" / "studies" / "openmoji_regimes.py"
-    config.write_text(CONFIG.format(regimes=str(regimes), base=str(tiny_base)))
+    config.write_text(CONFIG.format(base=str(tiny_base)))
 
     def run(*flags, returncode=0):
         argv = [sys.executable, "-m", "lisa_jax", "study", f"--config={config}", f"--out={folder / 'out'}", *flags]

@@ -14,11 +14,11 @@ from smallest_sd import SIZE, disk, write_smallest_base, write_table
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "real_checkpoints.md"
 # The smoke size of the recipe, for a base with fewer hooks.
-CONFIG = f"""
-from runpy import run_path
+CONFIG = """
+from configs import sd21_lisa
 
 def get_config(argument):
-    config = run_path({str(ROOT / "configs" / "sd21_lisa.py")!r})["get_config"](argument + ",smoke")
+    config = sd21_lisa.get_config(argument + ",smoke")
     config.compute_dtype = "float32"
     config.lisa.hook = "down_1"
     return config

@@ -194,7 +194,7 @@ def test_remat_recomputes_every_resnet_and_transformer_block_of_the_same_paramet
         params = jax.eval_shape(model.init, jax.random.key(0), *map(jnp.zeros, shapes))
         return str(jax.make_jaxpr(model.apply)(params, *map(jnp.zeros, shapes))).count("prevent_cse="), params
 
-    (none, params), (count, params_of_remat) = recomputed_blocks(False), recomputed_blocks(True)
+    (none, params), (count, params_of_remat) = recomputed_blocks("none"), recomputed_blocks("full")
     assert params == params_of_remat
     assert (none, count) == (0, 2 + 4 + 1 + 2)  # resnets down and up, transformer blocks down and up
 
