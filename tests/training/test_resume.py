@@ -1,5 +1,6 @@
 """Invariant: k steps, interruption, resume, k steps equals 2k steps, bit for bit, whatever was damaged meanwhile."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -217,6 +218,14 @@ def test_another_run_is_refused_and_leaves_no_trace(toy, tmp_path, whole, name):
     with pytest.raises(ResumeError, match=rf"trained with {name} = {identity[name]!r}, this run has 'other'"):
         fit(toy.experiment(identity=identity | {name: "other"}), toy.config(num_steps=9), workdir)
     assert before == {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
+
+
+def test_an_identity_that_an_earlier_version_saved_is_compared_in_todays_words(toy, whole, tmp_path):
+    workdir = shutil.copytree(whole[0], tmp_path / "run")
+    new = toy.experiment(identity=toy.experiment().identity | {"width": 1})
+    with pytest.raises(ResumeError, match="trained with width = None, this run has 1"):
+        fit(new, toy.config(), workdir)
+    fit(dataclasses.replace(new, upgrade_identity=lambda saved: {"width": 1, **saved}), toy.config(), workdir)
 
 
 def test_other_shapes_are_refused_and_nothing_is_moved(toy, whole):
