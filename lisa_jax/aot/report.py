@@ -70,7 +70,9 @@ class CompiledReport:
     compile_seconds: float
 
 
-def lowered_report(step: AbstractStep, config: ConfigDict, architecture: Architecture, *, aligns: bool) -> LoweredReport:
+def lowered_report(
+    step: AbstractStep, config: ConfigDict, architecture: Architecture, *, aligns: bool
+) -> LoweredReport:
     """What shapes, shardings and the count of operations say of a step."""
     flops = hardware_flops = flops_per_image(config, architecture, aligns=aligns)
     if config.remat != "none":

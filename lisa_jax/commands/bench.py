@@ -115,7 +115,9 @@ def measure(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:
     return found | {"compile_seconds": compile_seconds, "temporary_bytes": temporary}
 
 
-def measurements(times: StepTimes, batch_size: int, devices: int, flops: float | None, device: jax.Device) -> dict[str, Any]:
+def measurements(
+    times: StepTimes, batch_size: int, devices: int, flops: float | None, device: jax.Device
+) -> dict[str, Any]:
     """Everything as one JSON object; `mfu` is None where the operations or the device's peak are not known.
 
     Args:

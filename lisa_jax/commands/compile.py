@@ -2,11 +2,11 @@
 
     python -m lisa_jax compile --config=configs/sd21_lisa.py --topology=v5e:4x4 --images_per_chip=4 --out=report.json
 
-Needs libtpu (`pip install -e ".[tpu]"`), no TPU and no weights: the architecture is that of the config's base where it is
-there, else of the config's `preset`, or of --preset. Two levels: the lowered step (operations, arguments,
-gradients) is analysed within a minute; the full compilation gives memory, memory traffic and collectives, and takes
-minutes (--lowered_only leaves it out). --compare does both for plain training too and prints the ratios. Exit status 2:
-the step does not fit; the largest buffers are named.
+Needs libtpu (`pip install -e ".[tpu]"`), no TPU and no weights: the architecture is that of the config's base where it
+is there, else that of the config's `preset`; --preset goes before both. Two levels: the lowered step
+(operations, arguments, gradients) is analysed within a minute; the full compilation gives memory, memory traffic and
+collectives, and takes minutes (--lowered_only leaves it out). --compare does both for plain training too and prints the
+ratios. Exit status 2: the step does not fit; the largest buffers are named.
 """
 
 import json

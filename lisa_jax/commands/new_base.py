@@ -11,7 +11,7 @@ import logging
 from absl import flags
 
 from lisa_jax.commands._run import run_command
-from lisa_jax.families.presets import PRESETS, write_random_folder
+from lisa_jax.families.presets import PRESETS, write_random_base
 
 _LOG = logging.getLogger("lisa_jax")
 _PRESET = flags.DEFINE_enum("preset", None, list(PRESETS), "Which architecture.")
@@ -20,7 +20,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the weights.")
 
 
 def main() -> None:
-    folder = write_random_folder(_PRESET.value, _OUT.value, _SEED.value)
+    folder = write_random_base(_PRESET.value, _OUT.value, _SEED.value)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     _LOG.info("%s with random weights is in %s: %.2f GB.", _PRESET.value, folder, size / 1e9)
 

@@ -43,9 +43,9 @@ class Batches:
     Every epoch is another permutation of the source; a batch may span two epochs, so no example is ever dropped. With
     buckets, every bucket has its own permutations, and a remainder waits for the next epoch: see BucketSchedule.
 
-    A batch is a dict of this process's rows, b = batch_size / process_count of them: `index` int32 (b,), the row of
-    each example in the source; `caption`, a list of b str; and `inputs`, the tree of the examples' inputs with a leading
-    axis of b.
+    A batch is a dict of this process's rows, b = batch_size / process_count of them: `index` int32 (b,), the place of
+    each example in the source; `caption`, a list of b str; and `inputs`, the examples' inputs as one tree of arrays
+    (b, ...).
     """
 
     def __init__(

@@ -63,7 +63,9 @@ def networks_of_runs(runs: Mapping[str, TrainedRun], weights: str) -> Networks:
             raise ValueError(f"{workdir} has several side networks that were trained together: give it alone.")
         for name, spec in condition_specs(run.config).items():
             if name in specs:
-                raise ValueError(f"{workdir} has the condition {name}, as another run has: give runs of different ones.")
+                raise ValueError(
+                    f"{workdir} has the condition {name}, as another run has: give runs of different ones."
+                )
             specs[name] = spec
         sides, params = {**sides, **run.family.model.sides}, {**params, **run.side}
     asks_for_all = first.config.to_dict()

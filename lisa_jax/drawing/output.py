@@ -16,9 +16,7 @@ SETTINGS_FILE = "settings.json"
 class SampleFolder:
     """A folder of `00000.png`, `00001.png`, ..., as the medium has it, and the settings that they were made with."""
 
-    def __init__(
-        self, folder: str | Path, medium: Medium, settings: Mapping[str, Any], examples: Sequence[str] = ()
-    ):
+    def __init__(self, folder: str | Path, medium: Medium, settings: Mapping[str, Any], examples: Sequence[str] = ()):
         """Open or make the folder.
 
         Args:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from lisa_jax.alignment import Alignment, LamSchedule, add_noise, lisa_loss
 from lisa_jax.dual_branch import DualBranch, Params, Tree, parse_hooks
 from lisa_jax.experiments.inputs import model_inputs
+from lisa_jax.experiments.upgrade import UPGRADE
 from lisa_jax.families.family import Family
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.parallel.sharding import row_blocks
@@ -46,6 +47,7 @@ def control_experiment(config: ConfigDict, family: Family, frozen: Params, empty
         loss_at=losses.loss_at,
         load_start=family.read_start,
         identity=identity(config, family),
+        upgrade=UPGRADE,
         rules=family.rules,
         diagnostic=None if every is None else Diagnostic(every, losses.gradients_at),
     )
@@ -78,9 +80,7 @@ def control_losses(config: ConfigDict, family: Family, empty: Tree) -> ControlLo
     def terms(params, frozen, inputs, *, key, step, align, caption_dropout):
         """The loss's terms of a batch whose latents, noise levels and noise come from the key."""
         input_key, noise_key = jax.random.split(key)
-        encoded = model_inputs(
-            inputs, input_key, frozen, family=family, empty=empty, caption_dropout=caption_dropout
-        )
+        encoded = model_inputs(inputs, input_key, frozen, family=family, empty=empty, caption_dropout=caption_dropout)
         noisy = add_noise(encoded["latents"], noise_key, family.process)
         return partial(
             lisa_loss,
@@ -94,9 +94,7 @@ def control_losses(config: ConfigDict, family: Family, empty: Tree) -> ControlLo
         )(params)
 
     def loss(params, frozen, inputs, *, key, step, align, caption_dropout) -> tuple[jax.Array, LossMetrics]:
-        found, metrics = terms(
-            params, frozen, inputs, key=key, step=step, align=align, caption_dropout=caption_dropout
-        )
+        found, metrics = terms(params, frozen, inputs, key=key, step=step, align=align, caption_dropout=caption_dropout)
         return found.total(lam(step)), metrics
 
     def gradients(params, frozen, inputs, *, key, step) -> dict[str, jax.Array]:
@@ -173,6 +171,7 @@ def identity(config: ConfigDict, family: Family) -> Mapping[str, Any]:
         "accumulate": config.accumulate,
         "frozen_dtype": config.frozen_dtype,
         "data": config.data.to_dict(),
+        "side_networks": tuple(family.model.sides),
         "hook": None if align is None else align.hooks,
         "condition_channels": tuple(config.condition_channels),
         "side": config.side.to_dict(),

@@ -47,11 +47,9 @@ def model_inputs(
         context = family.conditioner.encode(frozen["conditioner"], inputs["read"])
     if caption_dropout > 0:
         context = _dropped(context, family.conditioner.null(context, empty), dropout_key, caption_dropout)
-    if "moments" in inputs:
-        moments = inputs["moments"]
-    else:
-        moments = family.latents.moments(frozen["latents"], inputs["image"])
-    found = {"latents": family.latents.sample(moments, latents_key), "context": context}
+    latents = family.latents
+    moments = inputs["moments"] if "moments" in inputs else latents.moments(frozen["latents"], inputs["image"])
+    found = {"latents": latents.sample(moments, latents_key), "context": context}
     condition = _conditions(inputs, latents_key, frozen, family)
     return found | ({"condition": condition} if condition else {})
 

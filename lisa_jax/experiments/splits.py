@@ -44,7 +44,7 @@ class Split:
         return ordered_batches(self.source, self.make_inputs, batch_size)
 
     def frozen(self) -> dict[str, Params]:
-        """What the step reads and does not train: `main`, `latents`, and `conditioner` where the step encodes captions."""
+        """What the step reads and does not train: `main`, `latents`, and `conditioner` where it encodes captions."""
         frozen = {"main": self.family.frozen, "latents": self.family.latents.params}
         return frozen | ({"conditioner": self.family.conditioner.params} if self.reads_captions else {})
 

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.base import load_base
 from lisa_jax.experiments.control import control_experiment
+from lisa_jax.experiments.upgrade import upgraded
 from lisa_jax.families.family import Family
 from lisa_jax.parallel.sharding import make_mesh
 from lisa_jax.training.program import make_program
@@ -36,11 +37,11 @@ class TrainedRun:
 
 
 def read_config(workdir: str | Path) -> ConfigDict:
-    """The config of a work directory; raises FileNotFoundError where no run was started."""
+    """The config of a work directory, in today's words; raises FileNotFoundError where no run was started."""
     path = Path(workdir) / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: give the --workdir of a training run.")
-    return ConfigDict(json.loads(path.read_text()))
+    return upgraded(ConfigDict(json.loads(path.read_text())))
 
 
 def load_run(workdir: str | Path, weights: str = "auto") -> TrainedRun:
@@ -63,7 +64,7 @@ def load_run(workdir: str | Path, weights: str = "auto") -> TrainedRun:
     # Here, for Orbax takes seconds to import and not every command reads a run.
     from lisa_jax.training.checkpoint import Checkpoints
 
-    checkpoints = Checkpoints(workdir, config.keep, experiment.identity, read_only=True)
+    checkpoints = Checkpoints(workdir, config.keep, experiment.identity, experiment.upgrade, read_only=True)
     state = checkpoints.restore(program.state)
     checkpoints.close()
     if state is None:

@@ -1,10 +1,12 @@
-"""What earlier versions saved, in today's words. Nothing else in the package knows how configs used to be."""
+"""What earlier versions saved, in today's words. Nothing else in the package knows how configs and checkpoints were."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from lisa_jax.dual_branch import Tree
+from lisa_jax.training.upgrade import Layout, Upgrade
 from lisa_jax.weighting import UNIFORM
 
 # Of rematerialisation, which was on or off.
@@ -21,15 +23,80 @@ def upgraded(config: ConfigDict) -> ConfigDict:
     return ConfigDict(fields)
 
 
-def upgraded_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The identity (`trained_run.identity`) that was saved with a checkpoint, as it would be saved today."""
-    return {"decoder_width": 1.0, **identity, "data": _with_moved_condition(identity["data"])}
+def _upgraded_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity (`control.identity`) that was saved with a checkpoint, as it would be saved today."""
+    data, hook = _with_moved_condition(identity["data"]), identity["hook"]
+    return {
+        "decoder_width": 1.0,
+        "side_networks": [spec.rpartition(":")[2] for spec in _conditions(identity)],
+        **identity,
+        "data": data,
+        "hook": [hook] if isinstance(hook, str) else hook,
+    }
 
 
 def _with_moved_condition(data: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a data set whose condition, a module:function, may name a module of the package that has moved."""
+
+    def moved(spec: str) -> str:
+        return spec.replace("lisa_jax.data.openmoji.", "lisa_jax.data.embedded.openmoji.")
+
     condition = data["condition"]
-    # Not where there are several: their names are those of the parameters, too.
-    if isinstance(condition, str):
-        condition = condition.replace("lisa_jax.data.openmoji.", "lisa_jax.data.embedded.openmoji.")
-    return {**data, "condition": condition}
+    return {**data, "condition": moved(condition) if isinstance(condition, str) else tuple(map(moved, condition))}
+
+
+def _conditions(identity: Mapping[str, Any]) -> list[str]:
+    condition = identity["data"]["condition"]
+    return [condition] if isinstance(condition, str) else list(condition)
+
+
+def _saved_layout(identity: Mapping[str, Any]) -> Layout | None:
+    """How the trainable tree lay before everything was by name; None for a checkpoint that is by name.
+
+    The only side network had no name then, nor had the only decoder's hook; side networks of several conditions had
+    the conditions' whole names.
+    """
+    if "side_networks" in identity:
+        return None
+    conditions, hook = _conditions(identity), identity["hook"]
+    today = [spec.rpartition(":")[2] for spec in conditions]
+
+    def to_saved(trainable: Mapping[str, Any]) -> dict[str, Any]:
+        def sides(by_name: Mapping[str, Tree]) -> Tree:
+            if len(today) == 1:
+                return by_name[today[0]]
+            return {spec: by_name[name] for spec, name in zip(conditions, today, strict=True)}
+
+        saved = {"side": sides(trainable["side"])}
+        if "decoder" in trainable:
+            by_hook = {name: sides(part) for name, part in trainable["decoder"].items()}
+            saved["decoder"] = by_hook[hook] if isinstance(hook, str) else by_hook
+        return saved
+
+    def to_today(saved: Mapping[str, Any]) -> dict[str, Any]:
+        def by_name(sides: Tree) -> dict[str, Tree]:
+            if len(today) == 1:
+                return {today[0]: sides}
+            return {name: sides[spec] for spec, name in zip(conditions, today, strict=True)}
+
+        trainable = {"side": by_name(saved["side"])}
+        if "decoder" in saved:
+            by_hook = {hook: saved["decoder"]} if isinstance(hook, str) else saved["decoder"]
+            trainable["decoder"] = {name: by_name(part) for name, part in by_hook.items()}
+        return trainable
+
+    return Layout(lambda state: _everywhere(state, to_saved), lambda state: _everywhere(state, to_today))
+
+
+def _everywhere(tree: Tree, change: Callable[[Mapping[str, Any]], Tree]) -> Tree:
+    """The tree with every trainable tree in it changed: parameters, their average, and the optimizer's moments."""
+    if isinstance(tree, Mapping):
+        if "side" in tree:
+            return change(tree)
+        return {name: _everywhere(part, change) for name, part in tree.items()}
+    if hasattr(tree, "_fields"):
+        return type(tree)(*(_everywhere(part, change) for part in tree))
+    return tuple(_everywhere(part, change) for part in tree) if isinstance(tree, tuple) else tree
+
+
+UPGRADE = Upgrade(_upgraded_identity, _saved_layout)

@@ -5,36 +5,12 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.checkpoints.checkpoint import Checkpoint
-from lisa_jax.checkpoints.params import Placement
-from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import LatentSpace
 from lisa_jax.models.vae import AutoencoderKL, AutoencoderKLConfig
 
 # Bounds of the log-variance in diffusers' `DiagonalGaussianDistribution`.
 MIN_LOG_VARIANCE, MAX_LOG_VARIANCE = -30.0, 20.0
-
-
-def load_autoencoder(
-    checkpoint: Checkpoint,
-    component: str = "vae",
-    dtype: jnp.dtype = jnp.float32,
-    placement: Placement = None,
-) -> LatentSpace:
-    """The latent space of an autoencoder of a checkpoint; its weights are read at the first use of `params`.
-
-    Args:
-      checkpoint: where it is.
-      component: its name there.
-      dtype: dtype of the weights and of computation; moments and latents are float32 anyway.
-      placement: where each tensor goes as soon as it is read, see `params.read_params`.
-
-    Raises:
-      CheckpointError: a config that is not supported, or tensors that do not fit it.
-    """
-    config = VAE.config(checkpoint, component)
-    return autoencoder_latents(config, lambda: VAE.read(checkpoint, component, dtype, placement)[1], dtype)
 
 
 def autoencoder_latents(

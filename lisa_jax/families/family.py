@@ -1,4 +1,4 @@
-"""What a family gives: a dual-branch model with its frozen weights, its latents, its conditioning and its noise process."""
+"""What a family gives: a dual-branch model with its frozen weights, latents, conditioning and noise process."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -75,8 +75,8 @@ class Conditioner:
       read: examples, mappings with a `caption` and whatever else a family needs -> what `encode` takes, a tree of host
         arrays (n, ...): ids of one to three tokenizers, sizes and crops, a first frame.
       encode: (params, that tree) -> context, a tree of arrays (n, ...).
-      null: (context, the empty caption's context, n or 1 rows) -> the context's unconditional twin, (n, ...) as it: what
-        a dropped caption, or no negative prompt, becomes.
+      null: (context, the empty caption's context, n or 1 rows) -> the context's unconditional twin, n rows: what a
+        dropped caption, or no negative prompt, becomes.
       shapes: shape and dtype of every leaf of a context, without n.
     """
 

@@ -1,213 +1,62 @@
-"""Published Stable Diffusion architectures as one table, and folders of them with random weights.
+"""Published architectures by name, of all families, and checkpoints of them with random weights."""
 
-`sd15` is Stable Diffusion 1.5, `sd21` the base model of 2.1 (512 px, epsilon), `sd21_v` its 768 px model with
-v-prediction. `tiny_*` have the same switches, levels and hooks at a thousandth of the size: for smoke tests.
-"""
-
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
-from lisa_jax.checkpoints.clip_text import CLIP_TEXT
-from lisa_jax.checkpoints.config_files import write_config
-from lisa_jax.checkpoints.unet import UNET
-from lisa_jax.checkpoints.vae import VAE
-from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
-from lisa_jax.families.random_weights import random_tree
-from lisa_jax.models.clip_text import CLIPTextConfig
-from lisa_jax.models.controlnet import ControlNetConfig, controlnet_config_from_unet
-from lisa_jax.models.unet import UNetConfig
-from lisa_jax.models.vae import DOWN_BLOCK, UP_BLOCK, AutoencoderKLConfig
+from lisa_jax.families import stable_diffusion_presets
+from lisa_jax.families.family import Architecture
 
 
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """Everything about a Stable Diffusion checkpoint but its weights.
+class Preset(Protocol):
+    """Everything about a checkpoint but its weights.
 
     Attributes:
-      unet, vae, text: configs of the networks.
-      scheduler: fields of `scheduler_config.json`, its class as `_class_name`.
-      pad_token: what captions are padded with.
-      condition_channels: widths of the condition's encoder in a ControlNet.
+      architecture: the networks.
+      image_size: side of the images that the model was made for.
     """
 
-    unet: UNetConfig
-    vae: AutoencoderKLConfig
-    text: CLIPTextConfig
-    scheduler: Mapping
-    pad_token: str
-    condition_channels: tuple[int, ...] = (16, 32, 96, 256)
+    @property
+    def architecture(self) -> Architecture: ...
 
     @property
-    def controlnet(self) -> ControlNetConfig:
-        """A ControlNet beside the UNet."""
-        return controlnet_config_from_unet(self.unet, self.condition_channels)
+    def image_size(self) -> int: ...
 
-    @property
-    def image_size(self) -> int:
-        """Side of the images that the model was made for."""
-        return self.unet.sample_size * self.vae.downsampling
+    def write(self, folder: Path, seed: int) -> None:
+        """Write a whole checkpoint with weights that are random but keep activations in bounds."""
 
 
-_BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
-_STEPS = {"clip_sample": False, "set_alpha_to_one": False, "skip_prk_steps": True, "steps_offset": 1}
-_EPSILON = MappingProxyType(
-    {"_class_name": "PNDMScheduler", "prediction_type": "epsilon", "trained_betas": None} | _BETAS | _STEPS
-)
-_V = MappingProxyType(
-    {"_class_name": "DDIMScheduler", "prediction_type": "v_prediction", "trained_betas": None} | _BETAS | _STEPS
-)
-
-# The public text configs carry these ids, which are not those of the tokenizer: pooling is at the highest id.
-_TEXT_IDS = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
-_CLIP_L = CLIPTextConfig(
-    hidden_size=768,
-    intermediate_size=3072,
-    num_hidden_layers=12,
-    num_attention_heads=12,
-    hidden_act="quick_gelu",
-    projection_dim=768,
-    **_TEXT_IDS,
-)
-# OpenCLIP's ViT-H without its last layer: 23 of 24, so that its last hidden state is the penultimate one.
-_CLIP_H = CLIPTextConfig(
-    hidden_size=1024,
-    intermediate_size=4096,
-    num_hidden_layers=23,
-    num_attention_heads=16,
-    hidden_act="gelu",
-    projection_dim=512,
-    **_TEXT_IDS,
-)
-_TINY_TEXT = CLIPTextConfig(
-    vocab_size=1000,
-    hidden_size=32,
-    intermediate_size=128,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    projection_dim=32,
-    **_TEXT_IDS,
-)
+PRESETS: Mapping[str, Preset] = MappingProxyType({**stable_diffusion_presets.PRESETS})
 
 
-def _vae(channels: tuple[int, ...], layers: int, groups: int, sample_size: int) -> AutoencoderKLConfig:
-    return AutoencoderKLConfig(
-        block_out_channels=channels,
-        down_block_types=(DOWN_BLOCK,) * len(channels),
-        up_block_types=(UP_BLOCK,) * len(channels),
-        layers_per_block=layers,
-        norm_num_groups=groups,
-        sample_size=sample_size,
-    )
-
-
-_SD15 = Preset(
-    unet=UNetConfig(sample_size=64, cross_attention_dim=768, attention_head_dim=8),
-    vae=_vae((128, 256, 512, 512), layers=2, groups=32, sample_size=512),
-    text=_CLIP_L,
-    scheduler=_EPSILON,
-    pad_token="<|endoftext|>",
-)
-_SD21 = Preset(
-    unet=UNetConfig(
-        sample_size=64, cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True
-    ),
-    vae=_vae((128, 256, 512, 512), layers=2, groups=32, sample_size=768),
-    text=_CLIP_H,
-    scheduler=_EPSILON,
-    pad_token="!",
-)
-_SD21_V = dataclasses.replace(
-    _SD21, unet=dataclasses.replace(_SD21.unet, sample_size=96, upcast_attention=True), scheduler=_V
-)
-
-
-def _tiny(full: Preset, heads: int | tuple[int, ...]) -> Preset:
-    unet = dataclasses.replace(
-        full.unet,
-        sample_size=8,
-        block_out_channels=(16, 32, 32, 32),
-        norm_num_groups=8,
-        cross_attention_dim=_TINY_TEXT.hidden_size,
-        attention_head_dim=heads,
-    )
-    return Preset(
-        unet=unet,
-        vae=_vae((8, 8, 16, 16), layers=1, groups=4, sample_size=64),
-        text=dataclasses.replace(_TINY_TEXT, hidden_act=full.text.hidden_act),
-        scheduler=full.scheduler,
-        pad_token=full.pad_token,
-        condition_channels=(4, 8, 8, 16),
-    )
-
-
-PRESETS: Mapping[str, Preset] = MappingProxyType(
-    {
-        "sd15": _SD15,
-        "sd21": _SD21,
-        "sd21_v": _SD21_V,
-        "tiny_sd15": _tiny(_SD15, heads=4),
-        "tiny_sd21": _tiny(_SD21, heads=(2, 4, 4, 4)),
-        "tiny_sd21_v": _tiny(_SD21_V, heads=(2, 4, 4, 4)),
-    }
-)
-
-
-def preset(name: str) -> Preset:
+def preset_of(name: str) -> Preset:
     """The preset of a name; raises ValueError, listing the names, for one that is unknown."""
     if name not in PRESETS:
         raise ValueError(f"Unknown preset '{name}': there are {', '.join(PRESETS)}.")
     return PRESETS[name]
 
 
-def write_random_folder(name: str, folder: str | Path, seed: int = 0) -> Path:
-    """Write a whole Stable Diffusion folder in float32, with weights that are random but keep activations in bounds.
+def write_random_base(name: str, folder: str | Path, seed: int = 0) -> Path:
+    """Write a whole checkpoint of a preset with random weights.
 
     Tensors are drawn and written one at a time: memory stays at a few times the largest of them, whatever the model.
 
     Args:
-      name: of a preset.
-      folder: gets model_index.json, unet, vae, text_encoder, tokenizer and scheduler; it appears when it is whole.
+      name: of the preset.
+      folder: appears when it is whole.
       seed: the same seed gives the same bytes.
 
     Returns:
-      The folder, which `StableDiffusionPipeline.from_pretrained` loads.
+      The folder.
     Raises:
       ValueError: an unknown preset.
       FileExistsError: the folder exists.
     """
-    chosen, folder = preset(name), Path(folder)
+    chosen, folder = preset_of(name), Path(folder)
     if folder.exists():
         raise FileExistsError(f"{folder} exists: remove it, or name another folder.")
     partial = folder.with_name(folder.name + ".partial")
-    for name, component, config in (
-        ("unet", UNET, chosen.unet),
-        ("vae", VAE, chosen.vae),
-        ("text_encoder", CLIP_TEXT, chosen.text),
-    ):
-        component.write(partial / name, config, random_tree(component.key_table(config), seed))
-    write_alphabet_tokenizer(
-        partial / "tokenizer", chosen.text.vocab_size, chosen.pad_token, chosen.text.max_position_embeddings
-    )
-    scheduler_class = chosen.scheduler["_class_name"]
-    fields = {field: value for field, value in chosen.scheduler.items() if field != "_class_name"}
-    write_config(partial / "scheduler", fields, scheduler_class, name="scheduler_config.json")
-    write_config(partial, _components(scheduler_class), "StableDiffusionPipeline", name="model_index.json")
+    chosen.write(partial, seed)
     partial.rename(folder)
     return folder
-
-
-def _components(scheduler_class: str) -> dict:
-    """Library and class of every component, as `model_index.json` has them."""
-    return {
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "scheduler": ["diffusers", scheduler_class],
-        "safety_checker": [None, None],
-        "feature_extractor": [None, None],
-        "image_encoder": [None, None],
-        "requires_safety_checker": False,
-    }

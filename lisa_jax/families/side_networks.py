@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import jax.numpy as jnp
 
@@ -26,7 +25,7 @@ CONDITION_CHANNELS = 3  # conditions are pictures
 
 
 @dataclasses.dataclass(frozen=True)
-class SideNetwork:
+class SideStart:
     """A side network before training.
 
     Attributes:
@@ -40,18 +39,18 @@ class SideNetwork:
 
 
 def side_network_of_unet(
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | None,
     unet: UNetConfig,
     condition_channels: Sequence[int],
     block_out_channels: Sequence[int] | None = None,
     layers_per_block: int | None = None,
-) -> SideNetwork:
+) -> SideStart:
     """A ControlNet that starts as a copy of the UNet's encoder, or a smaller network.
 
     Of the encoder, a smaller network takes over the layers whose tensors all have its own shapes; the rest is fresh.
 
     Args:
-      checkpoint: has the UNet's weights as its component `unet`.
+      checkpoint: has the UNet's weights as its component `unet`; None: everything is fresh.
       unet: its config.
       condition_channels: widths of the condition's encoder.
       block_out_channels: channels of the levels of a smaller network, finest first, as many levels as it is to have;
@@ -67,34 +66,36 @@ def side_network_of_unet(
         config = small_controlnet_config(config, channels, layers_per_block)
 
     def read_start() -> Params:
+        if checkpoint is None:
+            return {}
         layers = shared_layers(UNET.key_table(unet), CONTROLNET.key_table(config))
         return UNET.read_params(checkpoint, "unet", layers, whole=False)
 
-    return SideNetwork(config, read_start)
+    return SideStart(config, read_start)
 
 
-def continued_side_network(folder: str | Path, unet: UNetConfig) -> SideNetwork:
+def continued_side_network(spec: str, unet: UNetConfig) -> SideStart:
     """A side network that was trained before; its config is taken as it is.
 
     Args:
-      folder: a ControlNet folder of diffusers, or one of a smaller network of ours.
+      spec: a ControlNet of diffusers, or a smaller network of ours, as `open_checkpoint` takes it.
       unet: the UNet that is to take its residuals.
 
     Raises:
       CheckpointError: a config that is not supported, or a network that does not fit the UNet.
     """
-    checkpoint = open_checkpoint(folder)
+    checkpoint = open_checkpoint(spec)
     component = stored_side_network(checkpoint)
     config = component.config(checkpoint)
     for name in ("in_channels", "cross_attention_dim"):
         if getattr(config, name) != getattr(unet, name):
             raise CheckpointError(
-                f"{folder} has {name} {getattr(config, name)}, but the UNet {getattr(unet, name)}: it belongs to "
+                f"{spec} has {name} {getattr(config, name)}, but the UNet {getattr(unet, name)}: it belongs to "
                 "another base."
             )
     if config.conditioning_channels != CONDITION_CHANNELS:
         raise CheckpointError(
-            f"{folder} has conditioning_channels {config.conditioning_channels}, but conditions are pictures of "
+            f"{spec} has conditioning_channels {config.conditioning_channels}, but conditions are pictures of "
             f"{CONDITION_CHANNELS}."
         )
     taken = _residual_shapes(controlnet_config_from_unet(unet))
@@ -104,10 +105,10 @@ def continued_side_network(folder: str | Path, unet: UNetConfig) -> SideNetwork:
     for name in dict.fromkeys((*taken, *given)):
         if given.get(name) != taken.get(name):
             raise CheckpointError(
-                f"{folder} does not fit the UNet: it gives {len(given)} residuals and the UNet takes {len(taken)}; at "
+                f"{spec} does not fit the UNet: it gives {len(given)} residuals and the UNet takes {len(taken)}; at "
                 f"latents of 64 x 64, {name} is {given.get(name, 'missing')} and should be {taken.get(name, 'absent')}."
             )
-    return SideNetwork(config, lambda: component.read(checkpoint)[1])
+    return SideStart(config, lambda: component.read(checkpoint)[1])
 
 
 def _residual_shapes(config: ControlNetConfig) -> dict[str, tuple[int, int, int]]:

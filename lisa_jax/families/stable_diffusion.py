@@ -15,13 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from lisa_jax.checkpoints.checkpoint import (
-    DIFFUSERS_WEIGHTS,
-    TRANSFORMERS_WEIGHTS,
-    Checkpoint,
-    CheckpointError,
-    open_checkpoint,
-)
+from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS, Checkpoint, CheckpointError
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.params import Placement
@@ -158,7 +152,7 @@ class StableDiffusion:
             raise ValueError(
                 f"start_from {start} is taken as it is: unset block_out_channels and layers_per_block, or start_from."
             )
-        return continued_side_network(open_checkpoint(start), self.unet)
+        return continued_side_network(start, self.unet)
 
     def _side_of_unet(self, setup: Setup, checkpoint: Checkpoint | None) -> SideStart:
         return side_network_of_unet(
@@ -174,9 +168,7 @@ class StableDiffusion:
                 f"and gives {self.unet.out_channels}: only bases without further inputs are supported."
             )
 
-    def _write_main(
-        self, checkpoint: Checkpoint, components: Sequence[str], target: str | Path, main: Params
-    ) -> None:
+    def _write_main(self, checkpoint: Checkpoint, components: Sequence[str], target: str | Path, main: Params) -> None:
         for component in components:
             if component != "unet":
                 checkpoint.copy(component, Path(target) / component)
@@ -233,7 +225,10 @@ def _check_export(
 
 
 def clip_conditioner(
-    config: CLIPTextConfig, length: int, tokenize: Callable[[Sequence[str]], np.ndarray], load_params: Callable[[], Params]
+    config: CLIPTextConfig,
+    length: int,
+    tokenize: Callable[[Sequence[str]], np.ndarray],
+    load_params: Callable[[], Params],
 ) -> Conditioner:
     """Captions to the last hidden state of a CLIP text model, float32 (n, length, width)."""
 

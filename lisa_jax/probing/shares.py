@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 
 from lisa_jax import metrics

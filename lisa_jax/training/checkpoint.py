@@ -7,7 +7,7 @@ newest one that can be read; an unreadable one is set aside under another name, 
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 
 from lisa_jax.parallel.cluster import lost_process
 from lisa_jax.training.state import TrainState
+from lisa_jax.training.upgrade import NO_UPGRADE, Upgrade
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Checkpoints:
       workdir: the run's directory; checkpoints go to `workdir/checkpoints`.
       keep: how many of the newest ones stay.
       identity: names and values that a resumed run must share.
-      upgrade: applied to an identity that was saved, before it is compared.
+      upgrade: how checkpoints of earlier versions are read.
       read_only: leave the folder as it is; the run may be going on in another process.
     """
 
@@ -46,7 +47,7 @@ class Checkpoints:
         workdir: str | Path,
         keep: int,
         identity: Mapping[str, Any],
-        upgrade: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
+        upgrade: Upgrade = NO_UPGRADE,
         *,
         read_only: bool = False,
     ):
@@ -89,9 +90,8 @@ class Checkpoints:
         unreadable: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                self._check_identity(step)
-                restore = ocp.args.PyTreeRestore(like, restore_args=ocp.checkpoint_utils.construct_restore_args(like))
-                state = self._manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
+                layout = self._upgrade.layout(self._checked_identity(step))
+                state = self._read(step, like if layout is None else layout.to_saved(like))
             except ResumeError:
                 raise
             # Orbax and TensorStore report damage as many kinds of error.
@@ -101,7 +101,7 @@ class Checkpoints:
                 unreadable[step] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             else:
                 self._set_aside(unreadable)
-                return state
+                return state if layout is None else layout.to_today(state)
         if unreadable:
             # They stay where they are, so that the same command does not start anew in their place.
             step, reason = next(iter(unreadable.items()))
@@ -120,15 +120,22 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.close()
 
-    def _check_identity(self, step: int) -> None:
-        restored = self._manager.restore(step, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))
-        saved = self._upgrade(restored["identity"])
+    def _read(self, step: int, like: Any) -> Any:
+        restore = ocp.args.PyTreeRestore(like, restore_args=ocp.checkpoint_utils.construct_restore_args(like))
+        return self._manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
+
+    def _checked_identity(self, step: int) -> Mapping[str, Any]:
+        """The identity of a checkpoint as it was saved; raises ResumeError for that of another run."""
+        restored = self._manager.restore(step, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))["identity"]
+        # As JSON reads it back: a tuple becomes a list.
+        saved = json.loads(json.dumps(dict(self._upgrade.identity(restored))))
         for name in sorted(saved.keys() | self._identity.keys()):
             if saved.get(name) != self._identity.get(name):
                 raise ResumeError(
                     f"{self._folder} was trained with {name} = {saved.get(name)!r}, this run has "
                     f"{self._identity.get(name)!r}: give the same, or another --workdir."
                 )
+        return restored
 
     def _set_aside(self, unreadable: Mapping[int, str]) -> None:
         for step, reason in unreadable.items():

@@ -10,6 +10,8 @@ import numpy as np
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.parallel.sharding import REPLICATED, Rules
+from lisa_jax.training.upgrade import NO_UPGRADE, Upgrade
+
 
 class LossFn(Protocol):
     """What a step differentiates, by its first argument alone."""
@@ -89,6 +91,7 @@ class Experiment:
       batches: the training stream; None for what is not trained here.
       evaluations: previews and validation.
       identity: names and values that must not change on resume (base fingerprint, seed, batch size, ...).
+      upgrade: how checkpoints of earlier versions are read.
       rules: where parameters, frozen and trainable, go on a mesh that splits them.
       diagnostic: what to look at within steps; None: nothing.
     """
@@ -100,5 +103,6 @@ class Experiment:
     batches: Batches | None = None
     evaluations: tuple[Evaluation, ...] = ()
     identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    upgrade: Upgrade = NO_UPGRADE
     rules: Rules = REPLICATED
     diagnostic: Diagnostic | None = None

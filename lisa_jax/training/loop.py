@@ -64,7 +64,7 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     frozen = program.place_frozen(experiment.frozen)
     _LOG.info("mesh: %s over %s", dict(mesh.shape), jax.devices()[0].device_kind)
     _LOG.info("\n%s", parameter_table(frozen, program.state.params))
-    checkpoints = Checkpoints(workdir, config.keep, experiment.identity)
+    checkpoints = Checkpoints(workdir, config.keep, experiment.identity, experiment.upgrade)
     state = checkpoints.restore(program.state)
     if state is None:
         state = program.initialise(start_params)
@@ -137,9 +137,7 @@ class _Log:
         first = jax.process_index() == 0
         self._config, self._program = config, program
         self._tracker = Tracker(workdir, start, enabled=first)
-        self._bar = tqdm(
-            total=config.num_steps, initial=start, unit="step", disable=not first, dynamic_ncols=True
-        )
+        self._bar = tqdm(total=config.num_steps, initial=start, unit="step", disable=not first, dynamic_ncols=True)
         self._window: dict[str, metrics.Mean] = {}
         self._steps, self._since = 0, time.perf_counter()
         self._previous: LossMetrics | None = None

@@ -99,6 +99,4 @@ def make_program(experiment: Experiment, config: ConfigDict, mesh: Mesh, start: 
         step = make_train_step(loss, optimizer, config.ema_decay, config.accumulate)
         return jit_train_step(step, mesh, state_sharding, frozen_sharding)
 
-    return Program(
-        mesh, schedule, state, frozen, step_key, initialise, lambda step: compiled(experiment.loss_at(step))
-    )
+    return Program(mesh, schedule, state, frozen, step_key, initialise, lambda step: compiled(experiment.loss_at(step)))

@@ -35,9 +35,7 @@ def make_train_step(
       Metrics hold the means of the loss and the norms of gradients, updates and parameters.
     """
 
-    def train_step(
-        state: TrainState, frozen: Params, inputs: Tree, key: jax.Array
-    ) -> tuple[TrainState, LossMetrics]:
+    def train_step(state: TrainState, frozen: Params, inputs: Tree, key: jax.Array) -> tuple[TrainState, LossMetrics]:
         gradients, loss_metrics = accumulated_gradients(
             loss_fn, state.params, frozen, inputs, jax.random.fold_in(key, state.step), state.step, accumulate
         )

@@ -11,14 +11,16 @@ from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.tokenizer import train_tokenizer
 from lisa_jax.checkpoints.unet import UNET
+from lisa_jax.families.stable_diffusion import write_model_index
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
 from lisa_jax.models.unet import UNet, UNetConfig
 
 PIXEL_CHANNELS = 3
+SCHEDULER_CLASS = "DDIMScheduler"
 
 
-def write_new_stable_diffusion(folder: str | Path, config: ConfigDict, captions: Sequence[str]) -> None:
-    """Write `unet`, `scheduler`, `tokenizer` and `text_encoder` of a base that works on pixels.
+def write_new_base(folder: str | Path, config: ConfigDict, captions: Sequence[str]) -> None:
+    """Write `model_index.json`, `unet`, `scheduler`, `tokenizer` and `text_encoder` of a base that works on pixels.
 
     The tokenizer is trained on the captions. The text encoder is a shallow CLIP text model with random weights that
     stay as they are: its layer norms make every word a distinct direction, which cross-attention learns to read.
@@ -65,8 +67,9 @@ def write_new_stable_diffusion(folder: str | Path, config: ConfigDict, captions:
         "timestep_spacing": "trailing",
     }
     write_config(
-        folder / "scheduler", scheduler | dict(config.scheduler), "DDIMScheduler", name="scheduler_config.json"
+        folder / "scheduler", scheduler | dict(config.scheduler), SCHEDULER_CLASS, name="scheduler_config.json"
     )
+    write_model_index(folder, SCHEDULER_CLASS, has_vae=False)
 
 
 def small_unet_config(config: ConfigDict) -> UNetConfig:
