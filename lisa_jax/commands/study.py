@@ -29,7 +29,7 @@ from lisa_jax.studies.runner import (
     write_references,
 )
 from lisa_jax.studies.setup import study_laboratory
-from lisa_jax.studies.summary import markdown, summarise
+from lisa_jax.studies.summary import markdown
 
 _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config of the study.", lock_config=True)
@@ -53,7 +53,7 @@ def main() -> None:
         return
     if _SUMMARY.value:
         rows = with_quality(read_folder(_OUT.value).values(), read_quality(_OUT.value))
-        print(markdown(summarise(rows)), end="")
+        print(markdown(rows), end="")
         return
     if _CELL.value is not None:
         if _CELL.value >= len(cells):

@@ -1,6 +1,5 @@
 """Probes of a study's cells, from the networks that the study saved."""
 
-import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -13,11 +12,11 @@ from ml_collections import ConfigDict
 from lisa_jax.dual_branch import Params
 from lisa_jax.probing.instrument import Instrument, Scores
 from lisa_jax.probing.pictures import COUNTS, Pictures, ProbePictures, probe_pictures
-from lisa_jax.studies.grid import Cell
+from lisa_jax.studies.fields import ALIGNMENT_FIELDS, RUN_FIELDS
+from lisa_jax.studies.grid import Cell, written_hook
 from lisa_jax.studies.results import read_folder, read_rows
 from lisa_jax.studies.saved import load_trainable
 from lisa_jax.studies.setup import study_laboratory
-from lisa_jax.studies.summary import SHARED
 from lisa_jax.studies.trial import Laboratory
 
 
@@ -43,7 +42,7 @@ def probe_study(
     _check_identity(folder, identity)
     probes = CellProbes(laboratory)
     for row in rows:
-        yield probes.record(Cell(**row["cell"]), row["id"], load_trainable(folder, row["id"]))
+        yield probes.record(row["cell"], row["id"], load_trainable(folder, row["id"]))
 
 
 class CellProbes:
@@ -57,12 +56,18 @@ class CellProbes:
 
     def record(self, cell: Cell, cell_id: str, trainable: Mapping[str, Params]) -> dict[str, Any]:
         """The line of a finished cell."""
-        fields = dataclasses.asdict(cell)
-        run = {"id": cell_id, **{name: fields.pop(name) for name in ("lam", "hook", "task")}, "step": cell.num_steps}
-        run["seed"] = fields.pop("seed")
-        run["setting"] = {name: fields.pop(name) for name in SHARED if name in fields}
-        run["alignment"] = fields if cell.lam else {}
-        return self._instrument(cell).record(self._scores_at_start(cell.plain), trainable, cell.hook, run)
+        hook = written_hook(cell.hooks)
+        run = {
+            "id": cell_id,
+            "lam": cell.lam,
+            "hook": hook,
+            "task": cell.task,
+            "step": cell.num_steps,
+            "seed": cell.seed,
+            "setting": {name: getattr(cell, name) for name in RUN_FIELDS if name not in ("task", "seed")},
+            "alignment": {n: getattr(cell, n) for n in ALIGNMENT_FIELDS if n not in ("lam", "hooks") and cell.lam},
+        }
+        return self._instrument(cell).record(self._scores_at_start(cell.plain), trainable, hook, run)
 
     def _instrument(self, cell: Cell) -> Instrument:
         # What the family of a cell depends on.
@@ -78,7 +83,7 @@ class CellProbes:
         return self._untrained[key]
 
     def _make_pictures(self, task: str) -> ProbePictures:
-        latents = self._laboratory.family(Cell(task, 0.0, 0.0, 0, 1, 1, None)).latents
+        latents = self._laboratory.family(Cell(task, 0.0, 0.0, 0, 1, 1)).latents
 
         def pictures(split: str) -> Pictures:
             rows = self._laboratory.rows(split, task)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lisa_jax.studies.summary import spread
+from lisa_jax.studies.markdown import spread
 
 DIGITS = 3
 Record = Mapping[str, Any]

@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lisa_jax.reporting.pairs import Row, setting
-from lisa_jax.reporting.words import arm_name, measure_name, sample_measures, setting_name
-from lisa_jax.studies.summary import LOSS
+from lisa_jax.reporting.words import ONLY_SETTING, arm_name, measure_name, setting_name
+from lisa_jax.studies.grid import Cell
+from lisa_jax.studies.pairs import Row, sample_measures
+from lisa_jax.studies.speedup import ALIGN, LOSS
 
 QUARTILES = tuple(f"_q{index}" for index in range(1, 5))
 _PANELS = ("least noise (first quarter)", "second quarter", "third quarter", "most noise (last quarter)")
@@ -27,7 +28,7 @@ Chart = dict[str, Any]
 
 def fidelity_chart(rows: Sequence[Row], references: Mapping[str, Mapping[str, float | None]]) -> Chart:
     """Fidelity, quality and losses of one task against steps."""
-    names = [*sample_measures(rows), LOSS, "train/main_loss", "validation/align_over_gap"]
+    names = [*sample_measures(rows), LOSS, "train/main_loss", ALIGN]
     return _chart(
         "Fidelity, quality and loss on the way",
         [name for name in names if any(name in point for row in rows for point in row["curve"])],
@@ -91,7 +92,7 @@ def gradient_chart(rows: Sequence[Row]) -> Chart | None:
         return [
             _series(arm, derived, styles[arm])
             for arm, group in members.items()
-            if (derived := _derived(group, lambda point, lam=group[0]["cell"]["lam"]: shares(lam, point)))
+            if (derived := _derived(group, lambda point, lam=group[0]["cell"].lam: shares(lam, point)))
         ]
 
     if not any(align in point for row in rows for point in row["curve"]):
@@ -133,18 +134,20 @@ def training_chart(runs: Sequence[tuple[str, float, Sequence[Mapping[str, float]
 def _chart(title: str, measures: Iterable[str], rows: Sequence[Row], series: Any, references: Any = None) -> Chart:
     """One setting's runs at a time, arms with the same style in all of them; settings with more runs come first."""
     cells = [row["cell"] for row in rows]
-    lisa = dict.fromkeys(arm_name(cell) for cell in cells if cell["lam"])
-    plain = dict.fromkeys(arm_name(cell) for cell in cells if not cell["lam"])
+    lisa = dict.fromkeys(arm_name(cell) for cell in cells if cell.lam)
+    plain = dict.fromkeys(arm_name(cell) for cell in cells if not cell.lam)
     styles = dict.fromkeys(plain, 0) | {name: index for index, name in enumerate(lisa, 1)}
-    settings: dict[tuple, list[Row]] = {}
+    settings: dict[Cell, list[Row]] = {}
     for row in rows:
-        settings.setdefault(setting(row["cell"]), []).append(row)
+        settings.setdefault(row["cell"].setting, []).append(row)
     shown = []
     for group in sorted(settings.values(), key=len, reverse=True):
         members: dict[str, list[Row]] = {}
-        for row in sorted(group, key=lambda row: row["cell"]["lam"] > 0):
+        for row in sorted(group, key=lambda row: row["cell"].lam > 0):
             members.setdefault(arm_name(row["cell"]), []).append(row)
-        shown.append({"label": setting_name(group[0]["cell"], cells), "series": series(members, styles)})
+        shown.append(
+            {"label": setting_name(group[0]["cell"], cells) or ONLY_SETTING, "series": series(members, styles)}
+        )
     lines = {
         measure: [
             {"label": _REFERENCES.get(name, name), "value": values[measure]}
@@ -164,11 +167,11 @@ def _chart(title: str, measures: Iterable[str], rows: Sequence[Row], series: Any
 def _series(label: str, rows: Sequence[Row], style: int, kind: str | None = None) -> dict[str, Any]:
     return {
         "label": label,
-        "kind": kind or ("lisa" if rows[0]["cell"]["lam"] else "plain"),
+        "kind": kind or ("lisa" if rows[0]["cell"].lam else "plain"),
         "style": style,
         "seconds": _mean(rows, "seconds_per_step"),
         "flops": _mean(rows, "flops_per_step"),
-        "seeds": [{"seed": row["cell"]["seed"], **_thinned(row["curve"])} for row in rows],
+        "seeds": [{"seed": row["cell"].seed, **_thinned(row["curve"])} for row in rows],
     }
 
 

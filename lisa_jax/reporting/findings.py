@@ -7,15 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from lisa_jax.reporting.pairs import Pair, Row, setting, shared
-from lisa_jax.reporting.words import (
-    arm_name,
-    digits,
-    measure_name,
-    sample_measures,
-    setting_name,
-)
-from lisa_jax.studies.summary import LOSS, falls, spread
+from lisa_jax.reporting.words import arm_name, digits, measure_name, setting_name
+from lisa_jax.studies.grid import Cell
+from lisa_jax.studies.markdown import spread
+from lisa_jax.studies.pairs import Pair, Row, sample_measures
+from lisa_jax.studies.speedup import LOSS, falls
 
 CONFIDENCE = 0.95
 
@@ -88,8 +84,8 @@ class Strips:
 
 def overview(rows: Sequence[Row], pairs: Sequence[Pair]) -> str:
     """How much was run: "14 runs (7 plain, 7 with LISA) of 3 tasks make 6 pairs ..."."""
-    plain = sum(not row["cell"]["lam"] for row in rows)
-    tasks = len({row["cell"]["task"] for row in rows})
+    plain = sum(not row["cell"].lam for row in rows)
+    tasks = len({row["cell"].task for row in rows})
     partners = {row["id"] for pair in pairs for row in (pair.row, pair.plain)}
     alone = len(rows) - len(partners)
     return (
@@ -118,7 +114,7 @@ def in_short(pairs: Sequence[Pair], by_task: Mapping[str, Sequence[Finding]]) ->
     speedups = [
         pair.speedups[measure]
         for pair in pairs
-        if (measure := first.get(pair.row["cell"]["task"])) is not None and measure in pair.speedups
+        if (measure := first.get(pair.row["cell"].task)) is not None and measure in pair.speedups
     ]
     if speedups:
         sentences.append(f"Over all tasks, {_reaching(speedups, 'final fidelity')}")
@@ -191,9 +187,9 @@ def _verdict(measure: str, pairs: Sequence[Pair], sign: int) -> tuple[str, str |
 
     Arms that share a plain run are not independent: they count as their mean, once for each plain run.
     """
-    by_plain: dict[tuple, list[float]] = {}
+    by_plain: dict[Cell, list[float]] = {}
     for pair in pairs:
-        by_plain.setdefault(shared(pair.row["cell"]), []).append(pair.gains[measure])
+        by_plain.setdefault(pair.plain["cell"], []).append(pair.gains[measure])
     means = np.array([np.mean(values) for values in by_plain.values()])
     if len(means) == 1:
         return UNKNOWN, None
@@ -217,7 +213,7 @@ def strips(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Strips]:
         groups: dict[tuple, list[Pair]] = {}
         for pair in pairs:
             if measure in pair.speedups:
-                groups.setdefault((setting(pair.row["cell"]), arm_name(pair.row["cell"])), []).append(pair)
+                groups.setdefault((pair.row["cell"].setting, arm_name(pair.row["cell"])), []).append(pair)
         reached = [value for members in groups.values() for pair in members if (value := pair.speedups[measure])]
         widest = max([1.25, *(max(value, 1 / value) for value in reached)]) * 1.05
 
@@ -232,7 +228,7 @@ def strips(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Strips]:
         ]
         lines = []
         for (_, arm), members in groups.items():
-            values = [(pair.speedups[measure], pair.row["cell"]["seed"]) for pair in members]
+            values = [(pair.speedups[measure], pair.row["cell"].seed) for pair in members]
             got = [(value, seed) for value, seed in values if value is not None]
             lines.append(
                 Strip(

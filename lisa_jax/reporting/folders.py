@@ -29,7 +29,7 @@ class Folder:
     Attributes:
       path: the folder.
       identity: of a study: what its results share.
-      rows: of a study: one for each finished run, tuples where JSON has lists.
+      rows: of a study: one for each finished run that has points.
       references: of a study: task -> set of pictures -> measure, as points of curves have it -> value, None where a
         measure has no bound.
       samples: of a study: id of a run -> step -> PNG.
@@ -99,7 +99,7 @@ def _study(path: Path) -> dict[str, Any]:
     try:
         found = (read_rows(file)[0] for file in sorted(path.glob("*.jsonl")) if file.name not in _OTHERS)
         identity = next((identity for identity in found if identity is not None), None)
-        rows = () if identity is None else tuple(_tuples(row) for row in read_folder(path).values())
+        rows = () if identity is None else tuple(read_folder(path).values())
         quality = read_quality(path)
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: a .jsonl file there is not a study's results ({error!r}).") from error
@@ -108,7 +108,7 @@ def _study(path: Path) -> dict[str, Any]:
     empty = [row["id"] for row in rows if not row.get("curve")]
     rows = tuple(with_quality((row for row in rows if row.get("curve")), quality))
     pictures = path / "samples"
-    tasks = dict.fromkeys(row["cell"]["task"] for row in rows)
+    tasks = dict.fromkeys(row["cell"].task for row in rows)
     return {
         "identity": identity,
         "rows": rows,
@@ -164,9 +164,3 @@ def _lines(path: Path) -> Iterable[dict[str, Any]]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON lines: {error}.") from error
-
-
-def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose cell can be compared and hashed again: several hooks are a list in JSON."""
-    cell = {name: tuple(value) if isinstance(value, list) else value for name, value in row["cell"].items()}
-    return {**row, "cell": cell}

@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -15,11 +14,11 @@ import lisa_jax
 from lisa_jax.reporting.curves import Chart, fidelity_chart, gradient_chart, noise_chart, training_chart
 from lisa_jax.reporting.findings import Finding, Strips, findings, in_short, overview, strips
 from lisa_jax.reporting.folders import Folder
-from lisa_jax.reporting.pairs import find_pairs
 from lisa_jax.reporting.pictures import embed
 from lisa_jax.reporting.probes import ProbeGroup, probe_groups
 from lisa_jax.reporting.tables import Table, ablation_tables, arms_table, evaluation_table, runs_table
 from lisa_jax.reporting.viewers import Viewer, pictures_of, preview_viewer, sample_viewer, with_pictures
+from lisa_jax.studies.pairs import Pair, find_arms, find_pairs
 
 _TEMPLATES = "reporting/templates"
 
@@ -105,7 +104,7 @@ def render(folders: Sequence[Folder]) -> str:
 def _study(folder: Folder) -> StudyPart:
     pairs = find_pairs(folder.rows)
     devices = collections.Counter(str(row.get("device", "not recorded")) for row in folder.rows)
-    tasks = [_task(folder, task, pairs) for task in dict.fromkeys(row["cell"]["task"] for row in folder.rows)]
+    tasks = [_task(folder, task, pairs) for task in dict.fromkeys(row["cell"].task for row in folder.rows)]
     return StudyPart(
         folder,
         [overview(folder.rows, pairs), *in_short(pairs, {task.name: task.findings for task in tasks})],
@@ -116,9 +115,10 @@ def _study(folder: Folder) -> StudyPart:
     )
 
 
-def _task(folder: Folder, task: str, pairs: Sequence[Any]) -> TaskPart:
-    rows = [row for row in folder.rows if row["cell"]["task"] == task]
-    pairs = [pair for pair in pairs if pair.row["cell"]["task"] == task]
+def _task(folder: Folder, task: str, pairs: Sequence[Pair]) -> TaskPart:
+    rows = [row for row in folder.rows if row["cell"].task == task]
+    pairs = [pair for pair in pairs if pair.row["cell"].task == task]
+    arms = find_arms(rows, pairs)
     return TaskPart(
         task,
         findings(rows, pairs),
@@ -127,8 +127,8 @@ def _task(folder: Folder, task: str, pairs: Sequence[Any]) -> TaskPart:
         sample_viewer(folder, rows),
         noise_chart(rows),
         gradient_chart(rows),
-        arms_table(rows, pairs),
-        ablation_tables(rows, pairs),
+        arms_table(arms),
+        ablation_tables(arms),
         probe_groups([probe for probe in folder.probes if probe["task"] == task]),
     )
 
@@ -152,7 +152,7 @@ def _trainings(folders: Sequence[Folder]) -> list[TrainingPart]:
 
 
 def _other(folder: Folder) -> FolderPart:
-    tasks = {row["cell"]["task"] for row in folder.rows}
+    tasks = {row["cell"].task for row in folder.rows}
     tables = [
         evaluation_table(name, content, part)
         for name, content in folder.evaluations.items()

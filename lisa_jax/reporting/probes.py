@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lisa_jax.reporting.words import field_name, value_name
-from lisa_jax.studies.summary import spread
+from lisa_jax.studies.markdown import spread
 
 Record = Mapping[str, Any]
 _TARGETS = {"condition": "the condition", "clean": "the clean picture", "noise_level": "the noise level"}

@@ -4,30 +4,14 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lisa_jax.reporting.pairs import Pair, Row, final, setting
-from lisa_jax.reporting.words import (
-    DEFAULTS,
-    arm_name,
-    digits,
-    field_name,
-    measure_name,
-    sample_measures,
-    setting_name,
-    value_name,
-)
-from lisa_jax.studies.summary import COSTS, LOSS, spread
+from lisa_jax.reporting.words import arm_name, digits, field_name, measure_name, setting_name, value_name
+from lisa_jax.studies.fields import ALIGNMENT_FIELDS, FIELDS, usual
+from lisa_jax.studies.grid import Cell
+from lisa_jax.studies.markdown import spread
+from lisa_jax.studies.pairs import COSTS, Arm, Row, final, sample_measures
+from lisa_jax.studies.speedup import ALIGN, LOSS
 
 ABSENT = "\u2013"
-# What an ablation varies; fields that belong together are one choice.
-ABLATIONS = (
-    ("λ", ("lam",)),
-    ("hook", ("hook",)),
-    ("schedule of λ", ("lam_decay_steps", "lam_stop_step")),
-    ("how often it is aligned", ("align_every",)),
-    ("decoder width", ("decoder_width",)),
-    ("learning rate of the decoder", ("decoder_rate",)),
-    ("weighting of the alignment loss", ("weighting",)),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,52 +25,54 @@ class Table:
     pale: frozenset[int] = frozenset()
 
 
-def arms_table(rows: Sequence[Row], pairs: Sequence[Pair]) -> Table:
+def arms_table(arms: Sequence[Arm]) -> Table:
     """All arms of one task, setting by setting, plain training first."""
-    cells = [row["cell"] for row in rows]
-    measures = [LOSS, *sample_measures(rows)]
-    groups: dict[tuple, list[Row]] = {}
-    for row in rows:
-        groups.setdefault((setting(row["cell"]), arm_name(row["cell"])), []).append(row)
-    order = {key: index for index, key in enumerate(dict.fromkeys(key for key, _ in groups))}
-    lines, pale = [], set()
-    for (_, arm), members in sorted(
-        groups.items(), key=lambda item: (order[item[0][0]], item[1][0]["cell"]["lam"] > 0)
-    ):
-        if not members[0]["cell"]["lam"]:
-            pale.add(len(lines))
-        settings = [setting_name(members[0]["cell"], cells)] if len(order) > 1 else []
-        lines.append([*settings, arm, *_values(members, pairs, measures)])
-    labels = ["setting", "arm"] if len(order) > 1 else ["arm"]
-    return Table("All arms", [*labels, *_columns(measures)], lines, labels=len(labels), pale=frozenset(pale))
+    measures, cells = _measures(arms), [arm.cell for arm in arms]
+    settings = list(dict.fromkeys(cell.setting for cell in cells))
+    ordered = sorted(arms, key=lambda arm: (settings.index(arm.cell.setting), arm.cell.lam > 0))
+    lines = [[arm_name(arm.cell), *_numbers(arm, measures)] for arm in ordered]
+    labels = ["arm"]
+    if len(settings) > 1:
+        lines = [[setting_name(arm.cell, cells), *line] for arm, line in zip(ordered, lines, strict=True)]
+        labels = ["setting", "arm"]
+    pale = frozenset(index for index, arm in enumerate(ordered) if not arm.cell.lam)
+    return Table("All arms", [*labels, *_columns(measures)], lines, labels=len(labels), pale=pale)
 
 
-def ablation_tables(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Table]:
+def ablation_tables(arms: Sequence[Arm]) -> list[Table]:
     """For each choice that was varied with all else equal: its values, plain training of the same setting first."""
-    measures = [LOSS, *sample_measures(rows)]
-    cells = [row["cell"] for row in rows]
-    tables = []
-    for title, fields in ABLATIONS:
-        groups: dict[tuple, list[Row]] = {}
-        for row in rows:
-            if row["cell"]["lam"]:
-                groups.setdefault(_others(row["cell"], fields), []).append(row)
-        for members in groups.values():
-            by_value: dict[tuple, list[Row]] = {}
-            for row in members:
-                by_value.setdefault(_choice(row["cell"], fields), []).append(row)
-            if len(by_value) < 2:
-                continue
-            cell = members[0]["cell"]
-            plain = [row for row in rows if not row["cell"]["lam"] and setting(row["cell"]) == setting(cell)]
-            lines = [["plain training", *_values(plain, pairs, measures)]] if plain else []
-            lines += [
-                [_choice_name(fields, value), *_values(by_value[value], pairs, measures)]
-                for value in sorted(by_value, key=_sortable)
-            ]
-            caption = f"By {title}: {_fixed(cell, fields, cells)}"
-            tables.append(Table(caption, [title, *_columns(measures)], lines, pale=frozenset({0} if plain else ())))
-    return tables
+    choices: dict[str, list[str]] = {}
+    for name in ALIGNMENT_FIELDS:
+        choices.setdefault(FIELDS[name].choice, []).append(name)
+    return [
+        _ablation(choice, fields, members, arms)
+        for choice, fields in choices.items()
+        for members in _alike_but_for(fields, arms)
+        if len(members) > 1
+    ]
+
+
+def _alike_but_for(fields: Sequence[str], arms: Sequence[Arm]) -> list[list[Arm]]:
+    """The arms with LISA, grouped by all but these fields."""
+    others = [name for name in FIELDS if name not in (*fields, "seed")]
+    groups: dict[tuple, list[Arm]] = {}
+    for arm in arms:
+        if arm.cell.lam:
+            groups.setdefault(_values_of(arm.cell, others), []).append(arm)
+    return list(groups.values())
+
+
+def _ablation(choice: str, fields: Sequence[str], members: Sequence[Arm], arms: Sequence[Arm]) -> Table:
+    """Arms that differ in these fields alone, below plain training of their setting."""
+    measures, cell = _measures(arms), members[0].cell
+    plain = [arm for arm in arms if arm.cell == cell.setting]
+    lines = [["plain training", *_numbers(arm, measures)] for arm in plain]
+    lines += [
+        [_choice_name(arm.cell, fields), *_numbers(arm, measures)]
+        for arm in sorted(members, key=lambda arm: _sortable(_values_of(arm.cell, fields)))
+    ]
+    caption = f"By {choice}: {_fixed(cell, fields, arms)}"
+    return Table(caption, [choice, *_columns(measures)], lines, pale=frozenset(range(len(plain))))
 
 
 def runs_table(rows: Sequence[Row]) -> Table:
@@ -120,6 +106,10 @@ def evaluation_table(name: str, evaluation: Mapping[str, Any], part: str) -> Tab
     return Table(caption, ["pictures", *map(measure_name, columns)], lines)
 
 
+def _measures(arms: Sequence[Arm]) -> list[str]:
+    return [LOSS, *sample_measures(row for arm in arms for row in arm.rows)]
+
+
 def _columns(measures: Sequence[str]) -> list[str]:
     first = measure_name(measures[1]) if len(measures) > 1 else None
     return [
@@ -133,31 +123,18 @@ def _columns(measures: Sequence[str]) -> list[str]:
     ]
 
 
-def _values(members: Sequence[Row], pairs: Sequence[Pair], measures: Sequence[str]) -> list[str]:
-    mine = [pair for pair in pairs if any(pair.row is row for row in members)]
-    finals = {name: _known([final(row, name) for row in members]) for name in measures}
-    gains = {name: [pair.gains[name] for pair in mine if name in pair.gains] for name in measures}
-    speedups = [[pair.speedups[name] for pair in mine if name in pair.speedups] for name in measures[:2]]
-    in_costs = [
-        [pair.speedup_in(cost, name) for pair in mine if name in pair.speedups and cost in pair.cheapness]
-        for name in measures[1:2]
-        for cost in COSTS
+def _numbers(arm: Arm, measures: Sequence[str]) -> list[str]:
+    """What `_columns` heads; ABSENT where there is nothing."""
+    decimals = {name: digits(name, arm.finals(name)) for name in measures}
+    texts = [
+        *(spread(arm.finals(name), decimals[name]) for name in measures),
+        *(spread(arm.gains(name), decimals[name], signed=True) for name in measures[:2]),
+        spread(arm.early(), 2),
+        *(spread(arm.speedups(name), 2) for name in measures[:2]),
+        *(spread(arm.speedups_in(cost, name), 2) for name in measures[1:2] for cost in COSTS),
+        spread(arm.finals(ALIGN), 2),
     ]
-    decoder = _known([final(row, "validation/align_over_gap") for row in members])
-    return [
-        str(len(members)),
-        *(spread(finals[name], digits(name, finals[name])) or ABSENT for name in measures),
-        *(spread(gains[name], digits(name, finals[name]), signed=True) or ABSENT for name in measures[:2]),
-        spread([pair.early for pair in mine], 2) or ABSENT,
-        *(spread(values, 2) or ABSENT for values in speedups),
-        *(spread(values, 2) or ABSENT for values in in_costs),
-        spread(decoder, 2) or ABSENT,
-    ]
-
-
-def _known(values: Sequence[float | None]) -> Sequence[float | None]:
-    """Values of which some may be missing; nothing where all are."""
-    return [] if all(value is None for value in values) else values
+    return [str(len(arm.rows)), *(text or ABSENT for text in texts)]
 
 
 def _number(value: float | None, decimals: int) -> str:
@@ -177,19 +154,21 @@ def _flattened(values: Any, name: str = "") -> Iterable[tuple[str, str]]:
         yield name, ABSENT if values is None else str(values)
 
 
-def _others(cell: Mapping[str, Any], fields: Sequence[str]) -> tuple:
-    return tuple(sorted((name, repr(value)) for name, value in cell.items() if name not in (*fields, "seed")))
+def _values_of(cell: Cell, fields: Sequence[str]) -> tuple:
+    return tuple(getattr(cell, name) for name in fields)
 
 
-def _choice(cell: Mapping[str, Any], fields: Sequence[str]) -> tuple:
-    return tuple(cell.get(name, DEFAULTS.get(name)) for name in fields)
+def _told(cell: Cell, fields: Sequence[str]) -> list[str]:
+    """Those of these fields that are not as usual."""
+    values = [(name, getattr(cell, name)) for name in fields]
+    return [f"{field_name(name)} {value_name(value)}" for name, value in values if value != usual(name)]
 
 
-def _choice_name(fields: Sequence[str], values: tuple) -> str:
-    if fields[0].startswith("lam_"):
-        words = [f"{field_name(name)} {value}" for name, value in zip(fields, values, strict=True) if value is not None]
-        return ", ".join(words) or "constant"
-    return value_name(values[0])
+def _choice_name(cell: Cell, fields: Sequence[str]) -> str:
+    if len(fields) == 1:
+        return value_name(getattr(cell, fields[0]))
+    # The one choice of several fields is lam's schedule.
+    return ", ".join(_told(cell, fields)) or "constant"
 
 
 def _sortable(values: tuple) -> tuple:
@@ -200,13 +179,8 @@ def _sortable(values: tuple) -> tuple:
     )
 
 
-def _fixed(cell: Mapping[str, Any], fields: Sequence[str], cells: Sequence[Mapping[str, Any]]) -> str:
+def _fixed(cell: Cell, fields: Sequence[str], arms: Sequence[Arm]) -> str:
     """What an ablation holds fixed."""
-    words = [setting_name(cell, cells)]
-    words += [f"{field_name(name)} {value_name(cell[name])}" for name in ("lam", "hook") if name not in fields]
-    words += [
-        f"{field_name(name)} {value_name(cell[name])}"
-        for name, usual in DEFAULTS.items()
-        if name not in fields and cell.get(name, usual) != usual
-    ]
-    return ", ".join(word for word in words if word != "the only setting")
+    setting = setting_name(cell, [arm.cell for arm in arms])
+    told = _told(cell, [name for name in ALIGNMENT_FIELDS if name not in fields])
+    return ", ".join([setting, *told] if setting else told)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lisa_jax.reporting.folders import Folder, Frames
-from lisa_jax.reporting.pairs import Row
-from lisa_jax.reporting.words import arm_name, measure_name, sample_measures, setting_name
+from lisa_jax.reporting.words import ONLY_SETTING, arm_name, measure_name, setting_name
+from lisa_jax.studies.pairs import Row, sample_measures
 
 Viewer = dict[str, Any]
 
@@ -18,17 +18,17 @@ def sample_viewer(folder: Folder, rows: Sequence[Row]) -> Viewer | None:
         return None
     cells = [row["cell"] for row in sampled]
     measure = (sample_measures(rows) or [None])[0]
-    sampled.sort(key=lambda row: row["cell"]["lam"] > 0)
+    sampled.sort(key=lambda row: row["cell"].lam > 0)
     runs = [
         {
-            "group": setting_name(row["cell"], cells),
-            "label": f"{arm_name(row['cell'])}, seed {row['cell']['seed']}",
+            "group": setting_name(row["cell"], cells) or ONLY_SETTING,
+            "label": f"{arm_name(row['cell'])}, seed {row['cell'].seed}",
             "frames": _frames(folder.samples[row["id"]]),
             "told": {str(point["step"]): f"{point[measure]:.3f}" for point in row["curve"] if measure in point},
         }
         for row in sampled
     ]
-    task = rows[0]["cell"]["task"]
+    task = rows[0]["cell"].task
     return {
         "title": f"Samples on the way: {task}",
         "runs": runs,
@@ -82,9 +82,9 @@ def _frames(frames: Frames) -> list[dict[str, Any]]:
 
 def _first_pair(rows: Sequence[Row]) -> list[int]:
     """Numbers of a plain run and its partner with LISA, or of what comes nearest to that."""
-    plain = next((index for index, row in enumerate(rows) if not row["cell"]["lam"]), 0)
-    fixed = {name: rows[plain]["cell"].get(name) for name in ("seed", "learning_rate", "batch_size", "num_steps")}
-    lisa = [index for index, row in enumerate(rows) if row["cell"]["lam"]]
-    partner = [index for index in lisa if all(rows[index]["cell"].get(name) == value for name, value in fixed.items())]
-    other = next(iter([*partner, *lisa, *range(1, len(rows))]), None)
+    cells = [row["cell"] for row in rows]
+    plain = next((index for index, cell in enumerate(cells) if not cell.lam), 0)
+    lisa = [index for index, cell in enumerate(cells) if cell.lam]
+    partners = [index for index in lisa if cells[index].plain == cells[plain].plain]
+    other = next(iter([*partners, *lisa, *range(1, len(rows))]), None)
     return [plain] if other in (None, plain) else [plain, other]

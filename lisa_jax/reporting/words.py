@@ -1,9 +1,14 @@
 """Names as a reader wants them: of measures, arms and settings."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lisa_jax.studies.summary import LOSS, SHARED
+from lisa_jax.studies.fields import FIELDS, RUN_FIELDS, unusual
+from lisa_jax.studies.grid import Cell
+from lisa_jax.studies.speedup import LOSS
+
+# For a choice among settings where there is one.
+ONLY_SETTING = "the only setting"
 
 _MEASURES = {
     "f1_tolerance_0": "line F1, no pixel off",
@@ -30,38 +35,6 @@ _MEASURES = {
     "images_per_second": "images per second",
     "grad_norm": "gradient norm",
 }
-_FIELDS = {
-    "task": "task",
-    "lam": "λ",
-    "hook": "hook",
-    "learning_rate": "learning rate",
-    "batch_size": "batch",
-    "num_steps": "steps",
-    "compute_dtype": "dtype",
-    "lam_decay_steps": "fades out over (steps)",
-    "lam_stop_step": "stops at step",
-    "align_every": "rows per aligned row",
-    "decoder_width": "decoder width",
-    "weighting": "weighting",
-    "decoder_rate": "decoder's learning rate over the rest's",
-}
-# What a cell has where its row does not say, for rows older than the field.
-DEFAULTS = {
-    "lam_decay_steps": None,
-    "lam_stop_step": None,
-    "align_every": 1,
-    "decoder_width": 1.0,
-    "weighting": "uniform",
-    "decoder_rate": 1.0,
-}
-_EXTRAS = {
-    "lam_decay_steps": "fading over {} steps",
-    "lam_stop_step": "until step {}",
-    "align_every": "one row of {}",
-    "weighting": "weighting {}",
-    "decoder_width": "decoder of width {}",
-    "decoder_rate": "decoder at {} times the rate",
-}
 
 
 def measure_name(measure: str) -> str:
@@ -76,41 +49,36 @@ def measure_name(measure: str) -> str:
 
 
 def field_name(field: str) -> str:
-    return _FIELDS.get(field, field.replace("_", " "))
+    """A field's name: a cell's as `FIELDS` labels it, another as it is written."""
+    return FIELDS[field].label if field in FIELDS else field.replace("_", " ")
 
 
 def value_name(value: Any) -> str:
-    """A cell's value: numbers without noise, several hooks joined, "none" for nothing."""
+    """A field's value: numbers without noise, several hooks joined, "none" for nothing."""
     if isinstance(value, tuple):
-        return " + ".join(map(str, value))
+        return " + ".join(value)
     if isinstance(value, float):
         return f"{value:g}"
     return "none" if value is None else str(value)
 
 
-def arm_name(cell: Mapping[str, Any]) -> str:
+def arm_name(cell: Cell) -> str:
     """ "plain", or "LISA λ 0.2, down_3" and what else sets it apart."""
-    words = [f"LISA λ {cell['lam']:g}", value_name(cell["hook"])] if cell["lam"] else ["plain"]
-    for field, text in _EXTRAS.items():
-        if cell.get(field, DEFAULTS[field]) != DEFAULTS[field]:
-            words.append(text.format(value_name(cell[field])))
-    return " ".join(words[:1]) + "".join(f", {word}" for word in words[1:])
+    if not cell.lam:
+        return "plain"
+    extras = [said.in_words.format(value) for said, value in unusual(cell)]
+    return ", ".join([f"LISA λ {cell.lam:g}", value_name(cell.hooks), *extras])
 
 
-def setting_name(cell: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> str:
-    """What pairs share, as far as it varies among the cells shown together: "learning rate 0.001, steps 800"."""
-    fields = [name for name in SHARED if name not in ("task", "seed") and len({other.get(name) for other in cells}) > 1]
-    return ", ".join(_told(name, cell[name]) for name in fields) or "the only setting"
+def setting_name(cell: Cell, cells: Sequence[Cell]) -> str:
+    """What pairs share, as far as it varies among the cells shown together: "learning rate 0.001, 800 steps", or ""."""
+    fields = [name for name in RUN_FIELDS if name not in ("task", "seed")]
+    varied = [name for name in fields if len({getattr(other, name) for other in cells}) > 1]
+    return ", ".join(_told(name, getattr(cell, name)) for name in varied)
 
 
 def _told(field: str, value: Any) -> str:
     return f"{value} steps" if field == "num_steps" else f"{field_name(field)} {value_name(value)}"
-
-
-def sample_measures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Measures of samples in rows: of fidelity, the first is the one that speed-ups are told for; then of quality."""
-    names = dict.fromkeys(name for row in rows for point in row["curve"] for name in point)
-    return [name for kind in ("fidelity/", "quality/") for name in names if name.startswith(kind)]
 
 
 def digits(measure: str, values: Iterable[float | None]) -> int:

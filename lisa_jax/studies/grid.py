@@ -4,24 +4,24 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lisa_jax.dual_branch import Hook, hook_names, parse_hook
+from lisa_jax.studies.fields import ALIGNMENT_FIELDS, FIELDS, in_ids, unusual, usual
 from lisa_jax.studies.tasks import conditions_of
-from lisa_jax.weighting import UNIFORM, check_weighting
+from lisa_jax.weighting import check_weighting
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One training run of a study.
+    """One training run of a study. What else is to be known of its fields is in `fields.FIELDS`.
 
     Attributes:
       task: name of the condition, or of several ("lineart+lowres"), see `lisa_jax.studies.data`.
       lam: weight of the alignment loss; 0 is plain training.
       learning_rate, seed, batch_size, num_steps: of the run; the seed decides initialisation, batches and noise, so
-        two cells that differ in lam or hook only see the same data under the same noise.
-      hook: side feature that the decoder reads, or several as a tuple or with commas between; None with lam 0.
+        two cells that differ in lam or hooks only see the same data under the same noise.
+      hooks: side features that a decoder reads, as a tuple or in another form of `read_hooks`; none with lam 0.
       lam_decay_steps: lam falls to 0 as half a cosine over so many steps; None: it stays.
       lam_stop_step: from this step on there is no alignment; None: never.
       compute_dtype: dtype of activations.
@@ -40,21 +40,19 @@ class Cell:
     seed: int
     batch_size: int
     num_steps: int
-    hook: Hook | None
-    lam_decay_steps: int | None = None
-    lam_stop_step: int | None = None
-    compute_dtype: str = "float32"
-    align_every: int = 1
-    decoder_width: float = 1.0
-    weighting: str = UNIFORM
-    decoder_rate: float = 1.0
+    hooks: tuple[str, ...] = usual("hooks")
+    lam_decay_steps: int | None = usual("lam_decay_steps")
+    lam_stop_step: int | None = usual("lam_stop_step")
+    compute_dtype: str = usual("compute_dtype")
+    align_every: int = usual("align_every")
+    decoder_width: float = usual("decoder_width")
+    weighting: str = usual("weighting")
+    decoder_rate: float = usual("decoder_rate")
 
     def __post_init__(self) -> None:
+        self._normalise()
         conditions_of(self.task)
         check_weighting(self.weighting)
-        # Numbers of one kind, for the id depends on how they are written.
-        for name in ("lam", "learning_rate", "decoder_width", "decoder_rate"):
-            object.__setattr__(self, name, float(getattr(self, name)))
         for name in ("lam_decay_steps", "lam_stop_step"):
             if (steps := getattr(self, name)) is not None and steps < 1:
                 raise ValueError(f"{name} is {steps}, but must be 1 or more, or None for never.")
@@ -63,57 +61,97 @@ class Cell:
                 f"align_every {self.align_every} must be 1 or more, decoder_width {self.decoder_width} and "
                 f"decoder_rate {self.decoder_rate} positive."
             )
-        if self.lam == 0:
-            # Plain training has none of these: one cell, however it was written.
-            for name, value in {"hook": None, "lam_decay_steps": None, "lam_stop_step": None, **_LATER}.items():
-                object.__setattr__(self, name, value)
-        elif self.hook is None:
+        if self.lam and not self.hooks:
             raise ValueError(f"A cell with lam {self.lam} needs a hook.")
-        else:
-            object.__setattr__(self, "hook", parse_hook(self.hook))
+
+    def _normalise(self) -> None:
+        """One form of equal cells, for ids and comparisons depend on it."""
+        values = {
+            field.name: float(getattr(self, field.name)) for field in dataclasses.fields(self) if field.type is float
+        }
+        values["hooks"] = read_hooks(self.hooks)
+        if self.lam == 0:
+            # Plain training has no alignment, however the cell was written.
+            values |= {name: usual(name) for name in ALIGNMENT_FIELDS}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     @property
     def plain(self) -> "Cell":
-        """The same without alignment."""
+        """The same without alignment: what a run is compared with."""
         return dataclasses.replace(self, lam=0.0)
+
+    @property
+    def any_seed(self) -> "Cell":
+        """The same with seed 0: equal for the runs of an arm, which differ in their seed alone."""
+        return dataclasses.replace(self, seed=0)
+
+    @property
+    def setting(self) -> "Cell":
+        """What an arm and the plain runs that it is compared with have in common."""
+        return self.plain.any_seed
 
     @property
     def id(self) -> str:
         """Short name that depends on all fields."""
-        fields = dataclasses.asdict(self)
-        changed = {name for name, value in _LATER.items() if fields[name] != value}
-        kept = {name: value for name, value in fields.items() if name not in _LATER or name in changed}
-        digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-        arm = f"lam{self.lam:g}_{'+'.join(hook_names(self.hook))}" if self.lam else "plain"
-        unusual = {
-            f"decay{self.lam_decay_steps}": self.lam_decay_steps is not None,
-            f"stop{self.lam_stop_step}": self.lam_stop_step is not None,
-            f"every{self.align_every}": self.align_every != 1,
-            f"width{self.decoder_width:g}": self.decoder_width != 1,
-            self.weighting: self.weighting != UNIFORM,
-            f"rate{self.decoder_rate:g}": self.decoder_rate != 1,
-        }
-        arm = "_".join([arm, *(text for text, said in unusual.items() if said)])
-        return f"{self.task}_{arm}_lr{self.learning_rate:g}_seed{self.seed}_{digest[:6]}"
+        digest = hashlib.sha256(json.dumps(_as_written(in_ids(self)), sort_keys=True).encode()).hexdigest()
+        arm = [f"lam{self.lam:g}", "+".join(self.hooks)] if self.lam else ["plain"]
+        arm += [said.in_id.format(value) for said, value in unusual(self)]
+        return f"{self.task}_{'_'.join(arm)}_lr{self.learning_rate:g}_seed{self.seed}_{digest[:6]}"
+
+    def written(self) -> dict[str, Any]:
+        """Fields as rows have them: `read_cell` turned round."""
+        return _as_written(dataclasses.asdict(self))
 
 
-# Fields that came later: where they have these values, an id is what it was before.
-_LATER = {"align_every": 1, "decoder_width": 1.0, "weighting": UNIFORM, "decoder_rate": 1.0}
+def read_cell(written: Mapping[str, Any]) -> Cell:
+    """A cell as rows and grids write it: its fields, but hooks under the name `hook`, see `read_hooks`.
+
+    Raises:
+      TypeError: an unknown field, or one that is missing.
+      ValueError: as `Cell` does.
+    """
+    return Cell(**{"hooks" if name == "hook" else name: value for name, value in written.items()})
+
+
+def read_hooks(written: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Names of hooks, from "mid", from "down_3,mid", from a list or a tuple of names, or from None for none.
+
+    Raises:
+      ValueError: an empty name.
+    """
+    names = written.split(",") if isinstance(written, str) else written or ()
+    names = tuple(name.strip() for name in names)
+    if not all(names):
+        raise ValueError(f"Hook {written!r} is no name: write the feature's, several with commas between (down_3,mid).")
+    return names
+
+
+def written_hook(hooks: tuple[str, ...]) -> str | tuple[str, ...] | None:
+    """Hooks as rows have them: None, a name, or several."""
+    return hooks if len(hooks) > 1 else next(iter(hooks), None)
+
+
+def _as_written(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "hook" if name == "hooks" else name: written_hook(value) if name == "hooks" else value
+        for name, value in fields.items()
+    }
 
 
 def cells_of(grids: Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) -> list[Cell]:
     """The cells of grids in order, each cell once.
 
     Args:
-      grids: each a mapping from fields of `Cell` to a value or a tuple of values; tuples are crossed, the first field
-        varies slowest (a ConfigDict has its fields in the order of their names). Hooks that belong together are one
-        value: "down_3,mid".
+      grids: each a mapping from fields, as `read_cell` names them, to a value or a tuple of values; tuples are crossed,
+        the first field varies slowest (a ConfigDict has its fields in the order of their names). Hooks that belong
+        together are one value: "down_3,mid".
       defaults: values of the fields that a grid leaves out.
 
     Raises:
       ValueError: a field that a cell does not have.
     """
-    known = {field.name for field in dataclasses.fields(Cell)}
+    known = _as_written(dict.fromkeys(FIELDS, ())).keys()
     cells: dict[Cell, None] = {}
     for grid in grids:
         fields = {**defaults, **grid}
@@ -122,5 +160,5 @@ def cells_of(grids: Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) ->
         names = [*grid, *(name for name in fields if name not in grid)]
         values = [value if isinstance(value, tuple) else (value,) for value in (fields[name] for name in names)]
         for combination in itertools.product(*values):
-            cells[Cell(**dict(zip(names, combination, strict=True)))] = None
+            cells[read_cell(dict(zip(names, combination, strict=True)))] = None
     return list(cells)

@@ -1,12 +1,11 @@
 """Results of a study on disk: one JSON line a finished cell, never from two codes, bases, data sets or protocols."""
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lisa_jax.studies.grid import Cell
+from lisa_jax.studies.grid import Cell, read_cell
 
 
 class Results:
@@ -31,7 +30,7 @@ class Results:
         self.rows()
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Rows of finished cells by cell id, of all files. A last line that was cut short is left out."""
+        """Rows of finished cells by cell id, of all files, see `read_rows`."""
         found = {}
         for path in sorted(self.folder.glob("*.jsonl")):
             identity, rows = read_rows(path)
@@ -42,7 +41,7 @@ class Results:
 
     def append(self, cell: Cell, result: Mapping[str, Any]) -> None:
         """Add a finished cell."""
-        row = {"id": cell.id, "cell": dataclasses.asdict(cell), **result}
+        row = {"id": cell.id, "cell": cell.written(), **result}
         if self._path.exists():
             _drop_cut_line(self._path)
         new = not self._path.exists() or not self._path.stat().st_size
@@ -76,11 +75,16 @@ def read_folder(folder: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def read_rows(path: str | Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """Identity and rows of one file; (None, []) of one that is empty or holds something else, as probes do."""
+    """Identity and rows of one file; (None, []) of one that is empty or holds something else, as probes do.
+
+    `cell` of a row is a `Cell`, with the usual values of fields that are younger than the row. A last line that was cut
+    short is left out.
+    """
     lines = [line for line in Path(path).read_text(encoding="utf-8").split("\n")[:-1] if line]
     if not lines or "identity" not in (first := json.loads(lines[0])):
         return None, []
-    return first["identity"], [json.loads(line) for line in lines[1:]]
+    rows = map(json.loads, lines[1:])
+    return first["identity"], [{**row, "cell": read_cell(row["cell"])} for row in rows]
 
 
 def _drop_cut_line(path: Path) -> None:

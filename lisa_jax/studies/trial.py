@@ -18,7 +18,7 @@ from lisa_jax.evaluation.fidelity import fidelity
 from lisa_jax.families.family import Family
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.studies.data import StudyData, StudySplit
-from lisa_jax.studies.grid import Cell
+from lisa_jax.studies.grid import Cell, written_hook
 from lisa_jax.studies.programs import Alignment, Examples, make_init, make_train_chunk, make_validation, plan_batches
 from lisa_jax.studies.tasks import conditions_of
 from lisa_jax.training.state import TrainState
@@ -70,7 +70,8 @@ class Laboratory:
 
     def programs(self, cell: Cell) -> dict[str, Callable[..., Any]]:
         """Compiled programs of a cell: "init", "train" and "validate", see `lisa_jax.studies.programs`."""
-        alignment = None if cell.lam == 0 else Alignment(cell.hook, cell.align_every, cell.weighting, cell.decoder_rate)
+        hook = written_hook(cell.hooks)
+        alignment = None if hook is None else Alignment(hook, cell.align_every, cell.weighting, cell.decoder_rate)
         return self._programs(_setting(cell), alignment)
 
     def initial_state(self, cell: Cell) -> TrainState:
@@ -106,7 +107,7 @@ class Laboratory:
 
     def sample_uncontrolled(self, task: str) -> np.ndarray:
         """Samples of the frozen network alone, of the same prompts from the same noise: uint8 (n, H, W, 3)."""
-        return self.sample(Cell(task, 0.0, 0.0, 0, 1, 1, None), None)
+        return self.sample(Cell(task, 0.0, 0.0, 0, 1, 1), None)
 
     def fidelity(self, task: str, samples: np.ndarray) -> dict[str, float]:
         """How well samples of the first test examples follow their conditions."""

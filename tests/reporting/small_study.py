@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lisa_jax.studies.grid import read_cell
+
 STEPS = (100, 200, 400, 800)
 IDENTITY = {"code": "c0de", "base": "ba5e", "data": "da7a", "protocol": {"note": "</script><b>&"}}
 ARMS = (
@@ -64,6 +66,11 @@ def rows(seeds=3):
         for seed in range(seeds)
         for arm in ARMS
     ]
+
+
+def as_read(runs):
+    """Runs as they come back from a study's folder."""
+    return [{**run, "cell": read_cell(run["cell"])} for run in runs]
 
 
 def write_study(folder, runs, identity=IDENTITY):

@@ -1,6 +1,7 @@
 """What a report gathers and says: pairs, verdicts, tables, and what it refuses."""
 
 import base64
+import dataclasses
 import io
 import json
 import math
@@ -15,10 +16,11 @@ from lisa_jax.reporting.curves import MAX_POINTS, fidelity_chart, noise_chart, t
 from lisa_jax.reporting.findings import BETTER, NONE, UNKNOWN, WORSE, findings, in_short, overview, strips
 from lisa_jax.reporting.folders import read
 from lisa_jax.reporting.page import render
-from lisa_jax.reporting.pairs import find_pairs
 from lisa_jax.reporting.probes import probe_groups
 from lisa_jax.reporting.tables import ablation_tables, arms_table, evaluation_table
-from lisa_jax.studies.summary import LOSS
+from lisa_jax.studies.grid import read_cell
+from lisa_jax.studies.pairs import find_arms, find_pairs
+from lisa_jax.studies.speedup import LOSS
 
 F1 = "fidelity/f1_tolerance_0"
 
@@ -35,7 +37,7 @@ def runs_with(small):
 
     def make(plain, lisa, measure="f1_tolerance_0"):
         def run(lam, seed, final):
-            cell = small.cell(seed=seed, lam=lam, hook="mid" if lam else None)
+            cell = read_cell(small.cell(seed=seed, lam=lam, hook="mid" if lam else None))
             curve = [
                 {"step": step, LOSS: 1 - final * step / 800, f"fidelity/{measure}": final * step / 800}
                 for step in small.STEPS
@@ -115,9 +117,7 @@ def test_ticks_stay_on_the_axis_however_wide_it_is(runs_with, final):
 
 def test_arms_that_share_a_plain_run_count_once(runs_with):
     rows = runs_with([0.5], [0.6])
-    other = json.loads(json.dumps(rows[1]))
-    other["cell"]["hook"], other["id"] = "down_3", "other"
-    rows.append(other)
+    rows.append({**rows[1], "cell": dataclasses.replace(rows[1]["cell"], hooks=("down_3",)), "id": "other"})
     finding = findings(rows, find_pairs(rows))[0]
     assert finding.kind == UNKNOWN
     assert "By arm it is from +0.100 (LISA λ 0.2, down_3) to +0.100 (LISA λ 0.2, mid)." in finding.sentences
@@ -125,11 +125,11 @@ def test_arms_that_share_a_plain_run_count_once(runs_with):
 
 def test_tables_have_every_arm_and_each_choice_with_all_else_equal(small, tmp_path):
     rows = read(small.write_study(tmp_path / "study", small.rows())).rows
-    pairs = find_pairs(rows)
-    table = arms_table(rows, pairs)
+    arms = find_arms(rows, find_pairs(rows))
+    table = arms_table(arms)
     assert [row[0] for row in table.rows][:2] == ["plain", "LISA λ 0.2, down_3"] and table.pale == {0}
     lisa = line(table, ("LISA λ 1, down_3",))
-    finals = [row["curve"][-1][F1] for row in rows if row["cell"]["lam"] == 1]
+    finals = [row["curve"][-1][F1] for row in rows if row["cell"].lam == 1]
     assert lisa["line F1, no pixel off"] == f"{np.mean(finals):.3f} ± {np.std(finals, ddof=1):.3f}"
     assert lisa["seeds"] == "3" and float(lisa["speed-up, line F1, no pixel off"].split()[0]) > 1
     # A step with LISA takes 1.3 times as long and as many FLOPs.
@@ -138,7 +138,7 @@ def test_tables_have_every_arm_and_each_choice_with_all_else_equal(small, tmp_pa
     )
     assert in_time == pytest.approx(in_steps / 1.3, abs=0.01) and lisa["the same in FLOPs"] == lisa["the same in time"]
     assert line(table, ("plain",))["early speed-up"] == "\u2013"
-    by_lam, by_hook, by_schedule = ablation_tables(rows, pairs)
+    by_lam, by_hook, by_schedule = ablation_tables(arms)
     assert [row[0] for row in by_lam.rows] == ["plain training", "0.2", "1"]
     assert [row[0] for row in by_hook.rows] == ["plain training", "down_1 + mid", "down_3"]
     assert [row[0] for row in by_schedule.rows] == ["plain training", "constant", "stops at step 400"]
@@ -148,6 +148,7 @@ def test_tables_have_every_arm_and_each_choice_with_all_else_equal(small, tmp_pa
 def test_curves_keep_their_style_and_gaps(small):
     rows = [row for row in small.rows(seeds=2) if not isinstance(row["cell"]["hook"], list)]
     rows += [small.row(small.cell(learning_rate=3e-4, lam=1.0, hook="down_3"))]
+    rows = small.as_read(rows)
     del rows[0]["curve"][1][F1]
     chart = fidelity_chart(rows, {"real": {F1: 0.9}, "other": {F1: None}})
     first, second = chart["settings"]
@@ -185,11 +186,11 @@ def test_quality_stands_beside_fidelity(small, tmp_path):
     assert sentences[0].startswith("It ended better in 0, worse in 12") and "reached" in " ".join(
         found[distance].sentences
     )
-    assert line(arms_table(rows, pairs), ("plain",))["Fréchet distance (EfficientNet)"].startswith("20.00")
+    assert line(arms_table(find_arms(rows, pairs)), ("plain",))["Fréchet distance (EfficientNet)"].startswith("20.00")
 
 
 def test_noise_levels_use_the_gap_of_the_runs_with_lisa(small):
-    rows = [row for row in small.rows(seeds=1) if row["cell"]["hook"] in (None, "down_3")]
+    rows = small.as_read(row for row in small.rows(seeds=1) if row["cell"]["hook"] in (None, "down_3"))
     chart = noise_chart(rows)
     plain = chart["settings"][0]["series"][0]
     assert plain["seeds"][0]["values"]["explained_q4"][-1] == pytest.approx(

@@ -177,7 +177,7 @@ def test_out_of_time_and_refusals(laboratory):
 
 
 def test_a_composed_task_trains_a_side_network_for_each_condition(laboratory):
-    cell = dataclasses.replace(LISA, task="lineart+lowres", hook="down,mid", align_every=4, decoder_width=2.0)
+    cell = dataclasses.replace(LISA, task="lineart+lowres", hooks=("down", "mid"), align_every=4, decoder_width=2.0)
     trained, pictures = [], {}
     result = run_cell(laboratory, cell, on_samples=pictures.__setitem__, on_trained=trained.append)
     assert losses(result)[-1] < losses(result)[0]

@@ -1,0 +1,90 @@
+"""The fields of a cell, each said once: ids, pairs, summaries, probes and the page are derived from this table."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+from lisa_jax.weighting import UNIFORM
+
+# In place of a usual value where there is none: every cell says its own.
+ALWAYS_SAID = object()
+
+
+class Unusual(NamedTuple):
+    """How a value that is not the usual one is said: in an id, in a column of `summary`, and in the page's words."""
+
+    in_id: str
+    in_column: str
+    in_words: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CellField:
+    """What is to be known of a field of `grid.Cell` beside its type.
+
+    Attributes:
+      label: what heads its values: "learning rate".
+      choice: the choice of the alignment that it makes, alone or with the other fields of that choice; None for a field
+        of the run, which an aligned run and its plain one have in common.
+      usual: its value in plain training if it makes a choice, and in rows that are older than the field.
+      unusual: how another value is said beside lam and hooks; None where it has a place of its own.
+    """
+
+    label: str
+    choice: str | None = None
+    usual: Any = ALWAYS_SAID
+    unusual: Unusual | None = None
+
+
+# What cells have had from the start: an id depends on all of these.
+_FIRST = {
+    "task": CellField("task"),
+    "lam": CellField("λ", "λ", usual=0.0),
+    "learning_rate": CellField("learning rate"),
+    "seed": CellField("seed"),
+    "batch_size": CellField("batch"),
+    "num_steps": CellField("steps"),
+    "hooks": CellField("hook", "hook", usual=()),
+    "lam_decay_steps": CellField(
+        "fades out over (steps)", "schedule of λ", None, Unusual("decay{}", "decay {}", "fading over {} steps")
+    ),
+    "lam_stop_step": CellField("stops at step", "schedule of λ", None, Unusual("stop{}", "stop {}", "until step {}")),
+    "compute_dtype": CellField("dtype", usual="float32"),
+}
+# What came later, and what will come: where it is as usual, an id is what it was before.
+_LATER = {
+    "align_every": CellField(
+        "rows per aligned row", "how often it is aligned", 1, Unusual("every{}", "every {}", "one row of {}")
+    ),
+    "decoder_width": CellField(
+        "decoder width", "decoder width", 1.0, Unusual("width{:g}", "decoder x{:g}", "decoder of width {:g}")
+    ),
+    "weighting": CellField(
+        "weighting", "weighting of the alignment loss", UNIFORM, Unusual("{}", "{}", "weighting {}")
+    ),
+    "decoder_rate": CellField(
+        "decoder's learning rate over the rest's",
+        "learning rate of the decoder",
+        1.0,
+        Unusual("rate{:g}", "decoder's rate x{:g}", "decoder at {:g} times the rate"),
+    ),
+}
+FIELDS = {**_FIRST, **_LATER}
+RUN_FIELDS = tuple(name for name, field in FIELDS.items() if field.choice is None)
+ALIGNMENT_FIELDS = tuple(name for name, field in FIELDS.items() if field.choice is not None)
+
+
+def usual(name: str) -> Any:
+    """The usual value of a field."""
+    return FIELDS[name].usual
+
+
+def unusual(cell: Any) -> list[tuple[Unusual, Any]]:
+    """What is not as usual in a `grid.Cell`: how that is said, and the value."""
+    values = [(field, getattr(cell, name)) for name, field in FIELDS.items() if field.unusual]
+    return [(field.unusual, value) for field, value in values if value != field.usual]
+
+
+def in_ids(cell: Any) -> dict[str, Any]:
+    """What of a `grid.Cell` its id depends on."""
+    values = {name: getattr(cell, name) for name in FIELDS}
+    return {name: value for name, value in values.items() if name in _FIRST or value != usual(name)}
