@@ -1,17 +1,27 @@
 """Heat maps of linear probes: how much of a target can be read off a side feature, by noise level."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from lisa_jax.probing.comparison import (
+    DIGITS,
+    EXPLAINED,
+    Comparison,
+    Probe,
+    ProbedArm,
+    Record,
+    comparisons,
+    features,
+    quantiles,
+)
 from lisa_jax.reporting.words import field_name, value_name
 from lisa_jax.studies.markdown import spread
 
-Record = Mapping[str, Any]
 _TARGETS = {"condition": "the condition", "clean": "the clean picture", "noise_level": "the noise level"}
+_TARGETS[EXPLAINED] = "the gap, explained by decoder and network"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,88 +52,62 @@ class ProbeGroup:
 
 
 def probe_groups(probes: Sequence[Record]) -> list[ProbeGroup]:
-    """Heat maps by task, setting, step (the last first) and target, then of the shares of the gap explained."""
-    groups: dict[tuple, list[Record]] = {}
-    for probe in probes:
-        groups.setdefault((probe["task"], _told(probe.get("setting")), probe["step"]), []).append(probe)
-    tasks = list(dict.fromkeys(task for task, _, _ in groups))
-    found = []
-    for key in sorted(groups, key=lambda key: (tasks.index(key[0]), key[1], -key[2])):
-        task, setting, step = key
-        at = f"step {step}, {setting}" if setting else f"step {step}"
-        members = groups[key]
-        for target in dict.fromkeys(row["target"] for probe in members for row in probe["rows"]):
-            label = f"{_TARGETS.get(target, target)}, {at}"
-            found.append(_group(task, label, members, partial(_rows_of, target=target)))
-        if any(probe.get("decoder") for probe in members):
-            found.append(_group(task, f"the gap, explained by decoder and network, {at}", members, _decoder_rows))
-    return found
+    """Heat maps by task, setting, step (the last first) and target, then of the shares of the gap explained.
+
+    Raises:
+      ValueError: two runs that differ in nothing but their id.
+    """
+    found = comparisons(probes)
+    tasks = list(dict.fromkeys(one.task for one in found))
+    found.sort(key=lambda one: (tasks.index(one.task), _told(one.setting), -one.step))
+    return [_group(one, target) for one in found for target in one.targets()]
 
 
-def _rows_of(probe: Record, target: str) -> list[Record]:
-    return [row for row in probe["rows"] if row["target"] == target]
-
-
-def _decoder_rows(probe: Record) -> list[Record]:
-    """One row for everything that is told of the gap: decoders, by hook where there are several, and the network."""
-    return [
-        {"feature": _explainer(name), "quantile": row["quantile"], "r2": value}
-        for row in probe.get("decoder") or []
-        for name, value in row.items()
-        if name != "quantile" and value is not None
+def _group(comparison: Comparison, target: str) -> ProbeGroup:
+    at = ", ".join(filter(None, [f"step {comparison.step}", _told(comparison.setting)]))
+    maps = [_heat_map("untrained", comparison.untrained, target)]
+    maps += [
+        _heat_map(
+            f"{_name(arm)} ({_seeds(arm)})",
+            {key: list(by_seed.values()) for key, by_seed in arm.scores.items()},
+            target,
+        )
+        for arm in (comparison.plain, *comparison.arms)
+        if arm.runs
     ]
+    label = f"{_TARGETS.get(target, target)}, {at}"
+    return ProbeGroup(comparison.task, label, tuple(one for one in maps if one.rows))
 
 
-def _explainer(name: str) -> str:
-    return "controlled network" if name == "network_r2" else f"decoder {name.partition('/')[2]}".strip()
-
-
-def _group(task: str, label: str, probes: Sequence[Record], rows_of: Callable[[Record], list[Record]]) -> ProbeGroup:
-    arms: dict[str, list[list[Record]]] = {}
-    for probe in sorted(probes, key=lambda probe: probe["lam"] > 0):
-        if rows := [row for row in rows_of(probe) if "r2" in row]:
-            arms.setdefault(_arm(probe), []).append(rows)
-    # Before training, all arms are the same.
-    start = [row | {"r2": row.get("untrained")} for rows in next(iter(arms.values()), [[]])[:1] for row in rows]
-    maps = [_heat_map("untrained", [start])] if start and all(row["r2"] is not None for row in start) else []
-    maps += [_heat_map(f"{arm} ({_seeds(runs)})", runs) for arm, runs in arms.items()]
-    return ProbeGroup(task, label, tuple(maps))
-
-
-def _arm(probe: Record) -> str:
-    if not probe["lam"]:
+def _name(arm: ProbedArm) -> str:
+    if not arm.first["lam"]:
         return "plain"
-    hook = probe["hook"]
-    hook = value_name(tuple(hook) if isinstance(hook, list) else hook)
-    return ", ".join(filter(None, [f"LISA λ {probe['lam']:g}", hook, _told(probe.get("alignment"))]))
+    told = _told(arm.first["alignment"])
+    return ", ".join(filter(None, [f"LISA λ {arm.first['lam']:g}", value_name(arm.hooks), told]))
 
 
-def _told(fields: Mapping[str, Any] | None) -> str:
+def _told(fields: Mapping[str, Any]) -> str:
     """Fields with a value, in words."""
-    return ", ".join(
-        f"{field_name(name)} {value_name(value)}" for name, value in (fields or {}).items() if value is not None
+    return ", ".join(f"{field_name(name)} {value_name(value)}" for name, value in fields.items() if value is not None)
+
+
+def _heat_map(title: str, scores: Mapping[Probe, Sequence[float]], target: str) -> HeatMap:
+    columns = quantiles(scores, [target])
+    rows = tuple(
+        (feature, tuple(_value(scores.get((target, feature, quantile))) for quantile in columns))
+        for feature in features(scores, target)
     )
-
-
-def _heat_map(title: str, runs: Sequence[Sequence[Record]]) -> HeatMap:
-    values: dict[tuple, list[float]] = {}
-    for row in (row for rows in runs for row in rows):
-        if row["r2"] is not None:
-            values.setdefault((row["feature"], row["quantile"]), []).append(row["r2"])
-    features = list(dict.fromkeys(feature for feature, _ in values))
-    quantiles = list(dict.fromkeys(quantile for _, quantile in values))
-    rows = tuple((name, tuple(_value(values.get((name, quantile))) for quantile in quantiles)) for name in features)
     return HeatMap(
-        title, tuple("all levels" if quantile is None else value_name(quantile) for quantile in quantiles), rows
+        title, tuple("all levels" if quantile is None else value_name(quantile) for quantile in columns), rows
     )
 
 
-def _value(found: list[float] | None) -> Value | None:
+def _value(found: Sequence[float] | None) -> Value | None:
     if not found:
         return None
     mean = float(np.mean(found))
-    return Value(round(100 * min(max(mean, 0.0), 1.0)), f"{mean:.2f}", f"R² {spread(found, 3)}")
+    return Value(round(100 * min(max(mean, 0.0), 1.0)), f"{mean:.2f}", f"R² {spread(found, DIGITS)}")
 
 
-def _seeds(runs: Sequence[Any]) -> str:
-    return f"{len(runs)} seed{'' if len(runs) == 1 else 's'}"
+def _seeds(arm: ProbedArm) -> str:
+    return f"{len(arm.runs)} seed{'' if len(arm.runs) == 1 else 's'}"
