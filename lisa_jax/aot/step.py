@@ -77,7 +77,8 @@ def abstract_step(config: ConfigDict, architecture: Architecture, mesh: Mesh, *,
     program = make_program(control_experiment(config, family, {"main": family.frozen}, empty), config, mesh)
     size = (config.data.image_size,) * 2
     inputs = cached_shapes(family, config.batch_size, size, tuple(family.model.sides))
-    key = jax.ShapeDtypeStruct(program.key.shape, program.key.dtype, sharding=replicated(mesh))
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
     arguments = (program.state, program.frozen, program.rows(inputs), key)
     return AbstractStep(program.step_at(0), arguments, config.batch_size, config.accumulate, mesh.size)
 

@@ -33,7 +33,7 @@ from lisa_jax.experiments.base import architecture, load_base
 from lisa_jax.experiments.control import control_experiment
 from lisa_jax.parallel.sharding import global_rows, make_mesh
 from lisa_jax.training.measure import StepTimes, peak_flops, peak_memory, time_steps
-from lisa_jax.training.program import make_program
+from lisa_jax.training.program import make_program, run_keys
 from lisa_jax.training.state import TrainState
 
 _LOG = logging.getLogger("lisa_jax")
@@ -86,8 +86,9 @@ def config_arguments(config: ConfigDict, mesh: Mesh) -> tuple[Any, Arguments]:
     experiment = control_experiment(config, family, train.frozen(), train.empty)
     program = make_program(experiment, config, mesh)
     inputs = (global_rows(batch["inputs"], mesh) for batch in training_batches(config, train).iterate(0))
-    state = program.initialise(experiment.load_start())
-    return program.step_at(0), (state, program.place_frozen(experiment.frozen), inputs, program.key)
+    init_key, step_key = run_keys(config.seed)
+    state = program.initialise(experiment.load_start(), init_key)
+    return program.step_at(0), (state, program.place_frozen(experiment.frozen), inputs, step_key)
 
 
 def measure(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:

@@ -64,12 +64,14 @@ class ControlLosses:
     Attributes:
       loss_at: Python step -> the loss that runs at it, with or without the alignment term.
       validation: the main loss alone, without caption dropout.
+      measured: both terms where there is alignment, without caption dropout, for those who look at the decoders too.
       gradients_at: Python step -> what compares the gradients of its two terms on the side networks' trunk (see
         `gradient_shares`); None where the step has one term only.
     """
 
     loss_at: Callable[[int], LossFn]
     validation: LossFn
+    measured: LossFn
     gradients_at: Callable[[int], DiagnosticFn | None]
 
 
@@ -119,6 +121,7 @@ def control_losses(config: ConfigDict, family: Family, empty: Tree) -> ControlLo
     return ControlLosses(
         loss_at=lambda step: aligned if lam.aligns(step) else plain,
         validation=partial(loss, align=None, caption_dropout=0.0),
+        measured=partial(loss, align=align, caption_dropout=0.0),
         gradients_at=lambda step: gradients if lam.aligns(step) else None,
     )
 

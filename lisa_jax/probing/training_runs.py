@@ -14,6 +14,7 @@ from lisa_jax.experiments.splits import load_split
 from lisa_jax.experiments.trained_run import TrainedRun, load_run
 from lisa_jax.probing.instrument import Instrument
 from lisa_jax.probing.pictures import COUNTS, Pictures, probe_pictures
+from lisa_jax.training.program import run_keys
 
 # Rows that are encoded at a time.
 ENCODE_BATCH = 16
@@ -32,9 +33,8 @@ def probe_run(workdir: str | Path, weights: str = "auto") -> dict[str, Any]:
     run = load_run(workdir, weights)
     config, family = run.config, run.family
     instrument = Instrument(family, probe_pictures(_pictures(run, "train"), _pictures(run, "test")))
-    # As the loop does: the first key is that of the initialisation.
-    key, _ = jax.random.split(jax.random.key(config.seed))
-    untrained = jax.jit(family.model.init_side)(family.read_start(), jax.random.split(key)[0])
+    init_key, _ = run_keys(config.seed)
+    untrained = jax.jit(partial(family.model.init_trainable, hooks=()))(family.read_start(), init_key)["side"]
     align = alignment_of(config, family.model)
     alignment = {name: value for name, value in config.lisa.to_dict().items() if name not in ("lam", "hook")}
     described = {

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -22,7 +23,7 @@ from lisa_jax.parallel.sharding import global_rows, make_mesh
 from lisa_jax.training.checkpoint import Checkpoints
 from lisa_jax.training.experiment import DiagnosticFn, Experiment, Report
 from lisa_jax.training.parameter_table import parameter_table
-from lisa_jax.training.program import Program, make_program
+from lisa_jax.training.program import make_program, run_keys
 from lisa_jax.training.state import TrainState
 from lisa_jax.training.step import jit_diagnostic
 from lisa_jax.training.tracking import Tracker, write_config
@@ -61,13 +62,14 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     # ---- the program, and the state where training begins or goes on
     start_params = experiment.load_start()
     program = make_program(experiment, config, mesh, start_params)
+    init_key, step_key = run_keys(config.seed)
     frozen = program.place_frozen(experiment.frozen)
     _LOG.info("mesh: %s over %s", dict(mesh.shape), jax.devices()[0].device_kind)
     _LOG.info("\n%s", parameter_table(frozen, program.state.params))
     checkpoints = Checkpoints(workdir, config.keep, experiment.identity, experiment.upgrade)
     state = checkpoints.restore(program.state)
     if state is None:
-        state = program.initialise(start_params)
+        state = program.initialise(start_params, init_key)
     # They are as large as the network itself.
     del start_params
     # Not before: a run that is refused must not leave its config in another's directory.
@@ -77,7 +79,7 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
         _LOG.info("resumed after step %d of %d", start, config.num_steps)
 
     # ---- the steps
-    log = _Log(workdir, start, config, program)
+    log = _Log(workdir, start, config, program.schedule, step_key)
     diagnose = _diagnoser(experiment, config, mesh)
     # SIGTERM is held back until everything is on disk.
     with _Sigterm() as sigterm:
@@ -87,8 +89,8 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
             for step, batch in zip(range(start, config.num_steps), batches, strict=False):
                 inputs = global_rows(batch["inputs"], mesh)
                 # Before the step, which takes the state's buffers.
-                diagnosed = diagnose(step, state, frozen, inputs, program.key)
-                state, found = program.step_at(step)(state, frozen, inputs, program.key)
+                diagnosed = diagnose(step, state, frozen, inputs, step_key)
+                state, found = program.step_at(step)(state, frozen, inputs, step_key)
                 done = step + 1
                 stops = sigterm.asks_to_stop(done)
                 saves = done % config.save_every == 0 or done == config.num_steps or stops
@@ -133,9 +135,11 @@ def _diagnoser(experiment: Experiment, config: ConfigDict, mesh: Mesh) -> Callab
 class _Log:
     """What is told of a run while it trains: the mean of every window of steps, reports, and a bar."""
 
-    def __init__(self, workdir: str | Path, start: int, config: ConfigDict, program: Program):
+    def __init__(
+        self, workdir: str | Path, start: int, config: ConfigDict, schedule: optax.Schedule, step_key: jax.Array
+    ):
         first = jax.process_index() == 0
-        self._config, self._program = config, program
+        self._config, self._schedule, self._step_key = config, schedule, step_key
         self._tracker = Tracker(workdir, start, enabled=first)
         self._bar = tqdm(total=config.num_steps, initial=start, unit="step", disable=not first, dynamic_ncols=True)
         self._window: dict[str, metrics.Mean] = {}
@@ -148,7 +152,7 @@ class _Log:
         """Note a step; raises NonFiniteLossError for the step before, or for this one where it ends a window."""
         # One step late, so that the device never waits for the host.
         if self._previous is not None:
-            _check_finite(self._previous, step - 1, self._program.key)
+            _check_finite(self._previous, step - 1, self._step_key)
         self._previous = found
         self._window, self._steps, done = metrics.add(self._window, found.means), self._steps + 1, step + 1
         if diagnosed is not None:
@@ -156,14 +160,14 @@ class _Log:
             self._tracker.scalars(done, {name: float(value) for name, value in values.items()})
         # A window ends wherever a resumed run may begin, so that it logs the same numbers.
         if done % self._config.log_every == 0 or ends_window:
-            _check_finite(found, step, self._program.key)
+            _check_finite(found, step, self._step_key)
             self._end_window(step)
         self._bar.update()
 
     def _end_window(self, step: int) -> None:
         values = metrics.summarise(jax.device_get(self._window))
         seconds = time.perf_counter() - self._since
-        values["learning_rate"] = float(self._program.schedule(step))
+        values["learning_rate"] = float(self._schedule(step))
         values["images_per_second"] = self._steps * self._config.batch_size / seconds
         self._tracker.scalars(step + 1, values)
         self._bar.set_postfix(_shown(values), refresh=False)

@@ -38,8 +38,7 @@ class Program:
       schedule: step -> learning rate.
       state: the TrainState as shapes with shardings.
       frozen: the frozen tree likewise.
-      key: the run's key for its steps.
-      initialise: start -> the state at step 0, each leaf born where it stays.
+      initialise: (start, key) -> the state at step 0, each leaf born where it stays.
       step_at: Python step -> the jitted step that runs at it, the same object for steps that share a program.
     """
 
@@ -47,8 +46,7 @@ class Program:
     schedule: optax.Schedule
     state: TrainState
     frozen: Params
-    key: jax.Array
-    initialise: Callable[[Params], TrainState]
+    initialise: Callable[[Params, jax.Array], TrainState]
     step_at: Callable[[int], TrainStep]
 
     def place_frozen(self, frozen: Params) -> Params:
@@ -63,11 +61,11 @@ class Program:
 
 
 def make_program(experiment: Experiment, config: ConfigDict, mesh: Mesh, start: Params | None = None) -> Program:
-    """Build the program of an experiment; nothing is read, computed or compiled yet.
+    """Build the program of an experiment; nothing is read, computed or compiled yet. It does not depend on the seed.
 
     Args:
       experiment: its frozen tree may be shapes.
-      config: fields seed, num_steps, batch_size, accumulate, ema_decay, optimizer, mesh.split_frozen.
+      config: fields num_steps, batch_size, accumulate, ema_decay, optimizer, mesh.split_frozen.
       mesh: where it is to run.
       start: what the trainable tree starts from, arrays or shapes; None where its shapes do not depend on it.
 
@@ -82,21 +80,28 @@ def make_program(experiment: Experiment, config: ConfigDict, mesh: Mesh, start: 
     def fresh_state(start: Params, key: jax.Array) -> TrainState:
         return state_initialiser(partial(experiment.init, start), optimizer, ema=config.ema_decay is not None)(key)
 
-    init_key, step_key = jax.random.split(jax.random.key(config.seed))
-    shapes = jax.eval_shape(traced_on(mesh, fresh_state), {} if start is None else start, init_key)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    shapes = jax.eval_shape(traced_on(mesh, fresh_state), {} if start is None else start, key)
     state = with_shardings(shapes, shardings(shapes, experiment.rules, mesh))
     frozen_rules = experiment.rules if config.mesh.split_frozen else REPLICATED
     frozen = with_shardings(experiment.frozen, shardings(experiment.frozen, frozen_rules, mesh))
     state_sharding, frozen_sharding = jax.tree.map(lambda leaf: leaf.sharding, (state, frozen))
 
-    def initialise(start: Params) -> TrainState:
-        on_device = place(start, shardings(start, REPLICATED, mesh))
-        # Jitted, so that each leaf is born where it stays: no device ever holds all of a tree that is split.
-        return jax.jit(fresh_state, out_shardings=state_sharding)(on_device, init_key)
+    # Jitted, so that each leaf is born where it stays: no device ever holds all of a tree that is split.
+    born = jax.jit(fresh_state, out_shardings=state_sharding)
+
+    def initialise(start: Params, key: jax.Array) -> TrainState:
+        return born(place(start, shardings(start, REPLICATED, mesh)), key)
 
     @cache
     def compiled(loss: LossFn) -> TrainStep:
         step = make_train_step(loss, optimizer, config.ema_decay, config.accumulate)
         return jit_train_step(step, mesh, state_sharding, frozen_sharding)
 
-    return Program(mesh, schedule, state, frozen, step_key, initialise, lambda step: compiled(experiment.loss_at(step)))
+    return Program(mesh, schedule, state, frozen, initialise, lambda step: compiled(experiment.loss_at(step)))
+
+
+def run_keys(seed: int) -> tuple[jax.Array, jax.Array]:
+    """The keys of a run: of its initialisation, and of its steps, each of which folds in its number."""
+    init_key, step_key = jax.random.split(jax.random.key(seed))
+    return init_key, step_key
