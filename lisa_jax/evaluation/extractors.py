@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lisa_jax.checkpoints.key_table import key_table
+from lisa_jax.evaluation.batches import in_batches
 from lisa_jax.evaluation.networks import efficientnet_lite, inception_v3
 from lisa_jax.evaluation.torch_file import read_torch_file
 
@@ -62,14 +63,7 @@ class Extractor:
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not len(images):
             raise ValueError(f"Pictures must be uint8 (n, H, W, 3), but are {images.dtype} {images.shape}.")
-        size = min(BATCH_SIZE, len(images))
-        parts = []
-        for start in range(0, len(images), size):
-            # The last part reaches back where it would not be full: all parts then have one size and compile once.
-            first = min(start, len(images) - size)
-            part = self.forward(images[first : first + size], np.arange(first, first + size, dtype=np.int32))
-            parts.append(np.asarray(part)[start - first :])
-        return np.concatenate(parts)
+        return in_batches(self.forward, images, np.arange(len(images), dtype=np.int32), size=BATCH_SIZE)
 
 
 def load_extractor(name: str, weights: str | Path | None = None) -> Extractor:

@@ -9,6 +9,7 @@ pixels, sum over five layers. Equal to the authors' package with its defaults (`
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lisa_jax.checkpoints.key_table import key_table
+from lisa_jax.evaluation.batches import in_batches
 from lisa_jax.evaluation.networks.alexnet import CHANNELS, AlexNetFeatures, alexnet_shapes
 from lisa_jax.evaluation.torch_file import read_torch_file
 
@@ -72,14 +74,8 @@ def lpips(network: Lpips, images: np.ndarray, references: np.ndarray, batch_size
     for name, pictures in (("images", images), ("references", references)):
         if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != 3 or not len(pictures):
             raise ValueError(f"{name} must be uint8 (n, H, W, 3), but are {pictures.dtype} {pictures.shape}.")
-    size = min(batch_size, len(images))
-    parts = []
-    for start in range(0, len(images), size):
-        # The last pairs once more where the last part is not full: all parts then have one size and compile once.
-        first = min(start, len(images) - size)
-        part = slice(first, first + size)
-        parts.append(np.asarray(_distance(network, images[part], references[part]))[start - first :])
-    return np.concatenate(parts).astype(np.float64)
+    distances = in_batches(partial(_distance, network), images, references, size=batch_size)
+    return distances.astype(np.float64)
 
 
 @jax.jit
