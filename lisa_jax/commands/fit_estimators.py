@@ -18,8 +18,9 @@ from scipy import ndimage
 from lisa_jax.commands._run import run_command
 from lisa_jax.data.embedded.figures import load_figures
 from lisa_jax.evaluation.estimator_fitting import fit
-from lisa_jax.evaluation.estimators import CHANNELS, load_estimator, write_estimator
+from lisa_jax.evaluation.estimators import load_estimator, write_estimator
 from lisa_jax.evaluation.fidelity import fidelity
+from lisa_jax.evaluation.measures.table import MEASURES, read_tasks, true_fields
 
 _LOG = logging.getLogger("lisa_jax")
 _OUT = flags.DEFINE_string("out", None, "Folder for the weights and scores.")
@@ -28,13 +29,12 @@ _NUM_STEPS = flags.DEFINE_integer("num_steps", 1500, "Training steps of 32 pictu
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, batches and augmentation.")
 
 DATA = "figures"
-TRUTH = {"pose": "keypoints", "depth": "depth"}
 
 
 def read_split(split: str, image_size: int) -> dict[str, np.ndarray]:
-    """`image`, `keypoints` and `depth` of a split of the figures, each one array."""
+    """Of a split of the figures, `image` and what measures compare with (`keypoints`, `depth`), each one array."""
     examples = list(load_figures(image_size, split))
-    return {name: np.stack([example[name] for example in examples]) for name in ("image", *TRUTH.values())}
+    return {name: np.stack([example[name] for example in examples]) for name in ("image", *true_fields())}
 
 
 def altered(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -54,8 +54,8 @@ def main() -> None:
     out, image_size = Path(_OUT.value), _IMAGE_SIZE.value
     train, test = read_split("train", image_size), read_split("test", image_size)
     scores = {"data": DATA, "image_size": image_size, "num_steps": _NUM_STEPS.value, "seed": _SEED.value}
-    for task in CHANNELS:
-        params = fit(task, train["image"], train[TRUTH[task]], num_steps=_NUM_STEPS.value, seed=_SEED.value)
+    for task in read_tasks():
+        params = fit(task, train["image"], train[MEASURES[task].against], num_steps=_NUM_STEPS.value, seed=_SEED.value)
         write_estimator(task, params, image_size, DATA, out)
         estimator = load_estimator(task, image_size, DATA, out)
         scores[task] = {"sha256": estimator.sha256}

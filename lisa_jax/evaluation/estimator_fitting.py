@@ -9,44 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lisa_jax.evaluation.estimators import CHANNELS, unit_range
-from lisa_jax.evaluation.measures.depth import normalise
+from lisa_jax.evaluation.estimators import unit_range
+from lisa_jax.evaluation.measures.table import MEASURES
+from lisa_jax.evaluation.measures.task_measures import Reading
 from lisa_jax.evaluation.networks.estimators import DenseEstimator
 
 _LOG = logging.getLogger("lisa_jax")
-# Left and right of the body change places in a mirror: nose, neck, the limbs, the eyes and ears.
-MIRRORED = (0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16)
-# Standard deviation of the place that a key point is learnt as, in pixels.
-_SPREAD = 0.7
 _WARMUP = 0.1
 _LOG_EVERY = 100
-# Share of the pictures that show nobody.
-_EMPTY = 1 / 16
-
-
-def pose_loss(logits: jax.Array, keypoints: jax.Array) -> jax.Array:
-    """Cross entropy of where the key points are, a scalar.
-
-    Args:
-      logits: (n, H, W, 18), see `lisa_jax.evaluation.estimators.read_points`.
-      keypoints: float32 (n, 18, 3), the third 1 for visible points and 0 for the others, which are nowhere.
-    """
-    n, height, width, points = logits.shape
-    squares = [
-        jnp.square(jnp.arange(size) + 0.5 - keypoints[..., axis, None]) for axis, size in ((0, width), (1, height))
-    ]
-    log_place = -(squares[1][..., :, None] + squares[0][..., None, :]) / (2 * _SPREAD**2)
-    place = jax.nn.softmax(log_place.reshape(n, points, height * width), axis=-1)
-    visible = keypoints[..., 2:]
-    target = jnp.concatenate([visible * place, 1 - visible], axis=-1)
-    flat = jnp.moveaxis(logits.reshape(n, height * width, points), 1, 2)
-    flat = jnp.concatenate([flat, jnp.zeros((n, points, 1), flat.dtype)], axis=-1)
-    return jnp.mean(optax.losses.softmax_cross_entropy(flat, target))
-
-
-def depth_loss(estimates: jax.Array, inverse_depth: jax.Array) -> jax.Array:
-    """Mean square error, a scalar, of (n, H, W, 1) against inverse depth normalised to 0..1, (n, H, W)."""
-    return jnp.mean(jnp.square(estimates[..., 0] - inverse_depth))
 
 
 def fit(
@@ -62,19 +32,20 @@ def fit(
     """Parameters of a `DenseEstimator` for the task, fitted with AdamW and a cosine schedule.
 
     Args:
-      task: "pose" or "depth".
+      task: one of `read_tasks`.
       images: uint8 (n, H, W, 3).
-      truth: for pose key points, float32 (n, 18, 3); for depth the distance, float32 (n, H, W), > 0.
+      truth: what `Reading.target` takes: for pose key points, float32 (n, 18, 3); for depth the distance, float32
+        (n, H, W), > 0.
       num_steps: number of batches, each of a random part of the pictures, altered by `augment`.
       seed: decides start, batches and alterations.
 
     Raises:
       FloatingPointError: the loss is not finite at the end.
     """
-    network = DenseEstimator(CHANNELS[task])
-    target = jnp.asarray(truth if task == "pose" else normalise(1.0 / truth), jnp.float32)
+    reading = MEASURES[task].reading
+    network = DenseEstimator(reading.channels)
+    target = jnp.asarray(reading.target(truth), jnp.float32)
     pictures = jnp.asarray(images)
-    loss_of = {"pose": pose_loss, "depth": depth_loss}[task]
     warmup = math.ceil(_WARMUP * num_steps)
     schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, num_steps)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-2))
@@ -89,8 +60,8 @@ def fit(
     def step(params, state, number, pictures, target):
         batch_key, augment_key = jax.random.split(jax.random.fold_in(steps_key, number))
         rows = jax.random.randint(batch_key, (batch_size,), 0, len(pictures))
-        batch, wanted = augment(task, pictures[rows], target[rows], augment_key)
-        loss, gradient = jax.value_and_grad(lambda params: loss_of(network.apply(params, batch), wanted))(params)
+        batch, wanted = augment(reading, pictures[rows], target[rows], augment_key)
+        loss, gradient = jax.value_and_grad(lambda params: reading.loss(network.apply(params, batch), wanted))(params)
         updates, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, loss
 
@@ -104,17 +75,18 @@ def fit(
     return params
 
 
-def augment(task: str, images: jax.Array, truth: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def augment(reading: Reading, images: jax.Array, target: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Alter pictures as imperfect generated ones might be: mirrored, other colours, blurred, noisy.
 
-    For pose some become empty rooms, their first column all over, so that people are not seen where none are.
+    A share `reading.empty` becomes empty rooms, the first column all over.
 
     Args:
+      reading: of the task.
       images: uint8 (n, H, W, 3).
-      truth: what `pose_loss` or `depth_loss` compares with.
+      target: what `reading.loss` compares with.
 
     Returns:
-      Pictures as the network sees them, float32 about -1..1, and the truth, mirrored with them.
+      Pictures as the network sees them, float32 about -1..1, and the target, mirrored with them.
     """
     keys = jax.random.split(key, 7)
     n, width = len(images), images.shape[2]
@@ -122,11 +94,11 @@ def augment(task: str, images: jax.Array, truth: jax.Array, key: jax.Array) -> t
 
     mirror = jax.random.bernoulli(keys[0], shape=(n,))
     pictures = jnp.where(mirror[:, None, None, None], pictures[:, :, ::-1], pictures)
-    truth = jnp.where(mirror[:, None, None], _mirrored(task, truth, width), truth)
-    if task == "pose":
-        empty = jax.random.bernoulli(keys[6], _EMPTY, (n,))
+    target = jnp.where(mirror[:, None, None], reading.mirror(target, width), target)
+    if reading.empty:
+        empty = jax.random.bernoulli(keys[6], reading.empty, (n,))
         pictures = jnp.where(empty[:, None, None, None], pictures[:, :, :1], pictures)
-        truth = jnp.where(empty[:, None, None], 0.0, truth)
+        target = jnp.where(empty[:, None, None], 0.0, target)
 
     gain = jnp.exp(0.15 * jax.random.normal(keys[1], (n, 1, 1, 3)))
     offset = 0.1 * jax.random.normal(keys[2], (n, 1, 1, 3))
@@ -135,14 +107,7 @@ def augment(task: str, images: jax.Array, truth: jax.Array, key: jax.Array) -> t
     pictures += blur * (_blurred(pictures) - pictures)
     level_key, noise_key = jax.random.split(keys[5])
     level = 0.15 * jax.random.uniform(level_key, (n, 1, 1, 1))
-    return pictures + level * jax.random.normal(noise_key, pictures.shape), truth
-
-
-def _mirrored(task: str, truth: jax.Array, width: int) -> jax.Array:
-    if task == "depth":
-        return truth[:, :, ::-1]
-    swapped = truth[:, MIRRORED]
-    return swapped.at[..., 0].set(width - swapped[..., 0])
+    return pictures + level * jax.random.normal(noise_key, pictures.shape), target
 
 
 def _blurred(pictures: jax.Array) -> jax.Array:

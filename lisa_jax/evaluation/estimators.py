@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import jax
@@ -17,13 +17,10 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from lisa_jax.evaluation.measures.table import MEASURES, read_tasks
 from lisa_jax.evaluation.networks.estimators import DenseEstimator
 
 ASSETS = Path(__file__).parents[1] / "assets"
-# Task -> channels of the network's output: one heat map a key point; normalised inverse depth.
-CHANNELS = {"pose": 18, "depth": 1}
-# How far around the peak of a heat map its mean is taken, in pixels.
-_REACH = 2
 _BATCH_SIZE = 64
 
 
@@ -33,7 +30,7 @@ class Estimator:
 
     Attributes:
       name: data set, size and task, as "figures_32_pose".
-      sha256: of the file of weights, as hex digits: figures by different weights cannot be compared.
+      sha256: of the file of weights, as hex digits: numbers by different weights cannot be compared.
       image_size: height and width of the pictures that it was fitted to.
       estimate: compiled, float32 results of uint8 (_BATCH_SIZE, H, W, 3).
     """
@@ -50,7 +47,8 @@ class Estimator:
           images: uint8 (n, H, W, 3).
 
         Returns:
-          pose: float32 (n, 18, 3), see `read_points`; depth: float32 (n, H, W), inverse depth, near is large.
+          What `Reading.read` of the task gives, as pose float32 (n, 18, 3), or depth float32 (n, H, W), inverse depth,
+          near is large.
 
         Raises:
           ValueError: no pictures of the size that the network was fitted to.
@@ -69,29 +67,6 @@ class Estimator:
         return np.concatenate(found)
 
 
-def read_points(logits: jax.Array) -> jax.Array:
-    """Key points of heat maps: float32 (n, points, 3) from logits (n, H, W, points).
-
-    A point is at one of the pixels or, with logit 0, nowhere in sight; softmax makes these probabilities. x and y, in
-    pixels with (0.5, 0.5) the centre of the first, are the mean over the probable pixels around the most probable one;
-    confidence is the probability that the point is in sight.
-    """
-    n, height, width, points = logits.shape
-    flat = logits.reshape(n, height * width, points)
-    nowhere = jnp.zeros((n, 1, points), flat.dtype)
-    chances = jax.nn.softmax(jnp.concatenate([flat, nowhere], axis=1), axis=1)[:, :-1]
-    rows, columns = jnp.divmod(jnp.arange(height * width), width)
-    peak = jnp.argmax(flat, axis=1)[:, None]
-    near = (jnp.abs(rows[None, :, None] - peak // width) <= _REACH) & (
-        jnp.abs(columns[None, :, None] - peak % width) <= _REACH
-    )
-    # From the logits, for where a point is hardly in sight its probabilities may all round to 0.
-    weights = jax.nn.softmax(jnp.where(near, flat, -jnp.inf), axis=1)
-    x = jnp.einsum("p,npk->nk", columns + 0.5, weights)
-    y = jnp.einsum("p,npk->nk", rows + 0.5, weights)
-    return jnp.stack([x, y, chances.sum(axis=1)], axis=-1)
-
-
 def unit_range(images: jax.Array) -> jax.Array:
     """What the networks see: float32 in -1..1 of uint8 pictures."""
     return images.astype(jnp.float32) / 127.5 - 1.0
@@ -101,7 +76,7 @@ def load_estimator(task: str, image_size: int, data: str = "figures", folder: st
     """The estimator of a data set, each read once a process.
 
     Args:
-      task: "pose" or "depth".
+      task: one of `read_tasks`.
       image_size: of the square pictures.
       data: the data set that it was fitted to.
       folder: with `write_estimator`'s files; default: those that ship with the package.
@@ -111,6 +86,11 @@ def load_estimator(task: str, image_size: int, data: str = "figures", folder: st
     """
     folder = ASSETS / f"{data}_estimators" if folder is None else Path(folder)
     return _load(task, image_size, data, folder)
+
+
+def estimators_of(tasks: Iterable[str], image_size: int) -> dict[str, Estimator]:
+    """The shipped estimators that measuring these tasks takes, by task; none for tasks that need none."""
+    return {task: load_estimator(task, image_size) for task in tasks if task in read_tasks()}
 
 
 def write_estimator(task: str, params: dict, image_size: int, data: str, folder: str | Path) -> Path:
@@ -133,15 +113,16 @@ def how_to_fit(image_size: int) -> str:
 
 @functools.cache
 def _load(task: str, image_size: int, data: str, folder: Path) -> Estimator:
-    if task not in CHANNELS:
-        raise ValueError(f"No estimator for '{task}': there are {', '.join(CHANNELS)}.")
+    if task not in read_tasks():
+        raise ValueError(f"No estimator for '{task}': there are {', '.join(read_tasks())}.")
+    reading = MEASURES[task].reading
     path = folder / f"{task}_{image_size}.safetensors"
     if not path.is_file():
         raise ValueError(
             f"No estimator of {task} for pictures of '{data}' at {image_size} px in {folder}: {how_to_fit(image_size)}"
         )
     content = path.read_bytes()
-    network = DenseEstimator(CHANNELS[task])
+    network = DenseEstimator(reading.channels)
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, image_size, image_size, 3)))
     try:
         tensors = safetensors.numpy.load(content)
@@ -154,10 +135,9 @@ def _load(task: str, image_size: int, data: str, folder: Path) -> Estimator:
 
     @jax.jit
     def estimate(images: jax.Array) -> jax.Array:
-        # Full precision on every device: the figures must not depend on where they were computed.
+        # Full precision on every device: the results must not depend on where they were computed.
         with jax.default_matmul_precision("float32"):
-            logits = network.apply(params, unit_range(images))
-            return read_points(logits) if task == "pose" else logits[..., 0]
+            return reading.read(network.apply(params, unit_range(images)))
 
     return Estimator(f"{data}_{image_size}_{task}", hashlib.sha256(content).hexdigest(), image_size, estimate)
 

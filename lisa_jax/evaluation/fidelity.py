@@ -1,29 +1,15 @@
-"""How well samples follow a task's condition, by task, with ceiling and floors."""
+"""How well samples follow their conditions, by task."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
-from lisa_jax.evaluation.measures.depth import aligned_depth_rmse, depth_rmse
-from lisa_jax.evaluation.measures.image_similarity import lowres_psnr, psnr, ssim
-from lisa_jax.evaluation.measures.line_fidelity import mean_line_f1
-from lisa_jax.evaluation.measures.pose import pck
-from lisa_jax.evaluation.measures.segmentation import visible_miou
-
-# Task -> its measures. The first is the one that speed-ups are computed for.
-MEASURES = {
-    "lineart": ("f1_tolerance_0", "f1_tolerance_1"),
-    "lowres": ("psnr", "ssim", "lowres_psnr"),
-    "segmentation": ("miou",),
-    # "pck" is the paper's, at 0.2 diagonals. At 32 px that is 4 to 5 pixels: pictures of other people reach .8 of it.
-    "pose": ("pck_0.1", "pck", "pck_0.05"),
-    "depth": ("depth_rmse", "aligned_depth_rmse"),
-}
-# Tasks whose condition only a network can read back from a picture.
-ESTIMATED = ("pose", "depth")
-# The other measures grow with fidelity.
-LOWER_IS_BETTER = frozenset({"depth_rmse", "aligned_depth_rmse"})
+from lisa_jax.evaluation.estimators import load_estimator
+from lisa_jax.evaluation.measures.table import MEASURES, measures
+from lisa_jax.evaluation.measures.task_measures import measure
+from lisa_jax.evaluation.tasks import name_within, parts_of
 
 # What measures need to know of the examples beside their pictures -> arrays by name.
 Truth = Mapping[str, np.ndarray]
@@ -31,24 +17,6 @@ Truth = Mapping[str, np.ndarray]
 # with confidence; depth (n, H, W), inverse depth. `evaluation.estimators` and `evaluation.local_networks` have such.
 Estimators = Mapping[str, Callable[[np.ndarray], np.ndarray]]
 _NOTHING = MappingProxyType({})
-
-
-def measures(task: str) -> tuple[str, ...]:
-    """Names of the task's measures, those of a composed task "a+b" as "a/measure".
-
-    Raises:
-      ValueError: an unknown task.
-    """
-    parts = task.split("+")
-    for part in parts:
-        if part not in MEASURES:
-            raise ValueError(f"No fidelity measure for the condition '{part}': there are {', '.join(MEASURES)}.")
-    return MEASURES[task] if len(parts) == 1 else tuple(f"{part}/{name}" for part in parts for name in MEASURES[part])
-
-
-def lower_is_better(measure: str) -> bool:
-    """Whether a measure falls as fidelity grows; a composed task's part may stand before it: "depth/depth_rmse"."""
-    return measure.rpartition("/")[2] in LOWER_IS_BETTER
 
 
 def fidelity(
@@ -65,60 +33,39 @@ def fidelity(
       task: one of MEASURES, or several joined by "+".
       samples: uint8 (n, H, W, 3).
       references: the real pictures, likewise.
-      conditions: likewise; of a composed task its parts' conditions by name.
+      conditions: likewise; of a composed task its parts' conditions by name. Only some measures look at them.
       truth: what some tasks compare with: `keypoints` float32 (n, 18, 3) for pose; `depth` float32 (n, H, W), distance
         above 0, for depth.
       estimators: task -> what reads pose or depth off the samples; for a task that has none here, the network that was
-        fitted to the figures of the samples' size.
+        fitted to the data set `figures` at the samples' size.
 
     Raises:
-      ValueError: an unknown task, a missing truth, or no estimator for pictures of this size.
+      ValueError: an unknown task, a missing condition or truth, or no estimator for pictures of this size.
     """
-    names = measures(task)
-    if "+" in task:
-        return _composed_fidelity(task.split("+"), samples, references, conditions, truth, estimators)
-    if task == "lineart":
-        return mean_line_f1(samples, conditions)
-    if task == "lowres":
-        found = {"psnr": psnr, "ssim": ssim, "lowres_psnr": lowres_psnr}
-        return {name: float(np.mean(found[name](samples, references))) for name in names}
-    if task == "segmentation":
-        return {"miou": visible_miou(samples, references)}
-    if task == "pose":
-        keypoints = _true(truth, "keypoints", task)
-        detected = _estimator(task, samples, estimators)(samples)
-        alphas = {"pck_0.05": 0.05, "pck_0.1": 0.1, "pck": 0.2}
-        return {name: pck(detected, keypoints, alphas[name]) for name in names}
-    wanted = 1.0 / np.asarray(_true(truth, "depth", task), np.float64)
-    seen = np.asarray(_estimator(task, samples, estimators)(samples))
-    errors = {"depth_rmse": depth_rmse, "aligned_depth_rmse": aligned_depth_rmse}
-    return {name: float(np.mean(errors[name](seen, wanted))) for name in names}
-
-
-def _composed_fidelity(parts, samples, references, conditions, truth, estimators) -> dict[str, float]:
-    if not isinstance(conditions, Mapping) or set(conditions) != set(parts):
+    measures(task)  # refuses an unknown one
+    by_part = conditions if isinstance(conditions, Mapping) else {task: conditions}
+    if any(MEASURES[part].against == "conditions" and part not in by_part for part in parts_of(task)):
         given = ", ".join(conditions) if isinstance(conditions, Mapping) else "one array"
-        raise ValueError(f"Task '{'+'.join(parts)}' takes one condition a part, by name, but was given {given}.")
-    return {
-        f"{part}/{name}": value
-        for part in parts
-        for name, value in fidelity(part, samples, references, conditions[part], truth, estimators).items()
-    }
+        raise ValueError(f"Task '{task}' takes one condition a part, by name, but was given {given}.")
+
+    def of_part(part: str) -> dict[str, float]:
+        given = {"references": references, "conditions": by_part.get(part), **truth}
+        return _fidelity_of_part(part, samples, given, estimators)
+
+    return {name_within(task, part, name): value for part in parts_of(task) for name, value in of_part(part).items()}
 
 
-def _true(truth: Truth, name: str, task: str) -> np.ndarray:
-    if name not in truth:
+def _fidelity_of_part(
+    task: str, samples: np.ndarray, given: Mapping[str, Any], estimators: Estimators
+) -> dict[str, float]:
+    found = MEASURES[task]
+    if found.against not in given:
         raise ValueError(
-            f"The fidelity to '{task}' is measured against the examples' true '{name}', which truth does not hold: use "
-            "a data set that has it, as the figures have."
+            f"The fidelity to '{task}' is measured against the examples' true '{found.against}', which truth does not "
+            "hold: use a data set that has it, as the figures have."
         )
-    return truth[name]
-
-
-def _estimator(task: str, samples: np.ndarray, estimators: Estimators) -> Callable[[np.ndarray], np.ndarray]:
-    if task in estimators:
-        return estimators[task]
-    # Here and not above: the other tasks need no networks.
-    from lisa_jax.evaluation.estimators import load_estimator
-
-    return load_estimator(task, samples.shape[1])
+    wanted = found.wanted(given[found.against])
+    if found.reading is None:
+        return measure(found.measures, samples, wanted)
+    estimator = estimators.get(task) or load_estimator(task, samples.shape[1])
+    return measure(found.measures, np.asarray(estimator(samples)), wanted)

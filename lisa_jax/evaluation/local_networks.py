@@ -31,10 +31,7 @@ from lisa_jax.evaluation.onnx_network import NetworkInput, open_onnx
 
 MANIFEST = "manifest.json"
 # What a file is for -> the format that it must have.
-FORMATS = {
-    "depth": "onnx",
-    "segmentation": "onnx",
-    "pose": "onnx",
+FORMATS = dict.fromkeys(OUTPUTS, "onnx") | {
     "inception": "torch",
     "alexnet": "torch",
     "lpips": "torch",
@@ -140,7 +137,7 @@ def local_file(folder: str | Path, role: str) -> LocalFile:
 
 
 def load_network(folder: str | Path, role: str) -> LocalNetwork:
-    """Load the network of an ONNX role: depth, segmentation or pose.
+    """Load the network of an ONNX role, one of OUTPUTS.
 
     Raises:
       ManifestError: see `local_file`.

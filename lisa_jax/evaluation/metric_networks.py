@@ -2,7 +2,7 @@
 
 networks = load_metric_networks(folder, "depth")
 wanted = wanted_by(networks, references, truth)
-measured = measure(networks, samples, references, captions, wanted)
+measured = measure_all(networks, samples, references, captions, wanted)
 # {"depth_rmse": ..., "aligned_depth_rmse": ..., "clip_score": ..., "lpips": ...}
 """
 
@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lisa_jax.evaluation.clip_score import Clip, clip_scores, load_clip
-from lisa_jax.evaluation.local_measures import LOCAL_MEASURES, compare, observe, reference_of
 from lisa_jax.evaluation.local_networks import LocalNetwork, ManifestError, load_network, local_file, read_manifest
 from lisa_jax.evaluation.lpips import Lpips, load_lpips, lpips
+from lisa_jax.evaluation.measures.table import MEASURES
+from lisa_jax.evaluation.measures.task_measures import NetworkMeasures, measure
+from lisa_jax.evaluation.tasks import name_within, parts_of
 
 
 class MetricNetworks(NamedTuple):
@@ -45,7 +47,7 @@ def load_metric_networks(folder: str | Path, task: str) -> MetricNetworks:
     offered = read_manifest(folder)
     if ("alexnet" in offered) != ("lpips" in offered):
         raise ManifestError(f"{folder}: LPIPS needs both 'alexnet' and 'lpips' in the manifest: add the other one.")
-    parts = [part for part in task.split("+") if part in LOCAL_MEASURES and part in offered]
+    parts = [part for part in parts_of(task) if part in offered and _by_network(part) is not None]
     fidelity = {part: load_network(folder, part) for part in parts}
     files = {role: local_file(folder, role) for role in ("clip", "alexnet", "lpips") if role in offered}
     return MetricNetworks(
@@ -62,12 +64,20 @@ def wanted_by(
 ) -> dict[str, Any]:
     """What samples are held against, by part of the task: truth, or what the networks see in the real pictures.
 
-    Args: see `local_measures.local_fidelity`.
+    Args:
+      references: the real pictures, uint8 (n, H, W, 3); not looked at where there is truth.
+      truth: what the examples hold, by name: `depth` float (n, H, W), distance above 0; `keypoints` (n, 18, 3), or a
+        list of (people, 18, 3); `labels` uint8 (n, H, W), ADE20K's 150 classes from 0 on, 255 where there is none.
+
+    Raises:
+      ValueError: a depth that is not above 0.
     """
-    return {part: reference_of(part, references, network, truth) for part, network in networks.fidelity.items()}
+    return {
+        part: _by_network(part).reference(references, network, truth) for part, network in networks.fidelity.items()
+    }
 
 
-def measure(
+def measure_all(
     networks: MetricNetworks,
     samples: np.ndarray,
     references: np.ndarray,
@@ -86,13 +96,17 @@ def measure(
       The measures of the task's parts, "pose/pck" where the task has several; `clip_score` and `lpips`, means over
       examples.
     """
-    measures = {}
+    found = {}
     for part, network in networks.fidelity.items():
-        prefix = "" if part == networks.task else f"{part}/"
-        compared = compare(part, observe(part, samples, network), wanted[part])
-        measures |= {prefix + name: value for name, value in compared.items()}
+        own = _by_network(part)
+        values = measure(own.measures, own.observe(samples, network), wanted[part])
+        found |= {name_within(networks.task, part, name): value for name, value in values.items()}
     if networks.clip is not None:
-        measures["clip_score"] = float(np.mean(clip_scores(networks.clip, samples, captions)))
+        found["clip_score"] = float(np.mean(clip_scores(networks.clip, samples, captions)))
     if networks.lpips is not None:
-        measures["lpips"] = float(np.mean(lpips(networks.lpips, samples, references)))
-    return measures
+        found["lpips"] = float(np.mean(lpips(networks.lpips, samples, references)))
+    return found
+
+
+def _by_network(task: str) -> NetworkMeasures | None:
+    return MEASURES[task].network if task in MEASURES else None

@@ -9,10 +9,11 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from lisa_jax.evaluation.measures.heat_maps import NUM_POINTS
+from lisa_jax.evaluation.measures.segmentation import NUM_CLASSES
 from lisa_jax.evaluation.onnx_network import NetworkInput
-from lisa_jax.evaluation.openpose_grouping import NUM_AFFINITIES, NUM_POINTS, find_people
+from lisa_jax.evaluation.openpose_grouping import NUM_AFFINITIES, find_people
 
-NUM_CLASSES = 150
 _COCO_POINTS = 17
 # For each point of OpenPose the one of COCO, which has no neck: nose, then right before left.
 _FROM_COCO = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)

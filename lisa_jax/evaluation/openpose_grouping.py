@@ -9,7 +9,8 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-NUM_POINTS = 18
+from lisa_jax.evaluation.measures.heat_maps import NUM_POINTS
+
 NUM_AFFINITIES = 38
 
 # Limbs (from point, to point, first of its two affinity channels), in the order in which people are put together.

@@ -1,7 +1,7 @@
 """From a config and a family to the splits of its data set, whose batches the model reads."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from lisa_jax.data.pipeline import Batches, Source, ordered_batches
 from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.experiments.conditions import condition_specs
+from lisa_jax.evaluation.evaluation_set import truth_of
 from lisa_jax.families.family import Family
 
 # Inputs that show what was in front of the camera: mirrored together, or not at all.
@@ -82,13 +83,6 @@ class Split:
         return jax.jit(lambda params, moments: latents.decode(params, latents.mean(moments)))
 
 
-def truth_of(examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """What a data set knows of its pictures, beside what is seen, for measures of fidelity to compare with.
-
-    `keypoints` float32 (n, 18, 3) and `depth` float32 (n, H, W), where the examples have them.
-    """
-    names = [name for name in ("keypoints", "depth") if name in examples[0]]
-    return {name: np.stack([example[name] for example in examples]) for name in names}
 
 
 def load_split(config: ConfigDict, family: Family, split: str) -> Split:

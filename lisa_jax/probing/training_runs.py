@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from lisa_jax.data.pipeline import Batches
+from lisa_jax.evaluation.tasks import task_of
 from lisa_jax.experiments.control import alignment_of
 from lisa_jax.experiments.inputs import model_inputs
 from lisa_jax.experiments.splits import load_split
@@ -41,7 +42,7 @@ def probe_run(workdir: str | Path, weights: str = "auto") -> dict[str, Any]:
         "id": Path(workdir).resolve().name,
         "lam": config.lisa.lam,
         "hook": None if align is None else align.hooks,
-        "task": "+".join(sorted(run.side)),
+        "task": task_of(run.side),
         "step": run.step,
         "seed": config.seed,
         "setting": {

@@ -12,8 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from lisa_jax.evaluation.estimators import load_estimator
-from lisa_jax.evaluation.fidelity import ESTIMATED
+from lisa_jax.evaluation.estimators import estimators_of
 from lisa_jax.studies.code import code_fingerprint
 from lisa_jax.studies.data import data_set_of
 from lisa_jax.studies.grid import Cell, cells_of
@@ -40,9 +39,8 @@ def study_identity(config: ConfigDict, base_fingerprint: str, data_fingerprint: 
     """All that two results must share to be compared."""
     protocol = {name: value for name, value in config.to_dict().items() if name not in NOT_IDENTITY}
     identity = {"code": code_fingerprint(), "base": base_fingerprint, "data": data_fingerprint, "protocol": protocol}
-    estimated = [task for task in data_set_of(config)[1].conditions if task in ESTIMATED]
-    if estimated:
-        identity["estimators"] = {task: load_estimator(task, config.image_size).sha256 for task in estimated}
+    if read_by := estimators_of(data_set_of(config)[1].conditions, config.image_size):
+        identity["estimators"] = {task: estimator.sha256 for task, estimator in read_by.items()}
     return identity
 
 

@@ -9,10 +9,12 @@ import pytest
 
 from lisa_jax.data.embedded.figures.rendering import render
 from lisa_jax.data.embedded.figures.scenes import sample_scene
-from lisa_jax.evaluation.estimator_fitting import augment, depth_loss, fit, pose_loss
-from lisa_jax.evaluation.estimators import load_estimator, read_points, unit_range, write_estimator
-from lisa_jax.evaluation.fidelity import fidelity, measures
+from lisa_jax.evaluation.estimator_fitting import augment, fit
+from lisa_jax.evaluation.estimators import load_estimator, unit_range, write_estimator
+from lisa_jax.evaluation.fidelity import fidelity
+from lisa_jax.evaluation.measures.heat_maps import read_points
 from lisa_jax.evaluation.measures.pose import pck
+from lisa_jax.evaluation.measures.table import MEASURES, measures
 from lisa_jax.evaluation.networks.estimators import DenseEstimator
 
 SIZE = 12
@@ -31,35 +33,11 @@ def squares(count, seed):
     return images, points
 
 
-def test_points_are_read_between_pixels_and_with_their_probability():
-    logits = np.full((1, 6, 8, 3), -20.0, np.float32)
-    logits[0, 2, 3, 0] = logits[0, 2, 4, 0] = 20.0  # between two pixels
-    logits[0, 1, 0, 1] = 0.0  # as probable as not being there
-    logits[0, 5, 7, 2] = -10.0
-    logits[0, 0, 0, 2] = -10.5  # nearly as probable, but far away: no mean of the two
-    points = np.asarray(read_points(jnp.asarray(logits)))[0]
-    np.testing.assert_allclose(points[:, :2], [(4.0, 2.5), (0.5, 1.5), (7.5, 5.5)], atol=2e-2)
-    np.testing.assert_allclose(points[:, 2], [1, 0.5, 0], atol=1e-3)
-
-
-def test_the_pose_loss_is_least_where_the_points_are_read_right():
-    keypoints = np.zeros((1, 18, 3), np.float32)
-    keypoints[0, 0] = (4.2, 2.5, 1)
-    rows, columns = np.mgrid[0:6, 0:8] + 0.5
-    loss = jax.jit(pose_loss)
-
-    def logits_at(x, y):
-        logits = np.full((1, 6, 8, 18), -40.0, np.float32)
-        logits[0, ..., 0] = 20 - ((columns - x) ** 2 + (rows - y) ** 2) / (2 * 0.7**2)
-        return logits
-
-    right = loss(logits_at(4.2, 2.5), keypoints)
-    np.testing.assert_allclose(jax.jit(read_points)(logits_at(4.2, 2.5))[0, 0], (4.2, 2.5, 1), atol=0.05)
-    for x, y in ((5.2, 2.5), (4.2, 1.5), (3.9, 2.5)):
-        assert loss(logits_at(x, y), keypoints) > right + 1e-3
-    # A point that is hidden but seen with certainty costs most.
-    keypoints[0, 0, 2] = 0
-    assert loss(logits_at(4.2, 2.5), keypoints) > right + 0.9
+def altered(task, images, truth):
+    """What `augment` makes of pictures and their truth for the task's network."""
+    alter = jax.jit(augment, static_argnums=0)
+    altered = alter(MEASURES[task].reading, jnp.asarray(images), jnp.asarray(truth), jax.random.key(0))
+    return tuple(map(np.asarray, altered))
 
 
 def test_a_mirrored_picture_keeps_its_points_and_swaps_left_and_right():
@@ -68,7 +46,9 @@ def test_a_mirrored_picture_keeps_its_points_and_swaps_left_and_right():
     points = np.zeros((64, 18, 3), np.float32)
     points[:, 2] = (2.5, 3.5, 1)  # the right shoulder is the white pixel
     alter = jax.jit(augment, static_argnums=0)
-    pictures, truth = map(np.asarray, alter("pose", jnp.asarray(images), jnp.asarray(points), jax.random.key(0)))
+    pictures, truth = map(
+        np.asarray, alter(MEASURES["pose"].reading, jnp.asarray(images), jnp.asarray(points), jax.random.key(0))
+    )
     whites = pictures.sum(-1).reshape(64, -1).argmax(-1)
     seen = {2: 0, 5: 0, None: 0}
     for white, pose in zip(whites, truth, strict=True):
@@ -79,8 +59,7 @@ def test_a_mirrored_picture_keeps_its_points_and_swaps_left_and_right():
             assert tuple(pose[point, :2] - 0.5) == (white % SIZE, white // SIZE) == ((2, 3) if point == 2 else (9, 3))
     # About half are mirrored: there the left shoulder is the white pixel; a few show nobody.
     assert min(seen[2], seen[5]) > 20 and 0 < seen[None] < 12
-    maps = jnp.asarray(images[..., 0] / 255.0)
-    pictures, truth = map(np.asarray, alter("depth", jnp.asarray(images), maps, jax.random.key(0)))
+    pictures, truth = altered("depth", images, images[..., 0] / 255.0)
     assert (pictures.sum(-1).reshape(64, -1).argmax(-1) == truth.reshape(64, -1).argmax(-1)).all()
     assert len(set(truth.reshape(64, -1).argmax(-1))) == 2
 
@@ -112,11 +91,6 @@ def test_a_fitted_network_finds_what_it_was_shown_and_is_the_same_when_read_back
         load_estimator("depth", SIZE, "squares", damaged.parent)
 
 
-def test_depth_is_learnt_as_normalised_inverse_depth():
-    estimates = jnp.array([0.0, 0.5, 1.0, 1.0]).reshape(1, 2, 2, 1)
-    assert depth_loss(estimates, jnp.array([[[0.0, 0.5], [0.5, 1.0]]])) == pytest.approx(0.25 / 4)
-
-
 def test_what_there_is_no_estimator_for_is_said():
     with pytest.raises(ValueError, match=r"pose for pictures of 'figures' at 40 px .* --image_size=40 --out=DIR"):
         load_estimator("pose", 40)
@@ -139,7 +113,7 @@ def test_the_shipped_networks_read_figures_and_tell_right_from_other(figures, ta
     real, rough, other = (
         fidelity(task, pictures, images, images, figures) for pictures in (images, noisy, np.roll(images, 1, axis=0))
     )
-    # The figures of scores_32.json, with room for the smaller sample.
+    # The numbers of scores_32.json, with room for the smaller sample.
     if task == "pose":
         assert real["pck"] > 0.99 and real["pck_0.1"] > 0.97 and real["pck_0.05"] > 0.92
         assert abs(rough["pck_0.1"] - real["pck_0.1"]) < 0.02

@@ -8,7 +8,7 @@ import pytest
 
 from lisa_jax.evaluation import metric_networks
 from lisa_jax.evaluation.local_networks import LocalNetwork, ManifestError, local_file
-from lisa_jax.evaluation.metric_networks import load_metric_networks, measure, wanted_by
+from lisa_jax.evaluation.metric_networks import load_metric_networks, measure_all, wanted_by
 from lisa_jax.evaluation.onnx_network import NetworkInput
 
 TAKES = NetworkInput((4, 4), (0.0,) * 3, (1.0,) * 3, "rgb", "nchw")
@@ -74,7 +74,7 @@ def test_a_task_is_measured_by_everything_that_the_manifest_offers(folder, refer
     }
     wanted = wanted_by(networks, references)
     samples = references + np.uint8(50)
-    found = measure(networks, samples, references, CAPTIONS, wanted)
+    found = measure_all(networks, samples, references, CAPTIONS, wanted)
     assert found == {
         "depth_rmse": pytest.approx(0, abs=1e-7),  # depth is up to scale and shift
         "aligned_depth_rmse": pytest.approx(0, abs=1e-7),
@@ -82,25 +82,27 @@ def test_a_task_is_measured_by_everything_that_the_manifest_offers(folder, refer
         "lpips": pytest.approx(50),
     }
     truth = {"depth": 1 / (200.0 - references[..., 0])}  # the other way round: near is far
-    assert measure(networks, samples, references, CAPTIONS, wanted_by(networks, references, truth))["depth_rmse"] > 0.3
+    assert (
+        measure_all(networks, samples, references, CAPTIONS, wanted_by(networks, references, truth))["depth_rmse"] > 0.3
+    )
 
 
 def test_parts_of_a_composed_task_are_named(folder, references):
     drop(folder, "clip", "alexnet", "lpips")
     networks = load_metric_networks(folder, "depth+segmentation")
-    found = measure(networks, references, references, CAPTIONS, wanted_by(networks, references))
+    found = measure_all(networks, references, references, CAPTIONS, wanted_by(networks, references))
     assert found.keys() == {"depth/depth_rmse", "depth/aligned_depth_rmse", "segmentation/miou"}
     assert found["segmentation/miou"] == 1
     drop(folder, "clip", "alexnet", "lpips", "depth")
     networks = load_metric_networks(folder, "depth+segmentation")
-    found = measure(networks, references, references, CAPTIONS, wanted_by(networks, references))
+    found = measure_all(networks, references, references, CAPTIONS, wanted_by(networks, references))
     assert found == {"segmentation/miou": 1}
 
 
 def test_tasks_without_a_network_still_have_the_scores(folder, references):
     networks = load_metric_networks(folder, "lineart")
     assert networks.identities.keys() == {"clip", "alexnet", "lpips"}
-    found = measure(networks, references, references, CAPTIONS, wanted_by(networks, references))
+    found = measure_all(networks, references, references, CAPTIONS, wanted_by(networks, references))
     assert found.keys() == {"clip_score", "lpips"} and found["lpips"] == 0
 
 

@@ -1,11 +1,26 @@
-"""Errors of depth maps that are known up to scale and shift.
+"""Depth: errors of depth maps that are known up to scale and shift.
 
 What is compared is *inverse* depth, large where the scene is near, as MiDaS estimates it: the inverse depth that an
 estimator sees in a sample against the true one (1 / distance) of the example that the sample was asked to follow, or,
 where truth is not known, against the one that the same estimator sees in the real picture.
 """
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+
+from lisa_jax.evaluation.measures.task_measures import NetworkMeasures, Reading, TaskMeasures
+
+
+def inverse(distances: np.ndarray) -> np.ndarray:
+    """1 / distance, in the dtype of the distances.
+
+    Raises:
+      ValueError: a distance that is not above 0.
+    """
+    if not np.min(distances) > 0:
+        raise ValueError(f"truth holds a depth of {np.min(distances)}, but depths must be above 0.")
+    return 1 / np.asarray(distances)
 
 
 def normalise(maps: np.ndarray) -> np.ndarray:
@@ -53,6 +68,11 @@ def aligned_depth_rmse(estimated: np.ndarray, reference: np.ndarray) -> np.ndarr
     return _rmse(scale * centred - wanted)
 
 
+def depth_loss(estimates: jax.Array, inverse_depth: jax.Array) -> jax.Array:
+    """Mean square error, a scalar, of (n, H, W, 1) against inverse depth normalised to 0..1, (n, H, W)."""
+    return jnp.mean(jnp.square(estimates[..., 0] - inverse_depth))
+
+
 def _rmse(difference: np.ndarray) -> np.ndarray:
     return np.sqrt(np.mean(np.square(difference), axis=(1, 2)))
 
@@ -65,3 +85,20 @@ def _check(estimated: np.ndarray, reference: np.ndarray) -> None:
     for name, maps in (("estimated", estimated), ("reference", reference)):
         if not np.isfinite(maps).all():
             raise ValueError(f"{name} has values that are not finite: a distance of 0 has no inverse.")
+
+
+_ERRORS = {"depth_rmse": depth_rmse, "aligned_depth_rmse": aligned_depth_rmse}
+DEPTH = TaskMeasures(
+    _ERRORS,
+    against="depth",
+    wanted=lambda distances: inverse(np.asarray(distances, np.float64)),
+    falling=frozenset(_ERRORS),
+    reading=Reading(
+        channels=1,
+        read=lambda logits: logits[..., 0],
+        target=lambda distances: normalise(inverse(distances)),
+        loss=depth_loss,
+        mirror=lambda maps, width: maps[:, :, ::-1],
+    ),
+    network=NetworkMeasures(_ERRORS, truth="depth", of_truth=inverse),
+)

@@ -1,12 +1,15 @@
-"""Mean intersection over union of label maps, and the classes that can be read off a flat drawing."""
+"""Segmentation: mean intersection over union, of the classes that can be read off a flat drawing or of ADE20K's."""
 
 import numpy as np
 
 from lisa_jax.evaluation.measures.edges import dark_lines
+from lisa_jax.evaluation.measures.task_measures import NetworkMeasures, TaskMeasures
 
 VISIBLE_CLASSES = ("paper", "colour", "line")
 # White of the paper and of white fills; OpenMoji's lightest grey is 208.
 _LIGHT_FROM = 232
+NUM_CLASSES = 150  # of ADE20K
+VOID_LABEL = 255
 
 
 def confusion(prediction: np.ndarray, reference: np.ndarray, num_classes: int) -> np.ndarray:
@@ -53,3 +56,31 @@ def visible_classes(images: np.ndarray) -> np.ndarray:
 def visible_miou(images: np.ndarray, references: np.ndarray) -> float:
     """Mean IoU of the visible classes of images against those of the real pictures; both uint8 (n, H, W, 3)."""
     return mean_iou(confusion(visible_classes(images), visible_classes(references), len(VISIBLE_CLASSES)))
+
+
+def miou_with_void(labels: np.ndarray, reference: np.ndarray) -> float:
+    """Mean IoU over the classes of ADE20K in the whole set; pixels where the reference is 255 do not count.
+
+    Args:
+      labels: uint8 (n, H, W), 0 to 149.
+      reference: likewise, or 255.
+
+    Raises:
+      ValueError: shapes differ, a label is out of range, or no pixel counts.
+    """
+    if labels.shape != reference.shape:
+        raise ValueError(f"labels are {labels.shape}, but reference is {reference.shape}: sizes must agree.")
+    counts = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
+    for found, wanted in zip(labels, reference, strict=True):
+        counted = wanted != VOID_LABEL
+        counts += confusion(found[counted], wanted[counted], NUM_CLASSES)
+    if not counts.sum():
+        raise ValueError(f"every pixel of reference is {VOID_LABEL}: there is no class to find.")
+    return mean_iou(counts)
+
+
+SEGMENTATION = TaskMeasures(
+    {"miou": visible_miou},
+    against="references",
+    network=NetworkMeasures({"miou": miou_with_void}, truth="labels"),
+)

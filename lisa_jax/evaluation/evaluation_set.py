@@ -13,20 +13,21 @@ from lisa_jax.data.embedded.load import load_embedded
 from lisa_jax.data.embedded.tasks import TASK_CONDITIONS
 from lisa_jax.data.geometry import fit
 from lisa_jax.data.rows import Rows, decode_picture
-from lisa_jax.experiments.splits import Split, truth_of
+from lisa_jax.evaluation.measures.table import true_fields
+from lisa_jax.evaluation.tasks import parts_of, task_of
 
 CONDITION = "condition"
 
 
 @dataclasses.dataclass(frozen=True)
-class Examples:
-    """The examples that samples were made for, in the samples' order.
+class EvaluationSet:
+    """What is known of the examples that samples were made for, in the samples' order.
 
     Attributes:
       references: the real pictures, uint8 (n, H, W, 3).
-      conditions: uint8 (n, H, W, 3), or such arrays by name; None where they are not known.
+      conditions: uint8 (n, H, W, 3), or such arrays by name of their task; None where they are not known.
       captions: n strings.
-      truth: what the data set knows of the pictures, see `splits.truth_of`.
+      truth: what the data set knows of the pictures, see `truth_of`.
       embedded: of a data set that comes with the package, whose pictures the measures of `fidelity` were made for.
     """
 
@@ -37,27 +38,37 @@ class Examples:
     embedded: bool = False
 
 
-def examples_of_batch(split: Split, batch: Mapping[str, Any], embedded: bool) -> Examples:
-    """The examples of a batch of a run's split."""
-    return Examples(split.references(batch), batch["condition"], list(batch["caption"]), split.truth(batch), embedded)
+def truth_of(examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """What a data set knows of its pictures, beside what is seen, for measures of fidelity to compare with.
+
+    `keypoints` float32 (n, 18, 3), `depth` float32 (n, H, W) and so on, where the examples have them.
+    """
+    names = [name for name in true_fields() if name in examples[0]]
+    return {name: np.stack([example[name] for example in examples]) for name in names}
 
 
-def examples_of_embedded(data: str, task: str, indices: Sequence[int], size: int) -> Examples:
+def by_task(condition: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
+    """A batch's condition; several by name of their task in place of their own."""
+    several = isinstance(condition, Mapping)
+    return {task_of(name): rows for name, rows in condition.items()} if several else condition
+
+
+def embedded_set(data: str, task: str, indices: Sequence[int], size: int) -> EvaluationSet:
     """Test examples of an embedded data set by index, at a size in pixels, with a task's conditions.
 
     Raises:
       ValueError: the data set does not have the task, or no example of such an index in its test split.
     """
     paths = TASK_CONDITIONS[data]
-    for part in task.split("+"):
+    for part in parts_of(task):
         if part not in paths:
             raise ValueError(f"The data set {data} has no task '{part}': there are {', '.join(paths)}.")
     source = load_embedded(data, size, "test")
     if (last := max(indices)) >= len(source):
         raise ValueError(f"There is a picture {last:05d}.png, but the test split of {data} ends at {len(source) - 1}.")
     examples = [source[index] for index in indices]
-    conditions = {part: np.stack([get_condition(paths[part])(e) for e in examples]) for part in task.split("+")}
-    return Examples(
+    conditions = {part: np.stack([get_condition(paths[part])(e) for e in examples]) for part in parts_of(task)}
+    return EvaluationSet(
         np.stack([example["image"] for example in examples]),
         conditions if len(conditions) > 1 else next(iter(conditions.values())),
         [example["caption"] for example in examples],
@@ -66,7 +77,7 @@ def examples_of_embedded(data: str, task: str, indices: Sequence[int], size: int
     )
 
 
-def examples_of_rows(rows: Rows, indices: Sequence[int], size: tuple[int, int]) -> Examples:
+def set_of_rows(rows: Rows, indices: Sequence[int], size: tuple[int, int]) -> EvaluationSet:
     """Rows by index, resized and cropped to (height, width) as `lisa_jax prepare` does.
 
     Raises:
@@ -83,7 +94,7 @@ def examples_of_rows(rows: Rows, indices: Sequence[int], size: tuple[int, int]) 
         references.append(image)
         conditions.append(given.get(CONDITION))
         captions.append(row.caption)
-    return Examples(np.stack(references), None if conditions[0] is None else np.stack(conditions), captions)
+    return EvaluationSet(np.stack(references), None if conditions[0] is None else np.stack(conditions), captions)
 
 
 def read_samples(folder: str | Path) -> tuple[list[int], np.ndarray]:

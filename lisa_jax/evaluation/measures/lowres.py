@@ -1,7 +1,9 @@
-"""Similarity of pictures: PSNR, SSIM, and consistency with a low resolution condition."""
+"""Low resolution: similarity to the real picture by PSNR and SSIM, and consistency with the condition."""
 
 import numpy as np
 from scipy import ndimage
+
+from lisa_jax.evaluation.measures.task_measures import TaskMeasures
 
 _SIGMA = 1.5
 _RADIUS = 5  # an 11 x 11 window, as in the paper
@@ -71,3 +73,10 @@ def _blur(images: np.ndarray) -> np.ndarray:
 def _check(images: np.ndarray, references: np.ndarray) -> None:
     if images.shape != references.shape:
         raise ValueError(f"images are {images.shape}, but references {references.shape}: sizes must agree.")
+
+
+LOWRES = TaskMeasures(
+    {"psnr": psnr, "ssim": ssim, "lowres_psnr": lowres_psnr},
+    against="references",
+    any_pictures=True,
+)

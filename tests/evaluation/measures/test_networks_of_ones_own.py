@@ -1,18 +1,13 @@
+"""What the paper's protocol measures with a user's networks; here they are functions that see what a picture says."""
+
 import numpy as np
 import pytest
 
-from lisa_jax.evaluation.local_measures import local_fidelity, miou_with_void, observe, reference_of
-from lisa_jax.evaluation.local_networks import LocalFile, LocalNetwork
-from lisa_jax.evaluation.onnx_network import NetworkInput
+from lisa_jax.evaluation.measures.segmentation import miou_with_void
+from lisa_jax.evaluation.measures.table import MEASURES
+from lisa_jax.evaluation.measures.task_measures import measure
 
-TAKES = NetworkInput((4, 4), (0.0,) * 3, (1.0,) * 3, "rgb", "nchw")
 POSE = np.stack([*np.random.default_rng(0).uniform(0, 100, (2, 18)), np.ones(18)], -1).astype(np.float32)
-
-
-def network(role, see):
-    """A network that sees `see(picture)`."""
-    file = LocalFile(role, None, "0" * 64, {})
-    return LocalNetwork(file, lambda image: [see(image)], lambda outputs, takes, size: outputs[0], TAKES)
 
 
 def pictures(*values):
@@ -32,33 +27,39 @@ def person(image):
 
 
 RED = {
-    "depth": network("depth", lambda image: image[..., 0].astype(np.float32)),
-    "segmentation": network("segmentation", lambda image: image[..., 0]),
-    "pose": network("pose", person),
+    "depth": lambda images: [image[..., 0].astype(np.float32) for image in images],
+    "segmentation": lambda images: [image[..., 0] for image in images],
+    "pose": lambda images: [person(image) for image in images],
 }
+
+
+def measured(task, samples, references, truth=()):
+    """What the network that sees red measures."""
+    own, network = MEASURES[task].network, RED[task]
+    return measure(own.measures, own.observe(samples, network), own.reference(references, network, dict(truth)))
 
 
 def test_depth_rmse_against_the_real_picture_and_against_truth():
     samples, references = pictures([100], [50]), pictures([50], [0, 80])
     # Normalised to 0..1 the first pair agrees; in the second one pixel of 16 each is wrong by 1.
     expected = (0 + np.sqrt(2 / 16)) / 2
-    assert local_fidelity("depth", samples, references, RED["depth"])["depth_rmse"] == pytest.approx(expected)
+    assert measured("depth", samples, references)["depth_rmse"] == pytest.approx(expected)
     distance = np.full((2, 4, 4), 2.0)
     distance[:, 0, 0] = 0.5
-    measures = local_fidelity("depth", samples, references, RED["depth"], {"depth": distance})
+    measures = measured("depth", samples, references, {"depth": distance})
     assert measures == pytest.approx({"depth_rmse": 0, "aligned_depth_rmse": 0}, abs=1e-7)
     with pytest.raises(ValueError, match="must be above 0"):
-        local_fidelity("depth", samples, references, RED["depth"], {"depth": distance * 0})
+        measured("depth", samples, references, {"depth": distance * 0})
 
 
 def test_miou_is_over_all_pictures_and_leaves_void_out():
     samples, references = pictures([1, 2], [0]), pictures([1, 1], [0])
     # Class 0: 30 of 30; class 1: 1 of 2; class 2: 0 of 1.
-    measures = local_fidelity("segmentation", samples, references, RED["segmentation"])
+    measures = measured("segmentation", samples, references)
     assert measures == {"miou": pytest.approx((1 + 1 / 2 + 0) / 3)}
     labels = references[..., 0].copy()
     labels[0, 0, 1] = 255
-    assert local_fidelity("segmentation", samples, references, RED["segmentation"], {"labels": labels}) == {"miou": 1}
+    assert measured("segmentation", samples, references, {"labels": labels}) == {"miou": 1}
 
 
 def test_labels_are_checked():
@@ -75,22 +76,16 @@ def test_pck_finds_moved_people_again():
     diagonal = np.linalg.norm(np.ptp(POSE[:, :2], axis=0))
     near, far = int(0.2 * diagonal) - 1, int(0.2 * diagonal) + 2
     references = pictures([0, 10], [0, 10])
-    assert local_fidelity("pose", pictures([near, 10], [far, 10]), references, RED["pose"]) == {"pck": 0.5}
-    assert local_fidelity("pose", pictures([0, 10], [0]), references, RED["pose"]) == {"pck": 0.5}
+    assert measured("pose", pictures([near, 10], [far, 10]), references) == {"pck": 0.5}
+    assert measured("pose", pictures([0, 10], [0]), references) == {"pck": 0.5}
     truth = {"keypoints": np.stack([POSE, POSE + np.float32([far, 0, 0])])}
-    assert local_fidelity("pose", pictures([0, 10], [far, 10]), references, RED["pose"], truth) == {"pck": 1}
+    assert measured("pose", pictures([0, 10], [far, 10]), references, truth) == {"pck": 1}
 
 
 def test_doubtful_points_of_the_real_picture_are_no_truth():
-    (people,) = reference_of("pose", pictures([5, 10]), RED["pose"])
+    reference = MEASURES["pose"].network.reference
+    (people,) = reference(pictures([5, 10]), RED["pose"], {})
     assert (people[..., 2] == 1).all()
-    doubtful = network("pose", lambda image: np.concatenate([POSE[:9], POSE[9:] * [1, 1, 0.05]])[None])
-    (people,) = reference_of("pose", pictures([5]), doubtful)
+    doubtful = np.concatenate([POSE[:9], POSE[9:] * [1, 1, 0.05]])
+    (people,) = reference(pictures([5]), lambda images: [doubtful[None]], {})
     assert (people[0, :9] == POSE[:9]).all() and (people[0, 9:] == 0).all()
-
-
-def test_networks_of_other_roles_and_unknown_tasks_are_refused():
-    with pytest.raises(ValueError, match="task 'depth' needs a network of that role, but 'pose'"):
-        observe("depth", pictures([1]), RED["pose"])
-    with pytest.raises(ValueError, match="task 'lineart': there are depth, segmentation, pose"):
-        local_fidelity("lineart", pictures([1]), pictures([1]), RED["pose"])

@@ -1,7 +1,8 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lisa_jax.evaluation.measures.depth import aligned_depth_rmse, depth_rmse, normalise
+from lisa_jax.evaluation.measures.depth import aligned_depth_rmse, depth_loss, depth_rmse, normalise
 
 
 def test_each_picture_is_stretched_by_itself_and_a_constant_map_is_zero():
@@ -53,3 +54,8 @@ def test_refuses_other_shapes_and_infinite_nearness():
         depth_rmse(maps, maps[:1])
     with pytest.raises(ValueError, match="reference has values that are not finite"):
         aligned_depth_rmse(maps, np.full((2, 4, 4), np.inf))
+
+
+def test_depth_is_learnt_as_normalised_inverse_depth():
+    estimates = jnp.array([0.0, 0.5, 1.0, 1.0]).reshape(1, 2, 2, 1)
+    assert depth_loss(estimates, jnp.array([[[0.0, 0.5], [0.5, 1.0]]])) == pytest.approx(0.25 / 4)

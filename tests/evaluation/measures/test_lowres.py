@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lisa_jax.evaluation.measures.image_similarity import lowres_psnr, psnr, ssim
+from lisa_jax.evaluation.measures.lowres import lowres_psnr, psnr, ssim
 
 
 @pytest.fixture
