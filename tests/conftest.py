@@ -59,8 +59,9 @@ def tiny_figures(shared_tmp):
 @pytest.fixture(scope="session")
 def tiny_base(shared_tmp, tiny_data):
     """A folder like the embedded base, of one level with 8 channels; hooks down_0, down_1 and mid; random weights."""
-    from lisa_jax.data.embedded.openmoji import load_openmoji
     from lisa_jax.families.new_stable_diffusion import write_new_stable_diffusion
+
+    from lisa_jax.data.embedded.openmoji import load_openmoji
 
     def build(folder):
         config = openmoji_base.get_config()

@@ -80,14 +80,15 @@ def evaluate_run(workdir: str) -> dict[str, Any]:
     batch = next(split.ordered_batches(count))
     generate = make_generator(run.family, **run.config.sampling)
     base = (run.family.frozen, run.family.latents.params)
-    inputs = (split.contexts(batch), batch["condition"], batch["index"])
+    conditions = split.conditions(batch)
+    inputs = (split.contexts(batch), conditions, batch["index"])
     samples = {
         "control": generate(*base, run.side, *inputs, seed=_SEED.value),
         "no control": generate(*base, None, *inputs, seed=_SEED.value),
     }
     examples = EvaluationSet(
         split.references(batch),
-        by_task(batch["condition"]),
+        by_task(conditions, task),
         list(batch["caption"]),
         split.truth(batch),
         run.config.data.name in EMBEDDED,
@@ -113,7 +114,7 @@ def evaluate_images(folder: str, task: str, source: str) -> dict[str, Any]:
     else:
         column = _CONDITION_COLUMN.value
         rows = open_rows(source, Columns(conditions={} if column is None else {CONDITION: column}))
-        examples = set_of_rows(rows, indices, samples.shape[1:3])
+        examples = set_of_rows(rows, task, indices, samples.shape[1:3])
     return {
         **evaluate(task, {"samples": samples}, examples, networks=networks, extractor=extractor),
         "examples": len(indices),

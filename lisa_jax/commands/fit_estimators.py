@@ -60,7 +60,7 @@ def main() -> None:
         estimator = load_estimator(task, image_size, DATA, out)
         scores[task] = {"sha256": estimator.sha256}
         for name, images in altered(test["image"]).items():
-            found = fidelity(task, images, test["image"], images, test, {task: estimator})
+            found = fidelity(task, images, test["image"], {}, test, {task: estimator})
             scores[task][name] = {measure: round(value, 4) for measure, value in found.items()}
             _LOG.info("%s, %s: %s", task, name, ", ".join(f"{key} {value:.3f}" for key, value in found.items()))
     (out / f"scores_{image_size}.json").write_text(json.dumps(scores, indent=2) + "\n")

@@ -25,14 +25,14 @@ class EvaluationSet:
 
     Attributes:
       references: the real pictures, uint8 (n, H, W, 3).
-      conditions: uint8 (n, H, W, 3), or such arrays by name of their task; None where they are not known.
+      conditions: task -> uint8 (n, H, W, 3); {} where they are not known.
       captions: n strings.
       truth: what the data set knows of the pictures, see `truth_of`.
       embedded: of a data set that comes with the package, whose pictures the measures of `fidelity` were made for.
     """
 
     references: np.ndarray
-    conditions: np.ndarray | Mapping[str, np.ndarray] | None
+    conditions: Mapping[str, np.ndarray]
     captions: Sequence[str]
     truth: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     embedded: bool = False
@@ -47,10 +47,11 @@ def truth_of(examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     return {name: np.stack([example[name] for example in examples]) for name in names}
 
 
-def by_task(condition: np.ndarray | Mapping[str, np.ndarray]) -> np.ndarray | dict[str, np.ndarray]:
-    """A batch's condition; several by name of their task in place of their own."""
-    several = isinstance(condition, Mapping)
-    return {task_of(name): rows for name, rows in condition.items()} if several else condition
+def by_task(conditions: Mapping[str, np.ndarray], task: str) -> dict[str, np.ndarray]:
+    """Conditions by the names of their tasks in place of their own; the only one's is the task, whatever it is called."""
+    if len(conditions) == len(parts_of(task)) == 1:
+        return {task: rows for rows in conditions.values()}
+    return {task_of(name): rows for name, rows in conditions.items()}
 
 
 def embedded_set(data: str, task: str, indices: Sequence[int], size: int) -> EvaluationSet:
@@ -70,15 +71,15 @@ def embedded_set(data: str, task: str, indices: Sequence[int], size: int) -> Eva
     conditions = {part: np.stack([get_condition(paths[part])(e) for e in examples]) for part in parts_of(task)}
     return EvaluationSet(
         np.stack([example["image"] for example in examples]),
-        conditions if len(conditions) > 1 else next(iter(conditions.values())),
+        conditions,
         [example["caption"] for example in examples],
         truth_of(examples),
         embedded=True,
     )
 
 
-def set_of_rows(rows: Rows, indices: Sequence[int], size: tuple[int, int]) -> EvaluationSet:
-    """Rows by index, resized and cropped to (height, width) as `lisa_jax prepare` does.
+def set_of_rows(rows: Rows, task: str, indices: Sequence[int], size: tuple[int, int]) -> EvaluationSet:
+    """Rows by index, resized and cropped to (height, width) as `lisa_jax prepare` does; their condition is the task's.
 
     Raises:
       RowError: a row that cannot be used.
@@ -94,7 +95,8 @@ def set_of_rows(rows: Rows, indices: Sequence[int], size: tuple[int, int]) -> Ev
         references.append(image)
         conditions.append(given.get(CONDITION))
         captions.append(row.caption)
-    return EvaluationSet(np.stack(references), None if conditions[0] is None else np.stack(conditions), captions)
+    known = {} if conditions[0] is None else {task: np.stack(conditions)}
+    return EvaluationSet(np.stack(references), known, captions)
 
 
 def read_samples(folder: str | Path) -> tuple[list[int], np.ndarray]:

@@ -23,7 +23,7 @@ def fidelity(
     task: str,
     samples: np.ndarray,
     references: np.ndarray,
-    conditions: np.ndarray | Mapping[str, np.ndarray],
+    conditions: Mapping[str, np.ndarray],
     truth: Truth = _NOTHING,
     estimators: Estimators = _NOTHING,
 ) -> dict[str, float]:
@@ -33,7 +33,7 @@ def fidelity(
       task: one of MEASURES, or several joined by "+".
       samples: uint8 (n, H, W, 3).
       references: the real pictures, likewise.
-      conditions: likewise; of a composed task its parts' conditions by name. Only some measures look at them.
+      conditions: likewise, by the names of the task's parts. Only some measures look at them.
       truth: what some tasks compare with: `keypoints` float32 (n, 18, 3) for pose; `depth` float32 (n, H, W), distance
         above 0, for depth.
       estimators: task -> what reads pose or depth off the samples; for a task that has none here, the network that was
@@ -43,13 +43,12 @@ def fidelity(
       ValueError: an unknown task, a missing condition or truth, or no estimator for pictures of this size.
     """
     measures(task)  # refuses an unknown one
-    by_part = conditions if isinstance(conditions, Mapping) else {task: conditions}
-    if any(MEASURES[part].against == "conditions" and part not in by_part for part in parts_of(task)):
-        given = ", ".join(conditions) if isinstance(conditions, Mapping) else "one array"
+    if any(MEASURES[part].against == "conditions" and part not in conditions for part in parts_of(task)):
+        given = ", ".join(conditions) or "none"
         raise ValueError(f"Task '{task}' takes one condition a part, by name, but was given {given}.")
 
     def of_part(part: str) -> dict[str, float]:
-        given = {"references": references, "conditions": by_part.get(part), **truth}
+        given = {"references": references, "conditions": conditions.get(part), **truth}
         return _fidelity_of_part(part, samples, given, estimators)
 
     return {name_within(task, part, name): value for part in parts_of(task) for name, value in of_part(part).items()}

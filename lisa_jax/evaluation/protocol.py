@@ -77,6 +77,6 @@ def _has_measures(task: str, examples: EvaluationSet, networks: MetricNetworks |
             f"{', '.join(general)}; for depth, pose and segmentation of photographs give --metric_weights."
         )
     against_conditions = measured and any(MEASURES[part].against == "conditions" for part in parts_of(task))
-    if against_conditions and examples.conditions is None:
+    if against_conditions and not examples.conditions:
         raise ValueError(f"The fidelity to '{task}' is measured against conditions: give --condition_column.")
     return measured

@@ -14,8 +14,8 @@ from lisa_jax.data.embedded.load import load_embedded
 from lisa_jax.data.pipeline import Batches, Source, ordered_batches
 from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.dual_branch import Params, Tree
-from lisa_jax.experiments.conditions import condition_specs
 from lisa_jax.evaluation.evaluation_set import truth_of
+from lisa_jax.experiments.conditions import condition_specs
 from lisa_jax.families.family import Family
 
 # Inputs that show what was in front of the camera: mirrored together, or not at all.
@@ -81,8 +81,6 @@ class Split:
         """(params, moments) -> pictures; compiled once for all batches of a size."""
         latents = self.family.latents
         return jax.jit(lambda params, moments: latents.decode(params, latents.mean(moments)))
-
-
 
 
 def load_split(config: ConfigDict, family: Family, split: str) -> Split:

@@ -15,6 +15,7 @@ from lisa_jax.experiments.splits import load_split
 from lisa_jax.experiments.trained_run import TrainedRun, load_run
 from lisa_jax.probing.instrument import Instrument
 from lisa_jax.probing.pictures import COUNTS, Pictures, probe_pictures
+from lisa_jax.studies.grid import written_hook
 from lisa_jax.training.program import run_keys
 
 # Rows that are encoded at a time.
@@ -41,7 +42,7 @@ def probe_run(workdir: str | Path, weights: str = "auto") -> dict[str, Any]:
     described = {
         "id": Path(workdir).resolve().name,
         "lam": config.lisa.lam,
-        "hook": None if align is None else align.hooks,
+        "hook": None if align is None else written_hook(align.hooks),
         "task": task_of(run.side),
         "step": run.step,
         "seed": config.seed,

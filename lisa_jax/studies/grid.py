@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lisa_jax.dual_branch import parse_hooks
 from lisa_jax.studies.fields import ALIGNMENT_FIELDS, FIELDS, in_ids, unusual, usual
 from lisa_jax.studies.tasks import conditions_of
 from lisa_jax.weighting import check_weighting
@@ -115,16 +116,8 @@ def read_cell(written: Mapping[str, Any]) -> Cell:
 
 
 def read_hooks(written: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Names of hooks, from "mid", from "down_3,mid", from a list or a tuple of names, or from None for none.
-
-    Raises:
-      ValueError: an empty name.
-    """
-    names = written.split(",") if isinstance(written, str) else written or ()
-    names = tuple(name.strip() for name in names)
-    if not all(names):
-        raise ValueError(f"Hook {written!r} is no name: write the feature's, several with commas between (down_3,mid).")
-    return names
+    """Names of hooks as `parse_hooks` reads them, or none from None or an empty tuple."""
+    return parse_hooks(written) if written else ()
 
 
 def written_hook(hooks: tuple[str, ...]) -> str | tuple[str, ...] | None:

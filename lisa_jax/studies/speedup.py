@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from lisa_jax.evaluation.fidelity import lower_is_better
+from lisa_jax.evaluation.measures.table import lower_is_better
 
 LOSS = "validation/main_loss"
 # The decoder's loss over its target's power.

@@ -111,14 +111,14 @@ def test_the_shipped_networks_read_figures_and_tell_right_from_other(figures, ta
     noisy = images + np.random.default_rng(0).normal(0, 8, images.shape)
     noisy = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
     real, rough, other = (
-        fidelity(task, pictures, images, images, figures) for pictures in (images, noisy, np.roll(images, 1, axis=0))
+        fidelity(task, pictures, images, {}, figures) for pictures in (images, noisy, np.roll(images, 1, axis=0))
     )
     # The numbers of scores_32.json, with room for the smaller sample.
     if task == "pose":
         assert real["pck"] > 0.99 and real["pck_0.1"] > 0.97 and real["pck_0.05"] > 0.92
         assert abs(rough["pck_0.1"] - real["pck_0.1"]) < 0.02
         assert other["pck_0.1"] < 0.4 and other["pck_0.05"] < 0.15
-        assert fidelity(task, np.full_like(images, 128), images, images, figures)["pck"] < 0.05
+        assert fidelity(task, np.full_like(images, 128), images, {}, figures)["pck"] < 0.05
     else:
         assert real["depth_rmse"] < 0.125 and real["aligned_depth_rmse"] < 0.1
         assert abs(rough["depth_rmse"] - real["depth_rmse"]) < 0.01

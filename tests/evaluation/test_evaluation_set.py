@@ -35,12 +35,12 @@ def test_samples_pair_with_rows_by_number(tmp_path):
         lines.append(f'{{"image": "image_{index}.png", "line": "condition_{index}.png", "caption": "number {index}"}}')
     (tmp_path / "metadata.jsonl").write_text("\n".join(lines) + "\n")
     rows = open_rows(str(tmp_path), Columns(conditions={"condition": "line"}))
-    examples = set_of_rows(rows, [2, 0], (16, 16))
+    examples = set_of_rows(rows, "lowres", [2, 0], (16, 16))
     np.testing.assert_array_equal(examples.references, images[[2, 0]])
-    np.testing.assert_array_equal(examples.conditions, conditions[[2, 0]])
+    np.testing.assert_array_equal(examples.conditions["lowres"], conditions[[2, 0]])
     assert list(examples.captions) == ["number 2", "number 0"]
     with pytest.raises(ValueError, match=r"00003\.png.*ends at row 2"):
-        set_of_rows(rows, [3], (16, 16))
+        set_of_rows(rows, "lowres", [3], (16, 16))
 
 
 def test_a_folder_of_no_or_mixed_samples_is_refused(tmp_path):

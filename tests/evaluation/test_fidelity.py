@@ -14,7 +14,7 @@ def drawing(column):
 def test_lines_a_pixel_off_count_within_the_tolerance_alone():
     conditions, images = (np.stack(part) for part in zip(drawing(1), drawing(6), strict=True))
     shifted = np.roll(images, 1, axis=2)
-    found = fidelity("lineart", shifted, images, conditions)
+    found = fidelity("lineart", shifted, images, {"lineart": conditions})
     assert found == {"f1_tolerance_0": 0.0, "f1_tolerance_1": pytest.approx(1.0)}
 
 
@@ -42,7 +42,7 @@ def test_pose_is_compared_with_the_true_key_points_not_with_the_references():
     # The box of 7.2 x 9.6 has a diagonal of 12: a point may be off by 2.4, 1.2 or 0.6 pixels.
     truth = {"keypoints": read_pose(marked([4, 8]))}
     black = np.zeros((2, 16, 16, 3), np.uint8)
-    found = fidelity("pose", marked([5, 10]), black, black, truth, {"pose": read_pose})
+    found = fidelity("pose", marked([5, 10]), black, {}, truth, {"pose": read_pose})
     assert found == {"pck_0.1": 0.5, "pck": 1.0, "pck_0.05": 0.0}
     assert tuple(found) == measures("pose")
 
@@ -52,7 +52,7 @@ def test_depth_is_compared_with_the_true_inverse_depth():
     truth = {"depth": 1 / (3 * read_inverse_depth(images) + 1)}
 
     def of(samples):
-        return fidelity("depth", samples, images, images, truth, {"depth": read_inverse_depth})
+        return fidelity("depth", samples, images, {}, truth, {"depth": read_inverse_depth})
 
     assert of(images) == {name: pytest.approx(0, abs=1e-9) for name in measures("depth")}
     assert of(255 - images)["depth_rmse"] == pytest.approx(1)
@@ -78,9 +78,9 @@ def test_a_composed_task_has_the_measures_of_its_parts():
 def test_what_is_missing_is_named():
     images = marked([1])
     with pytest.raises(ValueError, match="'pose' is measured against the examples' true 'keypoints'"):
-        fidelity("pose", images, images, images)
+        fidelity("pose", images, images, {})
     with pytest.raises(ValueError, match="No estimator of pose for pictures of 'figures' at 16 px"):
-        fidelity("pose", images, images, images, {"keypoints": read_pose(images)})
+        fidelity("pose", images, images, {}, {"keypoints": read_pose(images)})
 
 
 def test_which_measures_fall_as_fidelity_grows():

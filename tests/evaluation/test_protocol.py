@@ -24,14 +24,16 @@ def drawings():
 def test_samples_stand_between_ceiling_and_floor(drawings):
     images, conditions = drawings
     samples = {"control": images, "no control": np.full_like(images, 255)}
-    found = evaluate("lineart", samples, EvaluationSet(images, conditions, [""] * 8, embedded=True))["fidelity"]
+    found = evaluate("lineart", samples, EvaluationSet(images, {"lineart": conditions}, [""] * 8, embedded=True))[
+        "fidelity"
+    ]
     assert found["control"] == found["real images"] == {"f1_tolerance_0": 1.0, "f1_tolerance_1": 1.0}
     assert found["no control"]["f1_tolerance_0"] == found["other images"]["f1_tolerance_0"] == 0.0
 
 
 def test_what_has_no_bound_is_null(drawings):
     images, _ = drawings
-    found = evaluate("lowres", {"samples": 255 - images}, EvaluationSet(images, None, [""] * 8))["fidelity"]
+    found = evaluate("lowres", {"samples": 255 - images}, EvaluationSet(images, {}, [""] * 8))["fidelity"]
     assert found["real images"]["psnr"] is None
     assert found["samples"]["psnr"] < 10
 
@@ -39,7 +41,7 @@ def test_what_has_no_bound_is_null(drawings):
 def test_quality_is_of_every_set_of_samples_and_names_its_network(drawings):
     images, conditions = drawings
     mean_colour = Extractor("toy", "fd_toy", "toy_1px", "0" * 64, lambda pixels, _: pixels.mean((1, 2)) / 255.0)
-    examples = EvaluationSet(images, conditions, [""] * 8, embedded=True)
+    examples = EvaluationSet(images, {"lineart": conditions}, [""] * 8, embedded=True)
     samples = {"control": images, "no control": np.zeros_like(images)}
     found = evaluate("lineart", samples, examples, extractor=mean_colour)["quality"]
     assert found["control"]["fd_toy"] < 1e-6 < found["no control"]["fd_toy"]
@@ -49,7 +51,7 @@ def test_quality_is_of_every_set_of_samples_and_names_its_network(drawings):
 def test_results_say_which_network_read_the_pictures():
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     truth = {"depth": np.random.default_rng(1).uniform(1, 2, (2, 32, 32)).astype(np.float32)}
-    found = evaluate("depth", {"samples": images}, EvaluationSet(images, images, [""] * 2, truth, embedded=True))
+    found = evaluate("depth", {"samples": images}, EvaluationSet(images, {}, [""] * 2, truth, embedded=True))
     weights = Path(lisa_jax.__file__).parent / "assets" / "figures_estimators" / "depth_32.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     assert found["estimators"] == {"depth": {"name": "figures_32_depth", "sha256": digest}}
@@ -58,6 +60,6 @@ def test_results_say_which_network_read_the_pictures():
 def test_photographs_need_networks_of_ones_own(drawings):
     images, conditions = drawings
     with pytest.raises(ValueError, match=r"Nothing measures 'depth' on these pictures.*--metric_weights"):
-        evaluate("depth", {"samples": images}, EvaluationSet(images, conditions, [""] * 8))
+        evaluate("depth", {"samples": images}, EvaluationSet(images, {"lineart": conditions}, [""] * 8))
     with pytest.raises(ValueError, match="against conditions: give --condition_column"):
-        evaluate("lineart", {"samples": images}, EvaluationSet(images, None, [""] * 8, embedded=True))
+        evaluate("lineart", {"samples": images}, EvaluationSet(images, {}, [""] * 8, embedded=True))

@@ -1,5 +1,4 @@
 import numpy as np
-
 from lisa_jax.sampling.grid import MARGIN, labelled_grid
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from lisa_jax.families.composed import compose
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -16,7 +17,6 @@ from lisa_jax.alignment import lisa_loss
 from lisa_jax.dual_branch import DualBranch, SideOutput
 from lisa_jax.evaluation.distances import distances
 from lisa_jax.evaluation.extractors import Extractor
-from lisa_jax.families.composed import compose
 from lisa_jax.families.family import Family, TextSpace
 from lisa_jax.families.pixels import PIXELS
 from lisa_jax.processes import Diffusion
