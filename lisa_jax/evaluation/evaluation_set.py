@@ -48,9 +48,9 @@ def truth_of(examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def by_task(conditions: Mapping[str, np.ndarray], task: str) -> dict[str, np.ndarray]:
-    """Conditions by the names of their tasks in place of their own; the only one's is the task, whatever it is called."""
+    """Conditions by the names of their tasks; the only one belongs to the task, whatever it is called."""
     if len(conditions) == len(parts_of(task)) == 1:
-        return {task: rows for rows in conditions.values()}
+        return dict(zip([task], conditions.values(), strict=True))
     return {task_of(name): rows for name, rows in conditions.items()}
 
 
