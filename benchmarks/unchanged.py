@@ -4,9 +4,10 @@
     python benchmarks/unchanged.py compare before.json after.json
 
 Uses nothing but the command line of the package beside it, so that one script runs on both sides of a change: copy it.
-Recorded are all logged numbers, exported tensors, the pixels of samples and previews, what `evaluate` measures, prepared
-data and a study's rows; a case is written as soon as it is done. With --only, the file's other cases are kept. Numbers
-are the same only on the same kind and number of CPU cores and with the same packages: `compare` notes what differs.
+Recorded are all logged numbers, exported tensors, the pixels of samples and previews, what `evaluate` measures,
+prepared data and a study's rows; a case is written as soon as it is done. With --only, the file's other cases are kept.
+Numbers are the same only on the same kind and number of CPU cores and with the same packages: `compare` notes what
+differs.
 
 All cases take about TIME on two CPU cores, most of it compiling.
 """

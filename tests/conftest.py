@@ -59,9 +59,8 @@ def tiny_figures(shared_tmp):
 @pytest.fixture(scope="session")
 def tiny_base(shared_tmp, tiny_data):
     """A folder like the embedded base, of one level with 8 channels; hooks down_0, down_1 and mid; random weights."""
-    from lisa_jax.families.new_stable_diffusion import write_new_stable_diffusion
-
     from lisa_jax.data.embedded.openmoji import load_openmoji
+    from lisa_jax.families.new_base import write_new_base
 
     def build(folder):
         config = openmoji_base.get_config()
@@ -69,7 +68,7 @@ def tiny_base(shared_tmp, tiny_data):
         config.unet.update(block_out_channels=(8,), cross_attention_levels=(True,), heads=(1,), norm_num_groups=4)
         config.text.update(vocab_size=600, max_length=8, width=16, heads=2)
         train = load_openmoji(16, "train", tiny_data)
-        write_new_stable_diffusion(folder, config, [train[index]["caption"] for index in range(len(train))])
+        write_new_base(folder, config, [train[index]["caption"] for index in range(len(train))])
 
     return _made_once(shared_tmp / "base", build)
 

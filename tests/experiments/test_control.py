@@ -6,28 +6,41 @@ import pytest
 from jax.sharding import AbstractMesh
 from ml_collections import ConfigDict
 
-from lisa_jax.dual_branch import DualBranch
-from lisa_jax.experiments.control import check_aligned_rows, used_hook
-from lisa_jax.experiments.trained_run import identity
+from lisa_jax.alignment import Alignment
+from lisa_jax.dual_branch import DualBranch, SideNetwork
+from lisa_jax.experiments.control import alignment_of, check_aligned_rows, identity
 from lisa_jax.parallel.sharding import AXES
 
-MODEL = DualBranch(None, None, None, None, None, None, hooks=("down_3", "mid"))
+MODEL = DualBranch(None, None, {"pose": SideNetwork(None, None, None, None, ("down_3", "mid"))})
 FOUR_BLOCKS = AbstractMesh((2, 2, 1), AXES)
+LISA = {"lam": 0.2, "hook": "mid", "weighting": "uniform", "align_every": 1, "decoder_width": 1.0}
 FAMILY = types.SimpleNamespace(model=MODEL, fingerprint="abc")
 
 
 def a_config(**lisa):
     shared = {"seed": 0, "batch_size": 8, "accumulate": 1, "frozen_dtype": "float32", "data": {}, "side": {}}
-    return ConfigDict(shared | {"condition_channels": (8,), "ema_decay": 0.0, "lisa": {"lam": 0.2} | lisa})
+    return ConfigDict(shared | {"condition_channels": (8,), "ema_decay": 0.0, "lisa": LISA | lisa})
 
 
 def test_hooks_of_a_config():
-    assert used_hook(a_config(hook="mid"), MODEL) == "mid"
-    assert used_hook(a_config(hook="down_3,mid"), MODEL) == ("down_3", "mid")
-    assert used_hook(a_config(hook=["mid", "down_3"]), MODEL) == ("mid", "down_3")
-    assert used_hook(a_config(hook="mid", lam=0.0), MODEL) is None
-    with pytest.raises(ValueError, match="'down_9': this side network has down_3, mid"):
-        used_hook(a_config(hook="mid,down_9"), MODEL)
+    assert alignment_of(a_config(hook="mid"), MODEL) == Alignment(("mid",))
+    assert alignment_of(a_config(hook="down_3,mid"), MODEL).hooks == ("down_3", "mid")
+    assert alignment_of(a_config(hook=["mid", "down_3"]), MODEL).hooks == ("mid", "down_3")
+    assert alignment_of(a_config(hook="mid", lam=0.0), MODEL) is None
+    with pytest.raises(ValueError, match="'down_9': these side networks have down_3, mid"):
+        alignment_of(a_config(hook="mid,down_9"), MODEL)
+
+
+def test_what_is_aligned_and_how_is_one_value():
+    config = a_config(hook="mid", weighting="high_noise", align_every=4)
+    assert alignment_of(config, MODEL) == Alignment(("mid",), "high_noise", 4)
+    for field, value, sentence in (
+        ("weighting", "snr", "Unknown weighting 'snr'"),
+        ("align_every", 0, "lisa.align_every is 0"),
+        ("hook", "mid,", "is no name"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            alignment_of(a_config(**{field: value}), MODEL)
 
 
 @pytest.mark.parametrize(("batch_size", "every", "warned"), [(8, 2, False), (8, 4, True), (16, 4, False), (4, 2, True)])

@@ -3,12 +3,21 @@
 import json
 import shutil
 
+import jax
+import numpy as np
+import optax
 import pytest
 from ml_collections import ConfigDict
 
 from configs import base
-from lisa_jax.experiments.trained_run import load_run
-from lisa_jax.experiments.upgrade import upgraded, upgraded_identity
+from lisa_jax.experiments.base import load_base
+from lisa_jax.experiments.control import control_experiment
+from lisa_jax.experiments.trained_run import load_run, read_config
+from lisa_jax.experiments.upgrade import UPGRADE, upgraded
+from lisa_jax.parallel.sharding import make_mesh
+from lisa_jax.training.checkpoint import Checkpoints
+from lisa_jax.training.program import make_program
+from lisa_jax.training.state import TrainState
 
 MOVED = "lisa_jax.data.openmoji.layer_classes:segmentation"
 TODAY = "lisa_jax.data.embedded.openmoji.layer_classes:segmentation"
@@ -44,18 +53,84 @@ def test_a_condition_whose_module_has_moved_is_found():
     config = base.control()
     config.data.condition = MOVED
     assert upgraded(config).data.condition == TODAY
-    assert upgraded_identity({"data": config.data.to_dict()})["data"] == config.data.to_dict() | {"condition": TODAY}
-    # The names of several conditions are those of their parameters.
-    both = {"condition": ["lineart", MOVED]}
-    assert upgraded_identity({"data": both})["data"] == both
+    assert UPGRADE.identity({"data": {"condition": MOVED}, "hook": "mid"}) == {
+        "data": {"condition": TODAY},
+        "hook": ["mid"],
+        "decoder_width": 1.0,
+        "side_networks": ["segmentation"],
+    }
+
+
+# Condition and hook as identities had them -> the trainable tree of then.
+LAYOUTS = {
+    "plain": ("pose", None, {"side": "P"}),
+    "one": ("pose", "mid", {"side": "P", "decoder": "P mid"}),
+    "several hooks": ("pose", ["down_0", "mid"], {"side": "P", "decoder": {"down_0": "P down_0", "mid": "P mid"}}),
+    "two conditions": (
+        ["m:depth", "pose"],
+        "mid",
+        {"side": {"m:depth": "D", "pose": "P"}, "decoder": {"m:depth": "D mid", "pose": "P mid"}},
+    ),
+    "two conditions, several hooks": (
+        ["m:depth", "pose"],
+        ["down_0", "mid"],
+        {
+            "side": {"m:depth": "D", "pose": "P"},
+            "decoder": {hook: {"m:depth": f"D {hook}", "pose": f"P {hook}"} for hook in ("down_0", "mid")},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("condition", "hook", "then"), LAYOUTS.values(), ids=LAYOUTS)
+def test_a_tree_from_before_everything_had_a_name_is_named_wherever_it_is(condition, hook, then):
+    names = ["pose"] if condition == "pose" else ["depth", "pose"]
+    today = {"side": {name: name[0].upper() for name in names}}
+    if hook is not None:
+        hooks = [hook] if isinstance(hook, str) else hook
+        today["decoder"] = {one: {name: f"{name[0].upper()} {one}" for name in names} for one in hooks}
+    layout = UPGRADE.layout({"data": {"condition": condition}, "hook": hook})
+
+    def state(params):
+        moments = optax.ScaleByAdamState(3, params, params)
+        return TrainState(3, params, (optax.EmptyState(), (moments, optax.EmptyState())), params)
+
+    assert layout.to_today(state(then)) == state(today)
+    assert layout.to_saved(state(today)) == state(then)
 
 
 def test_a_run_of_an_earlier_version_is_read(trained_run, tmp_path):
-    run = shutil.copytree(trained_run, tmp_path / "run")
+    run = shutil.copytree(trained_run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     config = run / "config.json"
     config.write_text(json.dumps(make_old(json.loads(config.read_text()))))
-    identity = run / "checkpoints" / "8" / "identity" / "metadata"
-    saved = json.loads(identity.read_text())
-    assert saved.pop("decoder_width") == 1
-    identity.write_text(json.dumps(saved))
-    assert load_run(run).step == 8
+    saved = json.loads((trained_run / "checkpoints" / "8" / "identity" / "metadata").read_text())
+    assert saved.pop("decoder_width") == 1 and saved.pop("side_networks") == ["lineart"]
+    saved["hook"] = "down_1"
+    today = load_run(trained_run)
+    layout = UPGRADE.layout(saved)
+    params = layout.to_saved({"side": today.side, "decoder": today.decoder})
+    assert set(params["decoder"]) > {"conv_out"}, "the only decoder had no name"
+    write_checkpoint_of_then(run, trained_run, saved, layout)
+    then = load_run(run)
+    assert then.step == 8
+    assert_same(then.side, today.side)
+    assert_same(then.decoder, today.decoder)
+
+
+def write_checkpoint_of_then(run, trained_run, identity, layout):
+    """The newest checkpoint of a run as the first version wrote it."""
+    config = read_config(trained_run)
+    experiment = control_experiment(config, load_base(config), frozen={}, empty=None)
+    program = make_program(experiment, config, make_mesh())
+    checkpoints = Checkpoints(trained_run, config.keep, experiment.identity, read_only=True)
+    state = checkpoints.restore(program.state)
+    checkpoints.close()
+    checkpoints = Checkpoints(run, config.keep, identity)
+    checkpoints.save(layout.to_saved(state), 8)
+    checkpoints.close()
+
+
+def assert_same(one, other):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))

@@ -37,10 +37,10 @@ def test_a_trunk_that_nothing_reaches_yet_gives_zeros():
 
 
 def test_the_loop_logs_what_the_step_sees_and_trains_the_same(toy, tmp_path, metrics_of, assert_same_state):
-    def look(params, frozen, batch, key, step):
+    def look(params, frozen, inputs, *, key, step):
         # The noise of the loss depends on the key.
-        loss, _ = toy.loss(params, frozen, batch, key, step)
-        return {"look/loss": loss, "look/rows": jnp.float32(len(batch["x"])), "look/step": step}
+        loss, _ = toy.loss(params, frozen, inputs, key=key, step=step)
+        return {"look/loss": loss, "look/rows": jnp.float32(len(inputs["x"])), "look/step": step}
 
     settings = toy.config(log_every=1, accumulate=2)
     watched = dataclasses.replace(toy.experiment(), diagnostic=Diagnostic(3, lambda step: look if step != 5 else None))

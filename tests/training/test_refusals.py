@@ -28,8 +28,8 @@ def spoil_row_at(bad_step):
 
 
 def nan_gradient_at(toy, bad_step):
-    def loss(params, frozen, batch, key, step):
-        value, found = toy.loss(params, frozen, batch, key, step)
+    def loss(params, frozen, inputs, *, key, step):
+        value, found = toy.loss(params, frozen, inputs, key=key, step=step)
         # sqrt has an infinite slope at 0: the value stays finite, its gradient is 0 * inf.
         zero = jnp.sum(jnp.square(params["side"]["map"])) * jnp.where(step == bad_step, 0.0, 1.0)
         return value + 0.0 * jnp.sqrt(zero), found
@@ -87,7 +87,7 @@ class DamagedSource:
 
 
 def test_a_damaged_record_stops_the_loop(toy, tmp_path):
-    pipeline = Batches(DamagedSource(), None, 8, seed=0, transforms=(lambda example: {"x": np.ones(4, np.float32)},))
+    pipeline = Batches(DamagedSource(), lambda example: {"x": np.ones(4, np.float32)}, 8, seed=0)
     experiment = dataclasses.replace(toy.experiment(), batches=pipeline)
     with pytest.raises(CorruptRecordError, match=r"Record 41 is damaged\."):
         fit(experiment, toy.config(num_steps=100, log_every=1, save_every=1), tmp_path)

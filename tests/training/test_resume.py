@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lisa_jax import cluster
+from lisa_jax.parallel import cluster
 from lisa_jax.parallel.cluster import LostProcessError
 from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.training.checkpoint import Checkpoints, ResumeError
 from lisa_jax.training.loop import fit
+from lisa_jax.training.upgrade import Upgrade
 
 
 class Crash(Exception):
@@ -225,7 +226,7 @@ def test_an_identity_that_an_earlier_version_saved_is_compared_in_todays_words(t
     new = toy.experiment(identity=toy.experiment().identity | {"width": 1})
     with pytest.raises(ResumeError, match="trained with width = None, this run has 1"):
         fit(new, toy.config(), workdir)
-    fit(dataclasses.replace(new, upgrade_identity=lambda saved: {"width": 1, **saved}), toy.config(), workdir)
+    fit(dataclasses.replace(new, upgrade=Upgrade(lambda saved: {"width": 1, **saved})), toy.config(), workdir)
 
 
 def test_other_shapes_are_refused_and_nothing_is_moved(toy, whole):

@@ -63,12 +63,12 @@ class Batches:
             batch = np.random.default_rng((SEED, step)).normal(size=(self.batch_size, WIDTH)).astype(np.float32)
             if self.before_step:
                 batch = self.before_step(step, batch)
-            yield {"x": batch[block]}
+            yield {"inputs": {"x": batch[block]}}
             step += 1
 
 
-def loss(params, frozen, batch, key, step):
-    x = batch["x"]
+def loss(params, frozen, inputs, *, key, step):
+    x = inputs["x"]
     t = jax.random.uniform(key, (x.shape[0],))
     target = x @ frozen["map"]
     error = jnp.mean(jnp.square((x + 0.1 * t[:, None]) @ params["side"]["map"] - target), axis=-1)
@@ -84,7 +84,6 @@ def experiment(before_step=None, loss_fn=loss, evaluate=None, identity=None, wid
 
     return Experiment(
         frozen={"map": np.eye(WIDTH, dtype=np.float32)[::-1]},
-        load_start=dict,
         init=init,
         loss_at=lambda step: loss_fn,
         batches=Batches(before_step),
