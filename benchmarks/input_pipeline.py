@@ -18,17 +18,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import jax
 import ml_dtypes
 import numpy as np
 from PIL import Image
 
 from lisa_jax.data.conditions.registry import get_condition
 from lisa_jax.data.pipeline import Batches
-from lisa_jax.data.prepared.layout import Metadata, Shard
-from lisa_jax.data.prepared.reader import PreparedSource, _parse, load_prepared
+from lisa_jax.data.prepared.layout import Metadata, Shard, features_of
+from lisa_jax.data.prepared.reader import PreparedSource, load_prepared, parse
 from lisa_jax.data.rows import Row
 from lisa_jax.preparing.encoding import Encoding, load_encoding
-from lisa_jax.preparing.examples import ExampleMaker
+from lisa_jax.preparing.images import ImageMaker
 from lisa_jax.preparing.prepare import Task, prepare
 from lisa_jax.preparing.writer import WorkFolder
 
@@ -49,24 +50,24 @@ def photograph(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 def write_synthetic(folder: Path, kind: str) -> PreparedSource:
     """A prepared data set of EXAMPLES examples, eight different ones."""
-    metadata = Metadata(((SIZE, SIZE),), ("condition",), ((64, 64, 8),), (77, 1024), "synthetic", {}, 0, {})
-    work = WorkFolder(folder, {})
     rng = np.random.default_rng(0)
 
-    def bits(*shape: int) -> np.ndarray:
-        return rng.normal(size=shape).astype(ml_dtypes.bfloat16).view(np.uint16)
+    def cached(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(ml_dtypes.bfloat16)
 
     def condition() -> np.ndarray:
         picture = photograph(rng, SIZE, SIZE)
         return picture if kind == "photograph" else get_condition("canny")({"image": picture})
 
-    examples = [
-        {"caption": "a photograph", "condition": condition(), "moments": bits(64, 64, 8), "context": bits(77, 1024)}
+    inputs = [
+        {"condition": {"canny": condition()}, "moments": cached(64, 64, 8), "context": cached(77, 1024)}
         for _ in range(8)
     ]
+    metadata = Metadata(((SIZE, SIZE),), features_of(inputs[:1]), "synthetic", {}, 0, {})
+    work = WorkFolder(folder, {})
     writer = work.begin_chunk(0, metadata)
     for index in range(EXAMPLES):
-        writer.write("train", 0, examples[index % 8])
+        writer.write("train", 0, "a photograph", inputs[index % 8])
     writer.close([])
     work.finish(1, metadata, np.zeros((1, 77, 1024), np.float32))
     return load_prepared(folder)
@@ -91,19 +92,19 @@ def measure_reading(folder: Path) -> None:
         examples = [source[index] for index in range(BATCH_SIZE)]
         steps = {
             "read and decompress": lambda index, source=source: source._records[index],
-            "parse": lambda index, source=source, records=records: _parse(records[index % 8], source._shapes[0]),
+            "parse": lambda index, source=source, records=records: parse(records[index % 8], source._features, 0),
         }
         for name, function in steps.items():
             wall, cpu = seconds_each(function)
             print(f"  {name:24} {1e3 * wall:6.3f} ms, {1e3 * cpu:6.3f} ms of CPU")
 
-        def stack(_: int, examples: list[dict] = examples) -> list[np.ndarray]:
-            return [np.stack([example[name] for example in examples]) for name in ("condition", "moments", "context")]
+        def stack(_: int, examples: list[dict] = examples) -> dict:
+            return jax.tree.map(lambda *rows: np.stack(rows), *[example["inputs"] for example in examples])
 
         wall, cpu = seconds_each(stack, 8)
         print(f"  {'stack into a batch':24} {1e3 * wall / BATCH_SIZE:6.3f} ms, {1e3 * cpu / BATCH_SIZE:6.3f} ms of CPU")
         for threads in (1, 2, 4, 8):
-            batches = Batches(source, lambda example: example["condition"], BATCH_SIZE, seed=0).iterate(
+            batches = Batches(source, lambda example: example["inputs"], BATCH_SIZE, seed=0).iterate(
                 threads=threads, prefetch=threads
             )
             for _ in range(2 * threads):
@@ -143,7 +144,7 @@ class Pictures:
 
 def measure_preparing(folder: Path, name: str, encoding: Encoding, images: int, workers: int) -> None:
     """Print the rate of preparing."""
-    maker = ExampleMaker(((SIZE, SIZE),), (), {"canny": get_condition("canny")}, test_fraction=0.0)
+    maker = ImageMaker(((SIZE, SIZE),), (), {"canny": get_condition("canny")}, test_fraction=0.0)
     task = Task(maker, encoding, 1000, False, {})
     if encoding.latents is not None:
         # Compiles and fills caches.

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from lisa_jax.data.prepared.layout import stored_dtype
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.experiments.base import setup_of
 from lisa_jax.experiments.control import check_aligned_rows, control_experiment
-from lisa_jax.experiments.inputs import cached_shapes, stored_dtype
+from lisa_jax.experiments.inputs import cached_shapes
 from lisa_jax.families.family import Architecture
 from lisa_jax.parallel.sharding import replicated
 from lisa_jax.training.program import make_program

@@ -4,9 +4,9 @@
     python -m lisa_jax prepare --source=SPEC --out=DIR --base=SD_FOLDER --condition_column=pose=pose_image --buckets
 
 SPEC is `parquet:FILES`, `folder:DIR`, `webdataset:FILES` or `tfds:DIR`; the prefix may be left out where the files tell
-the kind. Images and conditions are resized and cropped together; what the base's VAE and text encoder make of them is
-computed once and stored in bfloat16, unless --cache says otherwise. The same command continues after a kill. DIR
-appears when everything is done; `tfds.builder_from_directory(DIR)` opens it.
+the kind. Images and conditions are resized and cropped together; what the base's encoders make of them and of the
+captions is computed once and stored in bfloat16, unless --cache says otherwise. The same command continues after a
+kill. DIR appears when everything is done; `tfds.builder_from_directory(DIR)` opens it.
 """
 
 import os
@@ -19,12 +19,12 @@ from lisa_jax.data.buckets import make_buckets
 from lisa_jax.data.conditions.registry import Condition, get_condition
 from lisa_jax.data.rows import Columns, open_rows
 from lisa_jax.preparing.encoding import load_encoding
-from lisa_jax.preparing.examples import LABELS, ExampleMaker
+from lisa_jax.preparing.images import LABELS, ImageMaker
 from lisa_jax.preparing.prepare import Task, prepare
 
 _SOURCE = flags.DEFINE_string("source", None, "Where the rows are.")
 _OUT = flags.DEFINE_string("out", None, "Folder of the prepared data set.")
-_BASE = flags.DEFINE_string("base", None, "Stable Diffusion folder whose VAE and text encoder are used.")
+_BASE = flags.DEFINE_string("base", None, "Base that trains later; its encoders are used.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 512, "Side of the square images, or of a square of the buckets' area.")
 _BUCKETS = flags.DEFINE_bool("buckets", False, "Keep about each image's aspect ratio: a fixed list of sizes.")
 _MIN_SIZE = flags.DEFINE_integer(
@@ -45,7 +45,7 @@ _IMAGE_COLUMN = flags.DEFINE_string("image_column", "image", "Column of the imag
 _CAPTION_COLUMN = flags.DEFINE_string("caption_column", "caption", "Column of the caption.")
 _LABELS_COLUMN = flags.DEFINE_string("labels_column", None, "Column of a class map, for --condition=segmentation.")
 _CACHE = flags.DEFINE_list("cache", ["moments", "context"], "What to encode now: moments, context; or none.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images that the VAE encodes at once.", lower_bound=1)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images that are encoded at once.", lower_bound=1)
 _WORKERS = flags.DEFINE_integer("workers", None, "Threads that decode and resize; one a CPU by default.", lower_bound=1)
 _ON_ERROR = flags.DEFINE_enum("on_error", "fail", ["fail", "skip"], "What to do about a row that cannot be used.")
 _TEST_FRACTION = flags.DEFINE_float(
@@ -77,10 +77,10 @@ def main() -> None:
         "test_fraction": _TEST_FRACTION.value,
         "chunk_rows": _CHUNK_ROWS.value,
     }
-    make_example = ExampleMaker(
+    make_image = ImageMaker(
         sizes, tuple(columns.conditions), computed, _TEST_FRACTION.value, _NEAREST.value, _MIN_SIZE.value
     )
-    task = Task(make_example, encoding, _CHUNK_ROWS.value, _ON_ERROR.value == "skip", settings)
+    task = Task(make_image, encoding, _CHUNK_ROWS.value, _ON_ERROR.value == "skip", settings)
     prepare(rows, task, _OUT.value, workers=_WORKERS.value or len(os.sched_getaffinity(0)))
 
 

@@ -12,10 +12,17 @@ Size = tuple[int, int]
 
 
 class Fitted(NamedTuple):
-    """`image` (H, W, 3) and `conditions` by name, all of the wanted height and width, each of its own dtype."""
+    """What is cut out of an image and its conditions.
+
+    Attributes:
+      image: (H, W, 3).
+      conditions: (H, W, 3) or (H, W) by name, each of its own dtype.
+      crop: (top, left) of the window in pixels of the resized image.
+    """
 
     image: np.ndarray
     conditions: dict[str, np.ndarray]
+    crop: tuple[int, int]
 
 
 def fit(
@@ -72,6 +79,7 @@ def fit(
             name: _cut(condition, window, size, nearest=condition.ndim == 2 or name in labels)
             for name, condition in conditions.items()
         },
+        (round(top * height / scale), round(left * width / scale)),
     )
 
 

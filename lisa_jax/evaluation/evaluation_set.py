@@ -91,7 +91,7 @@ def set_of_rows(rows: Rows, task: str, indices: Sequence[int], size: tuple[int, 
     for index in indices:
         row = rows[index]
         given = {name: decode_picture(data, row.where) for name, data in row.conditions.items()}
-        image, given = fit(decode_picture(row.image, row.where), given, size, where=row.where, min_size=1)
+        image, given, _ = fit(decode_picture(row.image, row.where), given, size, where=row.where, min_size=1)
         references.append(image)
         conditions.append(given.get(CONDITION))
         captions.append(row.caption)

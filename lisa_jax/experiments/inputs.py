@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from lisa_jax.data.prepared.layout import stored_dtype
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.family import Family
 
@@ -90,8 +90,3 @@ def cached_shapes(family: Family, count: int, size: tuple[int, ...], conditions:
         "context": jax.tree.map(lambda leaf: rows(leaf.shape, stored_dtype(leaf.dtype)), family.conditioner.shapes),
         **condition,
     }
-
-
-def stored_dtype(dtype: jnp.dtype) -> jnp.dtype:
-    """The dtype in which something encoded is cached: bfloat16 for floating point numbers, others as they are."""
-    return jnp.dtype(jnp.bfloat16) if jnp.issubdtype(dtype, jnp.floating) else np.dtype(dtype)

@@ -1,21 +1,26 @@
-"""What is computed once so that training need not: posterior moments of images and contexts of captions, in bf16."""
+"""What is computed once so that training need not: moments of images and of conditions, and contexts."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from lisa_jax.data.buckets import Size
-from lisa_jax.families.encoders import load_encoders
-from lisa_jax.families.family import TEXT_BATCH, LatentSpace, TextSpace
-from lisa_jax.families.pixels import PIXELS
-from lisa_jax.preparing.examples import Example
+from lisa_jax.data.prepared.layout import stored_dtype
+from lisa_jax.dual_branch import Params, Tree
+from lisa_jax.families.family import ENCODE_BATCH, UNIT_PICTURES, ConditionEncoder, Conditioner, LatentSpace, Setup
+from lisa_jax.families.registry import load_family
+from lisa_jax.preparing.images import ConditionedImage
+
+# (parameters of the latent space, uint8 (n, H, W, 3)) -> moments (n, h, w, m).
+Moments = Callable[[Params, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,30 +29,57 @@ class Encoding:
 
     Attributes:
       latents: the latent space whose moments are cached, or None.
-      text: the text encoder whose contexts are cached, or None.
+      condition: conditions to what side networks see; where that has moments, they are cached with those of `latents`.
+      conditioner: the conditioner whose contexts are cached, or None.
       fingerprint: of the base, or None where nothing is cached.
       batch_size: images encoded at once.
     """
 
     latents: LatentSpace | None = None
-    text: TextSpace | None = None
+    condition: ConditionEncoder = UNIT_PICTURES
+    conditioner: Conditioner | None = None
     fingerprint: str | None = None
     batch_size: int = 8
 
-    def null_context(self) -> np.ndarray | None:
-        """Context of the empty caption, float32 (1, length, width)."""
-        return None if self.text is None else np.asarray(self.text([""]), np.float32)
-
-    def moments_shapes(self, sizes: Sequence[Size]) -> tuple[tuple[int, int, int], ...] | None:
-        """Shape of the moments of images of each size; raises ValueError for a size that the base does not take."""
-        if self.latents is None:
+    def empty_context(self) -> Tree | None:
+        """Context of the empty caption, a tree of arrays (1, ...), floats in float32."""
+        if self.conditioner is None:
             return None
-        shapes = []
-        for height, width in sizes:
-            self.latents.shape(height, width)
-            image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
-            shapes.append(jax.eval_shape(self.latents.moments, self.latents.params, image).shape[1:])
-        return tuple(shapes)
+
+        def stored(leaf: np.ndarray) -> np.ndarray:
+            return leaf.astype(np.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+        return jax.tree.map(stored, self.conditioner.empty)
+
+    def shapes(self, size: Size, conditions: Sequence[str]) -> dict[str, Tree]:
+        """Shapes and dtypes of an example's inputs; raises ValueError for a size that the base does not take."""
+        if self.latents is not None:
+            self.latents.shape(*size)
+
+        def encode(moments: Moments, picture: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+            one = jax.ShapeDtypeStruct((1, *picture.shape), picture.dtype)
+            return jax.ShapeDtypeStruct(jax.eval_shape(moments, self.latents.params, one).shape[1:], jnp.bfloat16)
+
+        picture = jax.ShapeDtypeStruct((*size, 3), jnp.uint8)
+        inputs = self.stored_pictures(picture, dict.fromkeys(conditions, picture), encode)
+        if self.conditioner is None:
+            return inputs
+        context = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, stored_dtype(leaf.dtype)), self.conditioner.shapes
+        )
+        return {**inputs, "context": context}
+
+    def stored_pictures(
+        self, image: Any, conditions: Mapping[str, Any], encode: Callable[[Moments, Any], Any]
+    ) -> dict[str, Tree]:
+        """The inputs that image and conditions become; `encode` gives the moments of a picture."""
+        inputs = {"image": image} if self.latents is None else {"moments": encode(self.latents.moments, image)}
+        if not conditions:
+            return inputs
+        if self.latents is None or self.condition.moments is None:
+            return {**inputs, "condition": dict(conditions)}
+        moments = {name: encode(self.condition.moments, picture) for name, picture in conditions.items()}
+        return {**inputs, "condition_moments": moments}
 
 
 def load_encoding(base: str | Path | None, cache: Collection[str], batch_size: int) -> Encoding:
@@ -64,60 +96,76 @@ def load_encoding(base: str | Path | None, cache: Collection[str], batch_size: i
         return Encoding()
     if not base:
         raise ValueError(f"To cache {' and '.join(sorted(cache))}, give the --base that trains later; or --cache=none.")
-    encoders = load_encoders(base)
-    if "moments" in cache and encoders.latents is PIXELS:
+    family = load_family(base, Setup(compute_dtype="float32", frozen_dtype="float32"))
+    if "moments" in cache and not family.latents.draws:
         raise ValueError(f"{base} has no VAE, so there are no moments to cache: use --cache=context or --cache=none.")
     devices = jax.local_device_count()
     if batch_size % devices:
         raise ValueError(f"batch_size is {batch_size}, but must be a multiple of the {devices} devices.")
     return Encoding(
-        encoders.latents if "moments" in cache else None,
-        encoders.text if "context" in cache else None,
-        encoders.fingerprint,
+        family.latents if "moments" in cache else None,
+        family.condition,
+        family.conditioner if "context" in cache else None,
+        family.fingerprint,
         batch_size,
     )
 
 
-def with_contexts(examples: Iterable[Example], text: TextSpace | None) -> Iterator[Example]:
-    """The same examples in the same order, with `context` as bfloat16 (length, width); equal captions share theirs."""
-    examples = iter(examples)
-    while block := list(islice(examples, TEXT_BATCH)):
-        if text is not None:
-            captions = sorted({example.caption for example in block})
-            contexts = dict(zip(captions, text(captions).astype(ml_dtypes.bfloat16), strict=True))
-            for example in block:
-                example.context = contexts[example.caption]
-        yield from block
+def with_contexts(images: Iterable[ConditionedImage], conditioner: Conditioner | None) -> Iterator[ConditionedImage]:
+    """The same images in the same order, each with its context where contexts are cached."""
+    images = iter(images)
+    while block := list(islice(images, ENCODE_BATCH)):
+        if conditioner is None:
+            yield from block
+        else:
+            contexts = conditioner.contexts([image.example() for image in block])
+            stored = jax.tree.map(lambda rows: rows.astype(stored_dtype(rows.dtype)), contexts)
+            for row, image in enumerate(block):
+                yield dataclasses.replace(image, context=_row(stored, row))
 
 
-def batches_of_one_size(examples: Iterable[Example], batch_size: int) -> Iterator[list[Example]]:
-    """Up to batch_size examples of the same size each: full ones as they fill up, the rest at the end."""
-    waiting: dict[int, list[Example]] = {}
-    for example in examples:
-        batch = waiting.setdefault(example.size_index, [])
-        batch.append(example)
+def batches_of_one_size(images: Iterable[ConditionedImage], batch_size: int) -> Iterator[list[ConditionedImage]]:
+    """Up to batch_size images of the same size each: full batches as they fill up, the rest at the end."""
+    waiting: dict[int, list[ConditionedImage]] = {}
+    for image in images:
+        batch = waiting.setdefault(image.size_index, [])
+        batch.append(image)
         if len(batch) == batch_size:
-            yield waiting.pop(example.size_index)
+            yield waiting.pop(image.size_index)
     for size_index in sorted(waiting):
         yield waiting[size_index]
 
 
-def moments_encoder(encoding: Encoding) -> Callable[[Sequence[np.ndarray]], np.ndarray] | None:
-    """Images uint8 (H, W, 3), batch_size of them at most -> moments bfloat16 (n, h, w, m); one program a size."""
-    if encoding.latents is None:
-        return None
-    devices = np.asarray(jax.local_devices())
-    mesh = jax.sharding.Mesh(devices, ("data",))
+def batch_encoder(encoding: Encoding) -> Callable[[Sequence[ConditionedImage]], Iterator[dict[str, Tree]]]:
+    """From images of one size, with their contexts and batch_size of them at most, to the inputs of each."""
+    encode = None if encoding.latents is None else _moments_encoder(encoding.latents.params, encoding.batch_size)
+
+    def inputs(images: Sequence[ConditionedImage]) -> Iterator[dict[str, Tree]]:
+        conditions = {name: np.stack([image.conditions[name] for image in images]) for name in images[0].conditions}
+        rows = encoding.stored_pictures(np.stack([image.image for image in images]), conditions, encode)
+        for row, image in enumerate(images):
+            yield _row(rows, row) | ({} if image.context is None else {"context": image.context})
+
+    return inputs
+
+
+def _moments_encoder(params: Params, batch_size: int) -> Callable[[Moments, np.ndarray], np.ndarray]:
+    """Pictures uint8 (n, H, W, 3), batch_size of them at most -> moments bfloat16 (n, h, w, m); one program a size."""
+    mesh = jax.sharding.Mesh(np.asarray(jax.local_devices()), ("data",))
     rows, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
-    params = jax.device_put(encoding.latents.params, whole)
+    params = jax.device_put(params, whole)
 
-    @jax.jit
-    def encode(params, images):
-        return encoding.latents.moments(params, images).astype(jnp.bfloat16)
+    @partial(jax.jit, static_argnums=0)
+    def encode(moments: Moments, params: Params, pictures: jax.Array) -> jax.Array:
+        return moments(params, pictures).astype(jnp.bfloat16)
 
-    def moments(images: Sequence[np.ndarray]) -> np.ndarray:
+    def encode_filled_up(moments: Moments, pictures: np.ndarray) -> np.ndarray:
         # Filled up to one size, so that one compiled program serves all.
-        padded = np.stack([*images, *[images[0]] * (encoding.batch_size - len(images))])
-        return np.asarray(encode(params, jax.device_put(padded, rows)))[: len(images)]
+        filled = np.concatenate([pictures, *[pictures[:1]] * (batch_size - len(pictures))])
+        return np.asarray(encode(moments, params, jax.device_put(filled, rows)))[: len(pictures)]
 
-    return moments
+    return encode_filled_up
+
+
+def _row(tree: Tree, row: int) -> Tree:
+    return jax.tree.map(lambda rows: rows[row], tree)

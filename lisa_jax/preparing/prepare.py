@@ -4,21 +4,20 @@ import dataclasses
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from lisa_jax.data.prepared.layout import Metadata, condition_features
+from lisa_jax.data.prepared.layout import Metadata, features_of
 from lisa_jax.data.rows import Row, RowError, Rows
-from lisa_jax.preparing.encoding import Encoding, batches_of_one_size, moments_encoder, with_contexts
-from lisa_jax.preparing.examples import Example, ExampleMaker
+from lisa_jax.preparing.encoding import Encoding, batch_encoder, batches_of_one_size, with_contexts
+from lisa_jax.preparing.images import ConditionedImage, ImageMaker
 from lisa_jax.preparing.report import REPORT_FILE, Skipped
-from lisa_jax.preparing.writer import ChunkWriter, WorkFolder
+from lisa_jax.preparing.writer import WorkFolder
 
 _LOG = logging.getLogger("lisa_jax")
 
@@ -31,14 +30,14 @@ class Task:
     """Everything that decides what is written, except the rows themselves.
 
     Attributes:
-      make_example: from a row to an example.
+      make_image: from a row to an image with its conditions.
       encoding: what is cached.
       chunk_rows: rows of the source that share a shard; what a kill can cost.
       skip_bad_rows: leave out rows that cannot be used, and report them; else the first one ends the work.
       settings: what a continued preparation must share with the one it continues.
     """
 
-    make_example: ExampleMaker
+    make_image: ImageMaker
     encoding: Encoding
     chunk_rows: int
     skip_bad_rows: bool
@@ -67,9 +66,8 @@ def prepare(rows: Rows, task: Task, out: str | Path, *, workers: int) -> Metadat
     chunks = [range(start, min(start + task.chunk_rows, len(rows))) for start in range(0, len(rows), task.chunk_rows)]
     missing = [index for index in range(len(chunks)) if not work.chunk_done(index)]
     total = sum(len(chunks[index]) for index in missing)
-    null_context = task.encoding.null_context()
-    metadata = _metadata(task, null_context)
-    encode = moments_encoder(task.encoding)
+    metadata, empty_context = _metadata(task), task.encoding.empty_context()
+    encode = batch_encoder(task.encoding)
     started = time.monotonic()
     with (
         tqdm(total=len(rows), initial=len(rows) - total, unit="image", dynamic_ncols=True) as bar,
@@ -79,23 +77,25 @@ def prepare(rows: Rows, task: Task, out: str | Path, *, workers: int) -> Metadat
         for index in missing:
             part = _Chunk(islice(results, len(chunks[index])), bar)
             writer = work.begin_chunk(index, metadata)
-            for batch in batches_of_one_size(with_contexts(part, task.encoding.text), task.encoding.batch_size):
-                _write(writer, batch, encode, metadata)
+            images = with_contexts(part, task.encoding.conditioner)
+            for batch in batches_of_one_size(images, task.encoding.batch_size):
+                for image, inputs in zip(batch, encode(batch), strict=True):
+                    writer.write(image.split, image.size_index, image.caption, inputs)
             writer.close(part.skipped)
-    metadata = work.finish(len(chunks), metadata, null_context)
+    metadata = work.finish(len(chunks), metadata, empty_context)
     _summarise(metadata, Path(out), total, time.monotonic() - started)
     return metadata
 
 
 class _Chunk:
-    """The usable examples of a chunk; `skipped` holds its other rows once all are through."""
+    """The usable images of a chunk; `skipped` holds its other rows once all are through."""
 
-    def __init__(self, results: Iterable[Example | Skipped], bar: tqdm):
+    def __init__(self, results: Iterable[ConditionedImage | Skipped], bar: tqdm):
         self._results = results
         self._bar = bar
         self.skipped: list[Skipped] = []
 
-    def __iter__(self) -> Iterator[Example]:
+    def __iter__(self) -> Iterator[ConditionedImage]:
         for result in self._results:
             self._bar.update()
             if isinstance(result, Skipped):
@@ -106,7 +106,7 @@ class _Chunk:
 
 def _in_order(
     pool: ThreadPoolExecutor, rows: Rows, task: Task, order: Sequence[int], workers: int
-) -> Iterator[Example | Skipped]:
+) -> Iterator[ConditionedImage | Skipped]:
     """Results of the rows in their order, worked on a bounded number of rows ahead.
 
     Threads, for decoding, resizing and hashing release the interpreter lock. The rows themselves are read by the
@@ -114,7 +114,7 @@ def _in_order(
     """
     pending: deque[Future] = deque()
 
-    def finish() -> Example | Skipped:
+    def finish() -> ConditionedImage | Skipped:
         return pending.popleft().result()
 
     try:
@@ -136,45 +136,24 @@ def _read(rows: Rows, index: int) -> tuple[int, Row | RowError]:
         return index, error
 
 
-def _work(index: int, row: Row | RowError, task: Task) -> Example | Skipped:
+def _work(index: int, row: Row | RowError, task: Task) -> ConditionedImage | Skipped:
     try:
         if isinstance(row, RowError):
             raise row
-        return task.make_example(row)
+        return task.make_image(row)
     except RowError as error:
         if task.skip_bad_rows:
             return Skipped.of(index, error)
         raise
 
 
-def _write(
-    writer: ChunkWriter,
-    batch: list[Example],
-    encode: Callable[[Sequence[np.ndarray]], np.ndarray] | None,
-    metadata: Metadata,
-) -> None:
-    names = condition_features(metadata.conditions)
-    moments = None if encode is None else encode([example.image for example in batch]).view(np.uint16)
-    for position, example in enumerate(batch):
-        stored: dict[str, Any] = {"caption": example.caption}
-        stored |= {names[name]: condition for name, condition in example.conditions.items()}
-        if moments is None:
-            stored["image"] = example.image
-        else:
-            stored["moments"] = moments[position]
-        if example.context is not None:
-            stored["context"] = example.context.view(np.uint16)
-        writer.write(example.split, example.size_index, stored)
-
-
-def _metadata(task: Task, null_context: np.ndarray | None) -> Metadata:
-    encoding, maker = task.encoding, task.make_example
+def _metadata(task: Task) -> Metadata:
+    maker = task.make_image
+    conditions = (*maker.given, *maker.computed)
     return Metadata(
         sizes=tuple(maker.sizes),
-        conditions=(*maker.given, *maker.computed),
-        moments=encoding.moments_shapes(maker.sizes),
-        context=None if null_context is None else null_context.shape[1:],
-        base=encoding.fingerprint,
+        features=features_of([task.encoding.shapes(size, conditions) for size in maker.sizes]),
+        base=task.encoding.fingerprint,
         settings=task.settings,
         skipped=0,
         splits={},

@@ -12,21 +12,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
+from safetensors.numpy import save_file
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from lisa_jax.data.prepared.layout import (
     DATASET,
+    EMPTY_CONTEXT_FILE,
     METADATA_FILE,
-    NULL_CONTEXT_FILE,
+    VERSION,
     Metadata,
     Shard,
-    features,
+    named_leaves,
     shard_file,
+    tfds_features,
 )
+from lisa_jax.data.prepared.paths import Tree
 from lisa_jax.preparing.report import Skipped, write_report
 
 SPLITS = ("train", "test")
@@ -81,13 +84,13 @@ class WorkFolder:
         """A writer of one chunk; `metadata` gives the features."""
         return ChunkWriter(self._chunk(index), metadata)
 
-    def finish(self, chunks: int, metadata: Metadata, null_context: np.ndarray | None) -> Metadata:
+    def finish(self, chunks: int, metadata: Metadata, empty_context: Tree | None) -> Metadata:
         """Give the shards their final names, write what describes them, and let the data set appear.
 
         Args:
           chunks: how many there are, all of them done.
           metadata: of the data set, without its shards.
-          null_context: context of the empty caption, where contexts are cached.
+          empty_context: context of the empty caption, where contexts are cached.
 
         Returns:
           the metadata with its shards.
@@ -103,8 +106,8 @@ class WorkFolder:
         metadata = dataclasses.replace(metadata, splits=shards, skipped=len(skipped))
         _write_tfds_metadata(self.folder, metadata)
         write_report(self.folder, skipped)
-        if null_context is not None:
-            np.save(self.folder / NULL_CONTEXT_FILE, null_context, allow_pickle=False)
+        if empty_context is not None:
+            save_file(named_leaves({"context": empty_context}), self.folder / EMPTY_CONTEXT_FILE)
         # From here on the chunks are not needed any more.
         metadata.write(self.folder)
         self._publish()
@@ -141,13 +144,15 @@ class WorkFolder:
 
     def _check_begun(self) -> None:
         path = self.folder / _SETTINGS_FILE
+        # Chunks of one data set must be of one format.
+        begun = {"format": VERSION, **self.settings}
         if (self.folder / METADATA_FILE).is_file():
             _check_same(Metadata.read(self.folder).settings, self.settings, self.folder)
         elif path.is_file():
-            _check_same(json.loads(path.read_text("utf-8")), self.settings, self.folder)
+            _check_same(json.loads(path.read_text("utf-8")), begun, self.folder)
         else:
             partial = path.with_suffix(".tmp")
-            partial.write_text(json.dumps(self.settings, indent=1) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps(begun, indent=1) + "\n", encoding="utf-8")
             partial.rename(path)
 
     def _move_shards(self, split: str, written: list[dict]) -> tuple[Shard, ...]:
@@ -171,14 +176,15 @@ class ChunkWriter:
         self._final = folder
         self._folder = folder.with_name(folder.name + ".tmp")
         self._folder.mkdir()
-        self._features = features(metadata)
+        self._features = tfds_features(metadata)
         self._serializer = ExampleSerializer(self._features.get_serialized_info())
         self._writers: dict[str, Any] = {}
         self._runs: dict[str, list[list[int]]] = {split: [] for split in SPLITS}
 
-    def write(self, split: str, size_index: int, example: Mapping[str, Any]) -> None:
-        """Append an example, arrays as `features` stores them, to a split."""
-        example = self._serializer.get_tf_example(self._features.encode_example(example))
+    def write(self, split: str, size_index: int, caption: str, inputs: Tree) -> None:
+        """Append an example to a split."""
+        encoded = self._features.encode_example({"caption": caption, **named_leaves(inputs)})
+        example = self._serializer.get_tf_example(encoded)
         # Otherwise the order of the features is another one in every process.
         record = example.SerializeToString(deterministic=True)
         if split not in self._writers:
@@ -219,7 +225,7 @@ def _write_tfds_metadata(folder: Path, metadata: Metadata) -> None:
     )
     info = tfds.core.DatasetInfo(
         builder=identity,
-        features=features(metadata),
+        features=tfds_features(metadata),
         description="Images, conditions and captions, prepared by lisa_jax; lisa_jax.json describes them.",
     )
     info.set_file_format("array_record")

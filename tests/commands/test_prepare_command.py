@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from lisa_jax.data.prepared.reader import load_prepared
-from lisa_jax.families.encoders import load_encoders
-from lisa_jax.families.presets import write_random_folder
+from lisa_jax.families.family import Setup
+from lisa_jax.families.presets import write_random_base
+from lisa_jax.families.registry import load_family
 
 ROOT = Path(__file__).parents[2]
 SLOW_CONDITION = """
@@ -30,7 +31,7 @@ def slow(example):
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """A random Stable Diffusion folder with a VAE, a thousandth of the size."""
-    return write_random_folder("tiny_sd21", tmp_path_factory.mktemp("base") / "sd")
+    return write_random_base("tiny_sd21", tmp_path_factory.mktemp("base") / "sd")
 
 
 @pytest.fixture(scope="module")
@@ -81,25 +82,25 @@ def undisturbed(run, tmp_path_factory):
 
 
 def test_what_is_cached_is_what_the_base_computes(undisturbed, base, pictures):
-    encoders = load_encoders(base)
+    family = load_family(base, Setup(compute_dtype="float32"))
     source = load_prepared(undisturbed)
-    source.check_base(encoders.fingerprint)
+    source.check_base(family.fingerprint)
     assert source.conditions == ("pose", "negative")
     for example in list(source)[:4]:
-        image = 255 - example["condition"]["negative"]
-        number = example["caption"].removeprefix("a ")
+        inputs, number = example["inputs"], example["caption"].removeprefix("a ")
+        image = 255 - inputs["condition"]["negative"]
         np.testing.assert_array_equal(image, np.asarray(Image.open(pictures / f"image{number}.png")))
         np.testing.assert_array_equal(
-            example["condition"]["pose"], np.asarray(Image.open(pictures / f"pose{number}.png"))
+            inputs["condition"]["pose"], np.asarray(Image.open(pictures / f"pose{number}.png"))
         )
-        moments = np.asarray(encoders.latents.moments(encoders.latents.params, image[None]))[0]
-        assert example["moments"].shape == moments.shape == (8, 8, 8)
+        moments = np.asarray(family.latents.moments(family.latents.params, image[None]))[0]
+        assert inputs["moments"].shape == moments.shape == (8, 8, 8)
         # bfloat16 keeps 8 bits.
-        np.testing.assert_allclose(example["moments"].astype(np.float32), moments, rtol=2**-8, atol=1e-4)
-        context = encoders.text([example["caption"]])[0]
-        np.testing.assert_allclose(example["context"].astype(np.float32), context, rtol=2**-8, atol=1e-4)
-        assert example["context"].dtype == ml_dtypes.bfloat16
-    np.testing.assert_allclose(source.null_context, encoders.text([""]), atol=1e-5)
+        np.testing.assert_allclose(inputs["moments"].astype(np.float32), moments, rtol=2**-8, atol=1e-4)
+        context = family.conditioner.contexts([example])[0]
+        np.testing.assert_allclose(inputs["context"].astype(np.float32), context, rtol=2**-8, atol=1e-4)
+        assert inputs["context"].dtype == ml_dtypes.bfloat16
+    np.testing.assert_allclose(source.empty_context, family.conditioner.empty, atol=1e-5)
 
 
 def test_killed_and_continued_it_is_the_same_to_the_bit(command, run, undisturbed, tmp_path):

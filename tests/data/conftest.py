@@ -31,8 +31,9 @@ def held_out(openmoji_dir):
 
 @pytest.fixture(scope="session")
 def toy():
-    """The module preparing_toy.py."""
-    spec = importlib.util.spec_from_file_location("preparing_toy", Path(__file__).with_name("preparing_toy.py"))
+    """The module preparing_toy.py of the tests of preparing."""
+    path = Path(__file__).parents[1] / "preparing" / "preparing_toy.py"
+    spec = importlib.util.spec_from_file_location("preparing_toy", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -15,7 +15,8 @@ from lisa_jax.data.embedded.figures.shapes import Shape, box, ellipsoid
 from lisa_jax.data.embedded.load import load_embedded
 from lisa_jax.data.pipeline import Batches
 from lisa_jax.experiments.splits import load_split
-from lisa_jax.families.stable_diffusion import load_stable_diffusion
+from lisa_jax.families.family import Setup
+from lisa_jax.families.registry import load_family
 
 RED = (1.0, 0.0, 0.0)
 # Odd: the middle pixel's centre lies on the camera's axis.
@@ -216,24 +217,28 @@ def test_examples_are_what_was_rendered(tiny_figures):
 
 
 def test_batches_hold_the_condition_and_no_further_fields(tiny_figures):
-    batch = Batches(load_figures(16, "train", tiny_figures), "pose", 4, seed=0).batch_at(0)
-    assert batch.keys() == {"image", "condition", "caption", "category", "index"}
-    assert batch["condition"].shape == (4, 16, 16, 3) and batch["condition"].any()
+    def inputs(example):
+        return {"pose": example["pose"]}
+
+    batch = Batches(load_figures(16, "train", tiny_figures), inputs, 4, seed=0).batch_at(0)
+    assert batch.keys() == {"inputs", "caption", "index"}
+    assert batch["inputs"]["pose"].shape == (4, 16, 16, 3) and batch["inputs"]["pose"].any()
 
 
 def test_a_split_gives_what_training_and_fidelity_read(tiny_base, tiny_figures, monkeypatch):
     monkeypatch.setenv("LISA_JAX_DATA", str(tiny_figures))
-    family = load_stable_diffusion(tiny_base, frozen_dtype="float32", compute_dtype="float32")
+    family = load_family(tiny_base, Setup(frozen_dtype="float32", compute_dtype="float32"))
     config = ConfigDict({"data": {"name": "figures", "image_size": 16, "condition": "depth"}})
     split = load_split(config, family, "test")
     batch = next(split.ordered_batches(3))
-    assert split.arrays(batch).keys() == {"image", "context", "condition"}
+    assert batch["inputs"].keys() == {"image", "context", "condition"}
     assert split.contexts(batch).shape[0] == 3
     truth = split.truth(batch)
     assert truth["keypoints"].shape == (3, 18, 3) and truth["depth"].shape == (3, 16, 16)
     np.testing.assert_array_equal(truth["depth"][1], split.source[1]["depth"])
     # Nearest is white.
-    np.testing.assert_array_equal(batch["condition"][2, ..., 0] == 255, truth["depth"][2] == truth["depth"][2].min())
+    condition = split.conditions(batch)["depth"]
+    np.testing.assert_array_equal(condition[2, ..., 0] == 255, truth["depth"][2] == truth["depth"][2].min())
 
 
 def test_bad_requests(tiny_figures, monkeypatch):

@@ -22,8 +22,10 @@ def test_the_right_size_is_left_alone():
 
 
 def test_the_centre_is_kept_and_nothing_is_stretched():
-    image, _ = fit(ramps(100, 300), {}, (50, 50), where="x")
+    image, _, crop = fit(ramps(100, 300), {}, (50, 50), where="x")
     assert image.shape == (50, 50, 3)
+    # Resized to 50 x 150.
+    assert crop == (0, 50)
     red, green = image[:, 0, 0].astype(float), image[0, :, 1].astype(float)
     # All of the height, the middle third of the width.
     np.testing.assert_allclose([red[0], red[-1]], [2.5, 252.5], atol=1.5)

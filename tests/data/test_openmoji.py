@@ -170,7 +170,8 @@ from lisa_jax.data.embedded.openmoji import catalogue, load_openmoji
 from lisa_jax.data.pipeline import Batches
 few = catalogue.drawings()[:20]
 catalogue.drawings = lambda: few
-Batches(load_openmoji(16, "train", {str(openmoji_dir)!r}), "lineart", 4, seed=0).batch_at(0)
+train = load_openmoji(16, "train", {str(openmoji_dir)!r})
+Batches(train, lambda example: {{"lineart": example["lineart"]}}, 4, seed=0).batch_at(0)
 loaded = [name for name in sys.modules if name.split(".")[0] == "tensorflow"]
 assert not loaded, loaded
 """

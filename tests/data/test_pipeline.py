@@ -1,5 +1,6 @@
 import itertools
 
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
@@ -29,36 +30,41 @@ class Numbered:
     def __getitem__(self, index):
         self.reads.append(index)
         columns = np.broadcast_to(np.arange(4, dtype=np.uint8)[None, :, None], (4, 4, 3))
-        return {"image": columns + np.uint8(10 * index), "caption": f"number {index}", "category": index % 3}
+        return {"image": columns + np.uint8(10 * index), "caption": f"number {index}"}
 
 
 def same(example):
-    return example["image"]
+    return {"image": example["image"], "condition": {"same": example["image"]}}
+
+
+def mirror(inputs):
+    return jax.tree.map(lambda picture: picture[:, ::-1], inputs)
 
 
 def assert_equal(actual, expected):
-    assert actual.keys() == expected.keys()
-    for name in expected:
-        np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
+    assert actual["index"].tolist() == expected["index"].tolist() and actual["caption"] == expected["caption"]
+    jax.tree.map(np.testing.assert_array_equal, actual["inputs"], expected["inputs"])
 
 
 def test_batch_contents(train):
-    batch = Batches(train, "lineart", 4, seed=0).batch_at(0)
-    assert batch["image"].shape == batch["condition"].shape == (4, 32, 32, 3)
-    assert batch["image"].dtype == batch["condition"].dtype == np.uint8
-    assert batch["category"].shape == (4,) and batch["category"].dtype == np.int32
+    def image_and_lineart(example):
+        return {"image": example["image"], "condition": {"lineart": example["lineart"]}}
+
+    batch = Batches(train, image_and_lineart, 4, seed=0).batch_at(0)
+    assert batch["index"].shape == (4,) and batch["index"].dtype == np.int32
+    image, lineart = batch["inputs"]["image"], batch["inputs"]["condition"]["lineart"]
+    assert image.shape == (4, 32, 32, 3) and image.dtype == np.uint8
     for row, index in enumerate(batch["index"]):
-        np.testing.assert_array_equal(batch["image"][row], train[index]["image"])
-        np.testing.assert_array_equal(batch["condition"][row, ..., :1], train[index]["lineart"])
+        np.testing.assert_array_equal(image[row], train[index]["image"])
+        np.testing.assert_array_equal(lineart[row], train[index]["lineart"])
         assert batch["caption"][row] == train[index]["caption"]
-        assert batch["category"][row] == train[index]["category"]
 
 
 def test_order_is_pinned():
     """Golden: a new Grain that shuffles otherwise would break the resuming of old runs unnoticed."""
-    batches = Batches(Numbered(10), same, 5, seed=0, flip=True)
+    batches = Batches(Numbered(10), same, 5, seed=0, mirror=mirror)
     assert [batches.batch_at(step)["index"].tolist() for step in range(3)] == GOLDEN_INDEX
-    flipped = [(batches.batch_at(step)["image"][:, 0, 0, 0] % 10 == 3).tolist() for step in range(2)]
+    flipped = [(batches.batch_at(step)["inputs"]["image"][:, 0, 0, 0] % 10 == 3).tolist() for step in range(2)]
     assert flipped == GOLDEN_FLIPPED
 
 
@@ -81,18 +87,19 @@ def test_seeds_give_unrelated_orders():
 
 @pytest.mark.parametrize("process_count", [2, 3, 6])
 def test_processes_hold_contiguous_rows_of_the_same_batch(process_count):
-    whole = Batches(Numbered(20), same, 6, seed=3, flip=True)
+    whole = Batches(Numbered(20), same, 6, seed=3, mirror=mirror)
     parts = [
-        Batches(Numbered(20), same, 6, seed=3, flip=True, process_index=index, process_count=process_count)
+        Batches(Numbered(20), same, 6, seed=3, mirror=mirror, process_index=index, process_count=process_count)
         for index in range(process_count)
     ]
     for step in (0, 3, 1000):
         batches = [part.batch_at(step) for part in parts]
         joined = {
-            name: np.concatenate([np.asarray(batch[name]) for batch in batches])
-            for name in ("image", "index", "caption")
+            "index": np.concatenate([batch["index"] for batch in batches]),
+            "caption": [caption for batch in batches for caption in batch["caption"]],
+            "inputs": jax.tree.map(lambda *rows: np.concatenate(rows), *[batch["inputs"] for batch in batches]),
         }
-        assert_equal(joined, {name: whole.batch_at(step)[name] for name in joined})
+        assert_equal(joined, whole.batch_at(step))
 
 
 def test_other_processes_rows_are_not_read():
@@ -102,36 +109,37 @@ def test_other_processes_rows_are_not_read():
 
 
 def test_iterating_from_the_middle_equals_random_access():
-    batches = Batches(Numbered(10), same, 4, seed=5, flip=True)
+    batches = Batches(Numbered(10), same, 4, seed=5, mirror=mirror)
     for offset, batch in enumerate(itertools.islice(batches.iterate(37), 6)):
         assert_equal(batch, batches.batch_at(37 + offset))
     assert_equal(next(batches.iterate(10**9)), batches.batch_at(10**9))
 
 
-def test_flip_mirrors_image_and_condition_together():
-    batches = Batches(Numbered(10), same, 50, seed=0, flip=True)
-    batch = batches.batch_at(0)
-    np.testing.assert_array_equal(batch["image"], batch["condition"])
-    flipped = batch["image"][:, 0, 0, 0] % 10 == 3
-    assert 10 < flipped.sum() < 40
+def test_half_of_the_examples_are_mirrored_as_a_whole():
+    batch = Batches(Numbered(10), same, 50, seed=0, mirror=mirror).batch_at(0)
+    image = batch["inputs"]["image"]
+    np.testing.assert_array_equal(image, batch["inputs"]["condition"]["same"])
+    mirrored = image[:, 0, 0, 0] % 10 == 3
+    assert 10 < mirrored.sum() < 40
     for row, index in enumerate(batch["index"]):
         plain = Numbered(10)[index]["image"]
-        np.testing.assert_array_equal(batch["image"][row], plain[:, ::-1] if flipped[row] else plain)
-    # An example is not flipped alike in every epoch.
-    assert any(len(set(flipped[batch["index"] == index])) == 2 for index in range(10))
+        np.testing.assert_array_equal(image[row], plain[:, ::-1] if mirrored[row] else plain)
+    # An example is not mirrored alike in every epoch.
+    assert any(len(set(mirrored[batch["index"] == index])) == 2 for index in range(10))
 
 
-def test_transforms_run_in_order_on_each_example():
-    def length(example):
-        return {**example, "length": len(example["caption"])}
+def test_inputs_are_any_tree_of_arrays():
+    def lengths(example):
+        length = len(example["caption"])
+        return {
+            "context": {"tokens": np.full((2, 1), length, np.float32), "ids": np.asarray(example["index"], np.int64)}
+        }
 
-    def double(example):
-        return {**example, "twice": np.full(2, 2 * example["length"], np.float32)}
-
-    batch = Batches(Numbered(12), same, 3, seed=0, transforms=[length, double]).batch_at(0)
-    assert batch["length"].tolist() == [len(caption) for caption in batch["caption"]]
-    assert batch["twice"].shape == (3, 2) and batch["twice"].dtype == np.float32
-    np.testing.assert_array_equal(batch["twice"][:, 0], 2 * batch["length"])
+    batch = Batches(Numbered(12), lengths, 3, seed=0).batch_at(0)
+    context = batch["inputs"]["context"]
+    assert context["tokens"].shape == (3, 2, 1) and context["tokens"].dtype == np.float32
+    assert context["tokens"][:, 0, 0].tolist() == [len(caption) for caption in batch["caption"]]
+    assert context["ids"].dtype == np.int64 and context["ids"].tolist() == batch["index"].tolist()
 
 
 def test_ordered_batches_keep_the_rest():
@@ -141,9 +149,7 @@ def test_ordered_batches_keep_the_rest():
 
 
 class Encoded(Numbered):
-    """Examples of a prepared data set: no image, and two conditions; `size_index` puts them into buckets."""
-
-    cached = ("moments", "context")
+    """Examples of a prepared data set in buckets: moments, contexts and two conditions tell their row."""
 
     def __init__(self, size_index):
         super().__init__(len(size_index))
@@ -152,42 +158,25 @@ class Encoded(Numbered):
     def __getitem__(self, index):
         side = 4 + 4 * int(self.size_index[index])
         picture = np.full((side, 8, 3), index, np.uint8)
-        return {
+        inputs = {
             "moments": np.full((side // 4, 2, 8), index, ml_dtypes.bfloat16),
             "context": np.full((3, 5), index, ml_dtypes.bfloat16),
             "condition": {"pose": picture, "depth": picture + np.uint8(100)},
-            "caption": f"number {index}",
-            "category": 0,
         }
+        return {"caption": f"number {index}", "inputs": inputs}
 
 
 def stored(example):
-    return example["condition"]
+    return example["inputs"]
 
 
 def test_encoded_examples_pass_through():
-    batch = Batches(Encoded([0] * 10), stored, 4, seed=0).batch_at(0)
-    assert "image" not in batch
-    assert batch["moments"].shape == (4, 1, 2, 8) and batch["moments"].dtype == ml_dtypes.bfloat16
-    assert batch["context"].shape == (4, 3, 5) and batch["context"].dtype == ml_dtypes.bfloat16
+    source = Encoded([0] * 10)
+    batch = Batches(source, stored, 4, seed=0).batch_at(0)
+    assert batch["inputs"]["moments"].dtype == batch["inputs"]["context"].dtype == ml_dtypes.bfloat16
     for row, index in enumerate(batch["index"]):
-        assert (batch["moments"][row] == index).all() and (batch["context"][row] == index).all()
-        assert (batch["condition"]["pose"][row] == index).all()
-        assert (batch["condition"]["depth"][row] == index + 100).all()
-
-
-def test_conditions_by_name_are_flipped_with_the_image():
-    def both(example):
-        return {"pose": example["image"], "depth": example["image"] + np.uint8(5)}
-
-    batch = Batches(Numbered(10), both, 20, seed=0, flip=True).batch_at(0)
-    np.testing.assert_array_equal(batch["condition"]["pose"], batch["image"])
-    np.testing.assert_array_equal(batch["condition"]["depth"], batch["image"] + np.uint8(5))
-
-
-def test_cached_moments_are_not_flipped():
-    with pytest.raises(ValueError, match="cached moments, which cannot be mirrored: set flip to False"):
-        Batches(Encoded([0] * 10), stored, 4, seed=0, flip=True)
+        found = jax.tree.map(lambda rows, row=row: rows[row], batch["inputs"])
+        jax.tree.map(np.testing.assert_array_equal, found, source[index]["inputs"])
 
 
 def test_a_batch_holds_one_bucket_and_no_example_is_lost():
@@ -225,8 +214,8 @@ def test_processes_share_batches_of_buckets(process_count):
         for index in range(process_count)
     ]
     for step in (0, 5, 17, 1000):
-        joined = np.concatenate([part.batch_at(step)["moments"] for part in parts])
-        np.testing.assert_array_equal(joined, whole.batch_at(step)["moments"])
+        joined = np.concatenate([part.batch_at(step)["inputs"]["moments"] for part in parts])
+        np.testing.assert_array_equal(joined, whole.batch_at(step)["inputs"]["moments"])
 
 
 def test_iterating_over_buckets_from_the_middle():
@@ -253,9 +242,10 @@ def test_a_prepared_data_set_in_batches(toy, tmp_path):
     for batch in itertools.islice(batches.iterate(), 8):
         (size_index,) = set(source.size_index[batch["index"]])
         height, width = toy.SIZES[size_index]
-        assert batch["condition"]["pose"].shape == (4, height, width, 3)
-        assert batch["moments"].shape == (4, height // 8, width // 8, 6)
-        np.testing.assert_array_equal(batch["moments"][2], source[batch["index"][2]]["moments"])
+        moments = batch["inputs"]["moments"]
+        assert batch["inputs"]["condition"]["pose"].shape == (4, height, width, 3)
+        assert moments.shape == (4, height // 8, width // 8, 6)
+        np.testing.assert_array_equal(moments[2], source[batch["index"][2]]["inputs"]["moments"])
 
 
 def test_damaged_record_reaches_the_training_loop():
@@ -275,12 +265,11 @@ def test_damaged_record_reaches_the_training_loop():
         ({"process_index": 2, "process_count": 2}, "process_index is 2"),
         ({"seed": -1}, "seed is -1"),
         ({"source": Numbered(0)}, "holds no examples"),
-        ({"condition": "canni"}, "Unknown condition 'canni'"),
     ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Batches(**({"source": Numbered(8), "condition": same, "batch_size": 4, "seed": 0} | arguments))
+        Batches(**({"source": Numbered(8), "make_inputs": same, "batch_size": 4, "seed": 0} | arguments))
 
 
 def test_bad_steps():

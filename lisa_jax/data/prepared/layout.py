@@ -4,12 +4,14 @@ A folder that `tfds.builder_from_directory` opens, with two files more:
 
     dataset_info.json, features.json             written by TFDS
     prepared-train.array_record-00000-of-00042   tf.train.Example records, one a group: random access; zstd if it pays
-    lisa_jax.json                                `Metadata`: sizes, conditions, what is cached and by which base
-    null_context.npy                             float32 (1, length, width): context of "", where contexts are cached
+    lisa_jax.json                                `Metadata`: sizes, what is stored of an example and by which base
+    empty_context.safetensors                    (1, ...): context of "", where contexts are cached; floats in float32
 
-Every array is a `tfds.features.Tensor(encoding="bytes")`: raw little-endian bytes. bfloat16 is stored as the uint16 of
-the same bits (`array.view(ml_dtypes.bfloat16)` gives it back), for TFDS without TensorFlow knows bfloat16 only where
-ml_dtypes happens to be imported.
+Stored of an example are its caption and its inputs, the tree that `experiments.inputs` describes. Every array of the
+tree is a feature, named by its path: `moments`, `context.tokens`, `condition.pose`. It is a
+`tfds.features.Tensor(encoding="bytes")`: raw little-endian bytes. Floating point numbers are stored in bfloat16, as the
+uint16 of the same bits (`array.view(ml_dtypes.bfloat16)` gives it back), for TFDS without TensorFlow knows bfloat16
+only where ml_dtypes happens to be imported.
 """
 
 import dataclasses
@@ -18,16 +20,34 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
 
-VERSION = 1
+from lisa_jax.data.prepared import first_format
+from lisa_jax.data.prepared.paths import Tree, leaves_by_path, name_of
+
+VERSION = 2
 DATASET = "prepared"
 METADATA_FILE = "lisa_jax.json"
-NULL_CONTEXT_FILE = "null_context.npy"
-CACHES = ("moments", "context")
+EMPTY_CONTEXT_FILE = "empty_context.safetensors"
 
 Size = tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """An array that is stored of an example.
+
+    Attributes:
+      path: the keys that lead to it in the inputs.
+      dtype: name of its dtype.
+      shapes: its shape for each of the data set's sizes.
+    """
+
+    path: tuple[str, ...]
+    dtype: str
+    shapes: tuple[tuple[int, ...], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +70,7 @@ class Metadata:
 
     Attributes:
       sizes: (height, width) of images and conditions, one a bucket.
-      conditions: their names.
-      moments: shape of cached moments for each of `sizes`, or None: then records hold `image`.
-      context: shape of cached contexts, or None.
+      features: the arrays of an example by name.
       base: fingerprint of the base that cached, or None.
       settings: what the data set was made from and how.
       skipped: number of rows left out, listed in report.jsonl.
@@ -60,13 +78,23 @@ class Metadata:
     """
 
     sizes: tuple[Size, ...]
-    conditions: tuple[str, ...]
-    moments: tuple[tuple[int, int, int], ...] | None
-    context: tuple[int, int] | None
+    features: Mapping[str, Feature]
     base: str | None
     settings: Mapping[str, Any]
     skipped: int
     splits: Mapping[str, tuple[Shard, ...]]
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Names of the conditions."""
+        paths = (feature.path for feature in self.features.values())
+        return tuple(path[1] for path in paths if path[0] in ("condition", "condition_moments"))
+
+    @property
+    def cached(self) -> tuple[str, ...]:
+        """What is stored of ("moments", "context")."""
+        stored = {feature.path[0] for feature in self.features.values()}
+        return tuple(name for name in ("moments", "context") if name in stored)
 
     def write(self, folder: Path) -> None:
         """Write `lisa_jax.json`, in one rename."""
@@ -81,7 +109,7 @@ class Metadata:
 
         Raises:
           FileNotFoundError: there is none.
-          ValueError: it was written by another version, or is not whole.
+          ValueError: it was written by a version that is not known, or is not whole.
         """
         path = folder / METADATA_FILE
         if not path.is_file():
@@ -91,7 +119,9 @@ class Metadata:
             version = content.pop("version")
         except (json.JSONDecodeError, KeyError) as error:
             raise ValueError(f"{path} is damaged ({error!r}): prepare the data set again.") from error
-        if version != VERSION:
+        if version == 1:
+            content = first_format.upgraded(content)
+        elif version != VERSION:
             raise ValueError(
                 f"{path} has version {version}, but this is version {VERSION}: prepare the data set again."
             )
@@ -99,43 +129,48 @@ class Metadata:
             name: tuple(Shard(**{**shard, "runs": _tuples(shard["runs"])}) for shard in shards)
             for name, shards in content["splits"].items()
         }
-        for name in ("sizes", "conditions", "moments", "context"):
-            content[name] = _tuples(content[name])
-        return Metadata(**content)
+        content["features"] = {
+            name: Feature(**{field: _tuples(value) for field, value in feature.items()})
+            for name, feature in content["features"].items()
+        }
+        return Metadata(**{**content, "sizes": _tuples(content["sizes"])})
 
 
-def condition_features(conditions: Sequence[str]) -> dict[str, str]:
-    """Name of a condition -> feature that holds it: `condition` for a single one, else `condition_<name>`."""
-    if len(conditions) == 1:
-        return {conditions[0]: "condition"}
-    return {name: f"condition_{name}" for name in conditions}
+def stored_dtype(dtype: jnp.dtype) -> jnp.dtype:
+    """The dtype in which something encoded is cached: bfloat16 for floating point numbers, others as they are."""
+    return jnp.dtype(jnp.bfloat16) if jnp.issubdtype(dtype, jnp.floating) else np.dtype(dtype)
 
 
-def array_shapes(metadata: Metadata, size_index: int) -> dict[str, tuple[int, ...]]:
-    """Shape of each array feature of an example of a size."""
-    picture = (*metadata.sizes[size_index], 3)
-    shapes = dict.fromkeys(condition_features(metadata.conditions).values(), picture)
-    if metadata.moments is None:
-        shapes["image"] = picture
-    else:
-        shapes["moments"] = metadata.moments[size_index]
-    if metadata.context is not None:
-        shapes["context"] = metadata.context
-    return shapes
+def features_of(inputs: Sequence[Tree]) -> dict[str, Feature]:
+    """The features that hold an example's inputs, given as a tree of shapes and dtypes for each size."""
+    of_sizes = [leaves_by_path(tree) for tree in inputs]
+    return {
+        name_of(path): Feature(path, leaf.dtype.name, tuple(leaves[path].shape for leaves in of_sizes))
+        for path, leaf in of_sizes[0].items()
+    }
 
 
-def features(metadata: Metadata) -> tfds.features.FeaturesDict:
+def named_leaves(inputs: Tree) -> dict[str, np.ndarray]:
+    """An example's inputs as its features hold them, by name."""
+    return {
+        name_of(path): leaf.view(np.uint16) if leaf.dtype == jnp.bfloat16 else leaf
+        for path, leaf in leaves_by_path(inputs).items()
+    }
+
+
+def tfds_features(metadata: Metadata) -> tfds.features.FeaturesDict:
     """The TFDS features of a prepared data set; sides that differ between buckets are None."""
-    shapes = [array_shapes(metadata, index) for index in range(len(metadata.sizes))]
 
-    def tensor(name: str) -> tfds.features.Tensor:
-        sides = zip(*(of_size[name] for of_size in shapes), strict=True)
+    def tensor(feature: Feature) -> tfds.features.Tensor:
+        sides = zip(*feature.shapes, strict=True)
         shape = tuple(side[0] if len(set(side)) == 1 else None for side in sides)
-        dtype = np.uint16 if name in CACHES else np.uint8
-        doc = "bfloat16, as the uint16 of the same bits" if name in CACHES else None
-        return tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes", doc=doc)
+        if feature.dtype == "bfloat16":
+            doc = "bfloat16, as the uint16 of the same bits"
+            return tfds.features.Tensor(shape=shape, dtype=np.uint16, encoding="bytes", doc=doc)
+        return tfds.features.Tensor(shape=shape, dtype=np.dtype(feature.dtype), encoding="bytes")
 
-    return tfds.features.FeaturesDict({"caption": tfds.features.Text(), **{name: tensor(name) for name in shapes[0]}})
+    tensors = {name: tensor(feature) for name, feature in metadata.features.items()}
+    return tfds.features.FeaturesDict({"caption": tfds.features.Text(), **tensors})
 
 
 def shard_file(split: str, index: int, count: int) -> str:

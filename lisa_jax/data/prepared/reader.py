@@ -7,19 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-import ml_dtypes
 import numpy as np
 from array_record.python import array_record_data_source
+from safetensors.numpy import load_file
 
 from lisa_jax.data.embedded.records import CorruptRecordError
-from lisa_jax.data.prepared.layout import (
-    CACHES,
-    NULL_CONTEXT_FILE,
-    Metadata,
-    Shard,
-    array_shapes,
-    condition_features,
-)
+from lisa_jax.data.prepared.first_format import NULL_CONTEXT_FILE
+from lisa_jax.data.prepared.layout import EMPTY_CONTEXT_FILE, Feature, Metadata, Shard
+from lisa_jax.data.prepared.paths import Tree, tree_of
 from lisa_jax.data.prepared.reads import reading
 from lisa_jax.data.prepared.tf_example import bytes_features
 
@@ -61,9 +56,8 @@ class _ShardToRead:
 class PreparedSource:
     """Examples by index, safe to read from several threads.
 
-    `caption` str; `category` 0; `condition` uint8 (H, W, 3), or a dict of such by name where there are several;
-    `moments` ml_dtypes.bfloat16 (h, w, m) or else `image` uint8 (H, W, 3); `context` bfloat16 (length, width) where it
-    is cached. Arrays are read-only. Indexing raises CorruptRecordError, naming file and record, for damaged ones.
+    `caption` str, and `inputs`, the tree that `experiments.inputs` describes: read-only arrays, bfloat16 where floating
+    point numbers are cached. Indexing raises CorruptRecordError, naming file and record, for damaged ones.
 
     Attributes:
       conditions: names of the conditions.
@@ -71,7 +65,8 @@ class PreparedSource:
       sizes: (height, width) of the buckets; one where there are none.
       size_index: int32 (len,): the bucket of each example. A batch holds examples of one bucket only.
       base: fingerprint of the base that cached, or None where nothing is.
-      null_context: float32 (1, length, width), the context of the empty caption, or None.
+      empty_context: context of the empty caption, a tree of arrays (1, ...), floats in float32; None where contexts are
+        not cached.
     """
 
     def __init__(self, folder: Path, split: str, metadata: Metadata):
@@ -82,18 +77,13 @@ class PreparedSource:
             [_ShardToRead(str(folder / shard.file), 0, shard.examples, shard.examples) for shard in self._shards]
         )
         self._starts = list(itertools.accumulate((shard.examples for shard in self._shards), initial=0))
-        self._shapes = [array_shapes(metadata, index) for index in range(len(metadata.sizes))]
-        self._condition_features = condition_features(metadata.conditions)
+        self._features = metadata.features
         self.conditions = metadata.conditions
-        self.cached = tuple(
-            name for name, shape in (("moments", metadata.moments), ("context", metadata.context)) if shape is not None
-        )
+        self.cached = metadata.cached
         self.sizes = metadata.sizes
         self.size_index = _size_index(self._shards)
         self.base = metadata.base
-        self.null_context = None
-        if metadata.context is not None:
-            self.null_context = np.load(folder / NULL_CONTEXT_FILE, allow_pickle=False)
+        self.empty_context = _empty_context(folder, metadata) if "context" in metadata.cached else None
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -105,17 +95,13 @@ class PreparedSource:
         try:
             with reading(lambda: self.where(index)):
                 record = self._records[index]
-            found = _parse(record, self._shapes[self.size_index[index]])
+            return parse(record, self._features, self.size_index[index])
         # The reader has its own exceptions for damaged bytes.
         except Exception as error:
             raise CorruptRecordError(
                 f"{self.where(index)} is damaged ({type(error).__name__}: {' '.join(str(error).split())[:200]}): "
                 "restore this shard, or prepare the data set again."
             ) from error
-        conditions = {name: found.pop(feature) for name, feature in self._condition_features.items()}
-        if len(conditions) == 1:
-            (conditions,) = conditions.values()
-        return {**found, "condition": conditions, "category": 0}
 
     def __repr__(self) -> str:
         return f"PreparedSource({str(self._folder)!r}, split={self._split!r}, len={len(self)})"
@@ -140,13 +126,19 @@ def _size_index(shards: tuple[Shard, ...]) -> np.ndarray:
     return np.repeat(runs[:, 0], runs[:, 1])
 
 
-def _parse(record: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """A tf.train.Example record -> caption and arrays, which are views of the record."""
+def parse(record: bytes, features: Mapping[str, Feature], size_index: int) -> dict[str, Any]:
+    """A tf.train.Example record -> `caption` and `inputs`, whose arrays are views of the record."""
     stored = bytes_features(record)
-    found: dict[str, Any] = {"caption": bytes(stored["caption"]).decode()}
-    for name, shape in shapes.items():
+    leaves = {}
+    for name, feature in features.items():
         # TFDS keeps the shape beside the value where it is not the same for all.
-        key = name if name in stored else f"{name}/value"
-        dtype = ml_dtypes.bfloat16 if name in CACHES else np.uint8
-        found[name] = np.frombuffer(stored[key], dtype).reshape(shape)
-    return found
+        value = stored[name if name in stored else f"{name}/value"]
+        leaves[feature.path] = np.frombuffer(value, np.dtype(feature.dtype)).reshape(feature.shapes[size_index])
+    return {"caption": bytes(stored["caption"]).decode(), "inputs": tree_of(leaves)}
+
+
+def _empty_context(folder: Path, metadata: Metadata) -> Tree:
+    if (folder / NULL_CONTEXT_FILE).is_file():
+        return np.load(folder / NULL_CONTEXT_FILE, allow_pickle=False)
+    arrays = load_file(folder / EMPTY_CONTEXT_FILE)
+    return tree_of({metadata.features[name].path: array for name, array in arrays.items()})["context"]

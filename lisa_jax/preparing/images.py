@@ -1,21 +1,23 @@
-"""From a row to an example: decode, resize and crop together, compute conditions. Runs in worker threads."""
+"""From a row to an image with its conditions: decode, resize and crop together, compute. Runs in worker threads."""
 
 import dataclasses
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from lisa_jax.data.buckets import Size, nearest_bucket
 from lisa_jax.data.conditions.registry import Condition
 from lisa_jax.data.geometry import fit
+from lisa_jax.data.prepared.paths import Tree
 from lisa_jax.data.rows import Row, RowError, decode_labels, decode_picture
 
 LABELS = "labels"
 
 
-@dataclasses.dataclass
-class Example:
+@dataclasses.dataclass(frozen=True)
+class ConditionedImage:
     """What is made of a row.
 
     Attributes:
@@ -24,20 +26,34 @@ class Example:
       image: uint8 (H, W, 3).
       conditions: uint8 (H, W, 3) by name.
       caption: as in the row.
-      context: (length, width), once it is encoded.
+      original_size: (height, width) of the row's image.
+      crop: (top, left) of the image in the row's one, once that is resized.
+      context: tree of arrays, once it is encoded.
     """
 
     split: str
     size_index: int
     image: np.ndarray
-    conditions: dict[str, np.ndarray]
+    conditions: Mapping[str, np.ndarray]
     caption: str
-    context: np.ndarray | None = None
+    original_size: Size
+    crop: tuple[int, int]
+    context: Tree | None = None
+
+    def example(self) -> dict[str, Any]:
+        """What a conditioner may read of it."""
+        return {
+            "caption": self.caption,
+            "image": self.image,
+            "size": self.image.shape[:2],
+            "original_size": self.original_size,
+            "crop": self.crop,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
-class ExampleMaker:
-    """Makes examples from rows; the same row always gives the same example.
+class ImageMaker:
+    """Makes images with their conditions from rows; the same row always gives the same.
 
     Attributes:
       sizes: (height, width) to choose from: the nearest aspect ratio is taken.
@@ -55,23 +71,22 @@ class ExampleMaker:
     nearest: Collection[str] = ()
     min_size: int | None = None
 
-    def __call__(self, row: Row) -> Example:
+    def __call__(self, row: Row) -> ConditionedImage:
         """Raises RowError for a row that cannot be used."""
-        image = decode_picture(row.image, row.where)
-        size_index = self._size_index(image)
-        size = self.sizes[size_index]
+        original = decode_picture(row.image, row.where)
+        original_size = original.shape[:2]
+        size = nearest_bucket(*original_size, self.sizes)
         pictures = {name: decode_picture(row.conditions[name], row.where) for name in self.given}
         if LABELS in row.extras:
             pictures[LABELS] = decode_labels(row.extras[LABELS], row.where)
-        image, pictures = fit(image, pictures, size, where=row.where, labels=self.nearest, min_size=self.min_size)
-        seen = {"image": image, "caption": row.caption, **pictures}
-        conditions = {name: pictures[name] for name in self.given}
+        fitted = fit(original, pictures, size, where=row.where, labels=self.nearest, min_size=self.min_size)
+        seen = {"image": fitted.image, "caption": row.caption, **fitted.conditions}
+        conditions = {name: fitted.conditions[name] for name in self.given}
         for name, function in self.computed.items():
             conditions[name] = _compute(function, name, seen, size, row.where)
-        return Example(split_of(row, self.test_fraction), size_index, image, conditions, row.caption)
-
-    def _size_index(self, image: np.ndarray) -> int:
-        return self.sizes.index(nearest_bucket(*image.shape[:2], self.sizes))
+        split = split_of(row, self.test_fraction)
+        size_index = self.sizes.index(size)
+        return ConditionedImage(split, size_index, fitted.image, conditions, row.caption, original_size, fitted.crop)
 
 
 def split_of(row: Row, test_fraction: float) -> str:

@@ -25,7 +25,7 @@ def test_the_shard_and_record_that_a_batch_waits_for_are_named(toy, tmp_path, mo
     prepare(toy.Table(8), toy.task(), tmp_path / "set", workers=1)
     source = load_prepared(tmp_path / "set")
     monkeypatch.setattr(source, "_records", Hanging(source._records))
-    batches = Batches(source, lambda example: example["condition"], batch_size=2, seed=0)
+    batches = Batches(source, lambda example: example["inputs"], batch_size=2, seed=0)
     with caplog.at_level(logging.ERROR):
         next(watched(batches.iterate(3, threads=1, prefetch=1), 3, seconds=0.3))
     message = caplog.records[0].getMessage()

@@ -2,14 +2,15 @@
 
 import io
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
 from lisa_jax.data.rows import Row, RowError
-from lisa_jax.families.family import LatentSpace
+from lisa_jax.families.family import ConditionEncoder, Conditioner, LatentSpace
 from lisa_jax.preparing.encoding import Encoding
-from lisa_jax.preparing.examples import ExampleMaker
+from lisa_jax.preparing.images import ImageMaker
 from lisa_jax.preparing.prepare import Task
 
 SIZES = ((16, 16), (8, 24))
@@ -58,14 +59,51 @@ def box_means(params, images):
 
 
 PARAMS = {"log_variance": np.float32(-3)}
-LATENTS = LatentSpace(lambda: PARAMS, box_means, None, None, lambda height, width: (height // 8, width // 8, 3))
+LATENTS = LatentSpace(lambda: PARAMS, box_means, None, None, lambda height, width: (height // 8, width // 8, 3), True)
 
 
-def text_lengths(captions):
-    """Contexts of 2 x 4 that hold the caption's length and its last letter."""
-    return np.stack(
-        [np.full((2, 4), [len(caption), ord((caption or "?")[-1]), 0, 1], np.float32) for caption in captions]
-    )
+def letters(examples):
+    """The caption's length and its last letter, int32 (n, 2)."""
+    captions = [example["caption"] for example in examples]
+    return np.asarray([(len(caption), ord((caption or "?")[-1])) for caption in captions], np.int32)
+
+
+def text_lengths(params, letters):
+    """Contexts of 2 x 4 that hold what was read of the caption."""
+    del params
+    numbers = jnp.pad(letters.astype(jnp.float32), ((0, 0), (0, 2)))
+    return jnp.broadcast_to(numbers[:, None], (len(letters), 2, 4))
+
+
+CONDITIONER = Conditioner(dict, letters, text_lengths, None, jax.ShapeDtypeStruct((2, 4), jnp.float32))
+
+
+def letters_and_sizes(examples):
+    """What `letters` reads, and original size, crop and size of the picture, int32 (n, 6)."""
+    unknown = (0, 0)
+    known = [[example.get(name, unknown) for name in ("original_size", "crop", "size")] for example in examples]
+    return {"letters": letters(examples), "sizes": np.asarray(known, np.int32).reshape(-1, 6)}
+
+
+def three_leaves(params, read):
+    """Contexts of float32 tokens and pooled tokens that bfloat16 does not hold exactly, and of int32 time ids."""
+    tokens = text_lengths(params, read["letters"]) + 1 / 3
+    return {"tokens": tokens, "pooled": tokens.mean(1), "time_ids": read["sizes"]}
+
+
+# A family whose context is a tree, and whose side networks see latents.
+CONDITIONER_OF_THREE = Conditioner(
+    dict,
+    letters_and_sizes,
+    three_leaves,
+    None,
+    {
+        "tokens": jax.ShapeDtypeStruct((2, 4), jnp.float32),
+        "pooled": jax.ShapeDtypeStruct((4,), jnp.float32),
+        "time_ids": jax.ShapeDtypeStruct((6,), jnp.int32),
+    },
+)
+HALVED = ConditionEncoder(lambda params, pictures: box_means(params, pictures) / 2, None)
 
 
 def task(**overrides):
@@ -74,10 +112,10 @@ def task(**overrides):
         "given": ("pose",),
         "computed": {"negative": negative},
         "test_fraction": 0.3,
-        "encoding": Encoding(LATENTS, text_lengths, "abc", batch_size=4),
+        "encoding": Encoding(LATENTS, conditioner=CONDITIONER, fingerprint="abc", batch_size=4),
         "chunk_rows": 10,
         "skip_bad_rows": False,
     } | overrides
-    maker = ExampleMaker(*(fields[name] for name in ("sizes", "given", "computed", "test_fraction")))
+    maker = ImageMaker(*(fields[name] for name in ("sizes", "given", "computed", "test_fraction")))
     settings = {name: str(fields[name]) for name in ("sizes", "given", "test_fraction", "chunk_rows")}
     return Task(maker, fields["encoding"], fields["chunk_rows"], fields["skip_bad_rows"], settings)

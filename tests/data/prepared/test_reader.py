@@ -88,21 +88,24 @@ def test_examples_are_the_same_from_several_threads(whole):
     from concurrent.futures import ThreadPoolExecutor
 
     source = load_prepared(whole)
-    expected = [source[index]["moments"].tobytes() for index in range(len(source))]
+    expected = [source[index]["inputs"]["moments"].tobytes() for index in range(len(source))]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(5):
-            assert list(pool.map(lambda index: source[index]["moments"].tobytes(), range(len(source)))) == expected
+            assert (
+                list(pool.map(lambda index: source[index]["inputs"]["moments"].tobytes(), range(len(source))))
+                == expected
+            )
 
 
 def test_metadata_of_another_version(folder):
     path = folder / "lisa_jax.json"
-    path.write_text(path.read_text().replace('"version": 1', '"version": 99', 1))
-    with pytest.raises(ValueError, match="has version 99, but this is version 1: prepare the data set again"):
+    path.write_text(path.read_text().replace('"version": 2', '"version": 99', 1))
+    with pytest.raises(ValueError, match="has version 99, but this is version 2: prepare the data set again"):
         load_prepared(folder)
 
 
 def test_arrays_are_read_only_views(whole):
-    example = load_prepared(whole)[0]
+    moments = load_prepared(whole)[0]["inputs"]["moments"]
     with pytest.raises(ValueError, match="read-only"):
-        example["moments"][:] = 0
-    assert np.asarray(example["moments"], np.float32).std() > 0
+        moments[:] = 0
+    assert np.asarray(moments, np.float32).std() > 0

@@ -4,6 +4,7 @@ import itertools
 import json
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -14,13 +15,19 @@ from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.data.rows import RowError
 from lisa_jax.preparing import writer
 from lisa_jax.preparing.encoding import Encoding
-from lisa_jax.preparing.examples import ExampleMaker, split_of
+from lisa_jax.preparing.images import ImageMaker, split_of
 from lisa_jax.preparing.prepare import prepare
 from lisa_jax.preparing.writer import COMPRESSED, UNCOMPRESSED, writer_options
 
 
 def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def moments_of(toy, picture, function=None):
+    """Moments as they are stored, bfloat16 (h, w, 6)."""
+    moments = (function or toy.box_means)(toy.LATENTS.params, jnp.asarray(picture[None]))
+    return np.asarray(moments.astype(jnp.bfloat16))[0]
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +44,19 @@ def test_every_row_is_there_once_with_what_was_made_of_it(toy, folder):
     table = toy.Table(27)
     rows = {toy.negative({"image": toy.picture(row.image)}).tobytes(): row for row in map(table.__getitem__, range(27))}
     assert len(examples) == 27
-    assert {example["condition"]["negative"].tobytes() for example in examples} == rows.keys()
+    assert {example["inputs"]["condition"]["negative"].tobytes() for example in examples} == rows.keys()
     for example in examples:
-        row = rows[example["condition"]["negative"].tobytes()]
-        image = toy.picture(row.image)
-        np.testing.assert_array_equal(example["condition"]["pose"], toy.picture(row.conditions["pose"]))
+        inputs = example["inputs"]
+        row = rows[inputs["condition"]["negative"].tobytes()]
         assert example["caption"] == row.caption
-        expected = np.asarray(toy.box_means(toy.LATENTS.params, jnp.asarray(image[None]))[0], ml_dtypes.bfloat16)
-        assert example["moments"].dtype == example["context"].dtype == ml_dtypes.bfloat16
-        np.testing.assert_array_equal(example["moments"], expected)
-        np.testing.assert_array_equal(example["context"], toy.text_lengths([row.caption])[0].astype(ml_dtypes.bfloat16))
-        assert "image" not in example
+        assert inputs.keys() == {"moments", "context", "condition"}
+        np.testing.assert_array_equal(inputs["condition"]["pose"], toy.picture(row.conditions["pose"]))
+        assert inputs["moments"].dtype == inputs["context"].dtype == ml_dtypes.bfloat16
+        np.testing.assert_array_equal(inputs["moments"], moments_of(toy, toy.picture(row.image)))
+        context = toy.CONDITIONER.contexts([{"caption": row.caption}])[0]
+        np.testing.assert_array_equal(inputs["context"], context.astype(ml_dtypes.bfloat16))
     assert all(len(source) > 2 for source in sources)
-    np.testing.assert_array_equal(sources[0].null_context, toy.text_lengths([""]))
+    np.testing.assert_array_equal(sources[0].empty_context, toy.CONDITIONER.empty)
 
 
 def test_tfds_opens_it_and_reads_the_same(toy, folder):
@@ -58,16 +65,17 @@ def test_tfds_opens_it_and_reads_the_same(toy, folder):
     assert len(ours) == len(theirs)
     for mine, other in zip(ours, theirs, strict=True):
         assert other["caption"].decode() == mine["caption"]
-        np.testing.assert_array_equal(other["condition_pose"], mine["condition"]["pose"])
-        np.testing.assert_array_equal(other["moments"].view(ml_dtypes.bfloat16), mine["moments"])
-        np.testing.assert_array_equal(other["context"].view(ml_dtypes.bfloat16), mine["context"])
+        inputs = mine["inputs"]
+        np.testing.assert_array_equal(other["condition.pose"], inputs["condition"]["pose"])
+        np.testing.assert_array_equal(other["moments"].view(ml_dtypes.bfloat16), inputs["moments"])
+        np.testing.assert_array_equal(other["context"].view(ml_dtypes.bfloat16), inputs["context"])
 
 
 def test_size_index_tells_the_bucket_of_each_example(toy, folder):
     source = load_prepared(folder, "train")
     assert source.sizes == toy.SIZES and set(source.size_index) == {0, 1}
     for example, size_index in zip(source, source.size_index, strict=True):
-        assert example["condition"]["pose"].shape[:2] == toy.SIZES[size_index]
+        assert example["inputs"]["condition"]["pose"].shape[:2] == toy.SIZES[size_index]
 
 
 @pytest.mark.parametrize("chunk_killed", [0, 1, 2])
@@ -124,6 +132,18 @@ def test_other_settings_are_refused(toy, folder, tmp_path):
         prepare(toy.Table(27, {15: "image"}), toy.task(), tmp_path / "set", workers=1)
     with pytest.raises(ValueError, match=r"set\.partial was made with chunk_rows"):
         prepare(toy.Table(27), toy.task(chunk_rows=5), tmp_path / "set", workers=1)
+
+
+def test_chunks_of_another_format_are_not_continued(toy, tmp_path):
+    with pytest.raises(RowError):
+        prepare(toy.Table(27, {15: "image"}), toy.task(), tmp_path / "set", workers=1)
+    begun = tmp_path / "set.partial" / "settings.json"
+    content = json.loads(begun.read_text())
+    # The first format did not say which it was.
+    del content["format"]
+    begun.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"set\.partial was made with format = null, but now it is 2: give"):
+        prepare(toy.Table(27), toy.task(), tmp_path / "set", workers=1)
 
 
 def test_something_else_is_not_overwritten(toy, tmp_path):
@@ -193,15 +213,15 @@ def test_label_maps_are_fitted_for_the_condition_that_reads_them(toy, tmp_path):
     task = toy.task(computed={"painted": painted}, given=(), sizes=((8, 8),), test_fraction=0.0)
     prepare(Labelled(2), task, tmp_path / "set", workers=1)
     for example in load_prepared(tmp_path / "set"):
-        assert set(np.unique(example["condition"])) <= set(range(7))
-        assert example["condition"].shape == (8, 8, 3)
+        painted = example["inputs"]["condition"]["painted"]
+        assert set(np.unique(painted)) <= set(range(7)) and painted.shape == (8, 8, 3)
 
 
 def test_colours_that_are_classes_are_not_mixed(toy):
     row = toy.Table(1)[0]
     colours = {tuple(colour) for colour in toy.picture(row.conditions["pose"]).reshape(-1, 3)}
     for nearest, kept in (((), False), (("pose",), True)):
-        made = ExampleMaker(((8, 8),), ("pose",), {}, 0.0, nearest)(row).conditions["pose"]
+        made = ImageMaker(((8, 8),), ("pose",), {}, 0.0, nearest)(row).conditions["pose"]
         assert ({tuple(colour) for colour in made.reshape(-1, 3)} <= colours) is kept
 
 
@@ -210,10 +230,10 @@ def test_without_a_cache_images_are_kept(toy, tmp_path):
     source = load_prepared(tmp_path / "set", "train")
     stored = {toy.picture(toy.Table(9)[index].image).tobytes() for index in range(9)}
     for example in source:
-        assert example["image"].tobytes() in stored
-        assert example["condition"].dtype == np.uint8  # a single condition comes without its name
-        assert "moments" not in example and "context" not in example
-    assert source.cached == () and source.base is None and source.null_context is None
+        assert example["inputs"].keys() == {"image", "condition"}
+        assert example["inputs"]["image"].tobytes() in stored
+        assert example["inputs"]["condition"]["pose"].dtype == np.uint8
+    assert source.cached == () and source.base is None and source.empty_context is None
     source.check_base("any")
 
 
@@ -240,14 +260,14 @@ def test_work_ahead_is_bounded(toy, tmp_path):
     table, most = Watched(200), 0
     done = 0
 
-    def slow(captions):
+    def slow(examples):
         nonlocal done, most
-        if captions != [""]:
+        if examples != [{"caption": ""}]:
             done += 64
             most = max(most, table.reads - done)
-        return toy.text_lengths(captions)
+        return toy.letters(examples)
 
-    encoding = replace(toy.task().encoding, text=slow)
+    encoding = replace(toy.task().encoding, conditioner=replace(toy.CONDITIONER, read=slow))
     prepare(table, toy.task(encoding=encoding, chunk_rows=64), tmp_path / "set", workers=2)
     assert most <= 2 * 4
 
@@ -266,6 +286,4 @@ def test_compressed_or_not_the_same_is_read(toy, folder, tmp_path, monkeypatch, 
     prepare(toy.Table(27), toy.task(), tmp_path / "set", workers=1)
     for ours, expected in zip(load_prepared(tmp_path / "set"), load_prepared(folder), strict=True):
         assert ours["caption"] == expected["caption"]
-        np.testing.assert_array_equal(ours["moments"], expected["moments"])
-        np.testing.assert_array_equal(ours["context"], expected["context"])
-        np.testing.assert_array_equal(ours["condition"]["pose"], expected["condition"]["pose"])
+        jax.tree.map(np.testing.assert_array_equal, ours["inputs"], expected["inputs"])

@@ -1,0 +1,48 @@
+"""What a config may ask of a prepared data set, and what of it reaches the model."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from lisa_jax.experiments import splits
+from lisa_jax.experiments.splits import Split, load_split, training_batches
+
+FAMILY = SimpleNamespace(fingerprint="abc")
+
+
+def config(condition):
+    return ConfigDict({"data": {"name": "prepared", "dir": "data/set", "condition": condition}})
+
+
+@pytest.fixture
+def prepared(monkeypatch):
+    """A data set with moments of two conditions, in place of the one that is asked for."""
+    source = SimpleNamespace(
+        conditions=("pose", "seg"),
+        cached=("moments", "context"),
+        empty_context=np.zeros((1, 2)),
+        check_base=lambda fingerprint: None,
+    )
+    monkeypatch.setattr(splits, "load_prepared", lambda folder, split: source)
+    return source
+
+
+@pytest.mark.parametrize("kind", ["condition", "condition_moments"])
+def test_conditions_that_the_config_does_not_name_are_left_out(prepared, kind):
+    split = load_split(config("seg"), FAMILY, "train")
+    inputs = split.make_inputs({"caption": "a", "index": 0, "inputs": {"moments": 1, kind: {"pose": 2, "seg": 3}}})
+    assert inputs == {"moments": 1, kind: {"seg": 3}}
+    assert split.empty is prepared.empty_context and not split.reads_captions
+
+
+def test_a_condition_that_was_not_prepared_is_refused(prepared):
+    with pytest.raises(ValueError, match=r"data/set holds no condition 'depth': there is pose, seg; set config"):
+        load_split(config("depth"), FAMILY, "train")
+
+
+def test_cached_moments_are_not_mirrored(prepared):
+    split = Split(prepared, FAMILY, dict, prepared.empty_context)
+    with pytest.raises(ValueError, match=r"cached moments, which cannot be mirrored: set config\.data\.flip to False"):
+        training_batches(ConfigDict({"data": {"flip": True}}), split)
