@@ -10,7 +10,7 @@ sees a likelihood, yet `process.likelihood_score` of its output must be grad log
 About a minute on two CPU cores. It prints R^2 of learned against exact likelihood score by noise level (quantile of
 the training distribution of noise levels) and process; expect 0.97 or more in every cell.
 
-The model here is five pure functions over plain dicts: nothing in LISA needs a neural network library.
+The model here is a handful of pure functions over plain dicts: nothing in LISA needs a neural network library.
 """
 
 import functools
@@ -24,8 +24,8 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from lisa_jax.alignment import lisa_loss
-from lisa_jax.dual_branch import DualBranch, SideOutput
+from lisa_jax.alignment import Alignment, add_noise, lisa_loss
+from lisa_jax.dual_branch import DualBranch, SideNetwork, SideOutput
 from lisa_jax.evaluation import gaussian
 from lisa_jax.processes import EDM, Diffusion, Process, RectifiedFlow
 
@@ -52,11 +52,11 @@ MIXTURE = gaussian.GaussianMixture(
 MATRIX = jnp.array([[0.8, 0.6]])
 NOISE_STD = 0.3
 WIDTH = 64
-HOOK = "hidden"
+HOOK, CONDITION = "hidden", "measurement"
 
 
 def exact_prior_model(process: Process) -> DualBranch:
-    """A DualBranch on points (n, 2) and conditions (n, 1) whose main network is the exact prior; text is not used.
+    """A DualBranch on points (n, 2) and measurements (n, 1) whose main network is the exact prior; there is no text.
 
     The frozen tree is the mixture itself. The residual is added to the prediction, so the trunk is the whole prior.
     """
@@ -80,11 +80,13 @@ def exact_prior_model(process: Process) -> DualBranch:
         scale = jnp.sqrt(level.alpha**2 + level.sigma**2)
         return jnp.stack([level.alpha / scale, level.sigma / scale, jnp.log(level.sigma / level.alpha) / 3], axis=1)
 
-    def side(params: Any, x_t: jax.Array, t: jax.Array, context: Any, condition: jax.Array) -> SideOutput:
+    def side(params: Any, trunk: Any, x_t: jax.Array, t: jax.Array, context: Any, condition: jax.Array) -> SideOutput:
+        del trunk, context
         feature = mlp(params["trunk"], jnp.concatenate([x_t, condition, time_features(t)], axis=1))
         return SideOutput((dense(params["zero_out"], jax.nn.silu(feature)),), {HOOK: feature})
 
-    def init_side(frozen: Any, key: jax.Array) -> dict[str, Any]:
+    def init_side(start: Any, key: jax.Array) -> dict[str, Any]:
+        del start
         return {"trunk": init_mlp(key, (6, WIDTH, WIDTH, WIDTH)), "zero_out": zero_dense(WIDTH, 2)}
 
     def decode(params: Any, feature: jax.Array, t: jax.Array, shape: Sequence[int]) -> jax.Array:
@@ -94,7 +96,7 @@ def exact_prior_model(process: Process) -> DualBranch:
     def init_decoder(key: jax.Array, hook: str) -> dict[str, Any]:
         return {"trunk": init_mlp(key, (WIDTH + 3, WIDTH)), "zero_out": zero_dense(WIDTH, 2)}
 
-    return DualBranch(trunk, predict, side, init_side, decode, init_decoder, (HOOK,))
+    return DualBranch(trunk, predict, {CONDITION: SideNetwork(side, init_side, decode, init_decoder, (HOOK,))})
 
 
 def dense(params: Mapping[str, jax.Array], x: jax.Array) -> jax.Array:
@@ -121,34 +123,30 @@ def mlp(layers: Sequence[Mapping[str, jax.Array]], x: jax.Array) -> jax.Array:
 
 
 def draw_batch(key: jax.Array, n: int) -> dict[str, jax.Array]:
-    """A training batch: points of the mixture and their noisy measurement."""
+    """Points of the mixture, `latents` (n, 2), and what a training step reads beside them: their noisy measurement."""
     key_data, key_noise = jax.random.split(key)
     x0 = gaussian.sample(MIXTURE, key_data, n)
-    condition = x0 @ MATRIX.T + NOISE_STD * jax.random.normal(key_noise, (n, 1))
-    return {"latents": x0, "context": jnp.zeros((n, 1, 1)), "condition": condition}
+    measurement = x0 @ MATRIX.T + NOISE_STD * jax.random.normal(key_noise, (n, 1))
+    return {"latents": x0, "context": (), "condition": {CONDITION: measurement}}
 
 
 @functools.partial(jax.jit, static_argnames=("process", "steps", "batch_size", "lam"))
 def train(process: Process, key: jax.Array, *, steps: int = 1500, batch_size: int = 1024, lam: float = 1.0) -> Any:
     """Train side network and decoder on fresh batches; returns {"side": ..., "decoder": ...}."""
-    model = exact_prior_model(process)
+    model, align = exact_prior_model(process), Alignment((HOOK,))
     optimizer = optax.adam(optax.cosine_decay_schedule(5e-3, steps))
     key_init, key_train = jax.random.split(key)
-    trainable = model.init_trainable(MIXTURE, key_init, HOOK)
+    trainable = model.init_trainable({}, key_init, align.hooks)
+
+    def loss(trainable: Any, inputs: Mapping[str, Any], key: jax.Array) -> jax.Array:
+        noisy = add_noise(inputs["latents"], key, process)
+        terms, _ = lisa_loss(trainable, MIXTURE, inputs, noisy, model=model, process=process, align=align)
+        return terms.total(lam)
 
     def step(state: tuple[Any, Any], key: jax.Array) -> tuple[tuple[Any, Any], None]:
         trainable, optimizer_state = state
         key_batch, key_loss = jax.random.split(key)
-        gradients, _ = jax.grad(lisa_loss, has_aux=True)(
-            trainable,
-            MIXTURE,
-            draw_batch(key_batch, batch_size),
-            key_loss,
-            model=model,
-            process=process,
-            lam=lam,
-            hook=HOOK,
-        )
+        gradients = jax.grad(loss)(trainable, draw_batch(key_batch, batch_size), key_loss)
         updates, optimizer_state = optimizer.update(gradients, optimizer_state)
         return (optax.apply_updates(trainable, updates), optimizer_state), None
 
@@ -157,13 +155,13 @@ def train(process: Process, key: jax.Array, *, steps: int = 1500, batch_size: in
 
 
 def learned_likelihood_score(
-    trainable: Any, process: Process, x_t: jax.Array, t: jax.Array, condition: jax.Array
+    trainable: Any, process: Process, x_t: jax.Array, t: jax.Array, condition: Mapping[str, jax.Array]
 ) -> jax.Array:
     """grad log p(c | x_t) as the alignment decoder has it, (n, 2)."""
     model = exact_prior_model(process)
     network_input, network_time = process.network_input(x_t, t), process.network_time(t)
-    features = model.side(trainable["side"], network_input, network_time, None, condition).features
-    gap = model.decode(trainable["decoder"], features[HOOK], network_time, x_t.shape)
+    features = model.side(trainable["side"], None, network_input, network_time, (), condition).features
+    gap = model.decode(trainable["decoder"][HOOK], features[HOOK], network_time, x_t.shape)
     return process.likelihood_score(gap, x_t, t)
 
 
@@ -177,7 +175,8 @@ def compare(
     times = jnp.sort(process.sample_t(key_t, 20_000))
     t = jnp.broadcast_to(times[(level * times.size).astype(int)], (n,))
     x_t = process.perturb(batch["latents"], jax.random.normal(key_noise, (n, 2)), t)
-    exact = gaussian.likelihood_score(MIXTURE, MATRIX, NOISE_STD, process, x_t, t, batch["condition"])
+    measurement = batch["condition"][CONDITION]
+    exact = gaussian.likelihood_score(MIXTURE, MATRIX, NOISE_STD, process, x_t, t, measurement)
     return exact, learned_likelihood_score(trainable, process, x_t, t, batch["condition"])
 
 

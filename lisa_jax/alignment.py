@@ -63,23 +63,24 @@ def lisa_loss(
     frozen = jax.lax.stop_gradient(frozen)
     x_t, t, context = process.network_input(noisy.x_t, noisy.t), process.network_time(noisy.t), inputs["context"]
 
-    # The trunk is what control cannot reach: one pass of it serves the prediction and the prior.
+    # Control cannot reach the trunk, so one pass of it serves both the prediction and the prior.
     trunk = model.trunk(frozen, x_t, t, context)
     residuals, features = model.side(trainable["side"], trunk, x_t, t, context, inputs["condition"])
-    main = squared_error(model.predict(frozen, trunk, residuals), noisy.target)
-    main_term, found = jnp.mean(process.weight(noisy.t) * main), _main_metrics(main, noisy, process)
+    prediction = model.predict(frozen, trunk, residuals)
+    error = squared_error(prediction, noisy.target)
+    main, metrics = jnp.mean(process.weight(noisy.t) * error), _main_metrics(error, noisy, process)
     if align is None:
-        return LossTerms(main_term, None), found
+        return LossTerms(main, None), metrics
 
-    # From here on perhaps on some of the rows only.
-    hooked = {hook: features[hook] for hook in align.hooks}
-    trunk, hooked, t, target, levels = align.rows((trunk, hooked, t, noisy.target, noisy.t), step)
-    gap = jax.lax.stop_gradient(target - model.predict(frozen, trunk).astype(jnp.float32))
-    aligned = {hook: model.decode(trainable["decoder"][hook], hooked[hook], t, gap.shape) for hook in align.hooks}
-    errors = {hook: squared_error(estimate, gap) for hook, estimate in aligned.items()}
+    # All rows, or those whose turn it is.
+    trunk, features, t, noisy = align.rows((trunk, features, t, noisy), step)
+    prior = model.predict(frozen, trunk)
+    gap = jax.lax.stop_gradient(noisy.target - prior)
+    aligned = {hook: model.decode(trainable["decoder"][hook], features[hook], t, gap.shape) for hook in align.hooks}
+    errors = {hook: squared_error(aligned[hook], gap) for hook in align.hooks}
     error = sum(errors.values()) / len(errors)
-    align_term = jnp.mean(alignment_weight(align.weighting, process, levels) * error)
-    return LossTerms(main_term, align_term), _with_alignment(found, errors, error, gap, process.quantile(levels))
+    alignment = jnp.mean(alignment_weight(align.weighting, process, noisy.t) * error)
+    return LossTerms(main, alignment), _with_alignment(metrics, errors, error, gap, process.quantile(noisy.t))
 
 
 class NoisySample(NamedTuple):

@@ -23,7 +23,8 @@ every_process = pytest.mark.parametrize(
 def noisy_batch(process, n=64):
     batch = example.draw_batch(jax.random.key(0), n)
     t = process.sample_t(jax.random.key(1), n)
-    return process.perturb(batch["latents"], jax.random.normal(jax.random.key(2), (n, 2)), t), t, batch["condition"]
+    x_t = process.perturb(batch["latents"], jax.random.normal(jax.random.key(2), (n, 2)), t)
+    return x_t, t, batch["condition"][example.CONDITION]
 
 
 @every_process
