@@ -328,11 +328,19 @@ class EDM(Process):
 
 
 def _euler(config: Mapping[str, Any]) -> Process:
-    """Stable Video Diffusion's scheduler has continuous time steps; with discrete ones it samples a diffusion."""
-    return EDM() if config.get("timestep_type", "discrete") == "continuous" else Diffusion.from_scheduler_config(config)
+    """With continuous time steps it is Stable Video Diffusion's; with discrete ones it samples a diffusion."""
+    if config.get("timestep_type", "discrete") != "continuous":
+        return Diffusion.from_scheduler_config(config)
+    prediction_type = config.get("prediction_type", "epsilon")
+    if prediction_type != "v_prediction":
+        raise ValueError(
+            f"scheduler config: prediction_type={prediction_type!r} is not supported with continuous time steps; only "
+            "v_prediction is, as in Stable Video Diffusion."
+        )
+    return EDM()
 
 
-# Class of diffusers' scheduler -> the process that such a base was trained with. All others sample a `Diffusion`.
+# Class of diffusers' scheduler -> how its config is read. Schedulers that are not listed all sample a `Diffusion`.
 _SCHEDULERS: Mapping[str, Callable[[Mapping[str, Any]], Process]] = {
     "FlowMatchEulerDiscreteScheduler": RectifiedFlow.from_scheduler_config,
     "EulerDiscreteScheduler": _euler,
@@ -340,7 +348,7 @@ _SCHEDULERS: Mapping[str, Callable[[Mapping[str, Any]], Process]] = {
 
 
 def process_of(scheduler: Mapping[str, Any]) -> Process:
-    """The noise process that a diffusers `scheduler_config.json`, given as a dict, describes.
+    """The noise process that a base was trained with, as its diffusers `scheduler_config.json`, given as a dict, says.
 
     Raises:
       ValueError: an option that no process honours, by name.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lisa_jax.processes import EDM, Diffusion, RectifiedFlow
+from lisa_jax.processes import EDM, Diffusion, RectifiedFlow, process_of
 
 EPSILON = Diffusion()
 V = Diffusion(prediction_type="v_prediction")
@@ -180,6 +180,47 @@ def test_scheduler_config_is_read():
     }
     assert Diffusion.from_scheduler_config(config) == V
     assert Diffusion.from_scheduler_config({}) == Diffusion(1000, "linear", 0.0001, 0.02, "epsilon")
+
+
+SD_BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+# Scheduler of a published base -> the process that the base was trained with.
+PUBLISHED = {
+    "sd15": ({"_class_name": "PNDMScheduler", "steps_offset": 1, "skip_prk_steps": True} | SD_BETAS, EPSILON),
+    "sd21_v": ({"_class_name": "DDIMScheduler", "prediction_type": "v_prediction"} | SD_BETAS, V),
+    "sdxl": ({"_class_name": "EulerDiscreteScheduler", "prediction_type": "epsilon"} | SD_BETAS, EPSILON),
+    "sd3": (
+        {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0},
+        RectifiedFlow(shift=3.0),
+    ),
+    "svd": (
+        {
+            "_class_name": "EulerDiscreteScheduler",
+            "prediction_type": "v_prediction",
+            "timestep_type": "continuous",
+            "use_karras_sigmas": True,
+            "sigma_min": 0.002,
+            "sigma_max": 700.0,
+        }
+        | SD_BETAS,
+        EDM(),
+    ),
+    "no class": ({"prediction_type": "v_prediction"} | SD_BETAS, V),
+}
+
+
+@pytest.mark.parametrize(("config", "process"), PUBLISHED.values(), ids=PUBLISHED.keys())
+def test_a_scheduler_config_tells_which_process_a_base_was_trained_with(config, process):
+    assert process_of(config) == process
+
+
+def test_a_process_that_a_scheduler_config_asks_for_and_nothing_honours_is_refused():
+    svd, _ = PUBLISHED["svd"]
+    with pytest.raises(ValueError, match="prediction_type='epsilon' is not supported with continuous time steps"):
+        process_of(svd | {"prediction_type": "epsilon"})
+    with pytest.raises(ValueError, match="timestep_type='continuous' is not supported"):
+        process_of({"_class_name": "DDIMScheduler", "timestep_type": "continuous"})
+    with pytest.raises(ValueError, match="EDMEulerScheduler is not a discrete diffusion"):
+        process_of({"_class_name": "EDMEulerScheduler"})
 
 
 @pytest.mark.parametrize(
