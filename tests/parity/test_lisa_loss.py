@@ -18,19 +18,19 @@ from diffusers import ControlNetModel, DDPMScheduler, UNet2DConditionModel
 from ml_collections import ConfigDict
 from torch.nn import functional
 
-from lisa_jax.alignment import NoisySample, add_noise, lisa_loss, lisa_loss_of_noisy
+from lisa_jax.alignment import Alignment, NoisySample, add_noise, lisa_loss
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
 from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.key_table import key_table
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.dual_branch import DualBranch
-from lisa_jax.families.stable_diffusion import unet_dual_branch
+from lisa_jax.families.unet_control import controlnet_side, unet_functions
 from lisa_jax.processes import Diffusion
 from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from lisa_jax.training.state import state_initialiser
 from lisa_jax.training.step import make_train_step
 
-LAM = 0.2
+LAM, NAME = 0.2, "edges"
 N, SIZE, IMAGE = 2, 16, 32
 SD21 = {  # Stable Diffusion 2.1's four levels and 12 + 1 residuals; attention at down_4, down_5 and mid only
     "block_out_channels": (8, 8, 16, 16),
@@ -130,27 +130,34 @@ def global_norm(tensors):
 
 @dataclasses.dataclass
 class Pair:
-    """The same model twice. `tables`: name -> (key table, PyTorch module) of each part of the trainable tree."""
+    """The same model twice. `tables`: path in the trainable tree -> (key table, PyTorch module) of what is there."""
 
     reference: Reference
     model: DualBranch
     process: Diffusion
+    align: Alignment
     frozen: Any
     trainable: Any
-    tables: dict[str, tuple[dict, torch.nn.Module]]
+    tables: dict[tuple[str, ...], tuple[dict, torch.nn.Module]]
+
+    def loss(self, trainable, frozen, inputs, noisy):
+        terms, found = lisa_loss(
+            trainable, frozen, inputs, noisy, model=self.model, process=self.process, align=self.align
+        )
+        return terms.total(LAM), found
 
     def leaves(self, tree, of_torch):
         """(name, our leaf, PyTorch's in our layout) of every trainable leaf; neither side has one more."""
         found = 0
-        for part, (table, module) in self.tables.items():
+        for where, (table, module) in self.tables.items():
             theirs = dict(module.named_parameters())
             assert theirs.keys() == table.keys()
             for key, entry in table.items():
-                leaf = tree[part]
-                for name in entry.path:
+                leaf = tree
+                for name in (*where, *entry.path):
                     leaf = leaf[name]
                 found += 1
-                yield f"{part}.{key}", np.asarray(leaf), entry.from_torch(of_torch(theirs[key]).numpy())
+                yield f"{where[0]}.{key}", np.asarray(leaf), entry.from_torch(of_torch(theirs[key]).numpy())
         assert found == len(jax.tree.leaves(tree))
 
 
@@ -170,32 +177,47 @@ def make_pair(tmp_path, randomise):
         side.save_pretrained(tmp_path / "side")
         unet_config, frozen = UNET.read(open_checkpoint(tmp_path), "unet")
         side_config, side_params = CONTROLNET.read(open_checkpoint(tmp_path / "side"))
-        model = unet_dual_branch(unet_config, side_config)
+        network = controlnet_side(side_config, unet_config.out_channels)
 
         decoder = Decoder(*feature)
-        shapes = jax.eval_shape(lambda key: model.init_decoder(key, hook), jax.random.key(0))
+        shapes = jax.eval_shape(lambda key: network.init_decoder(key, hook), jax.random.key(0))
         decoder_table = key_table(shapes, containers=("conv",))
         decoder_params, state = {}, decoder.state_dict()
         for key, entry in decoder_table.items():
             decoder_params.setdefault(entry.path[0], {})[entry.path[1]] = entry.from_torch(state[key].numpy()).copy()
         return Pair(
             Reference(unet, side, decoder, hook, prediction_type),
-            model,
+            DualBranch(*unet_functions(unet_config), {NAME: network}),
             Diffusion(**SCHEDULER, prediction_type=prediction_type),
+            Alignment((hook,)),
             frozen,
-            {"side": side_params, "decoder": decoder_params},
-            {"side": (CONTROLNET.key_table(side_config), side), "decoder": (decoder_table, decoder)},
+            {"side": {NAME: side_params}, "decoder": {hook: {NAME: decoder_params}}},
+            {
+                ("side", NAME): (CONTROLNET.key_table(side_config), side),
+                ("decoder", hook, NAME): (decoder_table, decoder),
+            },
         )
 
     return make
 
 
-def example_batch():
-    return {
-        "latents": torch.randn(N, 4, SIZE, SIZE),
-        "context": torch.randn(N, 5, SD21["cross_attention_dim"]),
-        "condition": torch.rand(N, 3, IMAGE, IMAGE),
-    }
+def example_sample():
+    """Latents, context and condition, as the reference takes them."""
+    return (
+        torch.randn(N, 4, SIZE, SIZE),
+        torch.randn(N, 5, SD21["cross_attention_dim"]),
+        torch.rand(N, 3, IMAGE, IMAGE),
+    )
+
+
+@pytest.fixture
+def to_inputs(to_jax):
+    """The same as `lisa_loss` takes it."""
+
+    def convert(latents, context, condition):
+        return {"latents": to_jax(latents), "context": to_jax(context), "condition": {NAME: to_jax(condition)}}
+
+    return convert
 
 
 @pytest.mark.parametrize(
@@ -210,23 +232,21 @@ def example_batch():
     ],
     ids=["down_5-epsilon", "down_5-v", "mid-epsilon", "mid-v", "down_0-epsilon", "down_0-v"],
 )
-def test_loss_and_every_gradient_equal_autograd(config, hook, feature, prediction_type, make_pair, to_jax, run):
+def test_loss_and_every_gradient_equal_autograd(
+    config, hook, feature, prediction_type, make_pair, to_jax, to_inputs, run
+):
     pair = make_pair(config, hook, feature, prediction_type)
-    sample, noise, t = example_batch(), torch.randn(N, 4, SIZE, SIZE), torch.tensor([37, 803])
-    expected = pair.reference.loss(*sample.values(), noise, t)
+    sample, noise, t = example_sample(), torch.randn(N, 4, SIZE, SIZE), torch.tensor([37, 803])
+    expected = pair.reference.loss(*sample, noise, t)
     expected.backward()
 
-    def loss(trainable, frozen, batch, noise, t):
-        x_t, target = (f(batch["latents"], noise, t) for f in (pair.process.perturb, pair.process.target))
-        noisy = NoisySample(x_t, t, target)
-        return lisa_loss_of_noisy(
-            trainable, frozen, batch, noisy, model=pair.model, process=pair.process, lam=LAM, hook=hook
-        )
+    def loss(trainable, frozen, inputs, noise, t):
+        x_t, target = (f(inputs["latents"], noise, t) for f in (pair.process.perturb, pair.process.target))
+        return pair.loss(trainable, frozen, inputs, NoisySample(x_t, t, target))
 
-    batch = {name: to_jax(tensor) for name, tensor in sample.items()}
     ours = run(
         jax.value_and_grad(loss, argnums=(0, 1), has_aux=True),
-        *(pair.trainable, pair.frozen, batch, to_jax(noise), jnp.asarray(t.numpy(), jnp.int32)),
+        *(pair.trainable, pair.frozen, to_inputs(*sample), to_jax(noise), jnp.asarray(t.numpy(), jnp.int32)),
     )
     (measured, _), (gradient, gradient_of_frozen) = ours
 
@@ -248,11 +268,11 @@ def test_loss_and_every_gradient_equal_autograd(config, hook, feature, predictio
     assert errors[worst] <= 1e-4
 
 
-def test_three_steps_of_the_recipe_equal_pytorch(make_pair, to_jax, run):
+def test_three_steps_of_the_recipe_equal_pytorch(make_pair, to_inputs, run):
     """Adam divides by the gradient's own size, so every parameter counts, whatever the size of its gradient."""
     hook, steps, key = "mid", 3, jax.random.key(7, impl="rbg")
-    pair, sample = make_pair(ONE_LEVEL, hook, (8, 0), "epsilon"), example_batch()
-    batch = {name: to_jax(tensor) for name, tensor in sample.items()}
+    pair, sample = make_pair(ONE_LEVEL, hook, (8, 0), "epsilon"), example_sample()
+    inputs = to_inputs(*sample)
     config = ConfigDict(OPTIMIZER)
 
     parameters, reference_norms = pair.reference.parameters(), []
@@ -260,17 +280,17 @@ def test_three_steps_of_the_recipe_equal_pytorch(make_pair, to_jax, run):
     adamw = torch.optim.AdamW(parameters, config.learning_rate, (config.b1, config.b2), config.eps, config.weight_decay)
     warmup = torch.optim.lr_scheduler.LambdaLR(adamw, lambda step: min(1.0, (step + 1) / config.warmup_steps))
     for step in range(steps):
-        noisy = add_noise(batch["latents"], jax.random.fold_in(key, step), pair.process)
+        noisy = add_noise(inputs["latents"], jax.random.fold_in(key, step), pair.process)
         noise = torch.from_numpy(np.array(noisy.target)).permute(0, 3, 1, 2)
         adamw.zero_grad()
-        pair.reference.loss(*sample.values(), noise, torch.from_numpy(np.array(noisy.t)).long()).backward()
+        pair.reference.loss(*sample, noise, torch.from_numpy(np.array(noisy.t)).long()).backward()
         reference_norms.append(torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm).item())
         adamw.step()
         warmup.step()
     assert min(reference_norms) > 2 * config.clip_norm, "the clip had nothing to do"
 
-    def loss(trainable, frozen, batch, key, step):
-        return lisa_loss(trainable, frozen, batch, key, model=pair.model, process=pair.process, lam=LAM, hook=hook)
+    def loss(trainable, frozen, inputs, *, key, step):
+        return pair.loss(trainable, frozen, inputs, add_noise(inputs["latents"], key, pair.process))
 
     optimizer = make_optimizer(config, learning_rate_schedule(config, num_steps=100))
     train_step = make_train_step(loss, optimizer)
@@ -281,7 +301,7 @@ def test_three_steps_of_the_recipe_equal_pytorch(make_pair, to_jax, run):
 
     state, norms = state_initialiser(lambda _: pair.trainable, optimizer, ema=False)(key), []
     for _ in range(steps):
-        state, norm = run(step_and_norm, state, pair.frozen, batch, key)
+        state, norm = run(step_and_norm, state, pair.frozen, inputs, key)
         norms.append(float(norm))
 
     np.testing.assert_allclose(norms, reference_norms, rtol=1e-4)
