@@ -4,12 +4,11 @@
     python benchmarks/unchanged.py compare before.json after.json
 
 Uses nothing but the command line of the package beside it, so that one script runs on both sides of a change: copy it.
-Recorded are all logged numbers, exported tensors, the pixels of samples and previews, what `evaluate` measures,
-prepared data and a study's rows; a case is written as soon as it is done. With --only, the file's other cases are kept.
-Numbers are the same only on the same kind and number of CPU cores and with the same packages: `compare` notes what
-differs.
+Recorded are logged numbers, exported tensors, pixels of samples and previews, what `evaluate` measures, prepared data
+and a study's rows. A case is written as soon as it is done; with --only, the file's other cases are kept. Numbers are
+the same only on the same kind and number of CPU cores and with the same packages: `compare` notes where these differ.
 
-All cases take about TIME on two CPU cores, most of it compiling.
+All cases take twenty minutes on two idle CPU cores, most of it compiling.
 """
 
 import functools
@@ -30,7 +29,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from absl import app, flags
+from absl import app, flags, logging
 from PIL import Image
 from safetensors import safe_open
 
@@ -41,7 +40,12 @@ _ONLY = flags.DEFINE_list("only", [], "With record: these cases only.")
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "lisa_jax"
 # Numbers depend on these beside the code.
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "opencv-python-headless", "pillow", "resvg-py")
+PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "opencv-python-headless", "pillow", "resvg-py"),
+    *("array-record", "tensorflow-datasets"),
+)
+# What they would otherwise depend on, too: settings of XLA, JAX and the package.
+SETTINGS = ("JAX_", "XLA_", "LISA_JAX_", "NPROC")
 
 TABLE_ROWS = 24
 # Prepared data set -> preset of its base, and further flags of `prepare`.
@@ -57,19 +61,19 @@ DATA_SETS = {
 PRESETS = ("tiny_sd21", "tiny_sd15", "tiny_sd21_v")
 
 STUDY = """
-from ml_collections import ConfigDict
+from runpy import run_path
 
-from configs.studies import main_openmoji
+from ml_collections import ConfigDict
 
 
 def get_config():
-    config = main_openmoji.get_config()
+    config = run_path({config!r})["get_config"]()
     config.update(validate_every=1, sample_every=2, sample_at=(), num_samples=4)
     config.validation.update(num_examples=16, probe=4)
     config.sampling.update(num_steps=2, guidance_scale=2.0)
     config.extractor.name = ""
     config.defaults.update(num_steps=2, batch_size=4)
-    config.grids = (ConfigDict({"lam": (0.0, 0.2)}),)
+    config.grids = (ConfigDict({{"lam": (0.0, 0.2)}}),)
     return config
 """
 
@@ -90,9 +94,9 @@ class Bench:
     def __init__(self, work: Path):
         """Checks that it is the package beside this script that runs."""
         self.work = work
-        self._env = {name: value for name, value in os.environ.items() if not name.startswith(("XLA_", "LISA_JAX_"))}
+        self._env = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
         self._env |= {
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": str(work / "xla"),
             "LISA_JAX_DATA": str(self.embedded),
@@ -136,23 +140,25 @@ class Bench:
         folder, (preset, argv) = self.work / "data" / name, DATA_SETS[name]
         base = [] if preset is None else [f"--base={self.base(preset)}"]
         places = [f"--source={self.table()}", f"--out={folder}", *base]
-        self.command("prepare", *places, *argv, "--image_size=64", "--test_fraction=0.25", "--batch_size=4")
+        self.command("prepare", *places, *argv, "--image_size=64", "--test_fraction=0.4", "--batch_size=4")
         return folder
 
 
 def drawing(index: int) -> dict[str, np.ndarray]:
-    """A disk on a gradient, its outline's box and its classes: uint8 (72, 80, 3) pictures by column."""
+    """A disk on a gradient, the box around it and a map of both, by column: uint8 (72, 80, 3), or upright."""
     rng = np.random.default_rng(index)
     y, x = np.mgrid[:72, :80]
     (top, left), radius = rng.integers(20, 50, 2), rng.integers(8, 18)
     disk = ((y - top) ** 2 + (x - left) ** 2 < radius**2)[..., None]
     box = ((abs(y - top) < radius) & (abs(x - left) < radius))[..., None]
     ground = rng.integers(0, 128, 3) + np.stack([x, y, (x + y) // 2], -1)
-    return {
-        "image": np.where(disk, rng.integers(0, 256, 3), ground).astype(np.uint8),
-        "pose_image": np.where(box & ~disk, (255, 85, 0), 0).astype(np.uint8),
-        "seg_image": np.where(disk, (220, 20, 60), np.where(box, (0, 130, 180), 0)).astype(np.uint8),
+    columns = {
+        "image": np.where(disk, rng.integers(0, 256, 3), ground),
+        "pose_image": np.where(box & ~disk, (255, 85, 0), 0),
+        "seg_image": np.where(disk, (220, 20, 60), np.where(box, (0, 130, 180), 0)),
     }
+    axes = (0, 1, 2) if index % 3 else (1, 0, 2)
+    return {name: picture.astype(np.uint8).transpose(axes) for name, picture in columns.items()}
 
 
 def write_table(path: Path) -> None:
@@ -167,7 +173,7 @@ def write_table(path: Path) -> None:
 
 def _png(picture: np.ndarray) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
+    Image.fromarray(np.ascontiguousarray(picture)).save(file, "PNG")
     return file.getvalue()
 
 
@@ -343,7 +349,7 @@ def study(bench: Bench, folder: Path) -> Found:
     """Two cells of a study, plain and LISA."""
     folder.mkdir(parents=True)
     config, out = folder / "config.py", folder / "out"
-    config.write_text(STUDY)
+    config.write_text(STUDY.format(config=str(ROOT / "configs" / "studies" / "main_openmoji.py")))
     bench.command("study", f"--config={config}", f"--out={out}")
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()[1:]]
     return {
@@ -379,8 +385,8 @@ def environment() -> Found:
 
 
 def record(out: Path, work: Path, names: list[str]) -> bool:
-    """Run cases and write them to `out` one by one; returns whether all went well."""
-    cases = json.loads(out.read_text())["cases"] if _ONLY.value and out.exists() else {}
+    """Run cases and write them to `out` one by one, the others in it kept; returns whether all went well."""
+    cases = json.loads(out.read_text())["cases"] if out.exists() else {}
     bench = Bench(work)
     for name in names:
         print(f"{name}:", flush=True)
@@ -430,12 +436,15 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
             states = ["recorded" if "found" in side else "failed" if side else "not run" for side in sides]
             lines = [f"{name}: {states[0]} -> {states[1]}"]
         count += len(lines)
-        print("".join(f"{line}\n" for line in lines), end="")
+        for line in lines:
+            print(line)
     print(f"{count} differences; {compared} values compared.")
     return count == 0
 
 
 def main(argv: list[str]) -> None:
+    # TFDS tells what it reads.
+    logging.set_verbosity(logging.ERROR)
     match argv[1:]:
         case ["record"] if _OUT.value:
             unknown = set(_ONLY.value) - set(CASES)
@@ -446,6 +455,8 @@ def main(argv: list[str]) -> None:
                 if work.is_dir() and any(work.iterdir()):
                     raise app.UsageError(f"{work} is not empty: what runs left there would be gone on with")
                 work.mkdir(parents=True, exist_ok=True)
+                if not _ONLY.value:
+                    Path(_OUT.value).unlink(missing_ok=True)
                 good = record(Path(_OUT.value), work, _ONLY.value or list(CASES))
         case ["compare", before, after]:
             good = compare(*(json.loads(Path(path).read_text()) for path in (before, after)))
