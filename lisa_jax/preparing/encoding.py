@@ -53,12 +53,9 @@ class Encoding:
 
     def shapes(self, size: Size, conditions: Sequence[str]) -> dict[str, Tree]:
         """Shapes and dtypes of an example's inputs; raises ValueError for a size that the base does not take."""
-        if self.latents is not None:
-            self.latents.shape(*size)
 
         def encode(moments: Moments, picture: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-            one = jax.ShapeDtypeStruct((1, *picture.shape), picture.dtype)
-            return jax.ShapeDtypeStruct(jax.eval_shape(moments, self.latents.params, one).shape[1:], jnp.bfloat16)
+            return jax.ShapeDtypeStruct(self.latents.moments_shape(*size), jnp.bfloat16)
 
         picture = jax.ShapeDtypeStruct((*size, 3), jnp.uint8)
         inputs = self.stored_pictures(picture, dict.fromkeys(conditions, picture), encode)

@@ -6,6 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from lisa_jax.data.conditions.openpose import KEYPOINTS
+from lisa_jax.data.conditions.registry import get_condition
 from lisa_jax.data.embedded.figures import load_figures
 from lisa_jax.data.embedded.figures.body import PART, PARTS
 from lisa_jax.data.embedded.figures.poses import POSES
@@ -218,7 +219,7 @@ def test_examples_are_what_was_rendered(tiny_figures):
 
 def test_batches_hold_the_condition_and_no_further_fields(tiny_figures):
     def inputs(example):
-        return {"pose": example["pose"]}
+        return {"pose": get_condition("pose")(example)}
 
     batch = Batches(load_figures(16, "train", tiny_figures), inputs, 4, seed=0).batch_at(0)
     assert batch.keys() == {"inputs", "caption", "index"}
