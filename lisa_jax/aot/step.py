@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from lisa_jax.data.prepared.layout import stored_dtype
+from lisa_jax.data.prepared.dtypes import stored_dtype
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.experiments.base import setup_of
 from lisa_jax.experiments.control import check_aligned_rows, control_experiment

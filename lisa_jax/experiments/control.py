@@ -13,7 +13,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from lisa_jax.alignment import Alignment, LamSchedule, add_noise, lisa_loss
+from lisa_jax.alignment import Alignment, LamSchedule, LossTerms, add_noise, lisa_loss
 from lisa_jax.dual_branch import DualBranch, Params, Tree, parse_hooks
 from lisa_jax.experiments.inputs import model_inputs
 from lisa_jax.experiments.upgrade import UPGRADE
@@ -79,45 +79,30 @@ def control_losses(config: ConfigDict, family: Family, empty: Tree) -> ControlLo
     """Make the losses of a config (fields lisa, caption_dropout) beside a family; arguments as `control_experiment`."""
     lam, align = lam_schedule(config), alignment_of(config, family.model)
 
-    def terms(params, frozen, inputs, *, key, step, align, caption_dropout):
-        """The loss's terms of a batch whose latents, noise levels and noise come from the key."""
+    def terms(
+        params, frozen, inputs, *, key, step, align, caption_dropout=config.caption_dropout
+    ) -> tuple[LossTerms, LossMetrics]:
+        """The loss's terms of a batch; its latents, noise levels, noise and dropped captions come from the key."""
         input_key, noise_key = jax.random.split(key)
         encoded = model_inputs(inputs, input_key, frozen, family=family, empty=empty, caption_dropout=caption_dropout)
         noisy = add_noise(encoded["latents"], noise_key, family.process)
-        return partial(
-            lisa_loss,
-            frozen=frozen["main"],
-            inputs=encoded,
-            noisy=noisy,
-            model=family.model,
-            process=family.process,
-            align=align,
-            step=step,
-        )(params)
+        networks = {"model": family.model, "process": family.process}
+        return lisa_loss(params, frozen["main"], encoded, noisy, align=align, step=step, **networks)
 
-    def loss(params, frozen, inputs, *, key, step, align, caption_dropout) -> tuple[jax.Array, LossMetrics]:
-        found, metrics = terms(params, frozen, inputs, key=key, step=step, align=align, caption_dropout=caption_dropout)
+    def loss(params, frozen, inputs, *, key, step, **how) -> tuple[jax.Array, LossMetrics]:
+        found, metrics = terms(params, frozen, inputs, key=key, step=step, **how)
         return found.total(lam(step)), metrics
 
     def gradients(params, frozen, inputs, *, key, step) -> dict[str, jax.Array]:
         def both(side: Params) -> tuple[jax.Array, jax.Array]:
-            found, _ = terms(
-                params | {"side": side},
-                frozen,
-                inputs,
-                key=key,
-                step=step,
-                align=align,
-                caption_dropout=config.caption_dropout,
-            )
+            found, _ = terms(params | {"side": side}, frozen, inputs, key=key, step=step, align=align)
             return found.main, lam(step) * found.align
 
         shares = gradient_shares(both, params["side"], family.model.side_trunk)
         values = {"main": shares.main, "lam_align": shares.align, "ratio": shares.ratio, "cosine": shares.cosine}
         return {f"trunk_gradient/{name}": value for name, value in values.items()}
 
-    aligned = partial(loss, align=align, caption_dropout=config.caption_dropout)
-    plain = partial(loss, align=None, caption_dropout=config.caption_dropout)
+    aligned, plain = partial(loss, align=align), partial(loss, align=None)
     return ControlLosses(
         loss_at=lambda step: aligned if lam.aligns(step) else plain,
         validation=partial(loss, align=None, caption_dropout=0.0),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.data.prepared.layout import stored_dtype
+from lisa_jax.data.prepared.dtypes import stored_dtype
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.family import Family
 

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from lisa_jax.data.buckets import Size
-from lisa_jax.data.prepared.layout import stored_dtype
+from lisa_jax.data.prepared.dtypes import stored_dtype
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.family import ENCODE_BATCH, UNIT_PICTURES, ConditionEncoder, Conditioner, LatentSpace, Setup
 from lisa_jax.families.registry import load_family

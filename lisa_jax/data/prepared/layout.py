@@ -136,11 +136,6 @@ class Metadata:
         return Metadata(**{**content, "sizes": _tuples(content["sizes"])})
 
 
-def stored_dtype(dtype: jnp.dtype) -> jnp.dtype:
-    """The dtype in which something encoded is cached: bfloat16 for floating point numbers, others as they are."""
-    return jnp.dtype(jnp.bfloat16) if jnp.issubdtype(dtype, jnp.floating) else np.dtype(dtype)
-
-
 def features_of(inputs: Sequence[Tree]) -> dict[str, Feature]:
     """The features that hold an example's inputs, given as a tree of shapes and dtypes for each size."""
     of_sizes = [leaves_by_path(tree) for tree in inputs]
