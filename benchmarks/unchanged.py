@@ -117,7 +117,9 @@ class Bench:
     def command(self, name: str, *argv: str) -> None:
         """Run a command; raises CommandError where it fails."""
         print(f"  {name} {' '.join(argv)}", flush=True)
-        self._run("-m", f"{PACKAGE}.{name}", *argv)
+        # Commands were modules once; this runs on both sides of that change, too.
+        module = [PACKAGE, name] if (ROOT / PACKAGE / "__main__.py").is_file() else [f"{PACKAGE}.{name}"]
+        self._run("-m", *module, *argv)
 
     def _run(self, *argv: str) -> str:
         done = subprocess.run([sys.executable, *argv], cwd=ROOT, env=self._env, capture_output=True, text=True)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 MARGIN = 4
 
@@ -19,6 +18,9 @@ def labelled_grid(columns: Mapping[str, np.ndarray], cell: int = 128, blocks: in
     Returns:
       uint8 (H, W, 3).
     """
+    # Here, for who compiles for a machine that is not there draws nothing.
+    from PIL import Image, ImageDraw, ImageFont
+
     labels = list(columns)
     count = len(columns[labels[0]])
     rows = -(-count // blocks)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from lisa_jax.media.grid import labelled_grid
 from lisa_jax.media.medium import Medium
@@ -16,6 +15,9 @@ def mirror(picture: np.ndarray) -> np.ndarray:
 
 def write(path: Path, picture: np.ndarray) -> None:
     """Write a PNG; it has its name only when it is whole."""
+    # Here and below, for who compiles for a machine that is not there draws nothing.
+    from PIL import Image
+
     partial = path.with_name(f".{path.name}.partial")
     Image.fromarray(picture).save(partial, format="PNG")
     partial.replace(path)
@@ -23,6 +25,8 @@ def write(path: Path, picture: np.ndarray) -> None:
 
 def read(path: Path) -> np.ndarray:
     """A picture, uint8 (H, W, 3)."""
+    from PIL import Image
+
     return np.asarray(Image.open(path).convert("RGB"))
 
 

@@ -1,5 +1,6 @@
 """The dtypes of what is stored; without the packages that read and write it."""
 
+import jax.numpy as jnp
 import numpy as np
 
 
