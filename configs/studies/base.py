@@ -8,26 +8,22 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 import lisa_jax
+from configs.base import control
 
 
-def study(data: str, base: str, task: str) -> ConfigDict:
+def study(data: str, base: str, task: str, *, flip: bool = True) -> ConfigDict:
     """A study without runs.
 
     Args:
       data: name of the data set, openmoji or figures.
       base: folder of the base in the package's assets.
       task: of the runs that name none.
+      flip: whether training mirrors pictures; not where a condition's colours tell left from right.
     """
     config = ConfigDict()
-    config.data = data
-    config.base = str(Path(lisa_jax.__file__).parent / "assets" / base)
-    config.image_size = 32
-    config.condition_channels = (32,)  # widths of the condition's encoder
-    config.frozen_dtype = "float32"
-    # Training steps that one compiled call does: one, for on CPU a loop around them makes them six times slower.
-    config.chunk = 1
-    config.validate_every = 50
-    config.sample_every = 100
+    # What the runs share: a config of `lisa_jax train`, of which each changes what its cell says. A point of its curve
+    # comes every eval_every steps, and every preview_every of them the first preview_count test examples are sampled.
+    config.training = training(data, base, flip=flip)
     config.sample_at = (50,)  # and after so many steps
     config.validation = ConfigDict(
         {
@@ -36,17 +32,11 @@ def study(data: str, base: str, task: str) -> ConfigDict:
             "probe": 16,  # the first of them, whose gradients are compared
         }
     )
-    config.num_samples = 64
-    config.sampling = ConfigDict({"num_steps": 10, "guidance_scale": 1.0})
     # Distances of samples to training pictures by this network: one of `lisa_jax.evaluation.extractors`, "" for none.
     # Weights: a file, "" for those of the package in the extra `quality`.
     config.extractor = ConfigDict({"name": "effnet_lite0", "weights": ""})
     # Whether to keep the trained networks (7 MB a run), for probes of their features.
     config.save_side = False
-    # What all runs share of the optimizer; see `configs.base.optimizer`.
-    config.optimizer = ConfigDict(
-        {"warmup_steps": 20, "b1": 0.9, "b2": 0.999, "eps": 1e-8, "weight_decay": 1e-2, "clip_norm": 1.0}
-    )
     # Fields of `lisa_jax.studies.grid.Cell` that a grid leaves out.
     config.defaults = ConfigDict(
         {
@@ -62,4 +52,16 @@ def study(data: str, base: str, task: str) -> ConfigDict:
     # Tuples of values are crossed. The most important first: a study that is cut short is still one, and a cell that
     # comes again is not run again.
     config.grids = ()
+    return config
+
+
+def training(data: str, base: str, *, flip: bool) -> ConfigDict:
+    """What the runs share, see `study`."""
+    config = control()
+    config.update(accumulate=1, frozen_dtype="float32", condition_channels=(32,))
+    config.update(eval_every=50, preview_every=100, preview_count=64)
+    config.base = str(Path(lisa_jax.__file__).parent / "assets" / base)
+    config.data = ConfigDict({"name": data, "image_size": 32, "flip": flip})
+    config.optimizer.warmup_steps = 20
+    config.sampling.update(sampler="ddim", num_steps=10, guidance_scale=1.0, batch_size=64)
     return config

@@ -16,4 +16,5 @@ TASKS = ("pose", "depth")
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax study`."""
-    return main_study("figures", "figures_base", TASKS)
+    # The skeleton's colours tell left from right.
+    return main_study("figures", "figures_base", TASKS, flip=False)

@@ -32,15 +32,16 @@ def get_config() -> ConfigDict:
     return config
 
 
-def main_study(data: str, base_folder: str, tasks: tuple[str, ...]) -> ConfigDict:
+def main_study(data: str, base_folder: str, tasks: tuple[str, ...], *, flip: bool = True) -> ConfigDict:
     """The study of a data set.
 
     Args:
       data: name of the data set.
       base_folder: of the base in the package's assets.
       tasks: the most important first; the first one is used to take LISA apart.
+      flip: whether training mirrors pictures.
     """
-    config = base.study(data, base_folder, tasks[0])
+    config = base.study(data, base_folder, tasks[0], flip=flip)
     both = (0.0, 0.2)
     config.grids = tuple(
         ConfigDict(grid)

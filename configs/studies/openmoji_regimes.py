@@ -17,10 +17,10 @@ from configs.studies import base
 def get_config() -> ConfigDict:
     """Config of `lisa_jax study`."""
     config = base.study("openmoji", "openmoji_base", "lineart")
-    # A loop of steps is faster on a GPU.
-    config.update(chunk=25, sample_every=400, sample_at=(100, 200), num_samples=128)
+    config.sample_at = (100, 200)
+    config.training.update(preview_every=400, preview_count=128)
+    config.training.sampling.update(num_steps=20, batch_size=128)
     config.validation = ConfigDict({"draws": 4, "num_examples": placeholder(int), "probe": 64})
-    config.sampling.num_steps = 20
     config.extractor.name = ""
     config.defaults.update(batch_size=64, num_steps=800)
     both = (0.0, 0.2)

@@ -28,7 +28,6 @@ _LOG = logging.getLogger("lisa_jax")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of a training run.")
 _STUDY = flags.DEFINE_string("study", None, "Folder of a study's results and networks.")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config of the study.", lock_config=True)
-_DATA = flags.DEFINE_string("data", None, "The study's data as a file, if it ran with one.")
 _OUT = flags.DEFINE_string("out", None, f"File to add lines to; {FILE} in the run's or study's folder by default.")
 _WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters of a training run to use.")
 _SUMMARY = flags.DEFINE_bool("summary", False, "Print tables of the lines in --out and leave.")
@@ -46,7 +45,7 @@ def main() -> None:
         if _CONFIG.value is None:
             raise ValueError("Give --config, with which the study in --study ran.")
         done = {record["id"] for record in read_records(out)} if out.exists() else ()
-        records = probe_study(_STUDY.value, _CONFIG.value, _DATA.value, done)
+        records = probe_study(_STUDY.value, _CONFIG.value, done)
     else:
         records = (probe_run(_WORKDIR.value, _WEIGHTS.value),)
     for record in records:

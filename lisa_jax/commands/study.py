@@ -19,6 +19,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from lisa_jax.commands._run import run_command
+from lisa_jax.studies.identity import study_identity
+from lisa_jax.studies.laboratory import Laboratory
 from lisa_jax.studies.quality import quality_meter, read_quality, with_quality
 from lisa_jax.studies.results import Results, read_folder
 from lisa_jax.studies.runner import (
@@ -28,7 +30,6 @@ from lisa_jax.studies.runner import (
     study_cells,
     write_references,
 )
-from lisa_jax.studies.setup import study_laboratory
 from lisa_jax.studies.summary import markdown
 
 _LOG = logging.getLogger("lisa_jax")
@@ -36,9 +37,6 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "Config of the study."
 _OUT = flags.DEFINE_string("out", None, "Folder of the results.")
 _CELL = flags.DEFINE_integer("cell", None, "Run this cell alone; numbers as --list shows them.", lower_bound=0)
 _MINUTES = flags.DEFINE_float("minutes", math.inf, "Stop after so many minutes; the cell under way is lost.")
-_DATA = flags.DEFINE_string(
-    "data", None, "A file that `write_study_data` wrote, for machines without the data packages."
-)
 _LIST = flags.DEFINE_bool("list", False, "List the cells and leave.")
 _SUMMARY = flags.DEFINE_bool("summary", False, "Print tables of the results in --out and leave.")
 
@@ -60,11 +58,13 @@ def main() -> None:
             raise ValueError(f"--cell is {_CELL.value}, but the study has the cells 0 to {len(cells) - 1}.")
         cells = [cells[_CELL.value]]
 
-    laboratory, identity = study_laboratory(config, _DATA.value)
-    results = Results(_OUT.value, identity, "results" if _CELL.value is None else f"cell_{_CELL.value}")
+    laboratory = Laboratory(config)
+    results = Results(
+        _OUT.value, study_identity(laboratory), "results" if _CELL.value is None else f"cell_{_CELL.value}"
+    )
     tasks = [cell.task for cell in cells]
     # Before anything that takes time, for its network may be missing.
-    meter = quality_meter(config, laboratory.data.train.image, _OUT.value)
+    meter = quality_meter(config, laboratory.train_pictures, _OUT.value)
     write_references(laboratory, tasks, _OUT.value)
     if meter is not None:
         measure_references(laboratory, tasks, meter)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from itertools import chain
 
 import jax
 from ml_collections import ConfigDict
@@ -32,13 +33,17 @@ def training_experiment(config: ConfigDict, family: Family) -> Experiment:
     )
 
 
-def validation(test: Split, loss: LossFn) -> Callable[[Params, Params], Report]:
-    """A loss on a split, always under the same noise, so that runs and steps compare example by example."""
+def validation(test: Split, loss: LossFn, draws: int = 1) -> Callable[[Params, Params], Report]:
+    """A loss on a split, always under the same noise, so that runs and steps compare example by example.
+
+    Every example is seen `draws` times.
+    """
     evaluate = jax.jit(lambda params, frozen, inputs, key: loss(params, frozen, inputs, key=key, step=0)[1].means)
 
     def run(params: Params, frozen: Params) -> Report:
         total: dict[str, metrics.Mean] = {}
-        for index, batch in enumerate(test.ordered_batches(VALIDATION_BATCH_SIZE)):
+        seen = chain.from_iterable(test.ordered_batches(VALIDATION_BATCH_SIZE) for _ in range(draws))
+        for index, batch in enumerate(seen):
             key = jax.random.fold_in(jax.random.key(0), index)
             total = metrics.add(total, evaluate(params, frozen, batch["inputs"], key))
         return Report({f"validation/{name}": value for name, value in metrics.summarise(total).items()})

@@ -1,5 +1,6 @@
 """Shares of the gap: what the alignment decoder, and what the controlled network, explain of `target - prior`."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import jax.numpy as jnp
@@ -35,6 +36,9 @@ def gap_losses(
       process: its noise process.
       align: what the decoders read; None in plain training.
     """
+    if align is not None:
+        # Shares are of all rows, however few are aligned in a step.
+        align = dataclasses.replace(align, every=1)
     _, found = lisa_loss(trainable, frozen, inputs, noisy, model=model, process=process, align=align)
     if align is not None:
         return {n: m for n, m in found.means.items() if n in ("main_loss", "gap_power", "align_loss") or "/" in n}

@@ -1,34 +1,31 @@
 """Probes of a study's cells, from the networks that the study saved."""
 
 from collections.abc import Collection, Iterator, Mapping
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from lisa_jax.dual_branch import Params
+from lisa_jax.experiments.control import alignment_of
 from lisa_jax.probing.instrument import Instrument, Scores
-from lisa_jax.probing.pictures import COUNTS, Pictures, ProbePictures, probe_pictures
+from lisa_jax.probing.pictures import ProbePictures
+from lisa_jax.probing.split_pictures import split_pictures
 from lisa_jax.studies.fields import ALIGNMENT_FIELDS, RUN_FIELDS
 from lisa_jax.studies.grid import Cell, written_hook
+from lisa_jax.studies.identity import study_identity
+from lisa_jax.studies.laboratory import Laboratory
 from lisa_jax.studies.results import read_folder, read_rows
 from lisa_jax.studies.saved import load_trainable
-from lisa_jax.studies.setup import study_laboratory
-from lisa_jax.studies.trial import Laboratory
 
 
-def probe_study(
-    folder: str | Path, config: ConfigDict, data_file: str | None, done: Collection[str] = ()
-) -> Iterator[dict[str, Any]]:
+def probe_study(folder: str | Path, config: ConfigDict, done: Collection[str] = ()) -> Iterator[dict[str, Any]]:
     """Probe the finished cells of a study one by one, and yield their lines, see `records`.
 
     Args:
       folder: of the results and the saved networks.
       config: of the study.
-      data_file: see `study_laboratory`.
       done: ids of cells to leave out.
 
     Raises:
@@ -38,8 +35,8 @@ def probe_study(
     rows = [row for row in read_folder(folder).values() if row["id"] not in done]
     if not rows:
         return
-    laboratory, identity = study_laboratory(config, data_file)
-    _check_identity(folder, identity)
+    laboratory = Laboratory(config)
+    _check_identity(folder, study_identity(laboratory))
     probes = CellProbes(laboratory)
     for row in rows:
         yield probes.record(row["cell"], row["id"], load_trainable(folder, row["id"]))
@@ -50,49 +47,40 @@ class CellProbes:
 
     def __init__(self, laboratory: Laboratory):
         self._laboratory = laboratory
-        self._pictures = cache(self._make_pictures)
+        self._pictures: dict[tuple, ProbePictures] = {}
         self._instruments: dict[tuple, Instrument] = {}
         self._untrained: dict[tuple, Scores] = {}
 
     def record(self, cell: Cell, cell_id: str, trainable: Mapping[str, Params]) -> dict[str, Any]:
         """The line of a finished cell."""
-        hook = written_hook(cell.hooks)
         run = {
             "id": cell_id,
             "lam": cell.lam,
-            "hook": hook,
+            "hook": written_hook(cell.hooks),
             "task": cell.task,
             "step": cell.num_steps,
             "seed": cell.seed,
             "setting": {name: getattr(cell, name) for name in RUN_FIELDS if name not in ("task", "seed")},
             "alignment": {n: getattr(cell, n) for n in ALIGNMENT_FIELDS if n not in ("lam", "hooks") and cell.lam},
         }
-        return self._instrument(cell).record(self._scores_at_start(cell.plain), trainable, hook, run)
+        align = alignment_of(self._laboratory.training(cell), self._laboratory.family(cell).model)
+        return self._instrument(cell).record(self._scores_at_start(cell.plain), trainable, align, run)
 
     def _instrument(self, cell: Cell) -> Instrument:
-        # What the family of a cell depends on.
-        key = (cell.task, cell.compute_dtype, cell.decoder_width)
-        if key not in self._instruments:
-            self._instruments[key] = Instrument(self._laboratory.family(cell), self._pictures(cell.task))
-        return self._instruments[key]
+        # What the splits of a cell depend on, and what its family does.
+        of_split = (cell.task, cell.compute_dtype)
+        of_family = (*of_split, cell.decoder_width)
+        if of_split not in self._pictures:
+            self._pictures[of_split] = split_pictures(partial(self._laboratory.split, cell))
+        if of_family not in self._instruments:
+            self._instruments[of_family] = Instrument(self._laboratory.family(cell), self._pictures[of_split])
+        return self._instruments[of_family]
 
     def _scores_at_start(self, cell: Cell) -> Scores:
         key = (cell.task, cell.compute_dtype, cell.seed)
         if key not in self._untrained:
             self._untrained[key] = self._instrument(cell).scores(self._laboratory.initial_state(cell).params["side"])
         return self._untrained[key]
-
-    def _make_pictures(self, task: str) -> ProbePictures:
-        latents = self._laboratory.family(Cell(task, 0.0, 0.0, 0, 1, 1)).latents
-
-        def pictures(split: str) -> Pictures:
-            rows = self._laboratory.rows(split, task)
-            index = np.random.default_rng(0).permutation(len(rows.moments))[: COUNTS[split]].astype(np.int32)
-            chosen = jax.tree.map(lambda leaf: np.asarray(leaf)[index], rows)
-            drawn = latents.sample(chosen.moments, jax.random.key(0))
-            return Pictures(split, index, np.asarray(drawn), chosen.context, chosen.condition)
-
-        return probe_pictures(pictures("train"), pictures("test"))
 
 
 def _check_identity(folder: str | Path, identity: Mapping[str, Any]) -> None:
@@ -101,6 +89,6 @@ def _check_identity(folder: str | Path, identity: Mapping[str, Any]) -> None:
         for name in ("base", "data"):
             if found is not None and found.get(name) != identity[name]:
                 raise ValueError(
-                    f"{path} has results of another {name} than the config names: give the --config (and --data) that "
-                    "the study ran with."
+                    f"{path} has results of another {name} than the config names: give the --config that the study ran "
+                    "with."
                 )

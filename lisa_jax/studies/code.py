@@ -7,8 +7,8 @@ from pathlib import Path
 
 import lisa_jax
 
-# From a study's config to the laboratory that runs its cells.
-START = "studies/setup.py"
+# What runs the cells of a study.
+START = "studies/runner.py"
 
 
 def code_files() -> list[Path]:

@@ -1,163 +1,55 @@
-"""The data of a study in memory: pictures, their conditions for every task, and the contexts of their captions."""
+"""The data of a study: splits that stay in memory, so that many runs read and render them once."""
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
-from ml_collections import ConfigDict
 
-from lisa_jax.data.embedded.tasks import TASK_CONDITIONS
-from lisa_jax.studies.tasks import conditions_of
+from lisa_jax.dual_branch import Tree
+from lisa_jax.experiments.splits import Split
+from lisa_jax.families.family import Family
+from lisa_jax.parallel.sharding import path_name
 
-SPLITS = ("train", "test")
+# Examples that are hashed at a time.
+HASH_BATCH = 64
 
 
-@dataclasses.dataclass(frozen=True)
-class DataSet:
-    """What a study can be done on.
+def in_memory(split: Split) -> Split:
+    """The same split with every example read, and its inputs made, once for all."""
+    source = [split.source[index] for index in range(len(split.source))]
+    inputs = [split.make_inputs({**example, "index": index}) for index, example in enumerate(source)]
+    return dataclasses.replace(split, source=source, make_inputs=lambda example: inputs[example["index"]])
 
-    Attributes:
-      conditions: task of one condition -> how `lisa_jax.data.conditions.registry.get_condition` finds it.
-      truth: fields of an example that measures of fidelity need beside the pictures.
-      flips: whether training mirrors examples: not where a condition's colours tell left from right.
+
+def with_conditions(split: Split, names: tuple[str, ...], family: Family) -> Split:
+    """The same split with only some of its conditions, for the family that has their side networks."""
+
+    def make_inputs(example: Mapping[str, Any]) -> dict[str, Tree]:
+        inputs = split.make_inputs(example)
+        return {**inputs, "condition": {name: inputs["condition"][name] for name in names}}
+
+    return dataclasses.replace(split, family=family, make_inputs=make_inputs)
+
+
+def first(split: Split, count: int | None) -> Split:
+    """The first examples of a split in memory; None: all."""
+    return dataclasses.replace(split, source=split.source[:count])
+
+
+def data_fingerprint(splits: Iterable[Split]) -> str:
+    """Hash of the pictures, captions, conditions and truth of splits.
+
+    Contexts follow from captions and base; their last bits differ from machine to machine.
     """
-
-    conditions: Mapping[str, str]
-    truth: tuple[str, ...] = ()
-    flips: bool = True
-
-
-DATA_SETS = {
-    "openmoji": DataSet(TASK_CONDITIONS["openmoji"]),
-    "figures": DataSet(
-        TASK_CONDITIONS["figures"],
-        truth=("keypoints", "depth"),
-        flips=False,
-    ),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class StudySplit:
-    """One split.
-
-    Attributes:
-      image: uint8 (n, H, W, 3).
-      context: float32 (n, length, width).
-      conditions: task of one condition -> uint8 (n, H, W, 3).
-      truth: name -> array (n, ...), what measures of fidelity compare with: keypoints float32 (n, 18, 3), depth float32
-        (n, H, W).
-    """
-
-    image: np.ndarray
-    context: np.ndarray
-    conditions: Mapping[str, np.ndarray]
-    truth: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-
-    def condition(self, task: str) -> np.ndarray | dict[str, np.ndarray]:
-        """What the side network of a task sees; of a composed task, what each sees, by name.
-
-        Raises:
-          ValueError: a condition that this data set does not have.
-        """
-        names = conditions_of(task)
-        for name in names:
-            if name not in self.conditions:
-                raise ValueError(f"No condition '{name}' of task '{task}': there are {', '.join(self.conditions)}.")
-        return {name: self.conditions[name] for name in names} if len(names) > 1 else self.conditions[task]
-
-
-@dataclasses.dataclass(frozen=True)
-class StudyData:
-    """Both splits, whether training may mirror examples, and a fingerprint of the bytes."""
-
-    train: StudySplit
-    test: StudySplit
-    flips: bool = True
-
-    @property
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for split in (self.train, self.test):
-            for part in _arrays(split).values():
-                digest.update(str(part.shape).encode() + np.ascontiguousarray(part).tobytes())
-        return digest.hexdigest()[:16]
-
-
-def data_set_of(config: ConfigDict) -> tuple[str, DataSet]:
-    """Name and properties of the data set of a study's config, its field `data`.
-
-    Raises:
-      ValueError: an unknown data set.
-    """
-    name = config.data
-    if name not in DATA_SETS:
-        raise ValueError(f"Unknown data '{name}' of a study: there are {', '.join(DATA_SETS)}.")
-    return name, DATA_SETS[name]
-
-
-def render_study_data(config: ConfigDict, encode_text: Any) -> StudyData:
-    """A data set with the conditions of all its tasks, rendered (some seconds a split).
-
-    Args:
-      config: fields data and image_size.
-      encode_text: captions -> contexts (n, length, width).
-
-    Raises:
-      ValueError: an unknown data set.
-    """
-    # Here and not above: machines that get their data as a file need no data packages.
-    from lisa_jax.data.conditions.registry import get_condition
-    from lisa_jax.data.embedded.load import load_embedded
-
-    name, data_set = data_set_of(config)
-    splits = {}
-    for split in SPLITS:
-        examples = list(load_embedded(name, config.image_size, split))
-        splits[split] = StudySplit(
-            np.stack([example["image"] for example in examples]),
-            # Half precision in files: what is trained on must be what is stored.
-            encode_text([example["caption"] for example in examples]).astype(np.float16).astype(np.float32),
-            {task: np.stack([get_condition(path)(e) for e in examples]) for task, path in data_set.conditions.items()},
-            {field: np.stack([example[field] for example in examples]) for field in data_set.truth},
-        )
-    return StudyData(**splits, flips=data_set.flips)
-
-
-def write_study_data(path: str | Path, data: StudyData) -> None:
-    """Write to one compressed .npz file."""
-    arrays = {"flips": np.asarray(data.flips)}
-    for name in SPLITS:
-        split = getattr(data, name)
-        arrays |= {f"{name}/{part}": array for part, array in _arrays(split).items()}
-        arrays[f"{name}/context"] = split.context.astype(np.float16)
-    np.savez_compressed(path, **arrays)
-
-
-def read_study_data(path: str | Path) -> StudyData:
-    """Read what `write_study_data` wrote; never unpickles."""
-    with np.load(path, allow_pickle=False) as arrays:
-
-        def below(prefix: str) -> dict[str, np.ndarray]:
-            return {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)}
-
-        splits = {
-            name: StudySplit(
-                arrays[f"{name}/image"],
-                arrays[f"{name}/context"].astype(np.float32),
-                below(f"{name}/condition/"),
-                below(f"{name}/truth/"),
-            )
-            for name in SPLITS
-        }
-        return StudyData(**splits, flips=bool(arrays["flips"]))
-
-
-def _arrays(split: StudySplit) -> dict[str, np.ndarray]:
-    """All arrays of a split under the names that they have in a file."""
-    conditions = {f"condition/{name}": split.conditions[name] for name in sorted(split.conditions)}
-    truth = {f"truth/{name}": split.truth[name] for name in sorted(split.truth)}
-    return {"image": split.image, "context": split.context, **conditions, **truth}
+    digest = hashlib.sha256()
+    for split in splits:
+        for batch in split.ordered_batches(HASH_BATCH):
+            digest.update("\0".join(batch["caption"]).encode())
+            seen = {"image": split.references(batch), "condition": split.conditions(batch), "truth": split.truth(batch)}
+            for path, leaf in jax.tree_util.tree_leaves_with_path(seen):
+                digest.update(f"{path_name(path)} {leaf.shape} {leaf.dtype}".encode())
+                digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:16]

@@ -23,6 +23,7 @@ class CellField:
 
     Attributes:
       label: what heads its values: "learning rate".
+      place: of a training config where it stands as it is; None: see `training_config`.
       choice: the choice of the alignment that it makes, alone or with the other fields of that choice; None for a field
         of the run, which an aligned run and its plain one have in common.
       usual: its value in plain training if it makes a choice, and in rows that are older than the field.
@@ -30,6 +31,7 @@ class CellField:
     """
 
     label: str
+    place: str | None = None
     choice: str | None = None
     usual: Any = ALWAYS_SAID
     unusual: Unusual | None = None
@@ -38,31 +40,50 @@ class CellField:
 # What cells have had from the start: an id depends on all of these.
 _FIRST = {
     "task": CellField("task"),
-    "lam": CellField("λ", "λ", usual=0.0),
-    "learning_rate": CellField("learning rate"),
-    "seed": CellField("seed"),
-    "batch_size": CellField("batch"),
-    "num_steps": CellField("steps"),
-    "hooks": CellField("hook", "hook", usual=()),
+    "lam": CellField("λ", "lisa.lam", "λ", usual=0.0),
+    "learning_rate": CellField("learning rate", "optimizer.learning_rate"),
+    "seed": CellField("seed", "seed"),
+    "batch_size": CellField("batch", "batch_size"),
+    "num_steps": CellField("steps", "num_steps"),
+    "hooks": CellField("hook", None, "hook", usual=()),
     "lam_decay_steps": CellField(
-        "fades out over (steps)", "schedule of λ", None, Unusual("decay{}", "decay {}", "fading over {} steps")
+        "fades out over (steps)",
+        "lisa.decay_steps",
+        "schedule of λ",
+        None,
+        Unusual("decay{}", "decay {}", "fading over {} steps"),
     ),
-    "lam_stop_step": CellField("stops at step", "schedule of λ", None, Unusual("stop{}", "stop {}", "until step {}")),
-    "compute_dtype": CellField("dtype", usual="float32"),
+    "lam_stop_step": CellField(
+        "stops at step", "lisa.stop_step", "schedule of λ", None, Unusual("stop{}", "stop {}", "until step {}")
+    ),
+    "compute_dtype": CellField("dtype", "compute_dtype", usual="float32"),
 }
 # What came later, and what will come: where it is as usual, an id is what it was before.
 _LATER = {
     "align_every": CellField(
-        "rows per aligned row", "how often it is aligned", 1, Unusual("every{}", "every {}", "one row of {}")
+        "rows per aligned row",
+        "lisa.align_every",
+        "how often it is aligned",
+        1,
+        Unusual("every{}", "every {}", "one row of {}"),
     ),
     "decoder_width": CellField(
-        "decoder width", "decoder width", 1.0, Unusual("width{:g}", "decoder x{:g}", "decoder of width {:g}")
+        "decoder width",
+        "lisa.decoder_width",
+        "decoder width",
+        1.0,
+        Unusual("width{:g}", "decoder x{:g}", "decoder of width {:g}"),
     ),
     "weighting": CellField(
-        "weighting", "weighting of the alignment loss", UNIFORM, Unusual("{}", "{}", "weighting {}")
+        "weighting",
+        "lisa.weighting",
+        "weighting of the alignment loss",
+        UNIFORM,
+        Unusual("{}", "{}", "weighting {}"),
     ),
     "decoder_rate": CellField(
         "decoder's learning rate over the rest's",
+        "optimizer.decoder_rate",
         "learning rate of the decoder",
         1.0,
         Unusual("rate{:g}", "decoder's rate x{:g}", "decoder at {:g} times the rate"),

@@ -18,7 +18,7 @@ class Cell:
     """One training run of a study. What else is to be known of its fields is in `fields.FIELDS`.
 
     Attributes:
-      task: name of the condition, or of several ("lineart+lowres"), see `lisa_jax.studies.data`.
+      task: name of the condition, or of several ("lineart+lowres"), see `lisa_jax.studies.tasks`.
       lam: weight of the alignment loss; 0 is plain training.
       learning_rate, seed, batch_size, num_steps: of the run; the seed decides initialisation, batches and noise, so
         two cells that differ in lam or hooks only see the same data under the same noise.

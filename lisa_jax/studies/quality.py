@@ -5,7 +5,7 @@ and its samples without control), so that a study can be measured later, and its
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,15 @@ class QualityMeter:
         return str(label) in read_json(_path(self.folder, name)).get("sets", {})
 
 
-def quality_meter(config: ConfigDict, images: np.ndarray, folder: str | Path) -> QualityMeter | None:
+def quality_meter(
+    config: ConfigDict, train_pictures: Callable[[int], np.ndarray], folder: str | Path
+) -> QualityMeter | None:
     """The meter that a study's config asks for: `extractor.name`, "" for none, and `extractor.weights`, "" for those
     that come as a package.
 
     Args:
       config: of the study.
-      images: of the training split, uint8 (n, H, W, 3).
+      train_pictures: number -> the first so many of the training split, uint8 (n, H, W, 3).
       folder: of the study.
 
     Raises:
@@ -88,7 +90,7 @@ def quality_meter(config: ConfigDict, images: np.ndarray, folder: str | Path) ->
                 f"{path} has distances of {measured['name']}, but extractor.name is {wanted.name}: use another --out, "
                 f"or remove {path.parent} to measure again what can be (saved networks, and runs that are to come)."
             )
-    return QualityMeter(Path(folder), extractor, extractor.features(images[:MAX_REFERENCES]))
+    return QualityMeter(Path(folder), extractor, extractor.features(train_pictures(MAX_REFERENCES)))
 
 
 def read_quality(folder: str | Path) -> dict[str, Sets]:

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,16 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from lisa_jax.evaluation.estimators import estimators_of
-from lisa_jax.studies.code import code_fingerprint
-from lisa_jax.studies.data import data_set_of
 from lisa_jax.studies.grid import Cell, cells_of
 from lisa_jax.studies.json_file import change_json, read_json
+from lisa_jax.studies.laboratory import Laboratory
 from lisa_jax.studies.pictures import write_grid
 from lisa_jax.studies.quality import QualityMeter
 from lisa_jax.studies.results import Results
 from lisa_jax.studies.saved import load_trainable, save_trainable, trainable_path
-from lisa_jax.studies.trial import Laboratory, run_cell
+from lisa_jax.studies.trial import run_cell
 
 _LOG = logging.getLogger("lisa_jax")
-# What a config says beside its cells and what of it may change within one study.
-NOT_IDENTITY = ("grids", "defaults", "base", "save_side", "extractor")
 REFERENCES = "references.json"
 SAMPLES = "samples"
 
@@ -35,41 +31,29 @@ def study_cells(config: ConfigDict) -> list[Cell]:
     return cells_of([grid.to_dict() for grid in config.grids], config.defaults.to_dict())
 
 
-def study_identity(config: ConfigDict, base_fingerprint: str, data_fingerprint: str) -> dict[str, Any]:
-    """All that two results must share to be compared."""
-    protocol = {name: value for name, value in config.to_dict().items() if name not in NOT_IDENTITY}
-    identity = {"code": code_fingerprint(), "base": base_fingerprint, "data": data_fingerprint, "protocol": protocol}
-    if read_by := estimators_of(data_set_of(config)[1].conditions, config.image_size):
-        identity["estimators"] = {task: estimator.sha256 for task, estimator in read_by.items()}
-    return identity
-
-
 def write_references(laboratory: Laboratory, tasks: Sequence[str], folder: str | Path) -> None:
     """Write what results are compared with: `references.json`, task -> `Laboratory.references`, and pictures.
 
     A task that is there already is not done again. Beside the samples go `samples/<task>/condition.png`, for composed
     tasks `condition_<name>.png`, and `reference.png`, the real pictures.
     """
-    path, test, count = Path(folder) / REFERENCES, laboratory.data.test, laboratory.config.num_samples
+    path = Path(folder) / REFERENCES
     for task in dict.fromkeys(tasks):
         if task in read_json(path):
             continue
-        pictures = Path(folder) / SAMPLES / task
-        condition = test.condition(task)
-        by_name = condition.items() if isinstance(condition, Mapping) else [("", condition)]
-        for name, rows in by_name:
-            write_grid(pictures / (f"condition_{name}.png" if name else "condition.png"), rows[:count])
-        write_grid(pictures / "reference.png", test.image[:count])
+        pictures, shown = Path(folder) / SAMPLES / task, laboratory.shown(task)
+        for name, rows in shown.conditions.items():
+            write_grid(pictures / (f"condition_{name}.png" if len(shown.conditions) > 1 else "condition.png"), rows)
+        write_grid(pictures / "reference.png", shown.references)
         found = laboratory.references(task)
         change_json(path, lambda content, task=task, found=found: content | {task: found})
 
 
 def measure_references(laboratory: Laboratory, tasks: Sequence[str], meter: QualityMeter) -> None:
     """Measure what the quality of samples is compared with: real test pictures, and samples without control."""
-    real = laboratory.data.test.image[: laboratory.config.num_samples]
     for task in dict.fromkeys(tasks):
         if not meter.has(task, "no control"):
-            meter.measure(task, "real", real)
+            meter.measure(task, "real", laboratory.shown(task).references)
             meter.measure(task, "no control", laboratory.sample_uncontrolled(task))
 
 

@@ -18,10 +18,11 @@ from configs.studies import openmoji_regimes
 
 def get_config():
     config = openmoji_regimes.get_config()
-    config.base, config.image_size, config.condition_channels = {base!r}, 16, (8,)
-    config.update({{"chunk": 2, "validate_every": 2, "sample_every": 4, "sample_at": (), "num_samples": 3}})
+    config.training.update({{"base": {base!r}, "condition_channels": (8,), "eval_every": 2, "preview_every": 4}})
+    config.training.data.image_size, config.training.preview_count = 16, 3
+    config.training.sampling.num_steps = 1
     config.validation.update({{"draws": 1, "probe": 2}})
-    config.sampling.num_steps = 1
+    config.sample_at = ()
     config.save_side = True
     config.defaults.update({{"num_steps": 2, "batch_size": 4}})
     config.grids = (ConfigDict({{"task": "lineart+lowres", "lam": (0.0, 0.2), "hook": "down_0,mid"}}),)

@@ -14,10 +14,11 @@ from configs.studies import openmoji_regimes
 
 def get_config():
     config = openmoji_regimes.get_config()
-    config.base, config.image_size, config.condition_channels = {base!r}, 16, (8,)
-    config.update({{"chunk": 2, "validate_every": 2, "sample_every": 4, "sample_at": (), "num_samples": 3}})
+    config.training.update({{"base": {base!r}, "condition_channels": (8,), "eval_every": 2, "preview_every": 4}})
+    config.training.data.image_size, config.training.preview_count = 16, 3
+    config.training.sampling.num_steps = 1
     config.validation.update({{"draws": 1, "probe": 2}})
-    config.sampling.num_steps = 1
+    config.sample_at = ()
     config.defaults.update({{"num_steps": 4, "batch_size": 4, "hook": "mid"}})
     config.grids = (ConfigDict({{"task": "segmentation", "lam": (0.0, 0.2)}}),)
     return config
@@ -51,7 +52,7 @@ def test_a_study_runs_continues_and_does_not_mix(study):
     assert "segmentation" not in run().replace(str(out), "")
 
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-    assert rows[0]["identity"]["protocol"]["chunk"] == 2
+    assert rows[0]["identity"]["protocol"]["training"]["eval_every"] == 2
     assert [point["step"] for point in rows[1]["curve"]] == [2, 4]
     assert 0 <= rows[1]["curve"][-1]["fidelity/miou"] <= 1
     references = json.loads((out / "references.json").read_text())["segmentation"]
@@ -60,4 +61,4 @@ def test_a_study_runs_continues_and_does_not_mix(study):
     summary = run("--summary")
     assert "### segmentation" in summary and "| 0.2 | mid | 1 |" in summary
 
-    assert "another study: protocol differ" in run("--config.sampling.num_steps=2", returncode=1)
+    assert "another study: protocol differ" in run("--config.training.sampling.num_steps=2", returncode=1)

@@ -9,118 +9,66 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from lisa_jax.families.composed import compose
 from ml_collections import ConfigDict
 from PIL import Image
 
-from lisa_jax.alignment import lisa_loss
-from lisa_jax.dual_branch import DualBranch, SideOutput
 from lisa_jax.evaluation.distances import distances
 from lisa_jax.evaluation.extractors import Extractor
-from lisa_jax.families.family import Family, TextSpace
-from lisa_jax.families.pixels import PIXELS
-from lisa_jax.processes import Diffusion
-from lisa_jax.studies import quality, trial
-from lisa_jax.studies.data import StudyData, StudySplit, read_study_data, write_study_data
+from lisa_jax.experiments.control import control_losses
+from lisa_jax.experiments.training_run import training_experiment
+from lisa_jax.studies import quality
 from lisa_jax.studies.grid import Cell
-from lisa_jax.studies.programs import Examples, plan_batches
 from lisa_jax.studies.quality import QualityMeter, quality_meter, read_quality, with_quality
 from lisa_jax.studies.results import Results
 from lisa_jax.studies.runner import measure_finished, measure_references, run_cells, write_references
 from lisa_jax.studies.saved import load_trainable
-from lisa_jax.studies.trial import Laboratory, run_cell
+from lisa_jax.studies.trial import run_cell
+from lisa_jax.training.loop import fit
 
-SIZE = 8
+SIZE = 16
 LISA = Cell("lowres", 0.5, 1e-2, 0, 8, 8, "mid")
 PLAIN = dataclasses.replace(LISA, lam=0.0)
-
-
-def toy_family(compute_dtype, conditions, decoder_width):
-    """Main network: x_t times a number. Side: a tanh feature of x_t and the condition, out through a zero factor."""
-
-    def side(params, x_t, t, context, condition):
-        feature = jnp.tanh(x_t * params["trunk"]["x"] + condition * params["trunk"]["c"])
-        return SideOutput((feature * params["out"],), {"down": feature**2, "mid": feature})
-
-    model = DualBranch(
-        trunk=lambda frozen, x_t, t, context: x_t,
-        predict=lambda frozen, trunk, residuals=None: trunk * frozen["w"] + (0 if residuals is None else residuals[0]),
-        side=side,
-        init_side=lambda start, key: {
-            "trunk": {"x": start["w"] * jnp.ones(3), "c": 0.1 * jax.random.normal(key, (3,))},
-            "out": jnp.zeros(3),
-        },
-        decode=lambda decoder, feature, t, shape: feature * decoder["scale"],
-        init_decoder=lambda key, hook: {"scale": jnp.full(3, 0.1 * decoder_width)},
-        hooks=("down", "mid"),
-        side_trunk=lambda side: {"trunk": side["trunk"]},
-    )
-    frozen = {"w": jnp.float32(0.7)}
-    start = frozen
-    if conditions is not None:
-        model, start = compose(dict.fromkeys(conditions, model)), dict.fromkeys(conditions, frozen)
-    text = TextSpace(dict, lambda captions: np.zeros((len(captions), 2), np.int32), lambda params, ids: ids[..., None])
-    scheduler = {"num_train_timesteps": 100, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}
-    process = Diffusion.from_scheduler_config(scheduler)
-    return Family(model, frozen, process, PIXELS, text, scheduler, lambda: start, None, None, "toy")
-
-
-def toy_config(**changes):
-    config = ConfigDict(
-        {
-            "chunk": 2,
-            "validate_every": 2,
-            "sample_every": 4,
-            "sample_at": (2,),
-            "validation": {"draws": 2, "num_examples": None, "probe": 3},
-            "num_samples": 4,
-            "save_side": True,
-            "sampling": {"num_steps": 2, "guidance_scale": 1.0},
-            "optimizer": {
-                "warmup_steps": 2,
-                "b1": 0.9,
-                "b2": 0.999,
-                "eps": 1e-8,
-                "weight_decay": 1e-2,
-                "clip_norm": 1.0,
-            },
-        }
-    )
-    config.update(changes)
-    return config
-
-
-@pytest.fixture(scope="module")
-def data():
-    generator = np.random.default_rng(0)
-
-    def split(count):
-        image = generator.integers(0, 256, (count, SIZE * 2, SIZE * 2, 3)).astype(np.uint8)
-        conditions = {"lowres": image // 2, "lineart": image // 128 * 255}
-        return StudySplit(image, np.zeros((count, 2, 1), np.float32), conditions)
-
-    return StudyData(split(20), split(6))
-
-
-@pytest.fixture(scope="module")
-def laboratory(data):
-    return Laboratory(toy_config(), toy_family, data)
+BOTH = dataclasses.replace(LISA, task="lineart+lowres", hooks=("down", "mid"), align_every=4, decoder_width=2.0)
 
 
 def losses(result):
     return [point["validation/main_loss"] for point in result["curve"]]
 
 
-def test_a_cell_leaves_its_curve_and_is_repeatable(laboratory, data):
+def trained(laboratory, cell):
+    """Parameters of a cell at its end."""
+    found = []
+    run_cell(laboratory, cell, on_trained=found.append)
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        PLAIN,
+        dataclasses.replace(LISA, seed=3, lam_stop_step=4, decoder_rate=4.0, weighting="low_noise"),
+        dataclasses.replace(BOTH, lam_decay_steps=6),
+    ],
+    ids=["plain", "stopped", "composed"],
+)
+def test_a_cell_is_to_the_bit_what_a_training_run_with_its_config_is(laboratory, cell, tmp_path):
+    config = laboratory.training(cell)
+    experiment = training_experiment(config, laboratory.family(cell))
+    run, ours = fit(experiment, config, tmp_path).params, trained(laboratory, cell)
+    assert jax.tree.structure(run) == jax.tree.structure(ours)
+    for of_run, of_cell in zip(jax.tree.leaves(run), jax.tree.leaves(ours), strict=True):
+        np.testing.assert_array_equal(of_run, of_cell)
+
+
+def test_a_cell_leaves_its_curve_and_is_repeatable(laboratory, new_laboratory):
     result = run_cell(laboratory, LISA)
     assert [point["step"] for point in result["curve"]] == [2, 4, 6, 8]
     assert ["fidelity/psnr" in point for point in result["curve"]] == [True, True, False, True]
     assert losses(result)[-1] < losses(result)[0]
-    assert result["curve"] == run_cell(Laboratory(toy_config(), toy_family, data), LISA)["curve"]
-    # Another size of the compiled calls changes nothing.
-    whole = run_cell(Laboratory(toy_config(chunk=8, validate_every=8), toy_family, data), LISA)
-    assert losses(whole)[-1] == pytest.approx(losses(result)[-1], rel=1e-6)
-    assert whole["flops_per_step"] == pytest.approx(result["flops_per_step"], rel=0.01)
+    assert result["curve"] == run_cell(new_laboratory(), LISA)["curve"]
+    assert {"train/main_loss", "train/align_over_gap"} <= result["curve"][0].keys()
+    assert result["seconds_per_step"] > 0 and result["temporary_bytes"] > 0
+    assert result["seconds_spent"].keys() == {"training", "validation", "sampling"}
 
 
 def test_lam_stops_and_decays_where_the_cell_says(laboratory):
@@ -135,51 +83,39 @@ def test_lam_stops_and_decays_where_the_cell_says(laboratory):
 
 
 def test_gradients_of_the_trunk_are_those_of_the_two_losses(laboratory):
-    found = run_cell(laboratory, dataclasses.replace(LISA, num_steps=2))["curve"][0]
-    programs, family = laboratory.programs(LISA), laboratory.family(LISA)
-    train, test = laboratory.rows("train", "lowres"), laboratory.rows("test", "lowres")
-    key, plan = jax.random.key(0), plan_batches(0, 20, 2, 8)
-    state = programs["init"](family.frozen, jax.random.fold_in(key, 1))
-    state, _ = programs["train"](
-        state, family.frozen, train, plan["numbers"], plan["flips"], jax.random.fold_in(key, 2), 1e-2, 0.5, np.inf
-    )
-    batch = Examples(*(part[:3] for part in test)).inputs(PIXELS, key)
+    cell = dataclasses.replace(LISA, num_steps=2)
+    point, params = run_cell(laboratory, cell)["curve"][0], trained(laboratory, cell)
+    family, test = laboratory.family(cell), laboratory.split(cell, "test")
+    inputs = next(test.ordered_batches(laboratory.config.validation.probe))["inputs"]
+    config = laboratory.training(dataclasses.replace(cell, lam=1.0))
+    of = control_losses(config, family, test.empty)
 
-    def term(side, main_weight):
-        def loss(lam):
-            return lisa_loss(
-                state.params | {"side": side},
-                family.frozen,
-                batch,
-                jax.random.key(1),
-                model=family.model,
-                process=family.process,
-                lam=lam,
-                hook="mid",
-            )[0]
+    def gradient(loss):
+        def of_side(side):
+            return loss(params | {"side": side}, test.frozen(), inputs, key=jax.random.key(1), step=0)[0]
 
-        return loss(0) if main_weight else loss(jnp.float32(1)) - loss(0)
+        return family.model.side_trunk(jax.grad(of_side)(params["side"]))
 
-    main, align = (jax.grad(term)(state.params["side"], main_weight)["trunk"] for main_weight in (1, 0))
+    main = gradient(of.validation)
+    align = jax.tree.map(lambda both, one: both - one, gradient(of.measured), main)
     norms = float(optax.tree.norm(main)), float(optax.tree.norm(align))
-    cosine = float(sum(jnp.sum(main[name] * align[name]) for name in main)) / (norms[0] * norms[1])
-    assert found["validation/trunk_grad_main"] == pytest.approx(norms[0], rel=1e-4)
-    assert found["validation/trunk_grad_align"] == pytest.approx(norms[1], rel=1e-4)
-    assert found["validation/trunk_grad_cosine"] == pytest.approx(cosine, rel=1e-3)
+    cosine = float(optax.tree.vdot(main, align)) / (norms[0] * norms[1])
+    assert point["validation/trunk_grad_main"] == pytest.approx(norms[0], rel=1e-4)
+    assert point["validation/trunk_grad_align"] == pytest.approx(norms[1], rel=1e-4)
+    assert point["validation/trunk_grad_cosine"] == pytest.approx(cosine, rel=1e-3)
 
 
 def test_out_of_time_and_refusals(laboratory):
     assert run_cell(laboratory, LISA, deadline=time.monotonic() - 1) is None
-    with pytest.raises(ValueError, match="num_steps is 7, but must be a multiple of chunk, 2"):
-        run_cell(laboratory, dataclasses.replace(LISA, num_steps=7))
     with pytest.raises(FloatingPointError, match="validation loss at step 2 is nan"):
         run_cell(laboratory, dataclasses.replace(LISA, learning_rate=float("nan")))
+    with pytest.raises(ValueError, match=r"No condition 'pose' of task 'lowres\+pose': there are lineart, lowres"):
+        run_cell(laboratory, dataclasses.replace(LISA, task="lowres+pose"))
 
 
 def test_a_composed_task_trains_a_side_network_for_each_condition(laboratory):
-    cell = dataclasses.replace(LISA, task="lineart+lowres", hooks=("down", "mid"), align_every=4, decoder_width=2.0)
-    trained, pictures = [], {}
-    result = run_cell(laboratory, cell, on_samples=pictures.__setitem__, on_trained=trained.append)
+    params, pictures = [], {}
+    result = run_cell(laboratory, BOTH, on_samples=pictures.__setitem__, on_trained=params.append)
     assert losses(result)[-1] < losses(result)[0]
     last = result["curve"][-1]
     assert {"fidelity/lineart/f1_tolerance_0", "fidelity/lowres/psnr"} <= last.keys()
@@ -187,13 +123,12 @@ def test_a_composed_task_trains_a_side_network_for_each_condition(laboratory):
     by_hook = [last[f"validation/align_loss/{hook}"] for hook in ("down", "mid")]
     assert last["validation/align_loss"] == pytest.approx(np.mean(by_hook), rel=1e-5)
     assert by_hook[0] != by_hook[1]
-    (params,) = trained
-    assert params["side"].keys() == {"lineart", "lowres"}
-    assert {hook: decoder.keys() for hook, decoder in params["decoder"].items()} == {
+    assert params[0]["side"].keys() == {"lineart", "lowres"}
+    assert {hook: decoder.keys() for hook, decoder in params[0]["decoder"].items()} == {
         "down": {"lineart", "lowres"},
         "mid": {"lineart", "lowres"},
     }
-    assert list(pictures) == [2, 4, 8] and pictures[8].shape == (4, SIZE * 2, SIZE * 2, 3)
+    assert list(pictures) == [2, 4, 8] and pictures[8].shape == (4, SIZE, SIZE, 3)
 
 
 def test_each_option_of_the_alignment_changes_training_and_plain_training_is_one(laboratory):
@@ -214,40 +149,6 @@ def test_operations_are_counted_by_what_the_steps_do(laboratory):
     assert stopped == pytest.approx((6 * plain + 2 * aligned) / 8, rel=0.05)
 
 
-def test_time_a_step_is_that_of_each_program_by_its_steps(laboratory, monkeypatch):
-    """A clock on which an aligned step takes 3 s and a plain one 1 s."""
-    now, blocked = [0.0], jax.block_until_ready
-
-    def ready(params):
-        now[0] += 2 * (3.0 if "decoder" in params and now[0] < 2 * 2 * 3.0 else 1.0)
-        return blocked(params)
-
-    monkeypatch.setattr(trial.jax, "block_until_ready", ready)
-    monkeypatch.setattr(trial.time, "monotonic", lambda: now[0])
-    stopped = run_cell(laboratory, dataclasses.replace(LISA, lam_stop_step=4))
-    assert stopped["seconds_per_step"] == pytest.approx((4 * 3 + 4 * 1) / 8)
-
-
-def test_measures_get_the_truth_of_the_first_examples_and_nothing_is_mirrored(laboratory, data, monkeypatch):
-    mirrored, seen = losses(run_cell(laboratory, LISA)), []
-
-    def fake(task, samples, references, conditions, truth):
-        seen.append((task, samples.shape, references.shape, conditions.shape, truth))
-        return {"psnr": float("inf")}
-
-    monkeypatch.setattr(trial, "fidelity", fake)
-    keypoints = np.arange(6 * 18 * 3, dtype=np.float32).reshape(6, 18, 3)
-    still = StudyData(data.train, dataclasses.replace(data.test, truth={"keypoints": keypoints}), flips=False)
-    assert still.fingerprint != data.fingerprint
-    monkeypatch.setattr(laboratory, "data", still)
-    assert laboratory.references("lowres")["real"] == {"psnr": None}
-    shape = (4, SIZE * 2, SIZE * 2, 3)
-    assert seen[0][:4] == ("lowres", shape, shape, shape)
-    np.testing.assert_array_equal(seen[0][4]["keypoints"], keypoints[:4])
-    assert not plan_batches(0, 20, 4, 8, flips=False)["flips"].any()
-    assert losses(run_cell(laboratory, LISA)) != mirrored
-
-
 def test_a_study_leaves_rows_references_samples_and_networks(laboratory, tmp_path):
     tasks = [LISA.task, "lineart+lowres"]
     write_references(laboratory, tasks[:1], tmp_path)
@@ -265,7 +166,7 @@ def test_a_study_leaves_rows_references_samples_and_networks(laboratory, tmp_pat
     assert list(results.rows()) == [PLAIN.id, LISA.id]
     grid = Image.open(tmp_path / "samples" / LISA.id / "8.png")
     assert grid.size == (4 * 33 - 1, 32)  # four pictures of 16 px, enlarged
-    assert load_trainable(tmp_path, LISA.id)["decoder"]["scale"].shape == (3,)
+    assert load_trainable(tmp_path, LISA.id)["decoder"]["mid"]["lowres"]["scale"].shape == (3,)
     # Probes of those networks may lie beside the rows.
     (tmp_path / "probes.jsonl").write_text('{"id": "x", "rows": []}\n')
     run_cells(laboratory, [PLAIN, LISA], results)
@@ -277,7 +178,7 @@ def test_quality_is_measured_on_the_way_and_made_up_for_from_saved_networks(labo
         return jnp.mean(images.astype(jnp.float32) / 255, (1, 2))
 
     extractor = Extractor("toy", "fd_toy", "toy_16px", "aa", colours)
-    meter = QualityMeter(tmp_path, extractor, extractor.features(laboratory.data.train.image))
+    meter = QualityMeter(tmp_path, extractor, extractor.features(laboratory.train_pictures(1000)))
     results = Results(tmp_path, {"code": "a"})
     run_cells(laboratory, [PLAIN], results)
     assert read_quality(tmp_path) == {}
@@ -316,7 +217,8 @@ def test_a_folder_measured_by_another_network_is_refused(tmp_path, monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3)).astype(np.uint8)
 
     def meter(name):
-        return quality_meter(ConfigDict({"extractor": {"name": name, "weights": ""}}), images, tmp_path)
+        config = ConfigDict({"extractor": {"name": name, "weights": ""}})
+        return quality_meter(config, lambda count: images[:count], tmp_path)
 
     meter("first").measure("lowres", "real", images)
     assert meter("first").has("lowres", "real")
@@ -325,23 +227,3 @@ def test_a_folder_measured_by_another_network_is_refused(tmp_path, monkeypatch):
     ):
         meter("second")
     assert meter("") is None
-
-
-def test_every_epoch_has_every_example_once():
-    plan = plan_batches(3, num_examples=10, num_steps=5, batch_size=4)
-    assert plan["numbers"].shape == plan["flips"].shape == (5, 4)
-    order = plan["numbers"].ravel()
-    assert sorted(order[:10]) == sorted(order[10:]) == list(range(10))
-    assert (order[:10] != order[10:]).any()
-    assert (plan_batches(3, 10, 9, 4)["numbers"][:2] == plan["numbers"][:2]).all()
-
-
-def test_data_comes_back_from_a_file(tmp_path, data):
-    write_study_data(tmp_path / "data.npz", data)
-    assert read_study_data(tmp_path / "data.npz").fingerprint == data.fingerprint
-    test = dataclasses.replace(data.test, truth={"depth": np.ones((6, 4, 4), np.float32)})
-    write_study_data(tmp_path / "data.npz", StudyData(data.train, test, flips=False))
-    back = read_study_data(tmp_path / "data.npz")
-    assert back.test.truth["depth"].shape == (6, 4, 4) and not back.train.truth and not back.flips
-    with pytest.raises(ValueError, match=r"No condition 'pose' of task 'lowres\+pose'"):
-        back.test.condition("lowres+pose")

@@ -1,0 +1,231 @@
+"""What the cells of a study share: bases, data in memory, compiled programs, measures."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from lisa_jax.dual_branch import Params
+from lisa_jax.evaluation.evaluation_set import EvaluationSet
+from lisa_jax.evaluation.fidelity import fidelity
+from lisa_jax.experiments.base import load_base
+from lisa_jax.experiments.control import control_experiment, control_losses
+from lisa_jax.experiments.splits import Split, load_split
+from lisa_jax.experiments.training_run import validation
+from lisa_jax.families.family import Family
+from lisa_jax.parallel.sharding import make_mesh
+from lisa_jax.sampling.generate import make_generator
+from lisa_jax.studies.data import data_fingerprint, first, in_memory, with_conditions
+from lisa_jax.studies.grid import Cell
+from lisa_jax.studies.tasks import conditions_of
+from lisa_jax.studies.training_config import known_conditions, training_config
+from lisa_jax.training.program import Program, make_program, run_keys
+from lisa_jax.training.state import TrainState
+
+SPLITS = ("train", "test")
+# Names that rows have given these gradients from the first study on.
+GRADIENTS = {
+    "trunk_gradient/main": "trunk_grad_main",
+    "trunk_gradient/lam_align": "trunk_grad_align",
+    "trunk_gradient/cosine": "trunk_grad_cosine",
+}
+
+
+class Laboratory:
+    """All that the cells of a study share, each part made at its first use, and once for what it depends on.
+
+    Attributes:
+      config: of the study.
+      mesh: of the devices that its runs train on.
+    """
+
+    def __init__(self, config: ConfigDict, load_base: Callable[..., Family] = load_base):
+        """Set up; nothing is read or compiled before it is needed."""
+        self.config = config
+        sizes = config.training.mesh
+        self.mesh = make_mesh(sizes.data, sizes.fsdp, sizes.tensor)
+        self._load_base = load_base
+        self._made: dict[tuple[str, Hashable], Any] = {}
+
+    # ---- what a cell trains with: the parts of `lisa_jax train`
+
+    def training(self, cell: Cell) -> ConfigDict:
+        """The config with which `lisa_jax train` does what the cell does."""
+        return training_config(self.config, cell)
+
+    def family(self, cell: Cell) -> Family:
+        """The base of a cell, with the networks that it trains."""
+        depends_on = (cell.task, cell.compute_dtype, cell.decoder_width)
+        return self._once("family", depends_on, lambda: self._load_base(self.training(cell), self.mesh))
+
+    def split(self, cell: Cell, name: str) -> Split:
+        """The train or test split of a cell, in memory."""
+
+        def make() -> Split:
+            whole, names = self._whole_split(cell.compute_dtype, name), conditions_of(cell.task)
+            return with_conditions(whole, names, self.family(cell.plain))
+
+        return self._once("split", (cell.task, cell.compute_dtype, name), make)
+
+    def program(self, cell: Cell) -> Program:
+        """What trains a cell."""
+
+        def make() -> Program:
+            config, split = self.training(cell), self.split(cell, "train")
+            experiment = control_experiment(config, self.family(cell), split.frozen(), split.empty)
+            return make_program(experiment, config, self.mesh, self._start(cell))
+
+        return self._once("program", cell.any_seed, make)
+
+    def initial_state(self, cell: Cell) -> TrainState:
+        """The state of a cell at step 0."""
+        init_key, _ = run_keys(cell.seed)
+        return self.program(cell).initialise(self._start(cell), init_key)
+
+    # ---- what is measured
+
+    def validate(self, cell: Cell) -> Callable[[Params, Params], dict[str, float]]:
+        """(params, frozen) -> `validation/...`: the losses of test examples under noise that never changes.
+
+        These are the first `validation.num_examples`, each seen `validation.draws` times. With alignment also the
+        gradients of the first `validation.probe` of them on the side networks' trunk: the norms of the main loss's
+        (`trunk_grad_main`) and of the alignment loss's (`trunk_grad_align`, before lam), and the cosine between the two
+        (`trunk_grad_cosine`).
+        """
+        measured = _as_measured(cell)
+        return self._once("validate", measured, lambda: self._make_validation(measured))
+
+    def sample(self, cell: Cell, side: Params | None) -> np.ndarray:
+        """Samples of `shown` examples, uint8 (n, H, W, 3), always from the same noise; side None: without control."""
+        split, plain = self.split(cell, "test"), cell.plain
+        batch, frozen = self._shown(split), split.frozen()
+        generate = self._once(
+            "generator",
+            (plain.task, plain.compute_dtype),
+            lambda: make_generator(self.family(plain), **self.config.training.sampling),
+        )
+        examples = (split.contexts(batch), split.conditions(batch), batch["index"])
+        return generate(frozen["main"], frozen["latents"], side, *examples)
+
+    def sample_uncontrolled(self, task: str) -> np.ndarray:
+        """Samples of the frozen network alone, of the same captions from the same noise."""
+        return self.sample(_plain(task), None)
+
+    def shown(self, task: str) -> EvaluationSet:
+        """The first `training.preview_count` test examples: those that are sampled."""
+        split = self.split(_plain(task), "test")
+        batch = self._shown(split)
+        return EvaluationSet(
+            split.references(batch), split.conditions(batch), batch["caption"], split.truth(batch), embedded=True
+        )
+
+    def fidelity(self, task: str, samples: np.ndarray) -> dict[str, float]:
+        """How well samples of `shown` examples follow their conditions."""
+        shown = self.shown(task)
+        return fidelity(task, samples, shown.references, shown.conditions, shown.truth)
+
+    def references(self, task: str) -> dict[str, dict[str, float | None]]:
+        """Fidelity of the real pictures (ceiling), of other examples' pictures and of samples without control.
+
+        A measure that has no bound, as the PSNR of a picture against itself, is None.
+        """
+        real = self.shown(task).references
+        pictures = {
+            "real": real,
+            "other": np.roll(real, 1, axis=0),
+            "no control": self.sample_uncontrolled(task),
+        }
+        return {
+            name: {
+                measure: value if math.isfinite(value) else None
+                for measure, value in self.fidelity(task, images).items()
+            }
+            for name, images in pictures.items()
+        }
+
+    # ---- what tells one study from another
+
+    @property
+    def base_fingerprint(self) -> str:
+        """Hash of the base."""
+        return self.family(_plain(self._all_tasks)).fingerprint
+
+    @property
+    def data_fingerprint(self) -> str:
+        """Hash of both splits with the conditions of all tasks, whichever of them a study has."""
+        plain = _plain(self._all_tasks)
+        return data_fingerprint(self._whole_split(plain.compute_dtype, name) for name in SPLITS)
+
+    def train_pictures(self, count: int) -> np.ndarray:
+        """The first pictures of the training split, uint8 (n, H, W, 3)."""
+        split = self._whole_split(_plain(self._all_tasks).compute_dtype, "train")
+        return split.references(next(split.ordered_batches(count)))
+
+    @property
+    def _all_tasks(self) -> str:
+        return "+".join(sorted(known_conditions(self.config)))
+
+    def _whole_split(self, compute_dtype: str, name: str) -> Split:
+        """A split with the conditions of all tasks."""
+        cell = dataclasses.replace(_plain(self._all_tasks), compute_dtype=compute_dtype)
+        return self._once(
+            "whole split",
+            (compute_dtype, name),
+            lambda: in_memory(load_split(self.training(cell), self.family(cell), name)),
+        )
+
+    def _start(self, cell: Cell) -> Params:
+        return self._once("start", cell.task, self.family(cell).read_start)
+
+    def _shown(self, test: Split) -> dict[str, Any]:
+        return next(test.ordered_batches(self.config.training.preview_count))
+
+    def _make_validation(self, cell: Cell) -> Callable[[Params, Params], dict[str, float]]:
+        settings, family = self.config.validation, self.family(cell)
+        test = first(self.split(cell, "test"), settings.num_examples)
+        losses = control_losses(self.training(cell), family, test.empty)
+        validate = validation(test, losses.measured, settings.draws)
+        gradients = losses.gradients_at(0)
+        if gradients is None:
+            return lambda params, frozen: dict(validate(params, frozen).scalars)
+        inputs = next(test.ordered_batches(settings.probe))["inputs"]
+        compare = jax.jit(partial(gradients, key=jax.random.key(1), step=0))
+
+        def with_gradients(params: Params, frozen: Params) -> dict[str, float]:
+            found = compare(params, frozen, inputs)
+            named = {f"validation/{name}": float(found[of_train]) for of_train, name in GRADIENTS.items()}
+            return {**validate(params, frozen).scalars, **named}
+
+        return with_gradients
+
+    def _once(self, what: str, depends_on: Hashable, make: Callable[[], Any]) -> Any:
+        """What was made for the same values, or what `make` makes now."""
+        key = (what, depends_on)
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
+
+def _plain(task: str) -> Cell:
+    """A cell for what depends on the task alone."""
+    return Cell(task, 0.0, 0.0, 0, 1, 1)
+
+
+def _as_measured(cell: Cell) -> Cell:
+    """The cell with what measures do not depend on as in all others: they see every row, and alignment before lam."""
+    return dataclasses.replace(
+        cell.any_seed,
+        lam=float(cell.lam > 0),
+        learning_rate=0.0,
+        batch_size=1,
+        num_steps=1,
+        lam_decay_steps=None,
+        lam_stop_step=None,
+        align_every=1,
+        decoder_rate=1.0,
+    )
