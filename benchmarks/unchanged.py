@@ -68,9 +68,10 @@ from ml_collections import ConfigDict
 
 def get_config():
     config = run_path({config!r})["get_config"]()
-    config.update(validate_every=1, sample_every=2, sample_at=(), num_samples=4)
+    config.training.update(eval_every=1, preview_every=2, preview_count=4)
+    config.training.sampling.update(num_steps=2, guidance_scale=2.0)
     config.validation.update(num_examples=16, probe=4)
-    config.sampling.update(num_steps=2, guidance_scale=2.0)
+    config.sample_at = ()
     config.extractor.name = ""
     config.defaults.update(num_steps=2, batch_size=4)
     config.grids = (ConfigDict({{"lam": (0.0, 0.2)}}),)

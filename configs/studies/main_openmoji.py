@@ -7,7 +7,7 @@ Runs of 300 steps of 16 drawings, sized for two CPU cores; the most important co
 short is still one: every task with and without LISA, the same with two more seeds, both arms at other learning rates,
 line art with other lam, hooks, schedules and decoders, and line art at a rate so small that its start is slow.
 Interrupt it as you like; a cluster's array task does one run with --cell=N. A plain step takes .6 s of an idle
-core and a LISA step .7; a run, measuring included, four to five minutes, compiling four more.
+core and a LISA step .7; a run, measuring included, four to five minutes, compiling, once an arm, four more.
 """
 
 from ml_collections import ConfigDict

@@ -3,9 +3,8 @@
     python -m lisa_jax study --config=configs/studies/openmoji_regimes.py --out=runs/openmoji_regimes
     python -m lisa_jax study --config=configs/studies/openmoji_regimes.py --out=runs/openmoji_regimes --summary
 
-58 runs, 71,200 steps of 64 drawings, most important first: interrupt it as you like. One H100 does a plain step in
-7.4 ms in float32; all of it should take about twenty minutes there. Needs a GPU: two CPU cores take about two seconds
-a step. What the first 14 runs gave is in docs/results.md.
+58 runs, 71,200 steps of 64 drawings, most important first: interrupt it as you like. Needs a GPU: two CPU cores take
+about two seconds a step. What the first 14 runs gave, on an H100, is in docs/results.md.
 """
 
 from ml_collections import ConfigDict

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from toys.study import study_config, toy_base
 
 from lisa_jax.experiments.splits import load_split
 from lisa_jax.studies import laboratory as module
@@ -60,9 +61,9 @@ def test_the_fingerprint_of_data_depends_on_all_that_a_study_sees(laboratory):
     assert identity["protocol"]["training"]["eval_every"] == 2 and "base" not in identity["protocol"]["training"]
 
 
-def test_measures_get_the_truth_of_the_first_examples(toy_config, laboratory, tiny_figures, monkeypatch):
+def test_measures_get_the_truth_of_the_first_examples(tiny_figures, monkeypatch):
     monkeypatch.setenv("LISA_JAX_DATA", str(tiny_figures))
-    figures, seen = Laboratory(toy_config("figures"), laboratory._load_base), []
+    figures, seen = Laboratory(study_config("figures"), toy_base), []
 
     def fake(task, samples, references, conditions, truth):
         seen.append((task, samples.shape, references.shape, conditions["pose"].shape, truth))

@@ -1,4 +1,4 @@
-"""The tasks of the embedded data sets; imports nothing, for machines without the data packages."""
+"""The tasks of the embedded data sets; imports nothing."""
 
 # Data set -> task -> its condition, as `lisa_jax.data.conditions.registry.get_condition` finds it.
 TASK_CONDITIONS = {
