@@ -16,8 +16,8 @@ from lisa_jax.checkpoints.tokenizer import load_tokenizer
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
-from lisa_jax.families.autoencoder import load_autoencoder
-from lisa_jax.families.presets import PRESETS, preset, write_random_folder
+from lisa_jax.families.autoencoder import autoencoder_latents
+from lisa_jax.families.presets import PRESETS, preset_of, write_random_base
 from lisa_jax.models.clip_text import CLIPTextModel
 from lisa_jax.models.unet import UNet
 from lisa_jax.processes import Diffusion
@@ -33,7 +33,7 @@ def count(table):
     ("name", "unet", "text"), [("sd15", 859_520_964, 123_060_480), ("sd21_v", 865_910_724, 340_387_840)]
 )
 def test_full_presets_have_the_published_sizes(name, unet, text):
-    full = preset(name)
+    full = preset_of(name)
     assert count(UNET.key_table(full.unet)) == unet
     assert count(CLIP_TEXT.key_table(full.text)) == text
     assert count(VAE.key_table(full.vae)) == 83_653_863
@@ -43,7 +43,7 @@ def test_full_presets_have_the_published_sizes(name, unet, text):
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if not name.startswith("tiny")])
 def test_tiny_presets_have_the_switches_of_the_full_ones(name):
-    full, tiny = preset(name), preset(f"tiny_{name}")
+    full, tiny = preset_of(name), preset_of(f"tiny_{name}")
     for field in ("use_linear_projection", "upcast_attention", "layers_per_block", "down_block_types", "levels"):
         assert getattr(tiny.unet, field) == getattr(full.unet, field)
     assert isinstance(tiny.unet.attention_head_dim, type(full.unet.attention_head_dim))
@@ -58,12 +58,12 @@ def test_tiny_presets_have_the_switches_of_the_full_ones(name):
 
 @pytest.fixture(scope="module")
 def sd15(tmp_path_factory):
-    return "tiny_sd15", write_random_folder("tiny_sd15", tmp_path_factory.mktemp("base") / "folder")
+    return "tiny_sd15", write_random_base("tiny_sd15", tmp_path_factory.mktemp("base") / "folder")
 
 
 @pytest.fixture(scope="module")
 def sd21_v(tmp_path_factory):
-    return "tiny_sd21_v", write_random_folder("tiny_sd21_v", tmp_path_factory.mktemp("base") / "folder")
+    return "tiny_sd21_v", write_random_base("tiny_sd21_v", tmp_path_factory.mktemp("base") / "folder")
 
 
 def run(function, *args):
@@ -75,10 +75,11 @@ def run(function, *args):
 def test_random_folder_keeps_activations_in_bounds(written, request):
     name, folder = request.getfixturevalue(written)
     scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
-    assert Diffusion.from_scheduler_config(scheduler).prediction_type == preset(name).scheduler["prediction_type"]
+    assert Diffusion.from_scheduler_config(scheduler).prediction_type == preset_of(name).scheduler["prediction_type"]
     text_config, text = CLIP_TEXT.read(open_checkpoint(folder), "text_encoder")
     unet_config, unet = UNET.read(open_checkpoint(folder), "unet")
-    vae = load_autoencoder(open_checkpoint(folder))
+    vae_config, vae_params = VAE.read(open_checkpoint(folder), "vae")
+    vae = autoencoder_latents(vae_config, lambda: vae_params)
     ids = load_tokenizer(open_checkpoint(folder), "tokenizer")(["a photo of a cat", "two dogs"])
     context = run(CLIPTextModel(text_config).apply, {"params": text}, ids).last_hidden_state
     x_t = jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
@@ -94,7 +95,7 @@ def test_random_folder_keeps_activations_in_bounds(written, request):
 
 def test_a_seed_gives_the_same_bytes_and_another_other_ones(sd15, tmp_path):
     name, folder = sd15
-    again, other = write_random_folder(name, tmp_path / "again"), write_random_folder(name, tmp_path / "other", seed=1)
+    again, other = write_random_base(name, tmp_path / "again"), write_random_base(name, tmp_path / "other", seed=1)
     files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     assert len(files) == 12
     same = {file: (folder / file).read_bytes() == (again / file).read_bytes() for file in files}
@@ -119,7 +120,7 @@ def test_full_tokenizer_has_clips_special_ids(tmp_path, pad_token, pad_id):
 def test_an_existing_folder_is_kept(sd15):
     name, folder = sd15
     with pytest.raises(FileExistsError, match=f"{folder} exists"):
-        write_random_folder(name, folder)
+        write_random_base(name, folder)
 
 
 def test_command_refuses_in_one_sentence(sd15, command_env):
@@ -131,4 +132,4 @@ def test_command_refuses_in_one_sentence(sd15, command_env):
 
 def test_unknown_preset_is_refused():
     with pytest.raises(ValueError, match="Unknown preset 'sd3': there are sd15, sd21"):
-        preset("sd3")
+        preset_of("sd3")

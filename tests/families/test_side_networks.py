@@ -13,16 +13,19 @@ from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
 from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.side_network import SMALL_CONTROLNET
 from lisa_jax.checkpoints.unet import UNET
-from lisa_jax.families.presets import preset, write_random_folder
+from lisa_jax.families.family import Setup
+from lisa_jax.families.presets import preset_of, write_random_base
 from lisa_jax.families.random_weights import random_tree
-from lisa_jax.families.stable_diffusion import load_stable_diffusion, unet_dual_branch
+from lisa_jax.families.registry import load_family
+from lisa_jax.families.unet_control import controlnet_side, unet_functions
 from lisa_jax.models.controlnet import controlnet_config_from_unet, feature_names, residual_channels
 from lisa_jax.models.small_controlnet import small_controlnet_config
 from lisa_jax.models.unet import UNetConfig
 
+NAME = "edges"
 KEY = jax.random.key(0, impl="rbg")
 QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-TINY = preset("tiny_sd21")
+TINY = preset_of("tiny_sd21")
 
 UNET_CONFIG = UNetConfig(
     block_out_channels=(8, 16),
@@ -51,11 +54,11 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    return write_random_folder("tiny_sd21", tmp_path_factory.mktemp("side_networks") / "base")
+    return write_random_base("tiny_sd21", tmp_path_factory.mktemp("side_networks") / "base")
 
 
-def load(base, **settings):
-    return load_stable_diffusion(base, **({"condition_channels": (4, 8, 8, 16)} | settings))
+def load(base, *, conditions=(NAME,), **settings):
+    return load_family(base, Setup(conditions, condition_channels=(4, 8, 8, 16), **settings))
 
 
 def names(tree):
@@ -63,8 +66,8 @@ def names(tree):
 
 
 def initialised(family):
-    """The float32 side network at step 0, as the training loop makes it."""
-    return jax.jit(family.model.init_side, compiler_options=QUICK_COMPILE)(family.read_side_start(), KEY)
+    """The float32 side networks at step 0, as the training loop makes them."""
+    return jax.jit(family.model.init_side, compiler_options=QUICK_COMPILE)(family.read_start(), KEY)
 
 
 def assert_trees_equal(a, b):
@@ -74,14 +77,14 @@ def assert_trees_equal(a, b):
 def test_a_copy_starts_from_the_file_s_values_where_the_frozen_weights_are_rounded(base):
     family = load(base, frozen_dtype="bfloat16")
     unet = names(UNET.read(open_checkpoint(base), "unet")[1])
-    side, frozen = names(initialised(family)), names(family.frozen)
+    side, frozen = names(initialised(family)[NAME]), names(family.frozen)
     copied = side.keys() & unet.keys()
     assert {name.split("/")[0] for name in copied} == {
         *("conv_in", "time_embedding", "mid_block"),
         *(f"down_blocks_{i}" for i in range(4)),
     }
     # What is read for it is no more than that.
-    assert names(family.read_side_start()).keys() == copied
+    assert names(family.read_start()[NAME]).keys() == copied
     for name in copied:
         assert side[name].dtype == jnp.float32
         np.testing.assert_array_equal(side[name], unet[name])
@@ -93,23 +96,24 @@ def test_a_copy_starts_from_the_file_s_values_where_the_frozen_weights_are_round
 )
 def test_a_smaller_network_reaches_the_same_skips_and_starts_silent(kind):
     config = small_controlnet_config(FULL, **SMALLER[kind])
-    model = unet_dual_branch(UNET_CONFIG, config)
+    trunk, predict = unet_functions(UNET_CONFIG)
+    network = controlnet_side(config, UNET_CONFIG.out_channels)
     x_t, t, context = normal(0, 2, 8, 8, 4), jnp.asarray([3.0, 900.0]), normal(1, 2, 3, 8)
     condition = normal(2, 2, 16, 16, 3)
     frozen = jax.tree.map(np.asarray, random_tree(UNET.key_table(UNET_CONFIG), seed=2))
     side = fresh(config)
-    assert model.hooks == NAMES[kind] == feature_names(config)
+    assert network.hooks == NAMES[kind] == feature_names(config)
 
     @partial(jax.jit, compiler_options=QUICK_COMPILE)
     def run(side):
-        trunk = model.trunk(frozen, x_t, t, context)
-        residuals, features = model.side(side, x_t, t, context, condition)
-        return trunk, residuals, features, model.predict(frozen, trunk), model.predict(frozen, trunk, residuals)
+        of_unet = trunk(frozen, x_t, t, context)
+        residuals, features = network.apply(side, of_unet, x_t, t, context, condition)
+        return of_unet, residuals, features, predict(frozen, of_unet), predict(frozen, of_unet, residuals)
 
-    trunk, residuals, features, prior, prediction = run(side)
+    of_unet, residuals, features, prior, prediction = run(side)
     np.testing.assert_array_equal(prediction, prior)
     assert tuple(features) == NAMES[kind] and all(np.any(feature) for feature in features.values())
-    skips = dict(zip(residual_channels(config), (*trunk.skips, trunk.hidden), strict=True))
+    skips = dict(zip(residual_channels(config), (*of_unet.skips, of_unet.hidden), strict=True))
     for (name, skip), residual in zip(skips.items(), residuals, strict=True):
         assert residual.shape == (skip.shape if name in NAMES[kind] else (1, 1, 1, 1)), name
     assert sum(leaf.size for leaf in jax.tree.leaves(side)) < sum(
@@ -118,8 +122,8 @@ def test_a_smaller_network_reaches_the_same_skips_and_starts_silent(kind):
 
     trained = jax.tree.map(lambda leaf: leaf if np.any(leaf) else np.full_like(leaf, 0.1), side)
     assert np.abs(run(trained)[-1] - prior).max() > 1e-3
-    decoder = jax.eval_shape(lambda key: model.init_decoder(key, "down_2"), KEY)
-    aligned = jax.eval_shape(lambda *inputs: model.decode(*inputs, prediction.shape), decoder, features["down_2"], t)
+    decoder = jax.eval_shape(lambda key: network.init_decoder(key, "down_2"), KEY)
+    aligned = jax.eval_shape(lambda *inputs: network.decode(*inputs, prediction.shape), decoder, features["down_2"], t)
     assert aligned.shape == prediction.shape
 
 
@@ -141,7 +145,7 @@ def test_layers_of_a_smaller_network_are_spread_over_those_of_the_unet():
 
 
 def test_a_smaller_network_of_stable_diffusion_keeps_what_fits():
-    sd21 = preset("sd21").controlnet
+    sd21 = preset_of("sd21").controlnet
     half = small_controlnet_config(sd21, (160, 320, 640, 640))
     # As many heads as the UNet has, narrower ones; as many groups.
     assert half.heads == sd21.heads and half.norm_num_groups == 32
@@ -167,7 +171,7 @@ def test_a_network_that_is_not_smaller_is_refused(settings, message):
 
 def test_layers_that_fit_are_copied_whole_and_others_are_fresh(base):
     family = load(base, block_out_channels=(16, 32, 16, 32), layers_per_block=1)
-    unet, start = names(UNET.read(open_checkpoint(base), "unet")[1]), names(family.read_side_start())
+    unet, start = names(UNET.read(open_checkpoint(base), "unet")[1]), names(family.read_start()[NAME])
     assert_trees_equal(start, {name: unet[name] for name in start})
     layers = {name.rpartition("/")[0] for name in start}
     assert {"conv_in", "down_blocks_0/resnets_0/conv1", "down_blocks_1/resnets_0/conv1"} <= layers
@@ -175,23 +179,23 @@ def test_layers_that_fit_are_copied_whole_and_others_are_fresh(base):
     assert not {"down_blocks_2/resnets_0/conv1", "down_blocks_3/resnets_0/conv1"} & layers
     # The bias alone would fit.
     assert "down_blocks_3/resnets_0/conv_shortcut" not in layers
-    side = names(initialised(family))
+    side = names(initialised(family)[NAME])
     for name, leaf in start.items():
         np.testing.assert_array_equal(side[name], leaf)
 
 
 def test_a_smaller_network_is_written_read_and_continued_but_not_as_a_controlnet(base, tmp_path):
     family = load(base, block_out_channels=(8, 16), layers_per_block=1)
-    side = initialised(family)
+    side = initialised(family)[NAME]
     silent = {name: leaf for name, leaf in names(side).items() if name.startswith("controlnet_down_blocks_")}
     assert len(silent) == 8 and not any(np.any(leaf) for leaf in silent.values())
-    family.write_side(tmp_path, side)
+    family.write_side(tmp_path, NAME, side)
     config, params = SMALL_CONTROLNET.read(open_checkpoint(tmp_path))
     assert_trees_equal(params, side)
     assert open_checkpoint(tmp_path).config()["_class_name"] == "LisaJaxSideNetwork"
-    again = load(base, start_from=tmp_path)
+    again = load(base, start_from={NAME: tmp_path})
     assert again.model.hooks == family.model.hooks == ("down_0", "down_2", "down_3", "down_5")
-    assert_trees_equal(initialised(again), side)
+    assert_trees_equal(initialised(again)[NAME], side)
     with pytest.raises(ValueError, match="SmallControlNetConfig cannot be written as a ControlNetConfig"):
         CONTROLNET.write(tmp_path / "controlnet", config, params)
     assert not (tmp_path / "controlnet").exists()
@@ -211,14 +215,14 @@ def test_a_controlnet_is_continued_with_its_own_config(base, tmp_path):
         controlnet_conditioning_channel_order="bgr",
         conditioning_embedding_out_channels=(4, 8, 8, 8),
     )
-    family = load(base, start_from=tmp_path / "start")
-    assert {leaf.dtype for leaf in jax.tree.leaves(family.read_side_start())} == {np.dtype(np.float16)}
-    side = initialised(family)
+    family = load(base, start_from={NAME: tmp_path / "start"})
+    assert {leaf.dtype for leaf in jax.tree.leaves(family.read_start())} == {np.dtype(np.float16)}
+    side = initialised(family)[NAME]
     assert_trees_equal(side, jax.tree.map(lambda leaf: np.asarray(leaf, np.float16).astype(np.float32), written))
-    family.write_side(tmp_path / "half", side, jnp.float16)
+    family.write_side(tmp_path / "half", NAME, side, jnp.float16)
     half, start = open_checkpoint(tmp_path / "half"), open_checkpoint(tmp_path / "start")
     assert half.config() == start.config()
-    assert_trees_equal(CONTROLNET.read(half)[1], family.read_side_start())
+    assert_trees_equal(CONTROLNET.read(half)[1], family.read_start()[NAME])
 
 
 @pytest.mark.parametrize(
@@ -235,37 +239,31 @@ def test_a_controlnet_of_another_base_is_refused(base, tmp_path, fields, message
     config = dataclasses.replace(TINY.controlnet, **fields)
     (tmp_path / "config.json").write_text(json.dumps(CONTROLNET.config_file.fields(config)))
     with pytest.raises(CheckpointError, match=message):
-        load(base, start_from=tmp_path)
+        load(base, start_from={NAME: tmp_path})
 
 
 def test_settings_that_contradict_each_other_are_refused(base, tmp_path):
     write_random_controlnet(tmp_path)
     with pytest.raises(ValueError, match="taken as it is: unset block_out_channels and layers_per_block"):
-        load(base, start_from=tmp_path, layers_per_block=1)
+        load(base, start_from={NAME: tmp_path}, layers_per_block=1)
     with pytest.raises(ValueError, match="start_from names depth, but the conditions are pose, seg"):
         load(base, conditions=("pose", "seg"), start_from={"depth": tmp_path})
-    with pytest.raises(ValueError, match="start_from must name a folder for each condition"):
-        load(base, conditions=("pose", "seg"), start_from=tmp_path)
-    with pytest.raises(ValueError, match="there is one condition: give a folder"):
-        load(base, start_from={"pose": tmp_path})
     with pytest.raises(ValueError, match="must be different names"):
         load(base, conditions=("pose", "pose"))
     with pytest.raises(CheckpointError, match="nowhere is missing"):
-        load(base, start_from=tmp_path / "nowhere")
+        load(base, start_from={NAME: tmp_path / "nowhere"})
     family = load(base)
     with pytest.raises(ValueError, match=r"cannot start from conv_in/kernel of shape \(3, 3, 4, 8\): its own is"):
-        jax.eval_shape(family.model.init_side, {"conv_in": {"kernel": jnp.zeros((3, 3, 4, 8))}}, KEY)
+        jax.eval_shape(family.model.init_side, {NAME: {"conv_in": {"kernel": jnp.zeros((3, 3, 4, 8))}}}, KEY)
 
 
 def test_several_side_networks_one_new_and_one_continued(base, tmp_path):
     written = write_random_controlnet(tmp_path / "start")
     family = load(base, conditions=("pose", "seg"), start_from={"seg": tmp_path / "start"})
-    start = family.read_side_start()
-    assert set(start) == {"pose", "seg"} == set(family.model.parts)
+    assert set(family.read_start()) == {"pose", "seg"} == set(family.model.sides)
     side = initialised(family)
     assert_trees_equal(side["seg"], jax.tree.map(np.asarray, written))
     assert not np.any(side["pose"]["controlnet_mid_block"]["kernel"])
-    family.write_side(tmp_path / "out", side)
-    written = open_checkpoint(tmp_path / "out")
     for name in ("pose", "seg"):
-        assert_trees_equal(CONTROLNET.read(written, name)[1], side[name])
+        family.write_side(tmp_path / name, name, side[name])
+        assert_trees_equal(CONTROLNET.read(open_checkpoint(tmp_path / name))[1], side[name])

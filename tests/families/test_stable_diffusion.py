@@ -6,13 +6,12 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from lisa_jax.checkpoints.checkpoint import CheckpointError
-from lisa_jax.experiments.base import load_family
+from lisa_jax.families.family import Setup
 from lisa_jax.families.pixels import PIXELS
-from lisa_jax.families.presets import write_random_folder
-from lisa_jax.families.stable_diffusion import load_stable_diffusion
+from lisa_jax.families.presets import write_random_base
+from lisa_jax.families.registry import load_family
 from lisa_jax.processes import Diffusion
 
 
@@ -23,13 +22,16 @@ def base(tiny_base, tmp_path):
 
 @pytest.fixture(scope="module")
 def vae_base(tmp_path_factory):
-    return write_random_folder("tiny_sd21_v", tmp_path_factory.mktemp("stable_diffusion") / "base")
+    return write_random_base("tiny_sd21_v", tmp_path_factory.mktemp("stable_diffusion") / "base")
 
 
-def load(folder, **settings):
-    return load_stable_diffusion(
-        folder, **({"condition_channels": (8,), "frozen_dtype": "float32", "compute_dtype": "float32"} | settings)
-    )
+def load(folder, placement=None, frozen_dtype="float32"):
+    setup = Setup(("edges",), condition_channels=(8,), frozen_dtype=frozen_dtype, compute_dtype="float32")
+    return load_family(folder, setup, placement)
+
+
+def contexts(family, *captions):
+    return family.conditioner.contexts([{"caption": caption} for caption in captions])
 
 
 def edit(path, **fields):
@@ -40,21 +42,19 @@ def test_folder_gives_process_text_and_hooks(base):
     family = load(base)
     assert family.process == Diffusion(1000, "squaredcos_cap_v2", 0.0001, 0.02, "v_prediction")
     assert family.model.hooks == ("down_0", "down_1", "mid")
-    context = family.encode_text(["red heart", "cat", ""] * 30)
+    context = contexts(family, *["red heart", "cat", ""] * 30)
     assert context.shape == (90, 8, 16)
+    assert context.shape[1:] == family.conditioner.shapes.shape and context.dtype == family.conditioner.shapes.dtype
     np.testing.assert_allclose(context[:3], context[-3:], atol=1e-6)
     assert np.abs(context[0] - context[1]).max() > 0.1
+    np.testing.assert_allclose(family.conditioner.empty, context[2:3], atol=1e-6)
+    null = family.conditioner.null(context, family.conditioner.empty)
+    np.testing.assert_allclose(null, np.repeat(context[2:3], 90, axis=0), atol=1e-6)
 
 
 def test_frozen_dtype(base):
     dtypes = {leaf.dtype.name for leaf in jax.tree.leaves(load(base, frozen_dtype="bfloat16").frozen)}
     assert dtypes == {"bfloat16"}
-
-
-def test_unknown_dtype_is_refused(base):
-    config = ConfigDict({"base": str(base), "frozen_dtype": "float32", "compute_dtype": "bf16"})
-    with pytest.raises(ValueError, match=r"config\.compute_dtype is 'bf16': use float32 or bfloat16"):
-        load_family(config)
 
 
 @pytest.mark.parametrize(
@@ -114,21 +114,23 @@ def test_a_folder_with_a_vae_has_its_latents_and_process(vae_base):
     assert moments.shape == (2, 8, 4, 8)
 
 
-def test_text_encoder_and_vae_are_read_at_their_first_use_and_the_side_s_start_anew_each_time(vae_base, tmp_path):
+def test_each_part_is_read_at_its_first_use_and_the_side_s_start_anew_each_time(vae_base, tmp_path):
     base = shutil.copytree(vae_base, tmp_path / "base")
     family = load(base)
-    texts = family.encode_text(["a cat"])
-    for part, use in (
+    texts = contexts(family, "a cat")
+    for part, stem in (
         ("text_encoder", "model"),
         ("vae", "diffusion_pytorch_model"),
         ("unet", "diffusion_pytorch_model"),
     ):
-        (base / part / f"{use}.safetensors").unlink()
-    np.testing.assert_array_equal(family.encode_text(["a cat"]), texts)
+        (base / part / f"{stem}.safetensors").unlink()
+    np.testing.assert_array_equal(contexts(family, "a cat"), texts)
     with pytest.raises(CheckpointError, match=r"vae/diffusion_pytorch_model\.safetensors is missing"):
         _ = family.latents.params
     with pytest.raises(CheckpointError, match=r"unet/diffusion_pytorch_model\.safetensors is missing"):
-        family.read_side_start()
+        _ = family.frozen
+    with pytest.raises(CheckpointError, match=r"unet/diffusion_pytorch_model\.safetensors is missing"):
+        family.read_start()
 
 
 def test_frozen_weights_are_placed_as_they_are_read(base):
@@ -140,7 +142,10 @@ def test_frozen_weights_are_placed_as_they_are_read(base):
 def test_the_whole_base_is_written_with_its_vae(vae_base, tmp_path):
     family = load(vae_base)
     family.write_main(tmp_path, family.frozen)
-    assert {path.name for path in tmp_path.iterdir()} == {"unet", "vae", "text_encoder", "tokenizer", "scheduler"}
+    components = {"unet", "vae", "text_encoder", "tokenizer", "scheduler"}
+    assert {path.name for path in tmp_path.iterdir()} == components | {"model_index.json"}
+    written, read = ((folder / "model_index.json").read_text() for folder in (tmp_path, vae_base))
+    assert written == read
     assert load(tmp_path).fingerprint == family.fingerprint
 
 

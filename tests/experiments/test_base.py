@@ -1,0 +1,83 @@
+"""The base of a config: its architecture with and without its folder, and the side networks beside it."""
+
+import pytest
+
+from configs import openmoji_lineart, sd15_lisa, sd21_compositional, sd21_lisa, sd21_v_lisa
+from lisa_jax.checkpoints.checkpoint import open_checkpoint
+from lisa_jax.experiments.base import architecture, setup_of, start_folders
+from lisa_jax.families.presets import preset_of, write_random_base
+from lisa_jax.families.registry import architecture_of
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """A place where no base is."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "argument", "preset"),
+    [
+        (sd15_lisa, "pose", "sd15"),
+        (sd21_lisa, "pose", "sd21"),
+        (sd21_v_lisa, "pose", "sd21_v"),
+        (sd15_lisa, "pose,smoke", "tiny_sd15"),
+    ],
+)
+def test_without_the_base_s_folder_the_architecture_is_that_of_the_config_s_preset(recipe, argument, preset):
+    assert architecture(recipe.get_config(argument), None) == preset_of(preset).architecture
+
+
+def test_the_base_s_own_architecture_goes_before_the_config_s_preset_and_a_named_one_before_both(tmp_path):
+    config = sd21_lisa.get_config("pose")
+    config.base = str(write_random_base("tiny_sd15", tmp_path / "base"))
+    assert architecture(config, None) == architecture_of(open_checkpoint(config.base))
+    assert architecture(config, None).unet == preset_of("tiny_sd15").architecture.unet
+    assert architecture(config, "sd21_v") == preset_of("sd21_v").architecture
+    shipped = openmoji_lineart.get_config()
+    assert architecture(shipped, None) == architecture_of(open_checkpoint(shipped.base))
+
+
+def test_neither_base_nor_preset_is_told_in_one_sentence():
+    config = openmoji_lineart.get_config()
+    config.base = "bases/of_my_own"
+    with pytest.raises(ValueError) as refused:
+        architecture(config, None)
+    assert str(refused.value) == (
+        "bases/of_my_own is not there, and the config names no preset: give --preset, or --config.base."
+    )
+    with pytest.raises(ValueError, match="Unknown preset 'sd16': there are sd15, sd21"):
+        architecture(config, "sd16")
+
+
+def test_the_settings_of_side_networks_are_those_of_the_config():
+    config = sd21_compositional.get_config()
+    config.side.update(start_from="seg=starts/seg", layers_per_block=1)
+    config.lisa.decoder_width = 2.0
+    setup = setup_of(config)
+    assert setup.conditions == ("pose", "seg")
+    assert setup.start_from == {"seg": "starts/seg"}
+    assert (setup.block_out_channels, setup.layers_per_block, setup.decoder_width) == (None, 1, 2.0)
+
+
+def test_unknown_dtype_is_refused():
+    config = openmoji_lineart.get_config()
+    config.compute_dtype = "bf16"
+    with pytest.raises(ValueError, match=r"config\.compute_dtype is 'bf16': use float32 or bfloat16"):
+        setup_of(config)
+
+
+def test_folders_to_start_from_by_condition():
+    one, two = openmoji_lineart.get_config(), sd21_compositional.get_config()
+    assert start_folders(one) == {}
+    for given in ("runs/old", "lineart=runs/old"):
+        one.side.start_from = given
+        assert start_folders(one) == {"lineart": "runs/old"}
+    # A folder with = in its name is no other condition.
+    one.side.start_from = "runs/lam=0.2"
+    assert start_folders(one) == {"lineart": "runs/lam=0.2"}
+    two.side.start_from = "pose=runs/pose,seg=runs/seg"
+    assert start_folders(two) == {"pose": "runs/pose", "seg": "runs/seg"}
+    two.side.start_from = "runs/old"
+    with pytest.raises(ValueError, match=r"with the conditions pose, seg write pose=FOLDER"):
+        start_folders(two)
