@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lisa_jax.messages import one_line
 from lisa_jax.training.measure import PEAK_FLOPS
 
 
@@ -70,8 +71,8 @@ def topology_devices(topology: str) -> list[Any]:
         described = topologies.get_topology_desc(platform="tpu", topology_name=topology)
     # JAX passes on whatever the plugin says.
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
         raise ValueError(
-            f"Topology '{topology}' cannot be described ({reason}): install the `tpu` extra, which brings libtpu."
+            f"Topology '{topology}' cannot be described ({one_line(error, 300)}): install the `tpu` extra, which brings "
+            "libtpu."
         ) from error
     return sorted(np.ravel(described.devices), key=lambda device: (device.process_index, device.id))

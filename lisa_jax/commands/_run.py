@@ -15,6 +15,7 @@ from absl import logging as absl_logging
 
 import lisa_jax
 from lisa_jax.data.embedded.records import CorruptRecordError
+from lisa_jax.messages import one_line
 from lisa_jax.parallel.cluster import PROCESSES_VARIABLE, LostProcessError, join_processes, leave
 
 
@@ -34,7 +35,7 @@ def run_command(main: Callable[..., None], takes_arguments: bool = False) -> Non
             start_up()
             main(*([argv[1:]] if takes_arguments else []))
         except OSError as error:
-            _end(error, _one_line(error))
+            _end(error, one_line(error))
         except LostProcessError as error:
             _end(error, str(error))
         except (ValueError, FloatingPointError, CorruptRecordError) as error:
@@ -63,11 +64,11 @@ def _parse_flags(argv: list[str]) -> list[str]:
     try:
         return app.parse_flags_with_usage(argv)
     except OSError as error:
-        sys.exit(f"error: {_one_line(error)}")
+        sys.exit(f"error: {one_line(error)}")
     # How ml_collections reports a field that the config does not have; it knows which name is near.
     except (AttributeError, KeyError) as error:
         reason = error.args[0].args[0] if isinstance(error.args[0], KeyError) else error.args[0]
-        sys.exit(f"error: a --config flag names a field that the config file does not have: {_one_line(reason)}")
+        sys.exit(f"error: a --config flag names a field that the config file does not have: {one_line(reason)}")
 
 
 def _above_package(config_file: Path) -> Path:
@@ -77,10 +78,6 @@ def _above_package(config_file: Path) -> Path:
     the command is started, and not what has the same name there.
     """
     return next(folder for folder in config_file.parents if not (folder / "__init__.py").is_file())
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())
 
 
 def start_up() -> None:

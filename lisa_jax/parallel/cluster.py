@@ -1,12 +1,16 @@
 """The processes of one run: joining them, noticing that one is lost, and leaving without waiting for it."""
 
+import contextlib
 import os
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from typing import NoReturn
 
 import jax
+
+from lisa_jax.messages import one_line
 
 # "auto" where JAX recognises the cluster (TPU pod, SLURM, GKE, Open MPI), else "host:port,count,index": the address
 # where process 0 listens, how many processes there are and which one this is. Unset: one process.
@@ -19,7 +23,9 @@ _HEARTBEAT_SECONDS = 60
 STOPPED_EARLY = 75
 # How long a process that fails waits for others that fail alike.
 _LEAVE_TOGETHER_SECONDS = 10
-# How Gloo, NCCL, the TPU runtime and JAX's coordination service say that the other side is gone.
+# How Gloo, NCCL, the TPU runtime and JAX's coordination service say that the other side is gone. Their words are all
+# there is to go by: JAX raises one class of error for whatever happens within a program, and the status code in front
+# of the message is another one in each of these libraries, and no code of theirs alone.
 _LOST = re.compile(r"gloo|nccl|connection|socket|heartbeat|barrier|unavailable|deadline", re.IGNORECASE)
 
 
@@ -53,15 +59,32 @@ def join_processes(spec: str) -> None:
 
 
 def lost_process(error: BaseException, step: int) -> LostProcessError | None:
-    """What to raise where `error`, met in step `step`, says that another process is gone; None where it does not."""
-    reason = " ".join(str(error).split())
-    if jax.process_count() == 1 or not isinstance(error, jax.errors.JaxRuntimeError) or not _LOST.search(reason):
+    """What to raise where `error`, met in step `step`, says that another process is gone; None where it does not.
+
+    This is a guess, from the words of the message. It is told either way, and this process ends; what a wrong guess
+    costs: an error of its own that is taken for a lost process is told without its traceback, and checkpoints that are
+    still being written are given up, so that the run goes on from an earlier one. A lost process that is not recognised
+    keeps this one waiting, until the heartbeat ends it, for a checkpoint that the other one cannot write any more; met
+    while a checkpoint is read, it has that checkpoint set aside as unreadable.
+    """
+    if jax.process_count() == 1 or not isinstance(error, jax.errors.JaxRuntimeError) or not _LOST.search(str(error)):
         return None
     return LostProcessError(
-        f"Process {jax.process_index()} of {jax.process_count()} lost another one in step {step} ({reason[:200]}). "
-        "What ended first has the reason in its own log. The same command on all of them goes on from the newest "
-        "checkpoint."
+        f"Process {jax.process_index()} of {jax.process_count()} lost another one in step {step} "
+        f"({one_line(error, 200)}). What ended first has the reason in its own log. The same command on all of them "
+        "goes on from the newest checkpoint."
     )
+
+
+@contextlib.contextmanager
+def noticing_lost_processes(step: int) -> Iterator[None]:
+    """Raise LostProcessError in place of an error of JAX that says so, see `lost_process`."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if lost := lost_process(error, step):
+            raise lost from error
+        raise
 
 
 def leave(error: BaseException) -> NoReturn:

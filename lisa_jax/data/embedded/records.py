@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex
 
+from lisa_jax.messages import with_kind
+
 
 class CorruptRecordError(Exception):
     """A stored record cannot be read back."""
@@ -49,14 +51,10 @@ class RecordSource:
         # The reader, the protobuf parser and the PNG decoder each have their own exceptions for damaged bytes.
         except Exception as error:
             raise CorruptRecordError(
-                f"Record {index} of {self._title} {self._split!r} in {self._folder} is damaged ({_one_line(error)}): "
+                f"Record {index} of {self._title} {self._split!r} in {self._folder} is damaged ({with_kind(error)}): "
                 "delete that folder and load the data set again to rebuild it."
             ) from error
         return {**example, **text, "category": int(example["category"])}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._folder)!r}, split={self._split!r}, len={len(self)})"
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lisa_jax.data.rows.row import Picture, RowError
+from lisa_jax.messages import one_line
 
 # Pillow's own limit for what is no decompression bomb; beyond it Pillow only warns.
 MAX_PIXELS = 2**30 // 12
@@ -98,8 +99,7 @@ def _open(data: bytes, where: str, lossless: bool = False) -> Image.Image:
         raise RowError(f"{where}: the {len(data)} bytes are no picture of a known format.") from error
     # Pillow's decoders raise nearly anything on damaged bytes: OSError, SyntaxError, ValueError, struct.error, ...
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise RowError(f"{where}: the picture of {len(data)} bytes is damaged ({reason}).") from error
+        raise RowError(f"{where}: the picture of {len(data)} bytes is damaged ({one_line(error)}).") from error
 
 
 def _array_to_rgb(array: np.ndarray, where: str) -> np.ndarray:

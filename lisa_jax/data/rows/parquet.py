@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
+from lisa_jax.messages import one_line
 
 # Rows decoded at once, and how many such windows are kept: threads that read a few rows out of order are served from
 # memory, which holds at most _WINDOW * _KEPT_WINDOWS rows, and a page of the file, however large the row groups are.
@@ -97,7 +98,7 @@ class ParquetRows:
             with self._lock:
                 window = self._window(group, row // _WINDOW)
         except (pa.ArrowException, OSError) as error:
-            raise RowError(f"{where}: cannot be read ({' '.join(str(error).split())}).") from error
+            raise RowError(f"{where}: cannot be read ({one_line(error)}).") from error
         row %= _WINDOW
 
         def value(column: str) -> Any:
@@ -148,8 +149,7 @@ class ParquetRows:
                 self._check_columns(file, schema)
                 return [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
         except (pa.ArrowException, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise RowError(f"{self._name(file)}: not a readable Parquet file ({reason}).") from error
+            raise RowError(f"{self._name(file)}: not a readable Parquet file ({one_line(error)}).") from error
 
     def _check_columns(self, file: Path, schema: pa.Schema) -> None:
         for column in self._columns.names():

@@ -6,6 +6,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of
+from lisa_jax.messages import with_kind
 
 # LOCATION or LOCATION:SPLIT. A version, as in coco/2017:1.1.0, begins with a digit and so is no split, while the colon
 # of a slice, as in train[10:20], is part of one.
@@ -68,8 +69,7 @@ class TFDSRows:
             example = self._examples[index]
         # The reader, the protobuf parser and the feature decoders each have their own exceptions for damaged bytes.
         except Exception as error:
-            reason = " ".join(str(error).split())
-            raise RowError(f"{where}: cannot be read ({type(error).__name__}: {reason}).") from error
+            raise RowError(f"{where}: cannot be read ({with_kind(error)}).") from error
         columns = self._columns
         return Row(
             where=where,

@@ -11,6 +11,7 @@ import numpy as np
 
 from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
+from lisa_jax.messages import one_line
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm")
 
@@ -163,8 +164,7 @@ def _index(shard: Path, name: str) -> dict[str, dict[str, tuple[int, int]]]:
             end = tar.offset
     except (tarfile.TarError, OSError) as error:
         raise RowError(
-            f"{name}: not a readable tar file ({' '.join(str(error).split())}); compressed shards must be unpacked "
-            "first."
+            f"{name}: not a readable tar file ({one_line(error)}); compressed shards must be unpacked first."
         ) from error
     # tarfile takes a damaged header for the end of the archive, which would lose the rows behind it.
     with shard.open("rb") as file:
