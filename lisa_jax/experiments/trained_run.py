@@ -64,9 +64,8 @@ def load_run(workdir: str | Path, weights: str = "auto") -> TrainedRun:
     # Here, for Orbax takes seconds to import and not every command reads a run.
     from lisa_jax.training.checkpoint import Checkpoints
 
-    checkpoints = Checkpoints(workdir, config.keep, experiment.identity, experiment.upgrade, read_only=True)
-    state = checkpoints.restore(program.state)
-    checkpoints.close()
+    with Checkpoints(workdir, config.keep, experiment.identity, experiment.upgrade, read_only=True) as checkpoints:
+        state = checkpoints.restore(program.state)
     if state is None:
         raise FileNotFoundError(f"{workdir} has no checkpoint yet: train for config.save_every steps first.")
     if weights == "ema" and state.ema is None:

@@ -8,6 +8,7 @@ import jax
 from ml_collections import ConfigDict
 
 from lisa_jax import metrics
+from lisa_jax.data.prepared.reads import oldest_read
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.control import control_experiment, control_losses
 from lisa_jax.experiments.splits import Split, load_split, training_batches
@@ -26,6 +27,7 @@ def training_experiment(config: ConfigDict, family: Family) -> Experiment:
     return dataclasses.replace(
         control_experiment(config, family, train.frozen(), train.empty),
         batches=training_batches(config, train),
+        reading=oldest_read,
         evaluations=(
             Evaluation(config.eval_every, validation(test, losses.validation)),
             Evaluation(config.preview_every, _previews(config, family, test)),

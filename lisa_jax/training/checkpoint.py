@@ -15,12 +15,12 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from lisa_jax.parallel.cluster import lost_process
+from lisa_jax.messages import with_kind
+from lisa_jax.parallel.cluster import LostProcessError, lost_process
 from lisa_jax.training.state import TrainState
 from lisa_jax.training.upgrade import NO_UPGRADE, Upgrade
 
 _LOG = logging.getLogger(__name__)
-
 
 # Orbax lets every device write a slice of what stands on all of them. Below this size the slicing itself, one small
 # compiled program a shape, would hold up training for longer than the copy.
@@ -32,7 +32,7 @@ class ResumeError(ValueError):
 
 
 class Checkpoints:
-    """The checkpoints of one work directory.
+    """The checkpoints of one work directory; as a context manager it closes them.
 
     Args:
       workdir: the run's directory; checkpoints go to `workdir/checkpoints`.
@@ -67,6 +67,14 @@ class Checkpoints:
             ),
         )
 
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # A checkpoint is whole only when all processes have written theirs: one that is gone would be waited for.
+        if kind is None or not issubclass(kind, LostProcessError):
+            self.close()
+
     def save(self, state: TrainState, step: int) -> None:
         """Start writing the state after `step` steps; training goes on meanwhile."""
         if step in self._manager.all_steps():
@@ -98,7 +106,7 @@ class Checkpoints:
             except Exception as error:
                 if lost := lost_process(error, step):
                     raise lost from error
-                unreadable[step] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                unreadable[step] = with_kind(error)
             else:
                 self._set_aside(unreadable)
                 return state if layout is None else layout.to_today(state)

@@ -94,6 +94,7 @@ class Experiment:
       upgrade: how checkpoints of earlier versions are read.
       rules: where parameters, frozen and trainable, go on a mesh that splits them.
       diagnostic: what to look at within steps; None: nothing.
+      reading: what the stream reads just now, for a batch that keeps training waiting; None where that is not known.
     """
 
     frozen: Params
@@ -106,3 +107,9 @@ class Experiment:
     upgrade: Upgrade = NO_UPGRADE
     rules: Rules = REPLICATED
     diagnostic: Diagnostic | None = None
+    reading: Callable[[], str | None] = lambda: None
+
+    def diagnostic_at(self, step: int) -> DiagnosticFn | None:
+        """The diagnostic that is due at a step, or None."""
+        due = self.diagnostic is not None and (step + 1) % self.diagnostic.every == 0
+        return self.diagnostic.at(step) if due else None

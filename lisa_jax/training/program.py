@@ -23,10 +23,10 @@ from lisa_jax.parallel.sharding import (
     traced_on,
     with_shardings,
 )
-from lisa_jax.training.experiment import Experiment, LossFn
+from lisa_jax.training.experiment import DiagnosticFn, Experiment, LossFn
 from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
 from lisa_jax.training.state import TrainState, state_initialiser
-from lisa_jax.training.step import TrainStep, jit_train_step, make_train_step
+from lisa_jax.training.step import StepDiagnostic, TrainStep, jit_diagnostic, jit_train_step, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Program:
       state: the TrainState as shapes with shardings.
       frozen: the frozen tree likewise.
       initialise: (start, key) -> the state at step 0, each leaf born where it stays.
-      step_at: Python step -> the jitted step that runs at it, the same object for steps that share a program.
+      step_at: Python step -> the jitted step that runs at it, the same object for steps that share one.
+      diagnostic_at: Python step -> the jitted diagnostic that is due at it, likewise, or None.
     """
 
     mesh: Mesh
@@ -48,6 +49,14 @@ class Program:
     frozen: Params
     initialise: Callable[[Params, jax.Array], TrainState]
     step_at: Callable[[int], TrainStep]
+    diagnostic_at: Callable[[int], StepDiagnostic | None]
+
+    def diagnose(
+        self, step: int, state: TrainState, frozen: Params, inputs: Tree, key: jax.Array
+    ) -> dict[str, jax.Array]:
+        """Scalars by name of the diagnostic that is due at a step, of what the step is about to be given; else {}."""
+        diagnostic = self.diagnostic_at(step)
+        return {} if diagnostic is None else diagnostic(state, frozen, inputs, key)
 
     def place_frozen(self, frozen: Params) -> Params:
         """Put the frozen tree where the program wants it."""
@@ -93,12 +102,25 @@ def make_program(experiment: Experiment, config: ConfigDict, mesh: Mesh, start: 
     def initialise(start: Params, key: jax.Array) -> TrainState:
         return born(place(start, shardings(start, REPLICATED, mesh)), key)
 
+    # Steps with the same loss share one compiled step.
     @cache
-    def compiled(loss: LossFn) -> TrainStep:
+    def step_of(loss: LossFn) -> TrainStep:
         step = make_train_step(loss, optimizer, config.ema_decay, config.accumulate)
         return jit_train_step(step, mesh, state_sharding, frozen_sharding)
 
-    return Program(mesh, schedule, state, frozen, initialise, lambda step: compiled(experiment.loss_at(step)))
+    @cache
+    def diagnostic_of(diagnostic: DiagnosticFn | None) -> StepDiagnostic | None:
+        return None if diagnostic is None else jit_diagnostic(diagnostic, mesh, config.accumulate)
+
+    return Program(
+        mesh,
+        schedule,
+        state,
+        frozen,
+        initialise,
+        step_at=lambda step: step_of(experiment.loss_at(step)),
+        diagnostic_at=lambda step: diagnostic_of(experiment.diagnostic_at(step)),
+    )
 
 
 def run_keys(seed: int) -> tuple[jax.Array, jax.Array]:

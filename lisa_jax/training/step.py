@@ -17,6 +17,8 @@ from lisa_jax.training.state import TrainState
 
 # (state, frozen, inputs, the run's key) -> (state, metrics)
 TrainStep = Callable[[TrainState, Params, Tree, jax.Array], tuple[TrainState, LossMetrics]]
+# The same -> scalars by name; the state stays as it is.
+StepDiagnostic = Callable[[TrainState, Params, Tree, jax.Array], dict[str, jax.Array]]
 
 
 def make_train_step(
@@ -119,11 +121,8 @@ def microbatches_of(inputs: Tree, accumulate: int) -> Tree:
     return jax.tree.map(lambda rows: rows.reshape(-1, accumulate, *rows.shape[1:]).swapaxes(0, 1), inputs)
 
 
-def jit_diagnostic(diagnostic: DiagnosticFn, mesh: Mesh, accumulate: int) -> Callable[..., dict[str, jax.Array]]:
-    """Compile a diagnostic of a step: (state, frozen, inputs, key) as the step takes them -> name -> scalar.
-
-    It sees the first microbatch, under the key that the step uses for it; the state stays as it is.
-    """
+def jit_diagnostic(diagnostic: DiagnosticFn, mesh: Mesh, accumulate: int) -> StepDiagnostic:
+    """Compile a diagnostic for a mesh; it sees the step's first microbatch, under the key that the step uses for it."""
 
     def first_microbatch(
         params: Params, step: jax.Array, frozen: Params, inputs: Tree, key: jax.Array

@@ -1,13 +1,11 @@
-"""Saying so when the input keeps training waiting."""
+"""Telling that training waits for its input, which would otherwise look like a run that hangs."""
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import jax
-
-from lisa_jax.data.prepared.reads import oldest_read
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -15,14 +13,23 @@ T = TypeVar("T")
 SLOW_SECONDS = 60.0
 
 
-def watched(batches: Iterator[T], start_step: int, seconds: float = SLOW_SECONDS) -> Iterator[T]:
-    """The same batches; one that takes longer than `seconds` is reported while it is waited for, every time anew.
+def watched(
+    batches: Iterator[T],
+    start_step: int,
+    reading: Callable[[], str | None] = lambda: None,
+    seconds: float = SLOW_SECONDS,
+) -> Iterator[T]:
+    """The same batches; one that is waited for longer than `seconds` is reported, again after as long.
 
-    The report names the step, the process and, where it is known, the file and record that is being read.
+    Args:
+      batches: of the steps from `start_step` on.
+      start_step: the first batch's, for the report, which also names the process.
+      reading: what is being read, asked when a report is due; None where nothing is, or it is not known.
+      seconds: between two reports.
     """
     step = start_step
     while True:
-        with _Alarm(step, seconds):
+        with _Alarm(step, reading, seconds):
             try:
                 batch = next(batches)
             except StopIteration:
@@ -32,8 +39,11 @@ def watched(batches: Iterator[T], start_step: int, seconds: float = SLOW_SECONDS
 
 
 class _Alarm:
-    def __init__(self, step: int, seconds: float):
+    """Reports a wait from a thread of its own, for the loop's is the one that waits."""
+
+    def __init__(self, step: int, reading: Callable[[], str | None], seconds: float):
         self._step = step
+        self._reading = reading
         self._seconds = seconds
         self._waited = 0.0
         self._has_come = False
@@ -51,10 +61,11 @@ class _Alarm:
         self._timer.start()
 
     def _report(self) -> None:
+        # The timer may have been about to run when it was cancelled.
         if self._has_come:
             return
         self._waited += self._seconds
-        read = oldest_read()
+        read = self._reading()
         # An error, so that it is told by every process: one of them holds up all others, which cannot know why.
         _LOG.error(
             "Process %d of %d has waited %.0f s for the batch of step %d: %s.",
@@ -62,6 +73,6 @@ class _Alarm:
             jax.process_count(),
             self._waited,
             self._step,
-            f"it is reading {read}" if read else "it is not reading from a prepared data set",
+            f"it is reading {read}" if read else "what it is reading is not known",
         )
         self._start()

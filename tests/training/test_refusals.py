@@ -11,7 +11,8 @@ import pytest
 
 from lisa_jax.data.embedded.openmoji import CorruptRecordError
 from lisa_jax.data.pipeline import Batches
-from lisa_jax.training.loop import NonFiniteLossError, fit
+from lisa_jax.training.finite import NonFiniteLossError
+from lisa_jax.training.loop import fit
 
 
 def saved_steps(workdir):

@@ -16,7 +16,7 @@ def test_a_slow_batch_is_reported_with_its_step_and_the_record(caplog):
         time.sleep(0.25)
 
     with caplog.at_level(logging.ERROR):
-        assert list(watched(batches(), start_step=7, seconds=0.2)) == ["a", "b"]
+        assert list(watched(batches(), start_step=7, reading=oldest_read, seconds=0.2)) == ["a", "b"]
         time.sleep(0.3)
     first, second, third = [record.getMessage() for record in caplog.records]
     assert first == (
@@ -24,7 +24,7 @@ def test_a_slow_batch_is_reported_with_its_step_and_the_record(caplog):
         "it is reading train-00001.array_record record 5, for 0 s."
     )
     assert "batch of step 8" in second
-    assert "batch of step 9: it is not reading from a prepared data set" in third
+    assert "batch of step 9: what it is reading is not known" in third
     assert oldest_read() is None
 
 

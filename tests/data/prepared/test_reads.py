@@ -6,6 +6,7 @@ import time
 
 from lisa_jax.data.pipeline import Batches
 from lisa_jax.data.prepared.reader import load_prepared
+from lisa_jax.data.prepared.reads import oldest_read
 from lisa_jax.preparing.prepare import prepare
 from lisa_jax.training.waiting import watched
 
@@ -27,7 +28,7 @@ def test_the_shard_and_record_that_a_batch_waits_for_are_named(toy, tmp_path, mo
     monkeypatch.setattr(source, "_records", Hanging(source._records))
     batches = Batches(source, lambda example: example["inputs"], batch_size=2, seed=0)
     with caplog.at_level(logging.ERROR):
-        next(watched(batches.iterate(3, threads=1, prefetch=1), 3, seconds=0.3))
+        next(watched(batches.iterate(3, threads=1, prefetch=1), 3, oldest_read, seconds=0.3))
     message = caplog.records[0].getMessage()
     assert message.startswith("Process 0 of 1 has waited 0 s for the batch of step 3: it is reading ")
     assert re.search(r"prepared-train.array_record-0000\d-of-\d+ record \d, for 0 s\.$", message)
