@@ -72,7 +72,7 @@ def topology_devices(topology: str) -> list[Any]:
     # JAX passes on whatever the plugin says.
     except Exception as error:
         raise ValueError(
-            f"Topology '{topology}' cannot be described ({one_line(error, 300)}): install the `tpu` extra, which brings "
+            f"Topology '{topology}' cannot be described ({one_line(error, 300)}): install the `tpu` extra, which has "
             "libtpu."
         ) from error
     return sorted(np.ravel(described.devices), key=lambda device: (device.process_index, device.id))
