@@ -4,6 +4,7 @@ A new family is a file beside this one and a line in `FAMILIES`.
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError, open_checkpoint
@@ -37,7 +38,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     return FAMILIES[class_name](checkpoint)
 
 
-def load_family(spec: str, setup: Setup, placement: Placement = None) -> Family:
+def load_family(spec: str | Path, setup: Setup, placement: Placement = None) -> Family:
     """The family of a base, see `Architecture.load`; `spec` as `open_checkpoint` takes it."""
     checkpoint = open_checkpoint(spec)
     return architecture_of(checkpoint).load(setup, checkpoint, placement)

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from PIL import Image
 
-from lisa_jax.families import presets
+from lisa_jax.families.presets import preset_of
 
 SIZE = 64
 
@@ -20,7 +19,7 @@ def write_smallest_base(preset: str, folder: str | Path) -> None:
 
     Compiling is most of the time at these sizes.
     """
-    tiny = presets.preset(preset)
+    tiny = preset_of(preset)
     heads = tiny.unet.attention_head_dim
     unet = dataclasses.replace(
         tiny.unet,
@@ -31,9 +30,7 @@ def write_smallest_base(preset: str, folder: str | Path) -> None:
         attention_head_dim=heads if isinstance(heads, int) else heads[:1],
     )
     vae = dataclasses.replace(tiny.vae, block_out_channels=(4, 4, 4, 8), norm_num_groups=4)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(presets, "PRESETS", {preset: dataclasses.replace(tiny, unet=unet, vae=vae)})
-        presets.write_random_folder(preset, folder)
+    dataclasses.replace(tiny, unet=unet, vae=vae).write(Path(folder), seed=0)
 
 
 def disk(index: int) -> tuple[np.ndarray, np.ndarray]:

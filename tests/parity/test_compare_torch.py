@@ -13,8 +13,8 @@ import torch
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
 from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.unet import UNET
-from lisa_jax.families.presets import preset
-from lisa_jax.families.stable_diffusion import unet_dual_branch
+from lisa_jax.families.presets import preset_of
+from lisa_jax.families.unet_control import controlnet_side
 from lisa_jax.models.controlnet import controlnet_config_from_unet
 
 ROOT = Path(__file__).parents[2]
@@ -37,10 +37,11 @@ def test_both_have_the_same_networks(reference, size):
     with torch.device("meta"):
         theirs = [sum(leaf.numel() for leaf in network.parameters()) for network in reference.make_networks(size)]
     base = open_checkpoint(ROOT / "lisa_jax" / "assets" / "openmoji_base")
-    unet = UNET.config(base, "unet") if size == "embedded" else preset("sd21").unet
+    unet = UNET.config(base, "unet") if size == "embedded" else preset_of("sd21").unet
     side = controlnet_config_from_unet(unet, reference.SIZES[size]["condition_channels"])
     hook = f"down_{reference.SIZES[size]['hook']}"
-    decoder = jax.eval_shape(lambda key: unet_dual_branch(unet, side).init_decoder(key, hook), jax.random.key(0))
+    network = controlnet_side(side, unet.out_channels)
+    decoder = jax.eval_shape(lambda key: network.init_decoder(key, hook), jax.random.key(0))
     ours = [
         sum(math.prod(entry.shape) for entry in component.key_table(config).values())
         for component, config in ((UNET, unet), (CONTROLNET, side))

@@ -12,8 +12,9 @@ from tiny_sd import build_tiny_sd
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
 from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.unet import UNET
+from lisa_jax.families.family import Setup
+from lisa_jax.families.registry import load_family
 from lisa_jax.families.side_networks import start_params
-from lisa_jax.families.stable_diffusion import load_stable_diffusion
 from lisa_jax.models.controlnet import ControlNet, controlnet_config_from_unet, feature_shapes
 from lisa_jax.models.unet import UNet
 
@@ -167,10 +168,10 @@ def test_controlled_prediction_from_one_unet_equals_diffusers(tmp_path, to_jax, 
 @torch.no_grad()
 def test_masters_beside_a_bfloat16_base_equal_diffusers_from_unet_exactly(tmp_path):
     build_tiny_sd(tmp_path / "base", "sd15")
-    family = load_stable_diffusion(tmp_path / "base", frozen_dtype="bfloat16")
+    family = load_family(tmp_path / "base", Setup(("edges",), frozen_dtype="bfloat16"))
     assert {leaf.dtype.name for leaf in jax.tree.leaves(family.frozen)} == {"bfloat16"}
-    side = jax.jit(family.model.init_side)(family.read_side_start(), jax.random.key(0, impl="rbg"))
-    family.write_side(tmp_path / "ours", side)
+    side = jax.jit(family.model.init_side)(family.read_start(), jax.random.key(0, impl="rbg"))
+    family.write_side(tmp_path / "ours", "edges", side["edges"])
     ours = ControlNetModel.from_pretrained(tmp_path / "ours", local_files_only=True)
     theirs = ControlNetModel.from_unet(UNet2DConditionModel.from_pretrained(tmp_path / "base" / "unet"))
     state, compared = ours.state_dict(), 0
@@ -189,11 +190,12 @@ def test_a_controlnet_of_diffusers_is_continued_exactly(tmp_path, to_jax, run, m
     theirs = ControlNetModel.from_unet(unet, "bgr", conditioning_embedding_out_channels=(4, 8, 8, 12)).eval()
     randomise_zero_convolutions(theirs, randomise)
     theirs.half().save_pretrained(tmp_path / "start", variant="fp16")
-    family = load_stable_diffusion(base, start_from=tmp_path / "start", compute_dtype="float32")
-    side = jax.jit(family.model.init_side)(family.read_side_start(), jax.random.key(0))
+    family = load_family(base, Setup(("edges",), start_from={"edges": tmp_path / "start"}, compute_dtype="float32"))
+    side = jax.jit(family.model.init_side)(family.read_start(), jax.random.key(0))
     sample = inputs({"cross_attention_dim": 32, "conditioning_embedding_out_channels": (4, 8, 8, 12)}, (8, 8))
     down, mid = theirs.float()(*sample, return_dict=False)
-    residuals, _ = run(family.model.side, side, *map(to_jax, sample))
+    x_t, t, context, condition = map(to_jax, sample)
+    residuals, _ = run(family.model.side, side, (), x_t, t, context, {"edges": condition})
     difference = max_difference((*down, mid), residuals)
     print(f"continued: max abs difference {difference:.1e}")
     assert difference <= TOLERANCE

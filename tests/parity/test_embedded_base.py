@@ -9,7 +9,8 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 import lisa_jax
-from lisa_jax.families.stable_diffusion import load_stable_diffusion
+from lisa_jax.families.family import Setup
+from lisa_jax.families.registry import load_family
 
 BASE = Path(lisa_jax.__file__).parent / "assets" / "openmoji_base"
 CAPTIONS = ["red heart", "grinning face with smiling eyes", ""]
@@ -21,8 +22,8 @@ def test_folder_is_small_and_attributed():
 
 
 def test_prediction_and_context_equal_diffusers():
-    family = load_stable_diffusion(BASE, condition_channels=(8,), frozen_dtype="float32", compute_dtype="float32")
-    context = family.encode_text(CAPTIONS)
+    family = load_family(BASE, Setup(frozen_dtype="float32", compute_dtype="float32"))
+    context = family.conditioner.contexts([{"caption": caption} for caption in CAPTIONS])
     tokenizer = CLIPTokenizer.from_pretrained(BASE / "tokenizer")
     ids = tokenizer(CAPTIONS, padding="max_length", truncation=True, return_tensors="pt").input_ids
     x_t = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype(np.float32)
@@ -38,7 +39,7 @@ def test_prediction_and_context_equal_diffusers():
 
 
 def test_scheduler_is_the_one_it_was_trained_with():
-    family = load_stable_diffusion(BASE, condition_channels=(8,))
+    family = load_family(BASE, Setup())
     scheduler = DDIMScheduler.from_pretrained(BASE / "scheduler")
     alphas, _ = family.process.alpha_sigma_tables()
     np.testing.assert_allclose(alphas**2, scheduler.alphas_cumprod.numpy(), atol=1e-6)

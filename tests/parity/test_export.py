@@ -18,18 +18,21 @@ from tiny_sd import build_tiny_sd
 
 from lisa_jax.experiments.trained_run import load_run
 from lisa_jax.exporting.model_card import ModelCard
-from lisa_jax.exporting.verify import ExportMismatchError, measure, probe_inputs
-from lisa_jax.families.stable_diffusion import load_stable_diffusion
+from lisa_jax.families.export_check import ExportMismatchError
+from lisa_jax.families.family import Setup
+from lisa_jax.families.registry import load_family
 from lisa_jax.sampling.generate import make_generator
 
 TOLERANCE = 1e-4
 STEPS, GUIDANCE, CONTROL = 3, 3.0, 0.8
-FLOAT32 = jnp.dtype("float32")
+NAME, SIZE = "pose", (64, 64)
+FLOAT32, FLOAT16 = jnp.dtype("float32"), jnp.dtype("float16")
 
 
 def test_exported_controlnet_gives_the_same_in_diffusers(trained_run, tmp_path):
     run = load_run(trained_run)
-    run.family.write_side(tmp_path, run.side)
+    ((name, side),) = run.side.items()
+    run.family.write_side(tmp_path, name, side)
     rng = np.random.default_rng(0)
     x_t = rng.normal(size=(2, 16, 16, 3)).astype(np.float32)
     t = np.array([30, 700])
@@ -38,9 +41,9 @@ def test_exported_controlnet_gives_the_same_in_diffusers(trained_run, tmp_path):
 
     model, frozen = run.family.model, run.family.frozen
     time = jnp.asarray(t, jnp.float32)
-    residuals, _ = model.side(run.side, x_t, time, context, condition)
-    ours = model.predict(frozen, model.trunk(frozen, x_t, time, context), residuals)
-    prior = model.predict(frozen, model.trunk(frozen, x_t, time, context))
+    trunk = model.trunk(frozen, x_t, time, context)
+    residuals, _ = model.side(run.side, trunk, x_t, time, context, {name: condition})
+    ours, prior = model.predict(frozen, trunk, residuals), model.predict(frozen, trunk)
 
     controlnet = ControlNetModel.from_pretrained(tmp_path).eval()
     unet = UNet2DConditionModel.from_pretrained(run.config.base, subfolder="unet").eval()
@@ -66,15 +69,14 @@ class Export:
     def __init__(self, root, style, prediction_type):
         self.base = build_tiny_sd(root / "base", style, prediction_type)
         self.folder = root / "controlnet"
-        self.family = load_stable_diffusion(
-            self.base, condition_channels=(4, 8, 8, 16), frozen_dtype="float32", compute_dtype="float32"
-        )
-        fresh = jax.jit(self.family.model.init_side)(self.family.read_side_start(), jax.random.key(0))
+        setup = Setup((NAME,), condition_channels=(4, 8, 8, 16), frozen_dtype="float32", compute_dtype="float32")
+        self.family = load_family(self.base, setup)
+        fresh = jax.jit(self.family.model.init_side)(self.family.read_start(), jax.random.key(0))
         leaves, tree = jax.tree.flatten(fresh)
         keys = jax.random.split(jax.random.key(1), len(leaves))
         moved = [leaf + 0.05 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
         self.side = jax.tree.unflatten(tree, moved)
-        self.family.write_side(self.folder, self.side)
+        self.family.write_side(self.folder, NAME, self.side[NAME])
 
     def pipeline(self, scheduler):
         controlnet = ControlNetModel.from_pretrained(self.folder)
@@ -118,9 +120,10 @@ def pipeline_and_generator(export, scheduler, sampler):
         control_scale=CONTROL,
         batch_size=2,
     )
-    context = family.encode_text(captions)
-    latents = generate.latents(family.frozen, export.side, context, condition, [0, 1], x_T=noise)
-    images = jax.jit(family.latents.decode)(family.latents.params, latents)
+    vae = family.latents.params
+    context = family.conditioner.contexts([{"caption": caption} for caption in captions])
+    latents = generate.latents(family.frozen, vae, export.side, context, {NAME: condition}, [0, 1], x_T=noise)
+    images = jax.jit(family.latents.decode)(vae, latents)
     their_latents = theirs("latent")
     assert float((their_latents - theirs("latent", control=0.0)).abs().max()) > 1000 * TOLERANCE, "no control"
     return (their_latents.numpy().transpose(0, 2, 3, 1), latents), (theirs("np"), images)
@@ -160,9 +163,10 @@ def test_code_of_the_model_card_runs(export, tmp_path, monkeypatch):
         averaged=False,
         base_fingerprint="0",
         has_vae=True,
-        smaller=False,
         license=None,
         dtype="float32",
+        name=NAME,
+        names=(NAME,),
     )
     code = card.render().split("```python\n")[1].split("```")[0]
     # The card names the base as a hub would, and leaves the folder to its reader.
@@ -173,8 +177,8 @@ def test_code_of_the_model_card_runs(export, tmp_path, monkeypatch):
 
 
 def test_verify_measures_and_finds_a_changed_file(export, tmp_path):
-    inputs = probe_inputs((8, 8, 4), (77, 32), (64, 64), 1000)
-    measured = measure(export.folder, export.side, inputs, FLOAT32, verifies=True)
+    check, side = export.family.check_export, export.side[NAME]
+    measured = check(export.folder, side, FLOAT32, SIZE, verifies=True)
     print(f"residuals up to {measured.largest:.2f} differ by {measured.difference:.1e}")
     assert measured.difference < 1e-5 * measured.largest and measured.rounding is None
 
@@ -185,12 +189,11 @@ def test_verify_measures_and_finds_a_changed_file(export, tmp_path):
     tensors["conv_in.weight"] = np.ascontiguousarray(tensors["conv_in.weight"][..., ::-1])
     save_file(tensors, changed / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ExportMismatchError, match="residuals differ from ours by up to"):
-        measure(changed, export.side, inputs, FLOAT32, verifies=True)
+        check(changed, side, FLOAT32, SIZE, verifies=True)
 
 
 def test_verify_of_float16_compares_what_the_file_holds(export, tmp_path):
-    export.family.write_side(tmp_path, export.side, jnp.dtype("float16"))
-    inputs = probe_inputs((8, 8, 4), (77, 32), (64, 64), 1000)
-    measured = measure(tmp_path, export.side, inputs, jnp.dtype("float16"), verifies=True)
+    export.family.write_side(tmp_path, NAME, export.side[NAME], FLOAT16)
+    measured = export.family.check_export(tmp_path, export.side[NAME], FLOAT16, SIZE, verifies=True)
     print(f"rounding moves residuals by {measured.rounding:.1e}, diffusers differs by {measured.difference:.1e}")
     assert measured.difference < 1e-5 * measured.largest < measured.rounding < 1e-2 * measured.largest

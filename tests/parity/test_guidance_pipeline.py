@@ -1,6 +1,5 @@
 """Final latents against diffusers' whole `StableDiffusionControlNetPipeline`, from the same noise."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,11 +10,8 @@ diffusers = pytest.importorskip("diffusers")
 from tiny_sd import CONTEXT, IMAGE_SIZE, build_tiny_sd  # noqa: E402
 
 from lisa_jax.checkpoints.checkpoint import open_checkpoint  # noqa: E402
-from lisa_jax.checkpoints.controlnet import CONTROLNET  # noqa: E402
-from lisa_jax.checkpoints.unet import UNET  # noqa: E402
-from lisa_jax.families.family import Family, LatentSpace  # noqa: E402
-from lisa_jax.families.stable_diffusion import unet_dual_branch  # noqa: E402
-from lisa_jax.processes import Diffusion  # noqa: E402
+from lisa_jax.families.family import Setup  # noqa: E402
+from lisa_jax.families.registry import architecture_of  # noqa: E402
 from lisa_jax.sampling.generate import make_generator  # noqa: E402
 
 SIDE = IMAGE_SIZE // 8
@@ -134,37 +130,26 @@ def run_diffusers(folders, base, sampler, steps, networks, pictures, shared, x_T
 
 
 def run_ours(folders, base, sampler, steps, networks, pictures, shared, x_T, context, negative):
-    unet_config, unet = UNET.read(open_checkpoint(base), "unet", jnp.float32)
-    read = {name: CONTROLNET.read(open_checkpoint(folders[name]), "", jnp.float32) for name in networks}
-    models = {name: unet_dual_branch(unet_config, config) for name, (config, _) in read.items()}
-    scheduler = open_checkpoint(base).config("scheduler", "scheduler_config.json")
-    parts = dict.fromkeys(Family.__dataclass_fields__)
-    latents = LatentSpace(**dict.fromkeys(LatentSpace.__dataclass_fields__) | {"shape": lambda *_: (SIDE, SIDE, 4)})
-    family = Family(
-        **parts
-        | {
-            "model": next(iter(models.values())),
-            "process": Diffusion.from_scheduler_config(scheduler),
-            "latents": latents,
-            "encode_text": lambda captions: negative[:1],
-            "scheduler": scheduler,
-        }
-    )
-    several = len(networks) > 1
-    columns = dict(
-        zip(("control_scale", "control_start", "control_end"), zip(*networks.values(), strict=True), strict=False)
-    )
-    control = {
-        key: dict(zip(networks, values, strict=True)) if several else values[0] for key, values in columns.items()
-    }
+    checkpoint, starts = open_checkpoint(base), {name: str(folders[name]) for name in networks}
+    setup = Setup(tuple(networks), start_from=starts, frozen_dtype="float32", compute_dtype="float32")
+    family = architecture_of(checkpoint).load(setup, checkpoint)
+    scale, start, end = (dict(zip(networks, values, strict=True)) for values in zip(*networks.values(), strict=True))
     generator = make_generator(
         family,
         sampler=sampler,
         num_steps=steps,
-        models=models if several else None,
-        **control,
+        control_scale=scale,
+        control_start=start,
+        control_end=end,
         **{key: value for key, value in shared.items() if key != "negative_prompt"},
     )
-    sides = {name: params for name, (_, params) in read.items()}
-    side, condition = (sides, pictures) if several else (next(iter(sides.values())), next(iter(pictures.values())))
-    return generator.latents(unet, side, context, condition, range(len(PROMPTS)), x_T=x_T, negative_context=negative)
+    return generator.latents(
+        family.frozen,
+        {},
+        family.read_start(),
+        context,
+        pictures,
+        range(len(PROMPTS)),
+        x_T=x_T,
+        negative_context=negative,
+    )

@@ -13,7 +13,7 @@ from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.tokenizer import load_tokenizer
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
-from lisa_jax.families.presets import preset, write_random_folder
+from lisa_jax.families.presets import preset_of, write_random_base
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.models.clip_text import CLIPTextModel
 from lisa_jax.models.unet import UNet
@@ -24,13 +24,13 @@ CAPTIONS = ["a photo of a red cat", "dogs! ☂ " * 30, ""]
 
 @pytest.fixture(scope="module", params=["tiny_sd15", "tiny_sd21_v"])
 def written(request, tmp_path_factory):
-    folder = write_random_folder(request.param, tmp_path_factory.mktemp("base") / "folder")
+    folder = write_random_base(request.param, tmp_path_factory.mktemp("base") / "folder")
     return request.param, folder, StableDiffusionPipeline.from_pretrained(folder)
 
 
 def test_random_folder_is_a_pipeline(written):
     name, folder, pipeline = written
-    assert pipeline.scheduler.config.prediction_type == preset(name).scheduler["prediction_type"]
+    assert pipeline.scheduler.config.prediction_type == preset_of(name).scheduler["prediction_type"]
     _, report = TransformersText.from_pretrained(folder / "text_encoder", output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     theirs = pipeline.tokenizer(CAPTIONS, padding="max_length", truncation=True, max_length=77).input_ids
@@ -60,8 +60,8 @@ def test_caption_noise_and_image_give_our_outputs(written, run, to_jax):
 
 
 def test_controlnet_of_a_preset_is_the_one_that_diffusers_makes(tmp_path):
-    folder = write_random_folder("tiny_sd21", tmp_path / "base")
-    chosen = preset("tiny_sd21")
+    folder = write_random_base("tiny_sd21", tmp_path / "base")
+    chosen = preset_of("tiny_sd21")
     unet = StableDiffusionPipeline.from_pretrained(folder).unet
     theirs = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=chosen.condition_channels)
     CONTROLNET.write(tmp_path / "side", chosen.controlnet, random_tree(CONTROLNET.key_table(chosen.controlnet), 0))
