@@ -3,10 +3,8 @@
 import dataclasses
 import math
 from collections.abc import Callable, Hashable
-from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -14,26 +12,20 @@ from lisa_jax.dual_branch import Params
 from lisa_jax.evaluation.evaluation_set import EvaluationSet
 from lisa_jax.evaluation.fidelity import fidelity
 from lisa_jax.experiments.base import load_base
-from lisa_jax.experiments.control import control_experiment, control_losses
+from lisa_jax.experiments.control import control_experiment
 from lisa_jax.experiments.splits import Split, load_split
-from lisa_jax.experiments.training_run import validation
 from lisa_jax.families.family import Family
 from lisa_jax.parallel.sharding import make_mesh
 from lisa_jax.sampling.generate import make_generator
-from lisa_jax.studies.data import data_fingerprint, first, in_memory, with_conditions
+from lisa_jax.studies.data import data_fingerprint, in_memory, with_conditions
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.tasks import conditions_of
 from lisa_jax.studies.training_config import known_conditions, training_config
+from lisa_jax.studies.validation import Validate, make_validation, measured_as
 from lisa_jax.training.program import Program, make_program, run_keys
 from lisa_jax.training.state import TrainState
 
 SPLITS = ("train", "test")
-# Names that rows have given these gradients from the first study on.
-GRADIENTS = {
-    "trunk_gradient/main": "trunk_grad_main",
-    "trunk_gradient/lam_align": "trunk_grad_align",
-    "trunk_gradient/cosine": "trunk_grad_cosine",
-}
 
 
 class Laboratory:
@@ -89,16 +81,15 @@ class Laboratory:
 
     # ---- what is measured
 
-    def validate(self, cell: Cell) -> Callable[[Params, Params], dict[str, float]]:
-        """(params, frozen) -> `validation/...`: the losses of test examples under noise that never changes.
+    def validate(self, cell: Cell) -> Validate:
+        """What validates a cell, see `make_validation`."""
+        measured = measured_as(cell)
 
-        These are the first `validation.num_examples`, each seen `validation.draws` times. With alignment also the
-        gradients of the first `validation.probe` of them on the side networks' trunk: the norms of the main loss's
-        (`trunk_grad_main`) and of the alignment loss's (`trunk_grad_align`, before lam), and the cosine between the two
-        (`trunk_grad_cosine`).
-        """
-        measured = _as_measured(cell)
-        return self._once("validate", measured, lambda: self._make_validation(measured))
+        def make() -> Validate:
+            test = self.split(measured, "test")
+            return make_validation(self.config.validation, self.training(measured), self.family(measured), test)
+
+        return self._once("validate", measured, make)
 
     def sample(self, cell: Cell, side: Params | None) -> np.ndarray:
         """Samples of `shown` examples, uint8 (n, H, W, 3), always from the same noise; side None: without control."""
@@ -185,24 +176,6 @@ class Laboratory:
     def _shown(self, test: Split) -> dict[str, Any]:
         return next(test.ordered_batches(self.config.training.preview_count))
 
-    def _make_validation(self, cell: Cell) -> Callable[[Params, Params], dict[str, float]]:
-        settings, family = self.config.validation, self.family(cell)
-        test = first(self.split(cell, "test"), settings.num_examples)
-        losses = control_losses(self.training(cell), family, test.empty)
-        validate = validation(test, losses.measured, settings.draws)
-        gradients = losses.gradients_at(0)
-        if gradients is None:
-            return lambda params, frozen: dict(validate(params, frozen).scalars)
-        inputs = next(test.ordered_batches(settings.probe))["inputs"]
-        compare = jax.jit(partial(gradients, key=jax.random.key(1), step=0))
-
-        def with_gradients(params: Params, frozen: Params) -> dict[str, float]:
-            found = compare(params, frozen, inputs)
-            named = {f"validation/{name}": float(found[of_train]) for of_train, name in GRADIENTS.items()}
-            return {**validate(params, frozen).scalars, **named}
-
-        return with_gradients
-
     def _once(self, what: str, depends_on: Hashable, make: Callable[[], Any]) -> Any:
         """What was made for the same values, or what `make` makes now."""
         key = (what, depends_on)
@@ -214,18 +187,3 @@ class Laboratory:
 def _plain(task: str) -> Cell:
     """A cell for what depends on the task alone."""
     return Cell(task, 0.0, 0.0, 0, 1, 1)
-
-
-def _as_measured(cell: Cell) -> Cell:
-    """The cell with what measures do not depend on as in all others: they see every row, and alignment before lam."""
-    return dataclasses.replace(
-        cell.any_seed,
-        lam=float(cell.lam > 0),
-        learning_rate=0.0,
-        batch_size=1,
-        num_steps=1,
-        lam_decay_steps=None,
-        lam_stop_step=None,
-        align_every=1,
-        decoder_rate=1.0,
-    )
