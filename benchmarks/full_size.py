@@ -37,7 +37,7 @@ from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.tokenizer import load_tokenizer
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
-from lisa_jax.families.presets import PRESETS, write_random_folder
+from lisa_jax.families.presets import PRESETS, write_random_base
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.models.clip_text import CLIPTextModel
 from lisa_jax.models.controlnet import ControlNet, controlnet_config_from_unet
@@ -155,7 +155,7 @@ def prepare(base: str, preset_name: str | None) -> None:
         if preset_name is None:
             raise app.UsageError(f"{base} is missing: give --preset to have it made.")
         start = time.perf_counter()
-        write_random_folder(preset_name, base)
+        write_random_base(preset_name, base)
         print(f"wrote {base}: {time.perf_counter() - start:.0f} s, peak memory {_memory('VmHWM') / 1e9:.2f} GB")
     side = component_folder("controlnet", base)
     if not side.exists():

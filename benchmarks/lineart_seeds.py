@@ -25,10 +25,10 @@ COLUMNS = ("validation loss", "F1, tolerance 0", "F1, tolerance 1", "align/gap")
 def run_one(workdir: Path, seed: str, lam: str, overrides: list[str]) -> list[float]:
     """Train and evaluate; returns the values of COLUMNS, NaN for align/gap without LISA."""
     settings = [f"--config.seed={seed}", f"--config.lisa.lam={lam}", *overrides]
-    train = ["lisa_jax.train", f"--config={CONFIG}", f"--workdir={workdir}", *settings]
-    evaluate = ["lisa_jax.evaluate", f"--workdir={workdir}", f"--out={workdir}/evaluation.json"]
+    train = ["train", f"--config={CONFIG}", f"--workdir={workdir}", *settings]
+    evaluate = ["evaluate", f"--workdir={workdir}", f"--out={workdir}/evaluation.json"]
     for command in (train, evaluate):
-        subprocess.run([sys.executable, "-m", *command], check=True)
+        subprocess.run([sys.executable, "-m", "lisa_jax", *command], check=True)
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     validation = [line["validation/main_loss"] for line in lines if "validation/main_loss" in line][-1]
     align = [line["align_over_gap"] for line in lines if "align_over_gap" in line]

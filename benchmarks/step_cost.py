@@ -8,6 +8,7 @@ plain and LISA, so that a noisy machine disturbs both alike.
 """
 
 import statistics
+import sys
 import time
 from functools import partial
 
@@ -16,9 +17,11 @@ import jax.numpy as jnp
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from lisa_jax.alignment import lisa_loss
+from lisa_jax.alignment import Alignment, add_noise, lisa_loss
 from lisa_jax.commands._run import run_command
-from lisa_jax.experiments.base import load_family
+from lisa_jax.dual_branch import Tree
+from lisa_jax.experiments.base import load_base
+from lisa_jax.experiments.control import alignment_of
 from lisa_jax.families.family import Family
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
@@ -29,48 +32,51 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", 
 _REPEATS = flags.DEFINE_integer("repeats", 15, "Timed steps of each kind.", lower_bound=1)
 
 
-def example_batch(config: ConfigDict, family: Family) -> dict[str, jax.Array]:
-    """A batch of the config's sizes, of noise."""
-    size, count = config.data.image_size, config.batch_size
+def example_inputs(config: ConfigDict, family: Family) -> dict[str, Tree]:
+    """What the loss of a batch of the config's sizes reads, of noise."""
+    size, count = (config.data.image_size,) * 2, config.batch_size
     latents_key, condition_key = jax.random.split(jax.random.key(0))
-    context = family.encode_text([""] * count)
+    condition = jax.random.uniform(condition_key, (count, *size, 3))
     return {
-        "latents": jax.random.normal(latents_key, (count, *family.latents.shape(size, size))),
-        "context": jnp.asarray(context),
-        "condition": jax.random.uniform(condition_key, (count, size, size, 3)),
+        "latents": jax.random.normal(latents_key, (count, *family.latents.shape(*size))),
+        "context": jax.tree.map(jnp.asarray, family.conditioner.contexts([{"caption": ""}] * count)),
+        "condition": dict.fromkeys(family.model.sides, condition),
     }
 
 
-def compiled_step(config: ConfigDict, family: Family, batch: dict[str, jax.Array], lam: float):
-    """The compiled training step and its first state; no alignment at all where lam is 0."""
-    hook = config.lisa.hook if lam else None
+def compiled_step(config: ConfigDict, family: Family, inputs: dict[str, Tree], align: Alignment | None):
+    """The compiled training step and its first state."""
+    hooks = () if align is None else align.hooks
     optimizer = make_optimizer(config.optimizer, learning_rate_schedule(config.optimizer, config.num_steps))
 
-    def loss(params, frozen, batch, key, step) -> tuple[jax.Array, LossMetrics]:
-        del step
-        return lisa_loss(params, frozen, batch, key, model=family.model, process=family.process, lam=lam, hook=hook)
+    def loss(params, frozen, inputs, *, key, step) -> tuple[jax.Array, LossMetrics]:
+        noisy = add_noise(inputs["latents"], key, family.process)
+        terms, found = lisa_loss(
+            params, frozen, inputs, noisy, model=family.model, process=family.process, align=align, step=step
+        )
+        return terms.total(config.lisa.lam), found
 
-    initialise = state_initialiser(
-        lambda key: family.model.init_trainable(family.frozen, key, hook), optimizer, ema=False
-    )
+    start = family.read_start()
+    initialise = state_initialiser(lambda key: family.model.init_trainable(start, key, hooks), optimizer, ema=False)
     state: TrainState = jax.jit(initialise)(jax.random.key(0))
     step = jax.jit(make_train_step(loss, optimizer), donate_argnums=0)
-    return step.lower(state, family.frozen, batch, jax.random.key(0)).compile(), state
+    return step.lower(state, family.frozen, inputs, jax.random.key(0)).compile(), state
 
 
-def predicted_extra(config: ConfigDict, family: Family, batch: dict[str, jax.Array]) -> float:
+def predicted_extra(family: Family, inputs: dict[str, Tree], align: Alignment) -> float:
     """FLOPs that LISA adds to a plain step with a shared trunk."""
-    model, hook = family.model, config.lisa.hook
-    t = jnp.zeros((config.batch_size,))
-    params = jax.jit(partial(model.init_trainable, hook=hook))(family.frozen, jax.random.key(0))
-    trunk = jax.jit(model.trunk)(family.frozen, batch["latents"], t, batch["context"])
-    _, features = jax.jit(model.side)(params["side"], batch["latents"], t, batch["context"], batch["condition"])
+    model, latents, context = family.model, inputs["latents"], inputs["context"]
+    t = jnp.zeros((len(latents),))
+    params = jax.jit(partial(model.init_trainable, hooks=align.hooks))({}, jax.random.key(0))
+    trunk = jax.jit(model.trunk)(family.frozen, latents, t, context)
+    _, features = jax.jit(model.side)(params["side"], trunk, latents, t, context, inputs["condition"])
 
-    def decoder_loss(decoder, feature):
-        return jnp.mean(jnp.square(model.decode(decoder, feature, t, batch["latents"].shape) - batch["latents"]))
+    def decoder_loss(decoder, features):
+        aligned = (model.decode(decoder[hook], features[hook], t, latents.shape) for hook in align.hooks)
+        return sum(jnp.mean(jnp.square(estimate - latents)) for estimate in aligned)
 
     prior = jax.jit(model.predict).lower(family.frozen, trunk).compile()
-    decoder = jax.jit(jax.grad(decoder_loss, (0, 1))).lower(params["decoder"], features[hook]).compile()
+    decoder = jax.jit(jax.grad(decoder_loss, (0, 1))).lower(params["decoder"], features).compile()
     return flops(prior) + flops(decoder)
 
 
@@ -81,19 +87,22 @@ def flops(compiled: jax.stages.Compiled) -> float:
 
 def main() -> None:
     config = _CONFIG.value
-    family = load_family(config)
-    batch = example_batch(config, family)
+    family = load_base(config)
+    align = alignment_of(config, family.model)
+    if align is None:
+        sys.exit("error: config.lisa.lam is 0, so there is no alignment loss to count: set it.")
+    inputs = example_inputs(config, family)
     steps, states = {}, {}
-    for name, lam in (("plain", 0), ("lisa", config.lisa.lam)):
-        steps[name], states[name] = compiled_step(config, family, batch, lam)
+    for name, aligned in (("plain", None), ("lisa", align)):
+        steps[name], states[name] = compiled_step(config, family, inputs, aligned)
     count = {name: flops(step) for name, step in steps.items()}
-    prediction = 1 + predicted_extra(config, family, batch) / count["plain"]
+    prediction = 1 + predicted_extra(family, inputs, align) / count["plain"]
 
     times = {name: [] for name in steps}
     for repeat in range(_REPEATS.value + 2):
         for name, step in steps.items():
             start = time.perf_counter()
-            states[name], _ = jax.block_until_ready(step(states[name], family.frozen, batch, jax.random.key(0)))
+            states[name], _ = jax.block_until_ready(step(states[name], family.frozen, inputs, jax.random.key(0)))
             if repeat >= 2:
                 times[name].append(time.perf_counter() - start)
     for name in steps:

@@ -8,10 +8,10 @@ For x_t at noise level t, text y, condition c and the regression target of the n
     aligned             = decoder(features[hook], t)
     loss = mse(prediction, target) + lam * mse(aligned, stop_gradient(target - prior))
 
-With several hooks each has a decoder, and the alignment term is the mean of theirs. `target - prior` is what the frozen
-network cannot explain; up to a known factor (`Process.likelihood_score`) its conditional mean is the likelihood score
-grad log p(c | x_t). Without an `Alignment` it is plain training of the side network and compiles to exactly that: no
-prior, no decoder.
+With several hooks each has a decoder, and the alignment term is the mean of theirs. `target - prior`, the gap, is what
+the frozen network cannot explain; its mean given x_t and c is, up to a known factor (`Process.likelihood_score`), the
+likelihood score grad log p(c | x_t). Without an `Alignment` this is plain training of the side network, and compiles to
+exactly that: no prior, no decoder.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ def lisa_loss(
       noisy: the noisy sample of n examples.
       model: the dual-branch model.
       process: the noise process the main network was trained with.
-      align: what is aligned, and how; None leaves the alignment out, with its cost.
-      step: training step, traced or not: which rows are aligned where not all are.
+      align: what is aligned, and how; None leaves out the alignment and its cost.
+      step: training step, traced or not; decides which rows are aligned where not all are.
 
     Returns:
-      The terms, and metrics whose means are `main_loss`, `target_power`, and with alignment `align_loss`, `gap_power`,
-      overall and by quartile of the training noise levels (`main_loss_q1` lowest noise, ... `_q4`), with several hooks
-      also `align_loss/<hook>`. None of them is weighted.
+      The terms, and metrics. Their means are `main_loss` and `target_power`, with alignment also `align_loss` and
+      `gap_power`, each over all noise levels and by quartile of those that are trained (`main_loss_q1` the least noise,
+      ... `main_loss_q4`); with several hooks also `align_loss/<hook>`. None of them is weighted.
     Raises:
       ValueError: names that are not those of the side networks, or rows that `align.every` does not divide.
     """
@@ -107,9 +107,9 @@ class Alignment:
     """What is aligned, and how; None in its place is plain training.
 
     Attributes:
-      hooks: the features that decoders read; their errors are averaged.
+      hooks: the features that decoders read; the decoders' errors are averaged.
       weighting: of the alignment term by noise level, see `lisa_jax.weighting`.
-      every: 1 / fraction of the rows that are aligned; must divide the rows of a (micro)batch.
+      every: one row of so many is aligned; must divide the rows of a (micro)batch.
 
     Raises:
       ValueError: no hook, a weighting that does not exist, or `every` below 1.
@@ -127,10 +127,11 @@ class Alignment:
             raise ValueError(f"lisa.align_every is {self.every}, but must be 1 (every row) or more.")
 
     def rows(self, tree: Tree, step: jax.Array | int) -> Tree:
-        """The rows of a tree of arrays (n, ...) that are aligned at a step: every `every`-th, another one each step.
+        """The rows of a tree of arrays (n, ...) that are aligned at a step.
 
-        Each run of `every` neighbouring rows gives one, so rows that are split over devices stay where they are, as
-        long as `every` divides the rows of a device. The mean over these rows estimates the mean over all without bias.
+        Of every `every` neighbouring rows it is one, the next one at the next step. So rows that are split over devices
+        stay where they are, if `every` divides the rows of a device, and the mean over the chosen rows is an unbiased
+        estimate of the mean over all.
 
         Raises:
           ValueError: `every` does not divide n.

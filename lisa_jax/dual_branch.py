@@ -5,9 +5,9 @@ The **frozen** tree is the main network, whose score is the prior score. The **t
     {"side": {name: params}, "decoder": {hook: {name: params}}}
 
 the side networks, one for each condition, whose contribution is the likelihood score of the conditions, and the
-alignment decoders that are dropped after training. Everything is by name, also where there is one of it. A family
-(Stable Diffusion, a flow transformer, a toy with a closed form) is one value of `DualBranch`; nothing in the loss, the
-loop or the samplers knows more about it than is said here.
+alignment decoders, which are dropped after training. Everything is by name, even where there is only one. The model of
+a family (Stable Diffusion, a flow transformer, a toy with a closed form) is one value of `DualBranch`; the loss, the
+loop and the samplers know nothing more about it than is said here.
 """
 
 import dataclasses
@@ -29,8 +29,8 @@ class SideOutput(NamedTuple):
 
     Attributes:
       residuals: arrays that the main network adds after its trunk; all zero at initialisation.
-      features: of `DualBranch.side`: hook -> name -> side feature before its zero convolution, (n, h, w, c) or
-        (n, f, h, w, c), what an alignment decoder may read; of one `SideNetwork`: hook -> feature.
+      features: what alignment decoders may read: features before their zero convolutions, (n, h, w, c) or
+        (n, f, h, w, c). `SideNetwork.apply` gives hook -> feature, `DualBranch.side` hook -> name -> feature.
     """
 
     residuals: Residuals
@@ -49,13 +49,14 @@ class SideNetwork:
       apply: (params, trunk, x_t, t, context, condition) -> SideOutput. `trunk` is the main network's, for networks that
         begin with its embeddings; `condition` is what the family's `ConditionEncoder` gives. A feature must depend on
         x_t and t, not on the condition alone, or it cannot carry the likelihood score.
-      init: (start, key) -> parameters, float32. `start` is a tree of arrays that they start from, the main network's
-        for a copy; what it lacks is fresh. Residuals are exactly zero, unless `start` is a side network.
+      init: (start, key) -> parameters, float32. `start` is a tree of arrays to start from, for a copy those of the main
+        network; parameters that it lacks are fresh. Residuals are exactly zero, unless `start` is a side network that
+        was trained before.
       decode: (decoder, feature, t, shape) -> likelihood-score estimate of `shape`, the prediction's shape.
       init_decoder: (key, hook) -> fresh decoder parameters for the named feature, output exactly zero.
       hooks: names of the features, in the order of the network.
-      trunk: parameters -> those without the zero convolutions, through which alone the main loss reaches the rest.
-        Where the network does not say, all of them.
+      trunk: parameters -> those that are no zero convolutions; the main loss reaches them through the zero
+        convolutions alone. By default all parameters.
     """
 
     apply: Callable[..., SideOutput]
@@ -79,12 +80,13 @@ class DualBranch:
 
         grad log p(c_1, c_2 | x_t) = grad log p(c_1 | x_t) + grad log p(c_2 | x_t)
 
-    so the loss asks the decoders together for what the main network does not explain, and each sees its own feature.
-    Where the conditions are dependent, the sum is still fitted to the joint score; the parts then share it out.
+    so the decoders together must give what the main network does not explain, each from its own network's feature.
+    Where the conditions are dependent, the sum is still fitted to the joint score, but its parts are no longer the
+    scores of single conditions.
 
     Attributes:
-      trunk: (frozen, x_t, t, context) -> what control cannot reach, any tree whose leaves begin with n. Computed once
-        for both passes.
+      trunk: (frozen, x_t, t, context) -> the part of the forward pass that control cannot reach, any tree whose leaves
+        begin with n. It is computed once, for the prediction and for the prior.
       predict: (frozen, trunk, residuals=None) -> prediction; without residuals it is the prior.
       sides: name -> side network. The order of the names does not count. Empty: the main network alone.
     """
@@ -94,13 +96,14 @@ class DualBranch:
     sides: Mapping[str, SideNetwork]
 
     def __post_init__(self) -> None:
+        # Sorted, so that sums and random keys are the same in whatever order a config names the conditions.
         object.__setattr__(self, "sides", {name: self.sides[name] for name in sorted(self.sides)})
 
     @property
     def hooks(self) -> tuple[str, ...]:
         """Names of the features that all side networks have, in the order of the network."""
-        first, *others = self.sides.values()
-        return tuple(hook for hook in first.hooks if all(hook in other.hooks for other in others))
+        hooks = [side.hooks for side in self.sides.values()]
+        return tuple(hook for hook in hooks[0] if all(hook in others for others in hooks)) if hooks else ()
 
     def side(
         self,

@@ -1,4 +1,4 @@
-"""What stands in for weights and files in an architecture alone."""
+"""What takes the place of weights and files where there is an architecture alone."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn

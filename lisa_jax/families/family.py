@@ -30,13 +30,13 @@ class LatentSpace:
 
     Attributes:
       load_params: reads the weights of encoder and decoder, {} where there are none; called once, at the first use of
-        `params`, so that who works on cached moments alone never holds them.
+        `params`, so that training on cached moments never holds them.
       moments: (params, uint8 (n, *space, 3)) -> float32 (n, *space', m).
       sample: (moments, key) -> float32 (n, *space', c) in model space.
       decode: (params, latents (n, *space', c)) -> uint8 (n, *space, 3).
       shape: (H, W) of an image, or (F, H, W) of a video -> shape of its latents without n; raises ValueError for a size
         that does not divide.
-      draws: whether moments are mean and log-variance, of which `sample` draws; else they are the latents themselves.
+      draws: whether moments are mean and log-variance, from which `sample` draws; else they are the latents themselves.
     """
 
     load_params: Callable[[], Params]
@@ -60,14 +60,14 @@ class LatentSpace:
         """The latents in the middle of the posterior, float32 (n, *space', c); nothing is left to chance."""
         if self.draws:
             mean, _ = jnp.split(moments.astype(jnp.float32), 2, axis=-1)
-            # Without a log-variance to speak of, what is drawn is the mean.
+            # With no variance, what `sample` draws is the mean.
             moments = jnp.concatenate([mean, jnp.full_like(mean, -jnp.inf)], axis=-1)
         return self.sample(moments, jax.random.key(0))
 
 
 @dataclasses.dataclass(frozen=True)
 class Conditioner:
-    """Everything that the main network knows of an example beside its noisy latents: its context.
+    """Everything that the main network knows of an example, apart from its noisy latents: its context.
 
     Attributes:
       load_params: reads the encoders' weights; called once, at the first use of `params`, so that training on cached
@@ -75,8 +75,9 @@ class Conditioner:
       read: examples, mappings with a `caption` and whatever else a family needs -> what `encode` takes, a tree of host
         arrays (n, ...): ids of one to three tokenizers, sizes and crops, a first frame.
       encode: (params, that tree) -> context, a tree of arrays (n, ...).
-      null: (context, the empty caption's context, n or 1 rows) -> the context's unconditional twin, n rows: what a
-        dropped caption, or no negative prompt, becomes.
+      null: (context of n rows, context of the empty caption, n rows or 1) -> the context without its caption, n rows:
+        it takes the place of the context where captions are dropped, and guidance leads away from it where there is no
+        negative prompt.
       shapes: shape and dtype of every leaf of a context, without n.
     """
 
@@ -122,16 +123,16 @@ class ConditionEncoder:
     """How a condition, uint8 (n, *space, 3), becomes what a side network sees.
 
     Attributes:
-      moments: (params of the latent space, condition) -> its moments, where side networks see latents: they are cached
-        as an image's are. None where they see the picture.
-      sample: (moments, or the picture where there are none, key) -> what they see, float32 (n, *space', c).
+      moments: (params of the latent space, condition) -> moments of the condition, which are cached like those of an
+        image. None where side networks see the picture itself.
+      sample: (moments, or where there are none the picture, key) -> what side networks see, float32 (n, *space', c).
     """
 
     moments: Callable[[Params, jax.Array], jax.Array] | None
     sample: Callable[[jax.Array, jax.Array], jax.Array]
 
     def __call__(self, params: Params, condition: jax.Array, key: jax.Array) -> jax.Array:
-        """What a side network sees of a condition that is not encoded yet."""
+        """What a side network sees of a condition as data sets hold it, uint8 (n, *space, 3)."""
         return self.sample(condition if self.moments is None else self.moments(params, condition), key)
 
 
@@ -154,12 +155,12 @@ class Family:
       condition: conditions to what side networks see.
       medium: what it samples.
       rules: where its parameters, frozen and trainable, go on a mesh that splits them.
-      read_start: reads what the side networks start from, `start` of `DualBranch.init_side`: numpy arrays in the
-        precision of their files, by name. To be let go when the parameters are made.
+      read_start: reads what the side networks start from, by name, the `start` of `DualBranch.init_side`: numpy arrays
+        in the precision of their files. Callers let go of them once the parameters are made.
       write_side: (folder, name, side parameters, dtype=None) writes one side network.
       write_main: (folder, main parameters) writes the whole checkpoint with other main weights.
-      check_export: (folder, name, side parameters, dtype, size, verifies) -> `Measured`: what writing to a folder has
-        changed, see `families.export_check`.
+      check_export: (folder, side parameters, dtype, size, *, verifies) -> `Measured`: how far what one side network
+        computes has changed by being written to the folder, see `families.export_check`.
       fingerprint: hash of configs and weights of the base; tells one base from another.
     """
 
@@ -236,7 +237,7 @@ class Architecture(Protocol):
     rules: Rules
 
     def abstract(self, setup: Setup) -> Family:
-        """The family with shapes in place of the frozen weights, for what is compiled but not run."""
+        """The family with shapes in place of the frozen weights, for programs that are compiled but not run."""
 
     def load(self, setup: Setup, checkpoint: Checkpoint, placement: Placement = None) -> Family:
         """The family of a checkpoint.

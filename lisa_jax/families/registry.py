@@ -1,4 +1,4 @@
-"""The one door: from a checkpoint, by the class that it names, to the architecture that reads it.
+"""The one door: a checkpoint names a class, and the class decides which family reads it.
 
 A new family is a file beside this one and a line in `FAMILIES`.
 """
@@ -12,7 +12,7 @@ from lisa_jax.checkpoints.params import Placement
 from lisa_jax.families import stable_diffusion
 from lisa_jax.families.family import Architecture, Family, Setup
 
-# Class in model_index.json; where there is no such file, the class in unet/config.json.
+# Class in model_index.json, or where there is no such file in unet/config.json -> what reads the checkpoint's configs.
 FAMILIES: Mapping[str, Callable[[Checkpoint], Architecture]] = MappingProxyType(
     {
         "StableDiffusionPipeline": stable_diffusion.read_architecture,

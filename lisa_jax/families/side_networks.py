@@ -30,8 +30,8 @@ class SideStart:
 
     Attributes:
       config: of the network.
-      read_start: reads the weights that it starts from, numpy arrays in the precision of their file; to be let go once
-        the float32 parameters are made.
+      read_start: reads the weights that it starts from, numpy arrays in the precision of their file. Callers let go of
+        them once the float32 parameters are made.
     """
 
     config: ControlNetConfig

@@ -1,0 +1,95 @@
+"""The model card of an exported side network: what it says, and that nothing in it breaks its format."""
+
+import json
+
+import pytest
+import yaml
+
+from lisa_jax.exporting.model_card import ModelCard, base_name, last_validation
+from lisa_jax.families.export_check import Measured
+
+CONFIG = {
+    "base": "/home/someone/bases/tiny: base #1",
+    "batch_size": 4,
+    "caption_dropout": 0.0,
+    "ema_decay": None,
+    "data": {"name": "prepared", "dir": "/home/someone/data/pose|hands", "image_size": 64, "condition": "pose"},
+    "lisa": {"lam": 0.2, "hook": "down_5", "schedule": "constant"},
+    "optimizer": {"learning_rate": 1e-5, "schedule": "constant", "warmup_steps": 500},
+    "sampling": {"sampler": "euler", "num_steps": 20, "guidance_scale": 7.5, "negative_prompt": 'no "quotes"\n'},
+}
+
+
+def card(**fields):
+    given = {"config": CONFIG, "step": 1000, "averaged": False, "license": None, "dtype": "float32"}
+    given |= {"base_fingerprint": "ab" * 32, "has_vae": True, "name": "pose", "names": ("pose",)}
+    return ModelCard(**given | fields)
+
+
+def parts(rendered):
+    """The front matter, read, and the text after it."""
+    _, front_matter, text = rendered.split("---\n", 2)
+    return yaml.safe_load(front_matter), text
+
+
+@pytest.mark.parametrize("license", ["openrail++", "no: [yes] # {it} 'is'", "line\nbreak", "yes", "鍵 🔑", '"', "- x"])
+def test_front_matter_survives_every_character(license):
+    front_matter, _ = parts(card(license=license).render())
+    assert front_matter["license"] == license
+    assert front_matter["base_model"] == "tiny: base #1"
+    assert {"controlnet", "lisa", "stable-diffusion"} <= set(front_matter["tags"])
+
+
+def test_card_tells_what_was_trained_but_no_folders():
+    validation = {"main_loss": 0.25, "a|b": 1.0}
+    front_matter, text = parts(card(validation=validation, validation_step=900).render())
+    assert front_matter["license"] == "unknown" and "Not stated at export" in text
+    assert "| steps | 1000 of batch 4 |" in text
+    assert "lam 0.2 (constant) at `down_5`" in text
+    assert "Validation after 900 steps" in text and "| main_loss | 0.25 |" in text
+    assert "pose\\|hands" in text and "| a\\|b | 1 |" in text
+    assert "ab" * 32 in text
+    assert "/home/someone" not in text
+
+
+def test_card_names_the_scheduler_and_settings_of_the_run():
+    _, text = parts(card().render())
+    assert "EulerDiscreteScheduler.from_config(" in text
+    assert 'negative_prompt="no \\"quotes\\"\\n",' in text
+    code = text.split("```python\n")[1].split("```")[0]
+    compile(code, "README.md", "exec")
+
+
+def test_card_of_two_networks_uses_both_with_their_scales():
+    sampling = CONFIG["sampling"] | {"control_scale": {"pose": 1.0, "seg": 0.5}}
+    _, text = parts(card(config=CONFIG | {"sampling": sampling}, name="seg", names=("pose", "seg")).render())
+    assert "# ControlNet: seg" in text and "trained together with pose" in text
+    assert "controlnet_conditioning_scale=[1.0, 0.5]," in text
+    compile(text.split("```python\n")[1].split("```")[0], "README.md", "exec")
+
+
+def test_card_says_what_was_measured_and_whether_diffusers_has_such_networks():
+    measured = Measured(largest=2.0, rounding=1e-3, difference=1e-6, diffusers_version="0.99.1")
+    _, text = parts(card(dtype="float16", measured=measured).render())
+    assert "moves a residual by 1.0e-03" in text and "up to 1.0e-06" in text and "0.99.1" in text
+    assert "ControlNetModel.from_pretrained(" in text
+    _, smaller = parts(card(measured=Measured(in_diffusers=False)).render())
+    assert "ControlNetModel.from_pretrained(" not in smaller
+
+
+def test_plain_training_is_not_called_lisa():
+    front_matter, text = parts(card(config=CONFIG | {"lisa": CONFIG["lisa"] | {"lam": 0.0}}).render())
+    assert "lisa" not in front_matter["tags"] and "| alignment loss | none |" in text
+
+
+def test_base_is_named_by_its_folder_or_hub_cache():
+    assert base_name("/bases/sd21") == "sd21"
+    assert base_name("/cache/models--an-owner--a-model/snapshots/0123abcd") == "an-owner/a-model"
+
+
+def test_last_validation_is_that_of_the_exported_step(tmp_path):
+    assert last_validation(tmp_path, 8) == ({}, None)
+    lines = [{"step": step, "validation/main_loss": step / 10, "validation/main_loss_q1": 0.0} for step in (4, 8, 12)]
+    lines.append({"step": 8, "loss": 1.0})
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 9, "vali')
+    assert last_validation(tmp_path, 11) == ({"main_loss": 0.8}, 8)
