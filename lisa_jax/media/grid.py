@@ -18,7 +18,7 @@ def labelled_grid(columns: Mapping[str, np.ndarray], cell: int = 128, blocks: in
     Returns:
       uint8 (H, W, 3).
     """
-    # Here, for who compiles for a machine that is not there draws nothing.
+    # Here, as in `media.image`.
     from PIL import Image, ImageDraw, ImageFont
 
     labels = list(columns)
