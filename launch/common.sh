@@ -26,12 +26,12 @@ usage() {
   sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"
 }
 
-# python_command MODULE ARGS...: set the array COMMAND to what runs a module (lisa_jax.train) or a file (name.py).
+# python_command MODULE ARGS...: set the array COMMAND to what runs a module (lisa_jax train) or a file (name.py).
 python_command() {
-  (($#)) || fail "name a command after --, such as: -- lisa_jax.train --config=configs/sd21_lisa.py --workdir=runs/a"
+  (($#)) || fail "name a command after --, such as: -- lisa_jax train --config=configs/sd21_lisa.py --workdir=runs/a"
   local python=${PYTHON:-python}
   case $1 in
-    -*) fail "'$1' is no command: after -- comes a module (lisa_jax.train) or a file, then its flags." ;;
+    -*) fail "'$1' is no command: after -- comes a module (lisa_jax train) or a file, then its flags." ;;
     *.py) COMMAND=("$python" "$@") ;;
     *) COMMAND=("$python" -m "$@") ;;
   esac

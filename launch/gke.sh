@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train on a TPU slice in Google Kubernetes Engine: fills in launch/gke.yaml and hands it to kubectl.
 #
-#   bash launch/gke.sh [options] start -- lisa_jax.train --config=FILE --workdir=/mnt/storage/runs/a ...
+#   bash launch/gke.sh [options] start -- lisa_jax train --config=FILE --workdir=/mnt/storage/runs/a ...
 #   bash launch/gke.sh --name=NAME status | logs | stop
 #
 #   --name=NAME           name of the JobSet (lisa-jax)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train on the GPUs of this machine: one process, all of them.
 #
-#   bash launch/gpus.sh [options] -- lisa_jax.train --config=FILE --workdir=DIR ...
+#   bash launch/gpus.sh [options] -- lisa_jax train --config=FILE --workdir=DIR ...
 #
 #   --gpus=0,1,...  only these (all)
 #   --dry_run       print what would run

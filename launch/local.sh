@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Start N processes of one run on this machine; they talk over loopback.
 #
-#   bash launch/local.sh [options] N -- lisa_jax.train --config=FILE --workdir=DIR ...
+#   bash launch/local.sh [options] N -- lisa_jax train --config=FILE --workdir=DIR ...
 #
 #   --platform=cpu|gpu  gpu: process i gets GPU i. Without the option: gpu where there are N GPUs, else cpu
 #   --devices=K         cpu: every process pretends to have K devices (1)
@@ -33,7 +33,7 @@ while (($#)); do
   shift
 done
 count=${1-}
-[[ $count =~ ^[1-9][0-9]*$ ]] || fail "say how many processes: bash $0 N -- lisa_jax.train ..."
+[[ $count =~ ^[1-9][0-9]*$ ]] || fail "say how many processes: bash $0 N -- lisa_jax train ..."
 [[ ${2-} == -- ]] || fail "after the number of processes comes --, then the command."
 [[ $grace =~ ^[0-9]+$ ]] || fail "--grace is '$grace', but must be a number of seconds."
 shift 2

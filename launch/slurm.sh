@@ -11,8 +11,8 @@
 #SBATCH --output=slurm-%j.log
 # Train on the GPUs of several nodes under SLURM: submits itself as a batch job.
 #
-#   bash launch/slurm.sh [options of sbatch] [options] -- lisa_jax.train --config=FILE --workdir=DIR ...
-#   bash launch/slurm.sh --nodes=4 --partition=gpu -- lisa_jax.train --config=configs/sd21_lisa.py --workdir=runs/a
+#   bash launch/slurm.sh [options of sbatch] [options] -- lisa_jax train --config=FILE --workdir=DIR ...
+#   bash launch/slurm.sh --nodes=4 --partition=gpu -- lisa_jax train --config=configs/sd21_lisa.py --workdir=runs/a
 #
 #   --process_per=gpu|node  one process a GPU (the default), or one a node with all of its GPUs
 #   --dry_run               print what would run, on the login node and in the job

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train on a Cloud TPU pod slice: the same command on all of its workers, over ssh.
 #
-#   bash launch/tpu_pod.sh --tpu=NAME --zone=ZONE [options] ACTION [-- lisa_jax.train --config=FILE --workdir=DIR ...]
+#   bash launch/tpu_pod.sh --tpu=NAME --zone=ZONE [options] ACTION [-- lisa_jax train --config=FILE --workdir=DIR ...]
 #
 #   keep -- COMMAND   setup and start, then watch; start again when the TPU has been preempted and is back
 #   setup             copy this checkout to every worker and install it there, with libtpu

@@ -108,7 +108,7 @@ def pod(fake, environment):
 def keeping(fake, environment):
     """tpu_pod.sh keep, running."""
     argv = ["bash", ROOT / "launch" / "tpu_pod.sh", "--tpu=pod", "--zone=z", "--python=python-of-the-worker"]
-    argv += ["--poll=0.2", "keep", "--", "lisa_jax.train", "--workdir=a"]
+    argv += ["--poll=0.2", "keep", "--", "lisa_jax", "train", "--workdir=a"]
     process = subprocess.Popen(
         argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=fake
     )
@@ -132,10 +132,10 @@ def pids(fake):
 
 def test_a_pod_is_set_up_started_watched_and_stopped(pod, fake):
     assert pod("setup")[0] == 0
-    assert (fake / "worker-1" / "lisa_jax_run" / "code" / "lisa_jax" / "train.py").is_file()
-    assert pod("start", "--", "lisa_jax.train", "--workdir=a b") == (0, "")
+    assert (fake / "worker-1" / "lisa_jax_run" / "code" / "lisa_jax" / "__main__.py").is_file()
+    assert pod("start", "--", "lisa_jax", "train", "--workdir=a b") == (0, "")
     wait_until(lambda: pod("status")[1].count(": running") == 2)
-    code, output = pod("start", "--", "lisa_jax.train")
+    code, output = pod("start", "--", "lisa_jax", "train")
     assert code == 1 and "trains already; stop it first" in output
 
     code, output = pod("logs")
@@ -181,14 +181,14 @@ def test_keep_ends_with_the_status_of_a_run_that_fails_or_is_stopped(pod, fake, 
     assert f"ended with status {status}" in output
 
 
-COMMAND = ["--", "lisa_jax.train", "--workdir=a"]
+COMMAND = ["--", "lisa_jax", "train", "--workdir=a"]
 
 
 def test_slurm_submits_itself_with_the_options_of_sbatch(fake, environment):
     assert launch(environment, "slurm.sh", "--nodes=2", *COMMAND)[0] == 0
     assert (fake / "calls").read_text() == (
         f"sbatch --nodes=2 --export=ALL,LISA_JAX_LAUNCH={ROOT}/launch {ROOT}/launch/slurm.sh --process_per=gpu "
-        "-- lisa_jax.train --workdir=a\n"
+        "-- lisa_jax train --workdir=a\n"
     )
 
 

@@ -16,7 +16,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "launch"
 STOPPED_EARLY = 75
-COMMAND = ["--", "lisa_jax.train", "--config=configs/sd21_lisa.py", "--workdir=runs/a b"]
+COMMAND = ["--", "lisa_jax", "train", "--config=configs/sd21_lisa.py", "--workdir=runs/a b"]
 AS_WORDS = "python -m lisa_jax train --config=configs/sd21_lisa.py '--workdir=runs/a b'"
 
 
@@ -70,7 +70,7 @@ def test_every_launcher_stops_at_errors_and_has_a_manual_that_names_its_options(
     ("script", "arguments", "sentence"),
     [
         ("local.sh", ["--", "x"], "say how many processes"),
-        ("local.sh", ["2", "lisa_jax.train"], "after the number of processes comes --"),
+        ("local.sh", ["2", "lisa_jax", "train"], "after the number of processes comes --"),
         ("local.sh", ["--nonsense", "2", *COMMAND], "unknown option '--nonsense'"),
         ("local.sh", ["--platform=tpu", "2", *COMMAND], "--platform is 'tpu', but must be cpu or gpu"),
         ("gpus.sh", ["--"], "name a command after --"),
