@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lisa_jax.messages import one_line
+from lisa_jax.parallel.messages import one_line
 from lisa_jax.training.measure import PEAK_FLOPS
 
 

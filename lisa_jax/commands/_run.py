@@ -15,8 +15,8 @@ from absl import logging as absl_logging
 
 import lisa_jax
 from lisa_jax.data.embedded.records import CorruptRecordError
-from lisa_jax.messages import one_line
 from lisa_jax.parallel.cluster import PROCESSES_VARIABLE, LostProcessError, join_processes, leave
+from lisa_jax.parallel.messages import one_line
 
 
 def run_command(main: Callable[..., None], takes_arguments: bool = False) -> None:

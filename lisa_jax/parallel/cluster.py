@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import jax
 
-from lisa_jax.messages import one_line
+from lisa_jax.parallel.messages import one_line
 
 # "auto" where JAX recognises the cluster (TPU pod, SLURM, GKE, Open MPI), else "host:port,count,index": the address
 # where process 0 listens, how many processes there are and which one this is. Unset: one process.

@@ -15,8 +15,8 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from lisa_jax.messages import with_kind
 from lisa_jax.parallel.cluster import LostProcessError, lost_process
+from lisa_jax.parallel.messages import with_kind
 from lisa_jax.training.state import TrainState
 from lisa_jax.training.upgrade import NO_UPGRADE, Upgrade
 

@@ -11,7 +11,7 @@ from lisa_jax.aot.chips import CHIPS, parse_topology, topology_devices
 from lisa_jax.aot.hlo import collective_bytes
 from lisa_jax.aot.report import bounds, compiled_report, flops_per_image, lowered_report, memory_error, summary
 from lisa_jax.aot.step import abstract_step
-from lisa_jax.families.presets import preset
+from lisa_jax.families.presets import preset_of
 from lisa_jax.models.attention import Transformer2D
 from lisa_jax.parallel.sharding import make_mesh, replicated, split_rows, traced_on
 
@@ -45,8 +45,8 @@ ENTRY %main (p0: f32[16]) -> f32[16] {
 
 
 def smallest(levels=2):
-    """A preset of two levels with 8 channels, or of the first of them: compiles in seconds."""
-    tiny = preset("tiny_sd21")
+    """An architecture of two levels with 8 channels, or of the first of them: compiles in seconds."""
+    tiny = preset_of("tiny_sd21").architecture
     unet = dataclasses.replace(
         tiny.unet,
         block_out_channels=(8, 8)[:levels],

@@ -100,7 +100,8 @@ def test_side_networks_trained_apart_as_runs_and_as_folders(
     folders = [tmp_path / "lineart", tmp_path / "lowres"]
     for folder, workdir in zip(folders, (trained_run, other), strict=True):
         run = load_run(workdir)
-        run.family.write_side(folder, jax.tree.map(lambda leaf: leaf + 0.05, run.side))
+        ((name, side),) = run.side.items()
+        run.family.write_side(folder, name, jax.tree.map(lambda leaf: leaf + 0.05, side))
     prompt = ["--prompt=cat", f"--condition={pictures}/a.png,{pictures}/b.png"]
     flags = {"base": run.config.base, "controlnet": ",".join(map(str, folders)), "dtype": "float32", "image_size": 16}
     images = []

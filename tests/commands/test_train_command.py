@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from lisa_jax.checkpoints.checkpoint import CheckpointError
-from lisa_jax.families.stable_diffusion import load_stable_diffusion
+from lisa_jax.families.family import Setup
+from lisa_jax.families.registry import load_family
 from lisa_jax.parallel.cluster import STOPPED_EARLY
 
 
@@ -62,8 +63,8 @@ def test_what_a_run_leaves(trained_run, metrics_of):
     output = (trained_run / "output.txt").read_text()
     assert "mesh: {'data': 1, 'fsdp': 1, 'tensor': 1} over cpu" in output
     assert re.search(r"frozen in total +[\d,]+ +[\d.]+  float32", output)
-    assert re.search(r"trainable/decoder/conv_out +[\d,]+", output)
-    assert re.search(r"trainable/side/controlnet_cond_embedding +[\d,]+", output)
+    assert re.search(r"trainable/decoder/down_1/lineart +[\d,]+", output)
+    assert re.search(r"trainable/side/lineart/controlnet_cond_embedding +[\d,]+", output)
 
     lines = metrics_of(trained_run)
     training = [line for line in lines if "loss" in line]
@@ -165,7 +166,7 @@ def test_users_mistakes_end_with_one_sentence(train_command, start, tmp_path):
     argv = train_command(tmp_path)
     cases = {
         r"error: .* field that .* does not have: 'hoook' Did you mean \"hook\" instead of .*": "lisa.hoook=mid",
-        r"error: Unknown hook 'down_9': this side network has down_0, down_1, mid\.": "lisa.hook=mid,down_9",
+        r"error: Unknown hook 'down_9': these side networks have down_0, down_1, mid\.": "lisa.hook=mid,down_9",
     }
     started = {message: start([*argv, f"--config.{field}"]) for message, field in cases.items()}
     for message, process in started.items():
@@ -178,4 +179,4 @@ def test_base_whose_tensors_do_not_fit(tiny_base, tmp_path):
     config = tmp_path / "base" / "unet" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"block_out_channels": [16]}))
     with pytest.raises(CheckpointError, match=r"tensor conv_in.\w+ has shape .* but the config asks for"):
-        load_stable_diffusion(tmp_path / "base", condition_channels=(8,))
+        load_family(tmp_path / "base", Setup()).load_frozen()

@@ -9,6 +9,7 @@ from PIL import Image
 from lisa_jax.drawing.requests import load_conditions, numbers_by_name, read_listing, requests_of_flags
 
 NAMES = ("pose", "depth")
+ONE = ("pose",)
 
 
 def write_picture(path, size=(8, 8), seed=0):
@@ -19,16 +20,16 @@ def write_picture(path, size=(8, 8), seed=0):
 
 def test_the_ith_prompt_has_the_ith_condition(tmp_path):
     pixels = write_picture(tmp_path / "a.png")
-    (request,) = requests_of_flags(["cat"], [str(tmp_path / "a.png")], ())
+    (request,) = requests_of_flags(["cat"], [str(tmp_path / "a.png")], ONE)
     assert request.prompt == "cat" and request.negative_prompt is None
-    np.testing.assert_array_equal(load_conditions(request, (8, 8)), pixels)
+    np.testing.assert_array_equal(load_conditions(request, (8, 8))["pose"], pixels)
     (both,) = requests_of_flags(["cat"], [f"{tmp_path}/a.png,{tmp_path}/b.png"], NAMES)
     assert both.conditions == {"pose": tmp_path / "a.png", "depth": tmp_path / "b.png"}
 
 
 @pytest.mark.parametrize(
     ("conditions", "names", "message"),
-    [([], (), "--prompt is given 1 times and --condition 0"), (["a.png"], NAMES, "has 1 files: give one for each of")],
+    [([], ONE, "--prompt is given 1 times and --condition 0"), (["a.png"], NAMES, "has 1 files: give one for each of")],
 )
 def test_prompts_without_their_conditions_are_refused(conditions, names, message):
     with pytest.raises(ValueError, match=message):
@@ -42,11 +43,11 @@ def test_a_jsonl_and_a_csv_listing_say_the_same(tmp_path):
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     (tmp_path / "rows.csv").write_text('prompt,condition,negative_prompt\n"cat, red",a.png,dog\né,b.png,\n')
-    found = [read_listing(tmp_path / f"rows.{kind}", ()) for kind in ("jsonl", "csv")]
+    found = [read_listing(tmp_path / f"rows.{kind}", ONE) for kind in ("jsonl", "csv")]
     for requests in found:
         assert [request.prompt for request in requests] == ["cat, red", "é"]
         assert [request.negative_prompt for request in requests] == ["dog", None]
-        assert [request.conditions[""] for request in requests] == [tmp_path / "a.png", tmp_path / "b.png"]
+        assert [request.conditions["pose"] for request in requests] == [tmp_path / "a.png", tmp_path / "b.png"]
 
 
 def test_a_listing_names_the_condition_of_each_side_network(tmp_path):
@@ -70,7 +71,7 @@ def test_a_listing_names_the_condition_of_each_side_network(tmp_path):
 def test_bad_listings_are_refused_by_row(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=message):
-        read_listing(tmp_path / name, ())
+        read_listing(tmp_path / name, ONE)
 
 
 def test_conditions_are_resized_and_cropped_alike(tmp_path):
@@ -87,7 +88,7 @@ def test_conditions_are_resized_and_cropped_alike(tmp_path):
 
 def test_unreadable_pictures_are_named(tmp_path):
     (tmp_path / "a.png").write_text("not a picture")
-    (request,) = requests_of_flags(["cat"], [str(tmp_path / "a.png")], ())
+    (request,) = requests_of_flags(["cat"], [str(tmp_path / "a.png")], ONE)
     with pytest.raises(ValueError, match=r"a\.png cannot be read as a picture"):
         load_conditions(request, (8, 8))
 
@@ -95,14 +96,14 @@ def test_unreadable_pictures_are_named(tmp_path):
 def test_a_digest_changes_with_prompt_and_picture(tmp_path):
     def digest(prompt, seed):
         write_picture(tmp_path / "a.png", seed=seed)
-        return requests_of_flags([prompt], [str(tmp_path / "a.png")], ())[0].digest()
+        return requests_of_flags([prompt], [str(tmp_path / "a.png")], ONE)[0].digest()
 
     assert digest("cat", 0) == digest("cat", 0)
     assert len({digest("cat", 0), digest("dog", 0), digest("cat", 1)}) == 3
 
 
 def test_numbers_of_side_networks():
-    assert numbers_by_name("control_scale", ["0.5"], ()) == numbers_by_name("control_scale", ["0.5"], NAMES) == 0.5
+    assert numbers_by_name("control_scale", ["0.5"], ONE) == numbers_by_name("control_scale", ["0.5"], NAMES) == 0.5
     assert numbers_by_name("control_scale", ["0.5", "1"], NAMES) == {"pose": 0.5, "depth": 1.0}
     assert numbers_by_name("control_scale", ["depth=1", "pose=0.5"], NAMES) == {"pose": 0.5, "depth": 1.0}
     assert numbers_by_name("control_scale", None, NAMES) is None

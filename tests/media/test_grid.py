@@ -1,5 +1,8 @@
+"""Grids of pictures."""
+
 import numpy as np
-from lisa_jax.sampling.grid import MARGIN, labelled_grid
+
+from lisa_jax.media.grid import MARGIN, labelled_grid
 
 
 def test_pictures_stand_under_their_label_in_order():

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-from lisa_jax.messages import with_kind
+from lisa_jax.parallel.messages import with_kind
 
 
 class CorruptRecordError(Exception):

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lisa_jax.data.rows.row import Picture, RowError
-from lisa_jax.messages import one_line
+from lisa_jax.parallel.messages import one_line
 
 # Pillow's own limit for what is no decompression bomb; beyond it Pillow only warns.
 MAX_PIXELS = 2**30 // 12

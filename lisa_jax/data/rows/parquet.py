@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
-from lisa_jax.messages import one_line
+from lisa_jax.parallel.messages import one_line
 
 # Rows decoded at once, and how many such windows are kept: threads that read a few rows out of order are served from
 # memory, which holds at most _WINDOW * _KEPT_WINDOWS rows, and a page of the file, however large the row groups are.

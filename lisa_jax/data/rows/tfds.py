@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of
-from lisa_jax.messages import with_kind
+from lisa_jax.parallel.messages import with_kind
 
 # LOCATION or LOCATION:SPLIT. A version, as in coco/2017:1.1.0, begins with a digit and so is no split, while the colon
 # of a slice, as in train[10:20], is part of one.

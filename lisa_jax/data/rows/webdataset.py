@@ -11,7 +11,7 @@ import numpy as np
 
 from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
-from lisa_jax.messages import one_line
+from lisa_jax.parallel.messages import one_line
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm")
 
