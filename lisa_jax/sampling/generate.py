@@ -48,16 +48,7 @@ def make_generator(
       ValueError: a setting out of its range, or numbers that are not by the side networks' names.
     """
     sides = family.model.sides
-    scale, start, end = (
-        _by_name(name, value, tuple(sides))
-        for name, value in {
-            "control_scale": control_scale,
-            "control_start": control_start,
-            "control_end": control_end,
-        }.items()
-    )
-    for name in sides:
-        check_window(start[name], end[name])
+    windows = _windows(tuple(sides), control_scale=control_scale, control_start=control_start, control_end=control_end)
     if negative_prompt and guidance_scale == 1:
         raise ValueError("negative_prompt does nothing at guidance_scale 1: give another guidance_scale, or no prompt.")
     chosen = make_sampler(sampler, family.process, family.scheduler, num_steps)
@@ -69,10 +60,7 @@ def make_generator(
         # Where side networks see latents, always the same are drawn.
         key = jax.random.key(0)
         seen = {name: family.condition(params.latents, rows, key) for name, rows in condition.items()}
-        return [
-            Control(part.apply, params.side[name], seen[name], scale[name], start[name], end[name])
-            for name, part in sides.items()
-        ]
+        return [Control(part.apply, params.side[name], seen[name], *windows[name]) for name, part in sides.items()]
 
     def sample(params: SamplingParams, batch: Mapping[str, Any]) -> jax.Array:
         predict = guided_predict(
@@ -101,6 +89,15 @@ def make_generator(
         sample_latents=jax.jit(sample, out_shardings=replicated(mesh)),
         sample_decoded=jax.jit(decoded, out_shardings=replicated(mesh)),
     )
+
+
+def _windows(names: tuple[str, ...], **settings: PerSide) -> dict[str, tuple[float, ...]]:
+    """Scale, start and end of every side network, by its name."""
+    values = [_by_name(setting, value, names) for setting, value in settings.items()]
+    windows = {name: tuple(value[name] for value in values) for name in names}
+    for _, start, end in windows.values():
+        check_window(start, end)
+    return windows
 
 
 def _by_name(setting: str, value: PerSide, names: tuple[str, ...]) -> dict[str, float]:
