@@ -92,7 +92,7 @@ def data() -> ConfigDict:
         {
             "name": "prepared",  # what `lisa_jax prepare` wrote, or the embedded openmoji or figures
             "dir": "data/pose",  # folder of prepared data; embedded data have no such field
-            "image_size": 512,  # side of the images, px
+            "image_size": 512,  # side of the images, px; (H, W) where they are no squares, (F, H, W) of videos
             # Name of the condition, or module:function of your own; a tuple: a side network each.
             "condition": "pose",
             "flip": False,  # mirror images at random, which moments that were cached do not allow

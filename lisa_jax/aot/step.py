@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from lisa_jax.data.prepared.dtypes import stored_dtype
 from lisa_jax.dual_branch import Params, Tree
-from lisa_jax.experiments.base import setup_of
+from lisa_jax.experiments.base import example_size, setup_of
 from lisa_jax.experiments.control import check_aligned_rows, control_experiment
 from lisa_jax.experiments.inputs import cached_shapes
 from lisa_jax.families.family import Architecture
@@ -76,8 +76,7 @@ def abstract_step(config: ConfigDict, architecture: Architecture, mesh: Mesh, *,
     family = architecture.abstract(setup_of(config))
     empty = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), stored_dtype(leaf.dtype)), family.conditioner.shapes)
     program = make_program(control_experiment(config, family, {"main": family.frozen}, empty), config, mesh)
-    size = (config.data.image_size,) * 2
-    inputs = cached_shapes(family, config.batch_size, size, tuple(family.model.sides))
+    inputs = cached_shapes(family, config.batch_size, example_size(config), tuple(family.model.sides))
     key = jax.eval_shape(lambda: jax.random.key(0))
     key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
     arguments = (program.state, program.frozen, program.rows(inputs), key)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from lisa_jax.commands._run import run_command
+from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.conditions import condition_names
 from lisa_jax.experiments.trained_run import load_run
 from lisa_jax.exporting.model_card import PICTURE, ModelCard, last_validation, write_card
@@ -48,11 +49,12 @@ def main() -> None:
     for name, folder in folders.items():
         run.family.write_side(folder, name, run.side[name], dtype)
 
-    size = (run.config.data.image_size,) * 2
     picture = card_picture(run, _WORKDIR.value, _SAMPLES.value)
     validation, validation_step = last_validation(_WORKDIR.value, run.step)
     for name, folder in folders.items():
-        measured = run.family.check_export(folder, run.side[name], dtype, size, verifies=_VERIFY.value)
+        measured = run.family.check_export(
+            folder, run.side[name], dtype, example_size(run.config), verifies=_VERIFY.value
+        )
         _report(folder, dtype, measured)
         if picture is not None:
             picture.save(folder / PICTURE)

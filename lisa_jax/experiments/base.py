@@ -72,6 +72,12 @@ def architecture(config: ConfigDict, preset: str | None) -> Architecture:
     return preset_of(name).architecture
 
 
+def example_size(config: ConfigDict) -> tuple[int, ...]:
+    """(H, W) of an image of the config's data, or (F, H, W) of a video; one number `data.image_size` is a square's."""
+    size = config.data.image_size
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
 def absolute_paths(config: ConfigDict) -> None:
     """Make the config's folders absolute: other commands read it from the work directory, wherever they are started."""
     config.base = str(Path(config.base).absolute())

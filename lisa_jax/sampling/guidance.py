@@ -169,5 +169,6 @@ def _first_pools(control: Control, rows: _Rows) -> bool:
 
 
 def _pools(residuals: Sequence[Any], inputs: jax.Array) -> bool:
-    """Whether residuals are averages over the picture; the first one has the latents' size otherwise."""
-    return residuals[0].ndim == 4 and residuals[0].shape[1:3] == (1, 1) != inputs.shape[1:3]
+    """Whether residuals are averages over all places; the first one has the latents' size otherwise."""
+    space = residuals[0].shape[1:-1]
+    return set(space) == {1} and space != inputs.shape[1:-1]
