@@ -80,7 +80,7 @@ def command_env(shared_tmp, tiny_data):
     poison.mkdir(parents=True, exist_ok=True)
     (poison / "__init__.py").write_text("raise SystemExit('TensorFlow was imported.')\n")
     return os.environ | {
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{poison.parent}",
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", poison.parent))),
         "LISA_JAX_DATA": str(tiny_data),
         "JAX_COMPILATION_CACHE_DIR": str(shared_tmp / "xla"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",

@@ -1,9 +1,7 @@
 """A small OpenMoji, built once per test run."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
+from toys import preparing
 
 from lisa_jax.data.embedded.openmoji import catalogue, load_openmoji
 
@@ -31,9 +29,5 @@ def held_out(openmoji_dir):
 
 @pytest.fixture(scope="session")
 def toy():
-    """The module preparing_toy.py of the tests of preparing."""
-    path = Path(__file__).parents[1] / "preparing" / "preparing_toy.py"
-    spec = importlib.util.spec_from_file_location("preparing_toy", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Rows and encoders of prepared data."""
+    return preparing

@@ -164,7 +164,7 @@ def test_libtpu_accepts_the_flags_of_tpus(environment):
 
 
 # Two processes of two devices each that really train the toy of the tests of the loop.
-TOY = ROOT / "tests" / "training" / "toy.py"
+TOY = ROOT / "tests" / "toys" / "linear_map.py"
 
 
 @pytest.fixture

@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import image
+from toys.image import SIZE, side_params
+from toys.pictures import pictures, pictures_of_all_parts
 
 from lisa_jax.probing.features import (
     PIXELS,
@@ -19,7 +22,11 @@ from lisa_jax.probing.features import (
 from lisa_jax.probing.pictures import probe_pictures
 from lisa_jax.processes import EDM, Diffusion, RectifiedFlow
 
-SIZE = 8
+FROZEN = {name: jnp.float32(value) for name, value in image.LINEAR.items()}
+
+
+def model(*conditions):
+    return image.family(conditions).model
 
 
 def test_area_average_by_hand():
@@ -49,11 +56,12 @@ def test_time_at_is_the_quantile_of_training(process):
         assert float(found[0]) == pytest.approx(quantile, abs=0.005)
 
 
-def test_features_and_targets_are_of_the_same_pixels_noise_and_pictures(toy):
-    batch = toy.pictures("train", 70, 0)  # more than one compiled batch
+def test_features_and_targets_are_of_the_same_pixels_noise_and_pictures():
+    batch = pictures("train", 70, 0)  # more than one compiled batch
     process, t = RectifiedFlow(), jnp.float32(0.25)
-    found = make_features(toy.MODEL, process)({"gain": jnp.float32(2)}, batch, t, 1)
-    targets = make_targets(toy.MODEL, process)({"gain": jnp.float32(0.5)}, batch, t, 1, sizes=((SIZE, SIZE), (4, 4)))
+    params = (FROZEN, {"edges": side_params(condition=2.0)})
+    found = make_features(model("edges"), process)(params, batch, t, 1)
+    targets = make_targets(model("edges"), process)(FROZEN, batch, t, 1, sizes=((SIZE, SIZE), (4, 4)))
     (pixels, means), full = found["down_0"], targets[SIZE, SIZE]
     assert pixels.shape == (70, 64, 7) and means.shape == (70, 7) and full["gap"].shape == (70, 64, 3)
 
@@ -70,35 +78,30 @@ def test_features_and_targets_are_of_the_same_pixels_noise_and_pictures(toy):
     np.testing.assert_allclose(np.sort(left), np.sort(0.25 * noise[0, ..., 0].ravel()), atol=1e-5)
 
 
-def test_an_example_has_its_own_noise_at_every_level_and_none_of_it_is_shared_by_the_splits(toy):
-    train, test = toy.pictures("train", 4, 0), toy.pictures("test", 4, 0)
+def test_an_example_has_its_own_noise_at_every_level_and_none_of_it_is_shared_by_the_splits():
+    train, test = pictures("train", 4, 0), pictures("test", 4, 0)
     noises = [np.asarray(one.noise(level))[2].tobytes() for one in (train, test) for level in range(5)]
     assert len(set(noises)) == 10
     alone = train.rows(np.array([2]))
     np.testing.assert_array_equal(alone.noise(3)[0], train.noise(3)[2])
 
 
-def test_features_of_a_composition_are_named_by_hook_and_side_network():
+def test_features_of_several_side_networks_are_named_by_hook_and_side_network():
     array = jnp.zeros((1, 1, 1, 1))
-    assert list(named_features({"mid": {"lineart": array, "lowres": array}, "down_0": array})) == [
-        "mid/lineart",
-        "mid/lowres",
-        "down_0",
-    ]
+    assert list(named_features({"mid": {"lineart": array, "lowres": array}})) == ["mid/lineart", "mid/lowres"]
+    assert list(named_features({"mid": {"lineart": array}, "down_0": {"lineart": array}})) == ["mid", "down_0"]
 
 
-def test_conditions_of_a_composition_are_targets_of_their_own(toy):
-    batch = toy.pictures("train", 3, 0)
-    batch = dataclasses.replace(batch, condition={"a": batch.condition, "b": 255 - batch.condition})
-    targets = make_targets(toy.MODEL, RectifiedFlow())(
-        {"gain": jnp.float32(0.5)}, batch, jnp.float32(0.5), 0, sizes=((4, 4),)
-    )
+def test_several_conditions_are_targets_of_their_own():
+    batch = pictures("train", 3, 0, ("a",))
+    batch = dataclasses.replace(batch, condition={**batch.condition, "b": 1 - batch.condition["a"]})
+    targets = make_targets(model("a", "b"), RectifiedFlow())(FROZEN, batch, jnp.float32(0.5), 0, sizes=((4, 4),))
     assert set(targets[4, 4]) == {"condition/a", "condition/b", "clean", "gap"}
     np.testing.assert_allclose(targets[4, 4]["condition/a"], 1 - targets[4, 4]["condition/b"], atol=1e-6)
 
 
-def test_pictures_of_the_test_split_never_get_into_a_fit(toy):
-    good = toy.toy_pictures()
+def test_pictures_of_the_test_split_never_get_into_a_fit():
+    good = pictures_of_all_parts()
     assert good.counts() == {"fit": 48, "validation": 16, "test": 16}
     assert not set(good.fit.index) & set(good.validation.index)
     for changed, sentence in (
@@ -112,4 +115,4 @@ def test_pictures_of_the_test_split_never_get_into_a_fit(toy):
         with pytest.raises(ValueError, match=sentence):
             dataclasses.replace(good, **changed)
     with pytest.raises(ValueError, match="at least 2 pictures for validation"):
-        probe_pictures(toy.pictures("train", 5, 0), toy.pictures("test", 5, 0))
+        probe_pictures(pictures("train", 5, 0), pictures("test", 5, 0))

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lisa_jax.dual_branch import DualBranch, SideOutput
+from lisa_jax.alignment import Alignment
+from lisa_jax.dual_branch import DualBranch, SideNetwork, SideOutput
 from lisa_jax.evaluation import gaussian
 from lisa_jax.metrics import Mean
 from lisa_jax.probing.features import noisy_sample
-from lisa_jax.probing.shares import explained, gap_losses, true_target
+from lisa_jax.probing.shares import explained, gap_losses
 from lisa_jax.processes import Diffusion
 
 # x0 ~ N(0, 1) and c = x0 + N(0, 1/4): everything is Gaussian.
@@ -29,7 +30,7 @@ def exact(x_t, t, condition=None):
     return gaussian.score_to_prediction(score, PROCESS, x_t, t)
 
 
-def side(params, x_t, t, context, condition):
+def apply(params, trunk, x_t, t, context, condition):
     gap = exact(x_t, t, condition) - exact(x_t, t)
     return SideOutput((params["gain"] * gap,), {"known": gap, "unknown": jnp.zeros_like(gap)})
 
@@ -37,54 +38,63 @@ def side(params, x_t, t, context, condition):
 MODEL = DualBranch(
     trunk=lambda frozen, x_t, t, context: exact(x_t, t),
     predict=lambda frozen, trunk, residuals=None: trunk if residuals is None else trunk + residuals[0],
-    side=side,
-    init_side=None,
-    decode=lambda decoder, feature, t, shape: decoder["gain"] * feature,
-    init_decoder=None,
-    hooks=("known", "unknown"),
+    sides={
+        "measured": SideNetwork(
+            apply,
+            init=None,
+            decode=lambda decoder, feature, t, shape: decoder["gain"] * feature,
+            init_decoder=None,
+            hooks=("known", "unknown"),
+        )
+    },
 )
 
 
-@functools.partial(jax.jit, static_argnames="hook")
-def losses(trainable, batch, noisy, hook):
-    return gap_losses(trainable, {}, batch, noisy, model=MODEL, process=PROCESS, hook=hook)
+def gain(value):
+    return {"measured": {"gain": value}}
+
+
+@functools.partial(jax.jit, static_argnames="hooks")
+def losses(trainable, inputs, noisy, hooks):
+    align = Alignment(hooks) if hooks else None
+    return gap_losses(trainable, {}, inputs, noisy, model=MODEL, process=PROCESS, align=align)
 
 
 @pytest.fixture(scope="module")
 def data():
-    """(batch, noisy sample, variance of eps given x_t, and given c too) at step 400."""
+    """(inputs, noisy sample, variance of eps given x_t, and given c too) at step 400."""
     generator = np.random.default_rng(0)
     x0, measured, noise = (jnp.asarray(generator.normal(size=(8_000, 1)), jnp.float32) for _ in range(3))
-    batch = {"latents": x0, "context": jnp.zeros((len(x0), 1, 1)), "condition": x0 + NOISE_STD * measured}
+    inputs = {"context": jnp.zeros((len(x0), 1, 1)), "condition": {"measured": x0 + NOISE_STD * measured}}
     noisy = noisy_sample(PROCESS, x0, noise, jnp.int32(400))
     level = PROCESS.coefficients(jnp.int32([400]))
     odds = float(level.alpha[0] / level.sigma[0]) ** 2
     # eps = (x_t - alpha x0) / sigma, and the precision of x0 is the sum of what prior, x_t and c give.
-    return batch, noisy, odds / (1 + odds), odds / (1 + odds + NOISE_STD**-2)
+    return inputs, noisy, odds / (1 + odds), odds / (1 + odds + NOISE_STD**-2)
 
 
 def test_with_the_drawn_target_the_exact_score_explains_what_closed_form_says(data):
-    batch, noisy, given_x_t, given_both = data
-    params = {"side": {"gain": 1.0}, "decoder": {"gain": 1.0}}
-    found = explained(losses(params, batch, noisy, "known"))
+    inputs, noisy, given_x_t, given_both = data
+    params = {"side": gain(1.0), "decoder": {"known": gain(1.0)}}
+    found = explained(losses(params, inputs, noisy, ("known",)))
     assert 0.2 < 1 - given_both / given_x_t < 0.9
     assert found["r2"] == pytest.approx(1 - given_both / given_x_t, abs=0.02)
     assert found["network_r2"] == pytest.approx(found["r2"], abs=1e-5)
 
 
 def test_with_the_true_target_it_is_r_squared_against_the_true_likelihood_score(data):
-    batch, noisy, *_ = data
-    known = jax.jit(true_target, static_argnums=(2, 3))(MIXTURE, MATRIX, NOISE_STD, PROCESS, noisy, batch["condition"])
-    params = {"side": {"gain": 0.5}, "decoder": {"known": {"gain": 1.0}, "unknown": {"gain": 1.0}}}
-    found = explained(losses(params, batch, known, ("known", "unknown")))
+    inputs, noisy, *_ = data
+    known = noisy._replace(target=jax.jit(exact)(noisy.x_t, noisy.t, inputs["condition"]["measured"]))
+    params = {"side": gain(0.5), "decoder": {"known": gain(1.0), "unknown": gain(1.0)}}
+    found = explained(losses(params, inputs, known, ("known", "unknown")))
     assert found["r2/known"] == pytest.approx(1, abs=1e-5) and found["r2/unknown"] == pytest.approx(0, abs=1e-5)
     # Two decoders count by the mean of their errors. Half of the way leaves a quarter of the power.
     assert found["r2"] == pytest.approx(0.5, abs=1e-5) and found["network_r2"] == pytest.approx(0.75, abs=1e-4)
 
 
 def test_plain_training_has_the_share_of_the_network_only(data):
-    batch, noisy, given_x_t, given_both = data
-    found = explained(losses({"side": {"gain": 1.0}}, batch, noisy, None))
+    inputs, noisy, given_x_t, given_both = data
+    found = explained(losses({"side": gain(1.0)}, inputs, noisy, ()))
     assert found == {"r2": None, "network_r2": pytest.approx(1 - given_both / given_x_t, abs=0.02)}
 
 

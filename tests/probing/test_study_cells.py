@@ -28,13 +28,13 @@ def laboratory(tiny_data):
 
 @pytest.fixture
 def study(laboratory, tmp_path, monkeypatch):
-    """A folder with the rows and networks of three cells; their networks see the condition alone."""
+    """A folder with the rows and networks of three cells; their networks do not see the condition."""
     monkeypatch.setattr(study_cells, "Laboratory", lambda config: laboratory)
     results = Results(tmp_path, study_identity(laboratory))
     for cell in (PLAIN, LISA, OTHER_SEED):
         results.append(cell, {"curve": []})
         params = jax.device_get(laboratory.initial_state(cell).params)
-        trunk = {"x": np.zeros(3, np.float32), "c": np.full(3, 0.01, np.float32)}
+        trunk = {"x_t": np.ones(3, np.float32), "condition": np.zeros(3, np.float32)}
         save_trainable(tmp_path, cell.id, params | {"side": {"lowres": params["side"]["lowres"] | {"trunk": trunk}}})
     return tmp_path
 
@@ -52,8 +52,8 @@ def test_a_study_is_probed_cell_by_cell_and_continued(laboratory, study, monkeyp
     assert plain["alignment"] == {} and lisa["alignment"]["weighting"] == "uniform"
     # All of the tiny data.
     assert plain["pictures"] == {"fit": 56, "validation": 18, "test": 7}
-    condition = [row for row in lisa["rows"] if row["target"] == "condition" and row["feature"] == "mid"]
-    assert len(condition) == 5 and all(row["r2"] > 0.999 > row["untrained"] for row in condition)
+    condition = [row for row in lisa["rows"] if row["target"] == "condition" and row["feature"] == "down_0"]
+    assert len(condition) == 5 and all(row["r2"] < 0.99 < row["untrained"] for row in condition)
     assert plain["decoder"][0]["r2"] is None and lisa["decoder"][0]["r2"] is not None
     json.dumps([plain, lisa], allow_nan=False)
 

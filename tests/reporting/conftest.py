@@ -1,20 +1,11 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
-
-
-def _load():
-    spec = importlib.util.spec_from_file_location("small_study", Path(__file__).parent / "small_study.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from toys import small_study
 
 
 @pytest.fixture(scope="session")
 def small():
-    """The module `small_study`: made-up folders."""
-    return _load()
+    """Made-up folders."""
+    return small_study
 
 
 @pytest.fixture(scope="module")

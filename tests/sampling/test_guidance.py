@@ -34,12 +34,12 @@ def recording_model():
     return SimpleNamespace(trunk=trunk, predict=predict, calls=calls)
 
 
-def side(params, x, t, context, condition):
+def side(params, trunk, x, t, context, condition):
     wide = jnp.broadcast_to(params * condition, x.shape)
     return SideOutput((wide, jnp.broadcast_to(context[..., None], x.shape)), {})
 
 
-def pooling_side(params, x, t, context, condition):
+def pooling_side(params, trunk, x, t, context, condition):
     return SideOutput((params * condition, context[..., None]), {})
 
 

@@ -28,7 +28,7 @@ from lisa_jax.training.loop import fit
 SIZE = 16
 LISA = Cell("lowres", 0.5, 1e-2, 0, 8, 8, "mid")
 PLAIN = dataclasses.replace(LISA, lam=0.0)
-BOTH = dataclasses.replace(LISA, task="lineart+lowres", hooks=("down", "mid"), align_every=4, decoder_width=2.0)
+BOTH = dataclasses.replace(LISA, task="lineart+lowres", hooks=("down_0", "mid"), align_every=4, decoder_width=2.0)
 
 
 def losses(result):
@@ -120,12 +120,12 @@ def test_a_composed_task_trains_a_side_network_for_each_condition(laboratory):
     last = result["curve"][-1]
     assert {"fidelity/lineart/f1_tolerance_0", "fidelity/lowres/psnr"} <= last.keys()
     # The mean over both hooks is what is aligned.
-    by_hook = [last[f"validation/align_loss/{hook}"] for hook in ("down", "mid")]
+    by_hook = [last[f"validation/align_loss/{hook}"] for hook in ("down_0", "mid")]
     assert last["validation/align_loss"] == pytest.approx(np.mean(by_hook), rel=1e-5)
     assert by_hook[0] != by_hook[1]
     assert params[0]["side"].keys() == {"lineart", "lowres"}
     assert {hook: decoder.keys() for hook, decoder in params[0]["decoder"].items()} == {
-        "down": {"lineart", "lowres"},
+        "down_0": {"lineart", "lowres"},
         "mid": {"lineart", "lowres"},
     }
     assert list(pictures) == [2, 4, 8] and pictures[8].shape == (4, SIZE, SIZE, 3)
@@ -166,7 +166,7 @@ def test_a_study_leaves_rows_references_samples_and_networks(laboratory, tmp_pat
     assert list(results.rows()) == [PLAIN.id, LISA.id]
     grid = Image.open(tmp_path / "samples" / LISA.id / "8.png")
     assert grid.size == (4 * 33 - 1, 32)  # four pictures of 16 px, enlarged
-    assert load_trainable(tmp_path, LISA.id)["decoder"]["mid"]["lowres"]["scale"].shape == (3,)
+    assert load_trainable(tmp_path, LISA.id)["decoder"]["mid"]["lowres"]["scale"].shape == (2, 3)
     # Probes of those networks may lie beside the rows.
     (tmp_path / "probes.jsonl").write_text('{"id": "x", "rows": []}\n')
     run_cells(laboratory, [PLAIN, LISA], results)

@@ -1,1 +1,1 @@
-"""Toys that the tests share: an experiment for the loop, and families in plain JAX that compile in no time."""
+"""Models, families and experiments that compile in no time, said once for all tests."""

@@ -1,20 +1,15 @@
 """Tools for tests of the loop."""
 
-import importlib.util
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
+from toys import linear_map
 
 
 @pytest.fixture(scope="session")
 def toy():
-    """The module toy.py, which also runs as a command."""
-    spec = importlib.util.spec_from_file_location("toy", Path(__file__).with_name("toy.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The experiment that all tests of the loop run."""
+    return linear_map
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,8 @@
 """The mesh and the rules that split parameters over it, on eight fake devices in a process of their own."""
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +12,11 @@ from jax.sharding import PartitionSpec as P
 
 from lisa_jax.parallel.sharding import REPLICATED, check_batch_size, make_mesh, placement, shardings
 
-ROOT = Path(__file__).parents[2]
-
 SPLIT_RUN = """
 import json, sys
 import jax, numpy as np
 from jax.sharding import PartitionSpec as P
-from tests_toy import config, experiment
+from toys.linear_map import config, experiment
 import dataclasses
 from lisa_jax.training.loop import fit
 
@@ -51,10 +47,8 @@ print(json.dumps({
 def split_run(command_env, fake_devices, tmp_path_factory):
     """(workdir, fsdp, tensor, split_frozen, steps) -> what a toy run on eight devices printed."""
     folder = tmp_path_factory.mktemp("toy")
-    (folder / "tests_toy.py").write_text((ROOT / "tests" / "training" / "toy.py").read_text())
     (folder / "split_run.py").write_text(SPLIT_RUN)
     env = command_env | fake_devices(8)
-    env["PYTHONPATH"] = f"{folder}{os.pathsep}{env['PYTHONPATH']}"
 
     def run(workdir, fsdp=1, tensor=1, split_frozen=False, steps=8):
         argv = [sys.executable, folder / "split_run.py", workdir, fsdp, tensor, int(split_frozen), steps]

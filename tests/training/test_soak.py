@@ -90,7 +90,9 @@ def last_step(path):
 
 def processes_of(launcher):
     """Process ids of the Pythons that a launcher has started."""
-    found = subprocess.run(["pgrep", "-P", str(launcher), "-f", "toy.py"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["pgrep", "-P", str(launcher), "-f", "linear_map.py"], capture_output=True, text=True, check=False
+    )
     return [int(line) for line in found.stdout.split()]
 
 

@@ -1,4 +1,4 @@
-"""A toy experiment that compiles in no time: a linear map learns another, frozen one. Also runs as a command."""
+"""An experiment: a linear map learns another, frozen one. Also runs as a command."""
 
 import argparse
 import dataclasses
