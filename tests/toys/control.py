@@ -1,0 +1,57 @@
+"""Side networks of a member of the shared suite, trained by the loop; as a command on all devices that there are."""
+
+import dataclasses
+import pickle
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import base
+from lisa_jax.data.pipeline import Batches
+from lisa_jax.experiments.control import control_experiment
+from lisa_jax.families import registry
+from lisa_jax.families.family import Family
+from lisa_jax.training.experiment import Evaluation, Experiment, Report
+from lisa_jax.training.loop import fit
+from toys.members import FAMILIES, MEMBERS, Member
+
+# Powers of two: a mean of means then rounds as one mean does.
+BATCH_SIZE = 8
+
+
+def config_of(member: Member, *, lam: float = 0.5, **changes: Any) -> ConfigDict:
+    """Four steps, saved after two."""
+    config = base.control()
+    config.update(batch_size=BATCH_SIZE, accumulate=1, num_steps=4, log_every=1, save_every=2, keep=9, ema_decay=0.9)
+    config.update(changes)
+    config.optimizer.update(learning_rate=1e-2, warmup_steps=0)
+    config.lisa.update(lam=lam, hook=",".join(member.hooks))
+    return config
+
+
+def experiment_of(
+    config: ConfigDict,
+    family: Family,
+    rows: Sequence[Mapping[str, Any]],
+    look: Callable[..., None] = lambda params, frozen: None,
+) -> Experiment:
+    """Training on rows of a `caption` and cached `inputs`; `look` sees parameters and frozen tree at the end."""
+
+    def run(params: Any, frozen: Any) -> Report:
+        look(params, frozen)
+        return Report()
+
+    experiment = control_experiment(config, family, {"main": family.frozen}, family.conditioner.empty)
+    batches = Batches(rows, lambda row: row["inputs"], BATCH_SIZE, config.seed)
+    return dataclasses.replace(experiment, batches=batches, evaluations=(Evaluation(config.num_steps, run),))
+
+
+if __name__ == "__main__":
+    registry.FAMILIES = FAMILIES
+    class_name, folder, rows_file, workdir = sys.argv[1:]
+    member = MEMBERS[FAMILIES[class_name]]
+    family, config = registry.load_family(folder, member.setup), config_of(member, num_steps=2)
+    with open(rows_file, "rb") as file:
+        fit(experiment_of(config, family, pickle.load(file)), config, workdir)
