@@ -149,6 +149,13 @@ def test_the_whole_base_is_written_with_its_vae(vae_base, tmp_path):
     assert load(tmp_path).fingerprint == family.fingerprint
 
 
+def test_a_main_network_alone_has_no_hooks(base):
+    model = load_family(base, Setup()).model
+    assert model.hooks == ()
+    with pytest.raises(ValueError, match="Unknown hook 'mid': these side networks have none"):
+        model.check_hooks(("mid",))
+
+
 def test_pixels_survive_the_round_trip():
     images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
     latents = PIXELS.sample(PIXELS.moments({}, images), jax.random.key(0))
