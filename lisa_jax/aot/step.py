@@ -42,7 +42,8 @@ class AbstractStep:
     @property
     def trainable_bytes(self) -> int:
         """Bytes of one copy of the trainable tree, and so of its gradients."""
-        return tree_bytes(self.arguments[0].params)
+        state, *_ = self.arguments
+        return tree_bytes(state.params)
 
     @property
     def update_bytes(self) -> int:

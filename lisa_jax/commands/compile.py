@@ -117,8 +117,8 @@ def main() -> None:
         lisa, plain = reports["lisa"], reports["plain"]
         print(f"FLOPs: LISA / plain {lisa['lowered']['flops_per_image'] / plain['lowered']['flops_per_image']:.3f}")
         if not _LOWERED_ONLY.value:
-            temporary = [report["compiled"]["temporary_bytes"] for report in (lisa, plain)]
-            print(f"temporary memory: LISA / plain {temporary[0] / temporary[1]:.3f}")
+            ratio = lisa["compiled"]["temporary_bytes"] / plain["compiled"]["temporary_bytes"]
+            print(f"temporary memory: LISA / plain {ratio:.3f}")
     if _OUT.value:
         settings = {"config": json.loads(config.to_json_best_effort()), "preset": _PRESET.value}
         report = {"topology": _TOPOLOGY.value, "effort": _EFFORT.value, **settings, "reports": reports}

@@ -48,8 +48,8 @@ class SampleFolder:
             for name in names
             if before.get(name) != now.get(name)
         ]
-        for index, pair in enumerate(zip(before["examples"], now["examples"], strict=False)):
-            if pair[0] != pair[1]:
+        for index, (then, today) in enumerate(zip(before["examples"], now["examples"], strict=False)):
+            if then != today:
                 changed.append(f"example {index} had another prompt or condition")
                 break
         if changed:

@@ -99,9 +99,9 @@ def start_folders(config: ConfigDict) -> dict[str, str]:
     given, names = config.side.start_from, condition_names(config)
     if given is None:
         return {}
-    pairs = [pair.partition("=") for pair in given.split(",")]
-    if len(names) == 1 and pairs[0][0] != names[0]:
+    if len(names) == 1 and not given.startswith(f"{names[0]}="):
         return {names[0]: given}
+    pairs = [pair.partition("=") for pair in given.split(",")]
     if not all(name and folder for name, _, folder in pairs):
         raise ValueError(
             f"config.side.start_from is '{given}': with the conditions {', '.join(names)} write {names[0]}=FOLDER, "

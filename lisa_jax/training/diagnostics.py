@@ -38,9 +38,10 @@ def gradient_shares(
         gradient of the main term, and later they would outweigh the rest.
     """
     (main_term, align_term), pull = jax.vjp(terms, side)
-    one, zero = jnp.ones_like(main_term), jnp.zeros_like(align_term)
-    main = side_trunk(pull((one, zero))[0])
-    align = side_trunk(pull((jnp.zeros_like(main_term), jnp.ones_like(align_term)))[0])
+    # Backwards from one term alone, then from the other.
+    (of_main,) = pull((jnp.ones_like(main_term), jnp.zeros_like(align_term)))
+    (of_align,) = pull((jnp.zeros_like(main_term), jnp.ones_like(align_term)))
+    main, align = side_trunk(of_main), side_trunk(of_align)
     product = optax.tree.vdot(main, align)
     main_norm, align_norm = optax.tree.norm(main), optax.tree.norm(align)
 

@@ -80,8 +80,10 @@ def ddim_sample(predict: Predict, process: Diffusion, levels: DDIMLevels, x_T: j
         index, step, alpha, sigma = level
         t = jnp.full((x_t.shape[0],), step, jnp.int32)
         prediction = predict(x_t, t, index).astype(jnp.float32)
-        return ddim_step(prediction, process, x_t, t, (alpha, sigma), levels.clip_range)[0], None
+        x_t, _ = ddim_step(prediction, process, x_t, t, (alpha, sigma), levels.clip_range)
+        return x_t, None
 
     indices = jnp.arange(len(levels.steps))
-    scanned = (indices, *(jnp.asarray(part) for part in levels[:3]))
-    return jax.lax.scan(body, x_T.astype(jnp.float32), scanned)[0]
+    scanned = (indices, *map(jnp.asarray, (levels.steps, levels.next_alpha, levels.next_sigma)))
+    x0, _ = jax.lax.scan(body, x_T.astype(jnp.float32), scanned)
+    return x0

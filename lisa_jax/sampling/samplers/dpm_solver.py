@@ -141,4 +141,5 @@ def dpm_solver_sample(predict: Predict, process: Diffusion, levels: DPMSolverLev
 
     x_T = x_T.astype(jnp.float32)
     scanned = (jnp.arange(len(levels.steps)), jax.tree.map(jnp.asarray, levels))
-    return jax.lax.scan(body, (x_T, jnp.zeros_like(x_T)), scanned)[0][0]
+    (x0, _), _ = jax.lax.scan(body, (x_T, jnp.zeros_like(x_T)), scanned)
+    return x0

@@ -127,8 +127,10 @@ def euler_sample(predict: Predict, process: Diffusion | EDM, levels: EulerLevels
         index, time, sigma, next_sigma = level
         x_t = x / jnp.sqrt(sigma**2 + 1) if scales_input else x
         prediction = predict(x_t, jnp.full((x.shape[0],), time), index).astype(jnp.float32)
-        return euler_step(prediction, x, sigma, next_sigma, prediction_type)[0], None
+        x, _ = euler_step(prediction, x, sigma, next_sigma, prediction_type)
+        return x, None
 
     indices = jnp.arange(len(levels.times))
     scanned = (indices, *map(jnp.asarray, (levels.times, levels.sigmas[:-1], levels.sigmas[1:])))
-    return jax.lax.scan(body, levels.initial_scale * x_T.astype(jnp.float32), scanned)[0]
+    x0, _ = jax.lax.scan(body, levels.initial_scale * x_T.astype(jnp.float32), scanned)
+    return x0

@@ -57,4 +57,5 @@ def flow_euler_sample(predict: Predict, sigmas: np.ndarray, x_T: jax.Array) -> j
         return flow_euler_step(velocity, x_t, sigma, next_sigma), None
 
     scanned = (jnp.arange(len(sigmas) - 1), jnp.asarray(sigmas[:-1]), jnp.asarray(sigmas[1:]))
-    return jax.lax.scan(body, x_T.astype(jnp.float32), scanned)[0]
+    x0, _ = jax.lax.scan(body, x_T.astype(jnp.float32), scanned)
+    return x0
