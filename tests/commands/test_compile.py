@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import sd21_lisa
+from configs import sd15_lisa, sd21_lisa
 from lisa_jax.aot.chips import CHIPS, parse_topology, topology_devices
 from lisa_jax.aot.hlo import collective_bytes
 from lisa_jax.aot.report import bounds, compiled_report, flops_per_image, lowered_report, memory_error, summary
 from lisa_jax.aot.step import abstract_step
+from lisa_jax.experiments.base import architecture
 from lisa_jax.families.presets import preset_of
 from lisa_jax.models.attention import Transformer2D
 from lisa_jax.parallel.sharding import make_mesh, replicated, split_rows, traced_on
@@ -80,6 +81,18 @@ def test_collectives_are_counted_by_result_and_by_turn_of_the_loop(trips, turns)
     text = HLO.replace("TRIPS", trips)
     assert collective_bytes(text) == {"all-gather": 64, "all-reduce": 20 + 24 + turns * 128}
     assert collective_bytes(text, in_loops=True) == {"all-reduce": turns * 128}
+
+
+def test_what_is_compiled_is_what_the_config_is_about_unless_another_preset_is_asked_for():
+    for module, preset, width in ((sd15_lisa, "sd15", 768), (sd21_lisa, "sd21", 1024)):
+        found = architecture(module.get_config("pose"), None)
+        assert found == preset_of(preset).architecture
+        assert found.unet.cross_attention_dim == found.text.hidden_size == width
+    assert architecture(sd15_lisa.get_config("pose"), "tiny_sd21") == preset_of("tiny_sd21").architecture
+    config = sd15_lisa.get_config("pose")
+    config.preset = None
+    with pytest.raises(ValueError, match="is not there, and the config names no preset: give --preset"):
+        architecture(config, None)
 
 
 def test_topologies():

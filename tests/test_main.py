@@ -1,0 +1,55 @@
+"""The program `lisa_jax`: how its commands are started."""
+
+import configparser
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lisa_jax.__main__ import command_names, main
+
+ROOT = Path(__file__).parents[1]
+
+
+def console_program():
+    """What pip makes of the package's entry point."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    name, _, target = settings["options.entry_points"]["console_scripts"].strip().partition(" = ")
+    module, _, function = target.partition(":")
+    assert name == "lisa_jax"
+    # Started without the current directory on its path.
+    return ["-P", "-c", f"from {module} import {function}; {function}()", "train"]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [["-m", "lisa_jax", "train"], console_program(), ["-m", "lisa_jax.train"]],
+    ids=["module", "console", "as before"],
+)
+def test_a_command_is_found_however_it_is_started(program, command_env, tmp_path):
+    argv = [sys.executable, *program, "--helpshort"]
+    done = subprocess.run(argv, env=command_env, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.startswith("Train side networks"), done.stderr
+    assert "--workdir:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"), [(["fly"], "Unknown command 'fly': write lisa_jax COMMAND"), ([], "No command: write")]
+)
+def test_a_command_that_does_not_exist_is_refused_with_those_that_do(arguments, sentence, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["lisa_jax", *arguments])
+    with pytest.raises(SystemExit) as refusal:
+        main()
+    message = str(refusal.value)
+    assert message.startswith(f"error: {sentence}") and "\n" not in message
+    assert message.endswith(f"{', '.join(command_names())}.") and {"train", "sample", "export"} <= set(command_names())
+
+
+def test_help_tells_what_every_command_does(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lisa_jax", "--help"])
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    assert "  train           Train side networks beside a frozen main network." in lines
+    assert len(lines) == 2 + len(command_names())
