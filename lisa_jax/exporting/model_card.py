@@ -136,9 +136,19 @@ def without_folders(config: Mapping[str, Any]) -> dict[str, Any]:
     def shown(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {name: shown(inner) for name, inner in value.items()}
-        return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        return _without_folders(value) if isinstance(value, str) else value
 
     return shown(config)
+
+
+def _without_folders(text: str) -> str:
+    """A path, or name=PATH with commas between, with the last part of every absolute path alone."""
+    if Path(text).is_absolute():
+        return Path(text).name
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    return ",".join(
+        name + equals + (Path(path).name if Path(path).is_absolute() else path) for name, equals, path in pairs
+    )
 
 
 def last_validation(workdir: str | Path, step: int) -> tuple[dict[str, float], int | None]:

@@ -52,6 +52,12 @@ def test_card_tells_what_was_trained_but_no_folders():
     assert "/home/someone" not in text
 
 
+def test_folders_by_condition_are_cut_down_too():
+    starts = {"side": {"start_from": "pose=/home/someone/a,b,seg=/home/someone/first"}}
+    _, text = parts(card(config=CONFIG | starts).render())
+    assert '"start_from": "pose=a,b,seg=first"' in text
+
+
 def test_card_names_the_scheduler_and_settings_of_the_run():
     _, text = parts(card().render())
     assert "EulerDiscreteScheduler.from_config(" in text
