@@ -17,6 +17,7 @@ from lisa_jax.data.prepared.layout import EMPTY_CONTEXT_FILE, Feature, Metadata,
 from lisa_jax.data.prepared.paths import Tree, tree_of
 from lisa_jax.data.prepared.reads import reading
 from lisa_jax.data.prepared.tf_example import bytes_features
+from lisa_jax.parallel.messages import with_kind
 
 
 def load_prepared(folder: str | Path, split: str = "train") -> "PreparedSource":
@@ -99,8 +100,8 @@ class PreparedSource:
         # The reader has its own exceptions for damaged bytes.
         except Exception as error:
             raise CorruptRecordError(
-                f"{self.where(index)} is damaged ({type(error).__name__}: {' '.join(str(error).split())[:200]}): "
-                "restore this shard, or prepare the data set again."
+                f"{self.where(index)} is damaged ({with_kind(error)}): restore this shard, or prepare the data "
+                "set again."
             ) from error
 
     def __repr__(self) -> str:
