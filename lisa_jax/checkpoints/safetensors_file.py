@@ -40,11 +40,13 @@ def write_safetensors(
     Raises:
       ValueError: a dtype that the format lacks, or a tensor that is not as its spec says.
     """
+    shapes = {key: tuple(shape) for key, (shape, _) in specs.items()}
+    dtypes = {key: np.dtype(dtype) for key, (_, dtype) in specs.items()}
     # Widest dtype first, so that every tensor is aligned.
-    keys = sorted(specs, key=lambda key: (-np.dtype(specs[key][1]).itemsize, key))
+    keys = sorted(specs, key=lambda key: (-dtypes[key].itemsize, key))
     header, end = {"__metadata__": dict(metadata)}, 0
     for key in keys:
-        shape, dtype = specs[key][0], np.dtype(specs[key][1])
+        shape, dtype = shapes[key], dtypes[key]
         if dtype.name not in _DTYPES:
             raise ValueError(f"tensor {key}: dtype {dtype.name} cannot be written to safetensors.")
         start, end = end, end + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
@@ -58,7 +60,7 @@ def write_safetensors(
         file.write(len(encoded).to_bytes(8, "little") + encoded)
         for key in keys:
             array = np.asarray(tensor(key), order="C")
-            if (tuple(array.shape), array.dtype) != (tuple(specs[key][0]), np.dtype(specs[key][1])):
+            if (array.shape, array.dtype) != (shapes[key], dtypes[key]):
                 raise ValueError(
                     f"tensor {key} is {array.dtype.name} {array.shape}, but was announced as {specs[key]}."
                 )

@@ -51,7 +51,7 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f"{path} line {number} is no probed run ({type(error).__name__}: {error}): give a file that "
-                "lisa_jax.probe wrote."
+                "lisa_jax probe wrote."
             ) from None
     return list(found.values())
 
