@@ -10,7 +10,9 @@ from typing import Any
 import jinja2
 import yaml
 
+from lisa_jax.dual_branch import parse_hooks
 from lisa_jax.families.export_check import Measured
+from lisa_jax.families.usage import Usage
 
 CARD = "README.md"
 PICTURE = "samples.png"
@@ -22,6 +24,9 @@ SCHEDULERS = {
     "euler": "EulerDiscreteScheduler",
     "dpmpp_2m": "DPMSolverMultistepScheduler",
 }
+_ONLY_HERE = """\
+lisa_jax samples with it, and continues it where `config.side.start_from` names this folder.
+"""
 # Those of `sampling.generate.make_generator`, of what diffusers' pipelines know too.
 SAMPLING_DEFAULTS = {
     "sampler": "ddim",
@@ -42,9 +47,10 @@ class ModelCard:
       step: training steps of the exported parameters.
       averaged: they are the moving average.
       base_fingerprint: SHA-256 of the frozen model's files.
-      has_vae: the base works on latents; without one, diffusers' pipelines cannot run it.
+      usage: how others use such networks.
       license: a hub's name of a licence, or None where none was stated.
       dtype: of the weights' file.
+      size: of the examples that it was trained on, (H, W) or (F, H, W).
       name: of this side network, which is its condition's.
       names: of all that were trained together.
       validation: name -> last validation value.
@@ -57,7 +63,8 @@ class ModelCard:
     step: int
     averaged: bool
     base_fingerprint: str
-    has_vae: bool
+    usage: Usage
+    size: tuple[int, ...]
     license: str | None
     dtype: str
     name: str
@@ -86,12 +93,11 @@ class ModelCard:
             "library_name": "diffusers",
             "tags": self._tags(),
         }
-        return environment.get_template("model_card.md.jinja").render(
-            card=self,
-            front_matter=front_matter,
-            base=base,
-            siblings=[name for name in self.names if name != self.name],
-            settings={
+        known = {
+            "card": self,
+            "base": base,
+            "siblings": [name for name in self.names if name != self.name],
+            "settings": {
                 "num_inference_steps": sampling["num_steps"],
                 "guidance_scale": sampling["guidance_scale"],
                 "negative_prompt": sampling["negative_prompt"],
@@ -100,7 +106,14 @@ class ModelCard:
                 "control_guidance_end": self._by_network(sampling["control_end"]),
                 "guess_mode": sampling["guess_mode"],
             },
-            scheduler=SCHEDULERS[sampling["sampler"]],
+            "scheduler": SCHEDULERS[sampling["sampler"]],
+        }
+        template = self.usage.template
+        return environment.get_template("model_card.md.jinja").render(
+            **known,
+            front_matter=front_matter,
+            hooks=parse_hooks(self.config["lisa"]["hook"]),
+            usage=_ONLY_HERE if template is None else environment.from_string(template.read_text()).render(**known),
             config_json=json.dumps(without_folders(self.config), indent=2),
         )
 
@@ -111,9 +124,8 @@ class ModelCard:
         return [value[name] if isinstance(value, Mapping) else value for name in self.names]
 
     def _tags(self) -> list[str]:
-        pipeline = ["stable-diffusion", "text-to-image"] if self.has_vae else []
         method = ["lisa"] if self.config["lisa"]["lam"] > 0 else []
-        return ["diffusers", "controlnet", *pipeline, "jax", *method]
+        return [*self.usage.tags, "jax", *method]
 
 
 def write_card(folder: str | Path, card: ModelCard) -> None:

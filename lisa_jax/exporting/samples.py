@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lisa_jax.experiments.saved_run import TrainedRun
 from lisa_jax.experiments.splits import load_split
-from lisa_jax.experiments.trained_run import TrainedRun
 from lisa_jax.sampling.generate import make_generator
 
 

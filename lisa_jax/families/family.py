@@ -13,6 +13,7 @@ import numpy as np
 from lisa_jax.checkpoints.checkpoint import Checkpoint
 from lisa_jax.checkpoints.params import Placement
 from lisa_jax.dual_branch import DualBranch, Params, Tree
+from lisa_jax.families.usage import Usage
 from lisa_jax.media.medium import Medium
 from lisa_jax.parallel.sharding import Rules
 from lisa_jax.processes import Process
@@ -161,6 +162,7 @@ class Family:
       write_main: (folder, main parameters) writes the whole checkpoint with other main weights.
       check_export: (folder, side parameters, dtype, size, *, verifies) -> `Measured`: how far what one side network
         computes has changed by being written to the folder, see `families.export_check`.
+      usage: how others use an exported side network.
       fingerprint: hash of configs and weights of the base; tells one base from another.
     """
 
@@ -177,6 +179,7 @@ class Family:
     write_side: Callable[..., None]
     write_main: Callable[[str | Path, Params], None]
     check_export: Callable[..., Any]
+    usage: Usage
     fingerprint: str
 
     @cached_property

@@ -36,6 +36,7 @@ from lisa_jax.families.side_networks import (
     side_network_of_unet,
 )
 from lisa_jax.families.unet_control import controlnet_side, unet_functions
+from lisa_jax.families.usage import TEMPLATES, Usage
 from lisa_jax.media.image import IMAGE
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
 from lisa_jax.models.unet import UNetConfig
@@ -57,6 +58,13 @@ RULES: Rules = (
     (r"kernel$", P("fsdp", "tensor")),
     (r"(bias|scale|embedding)$", P()),
 )
+USAGE = Usage(
+    "ControlNet",
+    ("diffusers", "controlnet", "stable-diffusion", "text-to-image"),
+    TEMPLATES / "stable_diffusion.md.jinja",
+)
+# Of a base without a VAE, which diffusers' pipelines cannot run.
+PIXEL_USAGE = Usage("ControlNet", ("diffusers", "controlnet"), TEMPLATES / "pixel_unet.md.jinja")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +145,7 @@ class StableDiffusion:
             read_start=lambda: {name: side.read_start() for name, side in sides.items()},
             write_side=write_side,
             check_export=partial(_check_export, parts["latents"], parts["conditioner"], process),
+            usage=PIXEL_USAGE if self.vae is None else USAGE,
             **parts,
         )
 

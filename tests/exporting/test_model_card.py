@@ -7,6 +7,8 @@ import yaml
 
 from lisa_jax.exporting.model_card import ModelCard, base_name, last_validation
 from lisa_jax.families.export_check import Measured
+from lisa_jax.families.stable_diffusion import PIXEL_USAGE, USAGE
+from lisa_jax.families.usage import Usage
 
 CONFIG = {
     "base": "/home/someone/bases/tiny: base #1",
@@ -22,7 +24,7 @@ CONFIG = {
 
 def card(**fields):
     given = {"config": CONFIG, "step": 1000, "averaged": False, "license": None, "dtype": "float32"}
-    given |= {"base_fingerprint": "ab" * 32, "has_vae": True, "name": "pose", "names": ("pose",)}
+    given |= {"base_fingerprint": "ab" * 32, "usage": USAGE, "size": (64, 96), "name": "pose", "names": ("pose",)}
     return ModelCard(**given | fields)
 
 
@@ -50,6 +52,12 @@ def test_card_tells_what_was_trained_but_no_folders():
     assert "pose\\|hands" in text and "| a\\|b | 1 |" in text
     assert "ab" * 32 in text
     assert "/home/someone" not in text
+
+
+def test_sizes_and_hooks_are_those_of_training():
+    _, text = parts(card(config=CONFIG | {"lisa": CONFIG["lisa"] | {"hook": ("down_5", "mid")}}).render())
+    assert "size = (96, 64)  # width, height" in text and "at 64 x 96 px" in text
+    assert "at `down_5`, `mid`" in text
 
 
 def test_folders_by_condition_are_cut_down_too():
@@ -81,6 +89,15 @@ def test_card_says_what_was_measured_and_whether_diffusers_has_such_networks():
     assert "ControlNetModel.from_pretrained(" in text
     _, smaller = parts(card(measured=Measured(in_diffusers=False)).render())
     assert "ControlNetModel.from_pretrained(" not in smaller
+
+
+def test_how_a_network_is_used_is_said_by_its_family():
+    front_matter, text = parts(card(usage=PIXEL_USAGE).render())
+    assert "stable-diffusion" not in front_matter["tags"] and "there is no pipeline for it" in text
+    front_matter, text = parts(card(usage=Usage("video network", ("text-to-video",))).render())
+    assert front_matter["tags"] == ["text-to-video", "jax", "lisa"]
+    assert "# video network: pose" in text and "A video network for" in text
+    assert "lisa_jax samples with it" in text and "ControlNet" not in text
 
 
 def test_plain_training_is_not_called_lisa():

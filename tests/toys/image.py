@@ -16,6 +16,7 @@ from lisa_jax.dual_branch import DualBranch, Params, SideNetwork, SideOutput
 from lisa_jax.families.abstract import not_read
 from lisa_jax.families.family import UNIT_PICTURES, Conditioner, Family
 from lisa_jax.families.pixels import PIXELS
+from lisa_jax.families.usage import Usage
 from lisa_jax.media.image import IMAGE
 from lisa_jax.parallel.sharding import REPLICATED
 from lisa_jax.processes import Process, process_of
@@ -58,6 +59,7 @@ def family(
         write_side=on_no_disk,
         write_main=on_no_disk,
         check_export=on_no_disk,
+        usage=Usage("toy", ()),
         fingerprint="toy",
     )
 

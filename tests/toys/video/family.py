@@ -19,6 +19,7 @@ from lisa_jax.families.abstract import no_weights, not_read, shapes_of
 from lisa_jax.families.export_check import Measured, check_export
 from lisa_jax.families.family import ConditionEncoder, Conditioner, Family, LatentSpace, Setup
 from lisa_jax.families.random_weights import random_tree
+from lisa_jax.families.usage import Usage
 from lisa_jax.parallel.sharding import Rules
 from lisa_jax.processes import process_of
 from toys.video import networks
@@ -100,6 +101,7 @@ class VideoToy:
             rules=self.rules,
             write_side=lambda folder, name, params, dtype=None: SIDE.write(folder, side, params, dtype),
             check_export=partial(_check_export, side),
+            usage=Usage("video toy", ("text-to-video",)),
             **parts,
         )
 
