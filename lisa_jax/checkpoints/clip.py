@@ -82,20 +82,20 @@ CLIP = Component(
 )
 
 
-def read_clip_preprocessing(checkpoint: Checkpoint, component: str = "") -> CLIPPreprocessing:
+def read_clip_preprocessing(checkpoint: Checkpoint) -> CLIPPreprocessing:
     """Read `preprocessor_config.json`, or the part of `processor_config.json` that newer transformers write instead.
 
     Raises:
       CheckpointError: neither file, or a step that is not supported, by field and value.
     """
-    older, newer = (checkpoint.file(component, name) for name in ("preprocessor_config.json", "processor_config.json"))
+    older, newer = (checkpoint.file("", name) for name in ("preprocessor_config.json", "processor_config.json"))
     where = older or newer
     if where is None:
         raise CheckpointError(
-            f"{checkpoint.where(component, 'preprocessor_config.json')} is missing: it says how CLIP's pictures are "
+            f"{checkpoint.where(name='preprocessor_config.json')} is missing: it says how CLIP's pictures are "
             "resized and normalised."
         )
-    settings = checkpoint.config(component, where.name)
+    settings = checkpoint.config(name=where.name)
     if not older:
         settings = settings.get("image_processor", {})
     for field, supported in _FIXED_PREPROCESSING.items():

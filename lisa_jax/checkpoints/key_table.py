@@ -45,13 +45,12 @@ class Entry:
         return tensor if order is None else tensor.transpose(np.argsort(order))
 
 
-def key_table(shapes: Mapping, containers: Sequence[str], renames: Mapping[str, str] | None = None) -> dict[str, Entry]:
+def key_table(shapes: Mapping, containers: Sequence[str]) -> dict[str, Entry]:
     """Make the table of a parameter tree.
 
     Args:
       shapes: tree of arrays or `jax.ShapeDtypeStruct`, nested dictionaries as Flax Linen makes them.
       containers: names that PyTorch numbers with a dot, e.g. `resnets` for `resnets_0 -> resnets.0`.
-      renames: whole key prefixes that differ, ours -> theirs, applied after the numbering.
 
     Returns:
       PyTorch key -> Entry, in the order of the sorted keys.
@@ -63,9 +62,6 @@ def key_table(shapes: Mapping, containers: Sequence[str], renames: Mapping[str, 
         module = [numbered.sub(r"\1.\2", name) if numbered else name for name in names[:-1]]
         leaf_name, layout = _leaf(names[-1], len(leaf.shape))
         key = ".".join([*module, leaf_name])
-        for ours, theirs in (renames or {}).items():
-            if key.startswith(ours):
-                key = theirs + key[len(ours) :]
         entries[key] = Entry(key, names, layout, tuple(leaf.shape))
     return dict(sorted(entries.items()))
 

@@ -22,16 +22,16 @@ SIDE_NETWORKS: dict[str, Component] = {
 }
 
 
-def stored_side_network(checkpoint: Checkpoint, component: str = "") -> Component:
+def stored_side_network(checkpoint: Checkpoint) -> Component:
     """The kind of side network that a checkpoint holds; a config that names no class is a ControlNet's.
 
     Raises:
       CheckpointError: a config that is missing, or names another class.
     """
-    name = checkpoint.config(component).get("_class_name", CONTROLNET.config_file.class_name)
+    name = checkpoint.config().get("_class_name", CONTROLNET.config_file.class_name)
     if name not in SIDE_NETWORKS:
         raise CheckpointError(
-            f"{checkpoint.where(component, 'config.json')}: _class_name {name!r} is not supported here: this reads a "
+            f"{checkpoint.where(name='config.json')}: _class_name {name!r} is not supported here: this reads a "
             f"{' or a '.join(SIDE_NETWORKS)}."
         )
     return SIDE_NETWORKS[name]

@@ -1,7 +1,7 @@
 """Paired resizing and cropping: image and conditions come out of one size, cut from the same window."""
 
 from collections.abc import Collection, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -31,12 +31,10 @@ def fit(
     size: Size,
     *,
     where: str,
-    crop: Literal["center", "random"] = "center",
-    rng: np.random.Generator | None = None,
     labels: Collection[str] = (),
     min_size: int | None = None,
 ) -> Fitted:
-    """Image and conditions resized until they just cover `size`, then cropped to it, all by the same window.
+    """Image and conditions resized until they just cover `size`, then cropped to its centre, all by the same window.
 
     The window is the largest one of the wanted aspect ratio; cutting it out and resizing are one step, so a condition
     of another resolution than the image stays aligned to a fraction of a pixel. Pictures are resized by an antialiased
@@ -48,29 +46,20 @@ def fit(
         ratio, up to one pixel of the smaller of the two.
       size: (H, W) wanted.
       where: the file and the row, for the error messages.
-      crop: where the window lies: "center", or "random" along the longer side.
-      rng: draws the window's place; needed for, and only used by, "random".
       labels: the conditions, besides all of shape (h', w'), whose values must not be mixed: segmentation in colours.
       min_size: None: an image smaller than the window is an error. Else the least shorter side in pixels that an image
         may be enlarged from.
 
     Raises:
       RowError: an image is too small, or a condition has another aspect ratio than its image.
-      ValueError: `crop` is unknown, or random without rng.
     """
-    if crop not in ("center", "random"):
-        raise ValueError(f"crop is {crop!r}, but must be 'center' or 'random'.")
-    if crop == "random" and rng is None:
-        raise ValueError("A random crop needs an rng.")
     height, width = image.shape[:2]
     _check_large_enough(height, width, size, where, min_size)
     for name, condition in conditions.items():
         _check_same_shape(name, condition.shape[:2], (height, width), where)
 
     scale = min(height / size[0], width / size[1])
-    free = (height - scale * size[0], width - scale * size[1])
-    place = (0.5, 0.5) if crop == "center" else rng.random(2)
-    top, left = free[0] * place[0] / height, free[1] * place[1] / width
+    top, left = 0.5 * (height - scale * size[0]) / height, 0.5 * (width - scale * size[1]) / width
     # Fractions of the picture, so that the window means the same in pictures of every resolution.
     window = (top, left, top + scale * size[0] / height, left + scale * size[1] / width)
     return Fitted(

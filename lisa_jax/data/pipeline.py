@@ -128,14 +128,7 @@ class Batches:
         return iter(self._batches[start_step:].to_iter_dataset(_read_options(threads, prefetch)))
 
 
-def ordered_batches(
-    source: Source,
-    make_inputs: MakeInputs,
-    batch_size: int,
-    *,
-    threads: int = 4,
-    prefetch: int = 4,
-) -> Iterator[dict[str, Any]]:
+def ordered_batches(source: Source, make_inputs: MakeInputs, batch_size: int) -> Iterator[dict[str, Any]]:
     """Each example of the source once, in its own order, for evaluation; the last batch may be smaller.
 
     Batches are those of `Batches`. With buckets, one bucket comes after the other, each in the source's order, and the
@@ -145,7 +138,7 @@ def ordered_batches(
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, but must be positive.")
     batches = _OrderedBatches(_buckets(source), batch_size, _loader(source, make_inputs))
-    return iter(grain.MapDataset.source(batches).to_iter_dataset(_read_options(threads, prefetch)))
+    return iter(grain.MapDataset.source(batches).to_iter_dataset(_read_options()))
 
 
 class _LocalBatches:
@@ -247,7 +240,7 @@ def _put(room: Any, row: int, value: Any, name: str) -> None:
         room[row] = value
 
 
-def _read_options(threads: int, prefetch: int) -> grain.ReadOptions:
+def _read_options(threads: int = 4, prefetch: int = 4) -> grain.ReadOptions:
     return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
 
 

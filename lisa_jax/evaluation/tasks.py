@@ -1,6 +1,8 @@
-"""Names of tasks: what a condition is measured as, "a+b" for several at once; imports nothing."""
+"""Names of tasks: what a condition is measured as, "a+b" for several at once."""
 
 from collections.abc import Iterable
+
+from lisa_jax.data.conditions.names import name_of
 
 # Names that data sets of these conditions usually have.
 ALIASES = {"seg": "segmentation", "sr": "lowres"}
@@ -9,7 +11,7 @@ ALIASES = {"seg": "segmentation", "sr": "lowres"}
 def task_of(condition: str | Iterable[str]) -> str:
     """The task of a condition: its name, or the function's of "module:function"; of several, in order, "a+b"."""
     names = [condition] if isinstance(condition, str) else condition
-    short = [name.rpartition(":")[2] for name in names]
+    short = map(name_of, names)
     return "+".join(sorted(ALIASES.get(name, name) for name in short))
 
 

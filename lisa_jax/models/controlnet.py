@@ -204,7 +204,6 @@ def feature_shapes(config: ControlNetConfig, height: int, width: int) -> dict[st
 def controlnet_config_from_unet(
     unet: UNetConfig,
     conditioning_embedding_out_channels: tuple[int, ...] = (16, 32, 96, 256),
-    conditioning_channels: int = 3,
     controlnet_conditioning_channel_order: str = "rgb",
 ) -> ControlNetConfig:
     """Config of the ControlNet that fits a UNet (`ControlNetModel.from_unet`).
@@ -220,6 +219,5 @@ def controlnet_config_from_unet(
     return ControlNetConfig(
         **shared,
         conditioning_embedding_out_channels=tuple(conditioning_embedding_out_channels),
-        conditioning_channels=conditioning_channels,
         controlnet_conditioning_channel_order=controlnet_conditioning_channel_order,
     )

@@ -119,12 +119,8 @@ class Checkpoints:
             )
         return None
 
-    def wait(self) -> None:
-        """Wait until all that was saved is on disk."""
-        self._manager.wait_until_finished()
-
     def close(self) -> None:
-        """Wait, and release the manager's threads."""
+        """Wait until all that was saved is on disk, and release the manager's threads."""
         self._manager.wait_until_finished()
         self._manager.close()
 

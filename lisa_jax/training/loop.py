@@ -55,7 +55,7 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     state = checkpoints.restore(program.state)
     if state is None:
         state = program.initialise(start_params, init_key)
-    # They are as large as what they start, and not needed again.
+    # The starting parameters take as much memory as those that are trained, and are not needed again.
     del start_params
     # Not before: a run that is refused must not leave its config in another's directory.
     write_config(workdir, config)

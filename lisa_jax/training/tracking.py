@@ -32,7 +32,7 @@ class Tracker:
         self._enabled = enabled
         if not enabled:
             return
-        # Here and below, for whoever reads the config of a run writes neither events nor pictures.
+        # Imported in functions: reading a run's config must not need what writes events and pictures.
         from tensorboardX import SummaryWriter
 
         self._workdir.mkdir(parents=True, exist_ok=True)

@@ -32,15 +32,12 @@ def test_the_centre_is_kept_and_nothing_is_stretched():
     np.testing.assert_allclose([green[0], green[-1]], [85.9, 169.1], atol=1.5)
 
 
-@pytest.mark.parametrize("crop", ["center", "random"])
 @pytest.mark.parametrize("shape", [(100, 301), (320, 90), (64, 64), (1000, 700)])
-def test_image_and_conditions_of_any_resolution_show_the_same_window(crop, shape):
+def test_image_and_conditions_of_any_resolution_show_the_same_window(shape):
     conditions = {"large": ramps(2 * shape[0], 2 * shape[1]), "small": ramps(*(round(side / 3) for side in shape))}
     conditions["nearest"] = conditions["large"]
     conditions["labels"] = conditions["large"][:, :, 1].astype(np.int32)
-    fitted = fit(
-        ramps(*shape), conditions, (64, 48), where="x", crop=crop, rng=np.random.default_rng(3), labels=["nearest"]
-    )
+    fitted = fit(ramps(*shape), conditions, (64, 48), where="x", labels=["nearest"])
     for name in ("large", "small", "nearest"):
         difference = fitted.conditions[name].astype(int) - fitted.image
         # One pixel of the coarsest picture in units of the ramp.
@@ -57,19 +54,6 @@ def test_labels_keep_their_values_and_pictures_are_antialiased():
     fitted = fit(stripes, {"seg": stripes}, (16, 16), where="x", labels={"seg"})
     assert set(np.unique(fitted.conditions["seg"])) <= {0, 255}
     assert np.abs(fitted.image[:, 2:-2].astype(int) - 127).max() <= 2
-
-
-def test_random_crops_follow_the_generator():
-    def window(seed):
-        return fit(ramps(20, 200), {}, (20, 20), where="x", crop="random", rng=np.random.default_rng(seed)).image
-
-    np.testing.assert_array_equal(window(1), window(1))
-    starts = [int(window(seed)[0, 0, 1]) for seed in range(30)]
-    assert min(starts) < 40 and max(starts) > 190
-    with pytest.raises(ValueError, match="needs an rng"):
-        fit(ramps(20, 200), {}, (20, 20), where="x", crop="random")
-    with pytest.raises(ValueError, match="'middle'"):
-        fit(ramps(20, 200), {}, (20, 20), where="x", crop="middle")
 
 
 def test_small_images_are_refused_or_enlarged_as_told():

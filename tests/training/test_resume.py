@@ -99,7 +99,8 @@ def test_saving_goes_on_in_the_background_and_writes_what_was_there(tmp_path):
     assert not (tmp_path / "checkpoints" / "1").exists()
     state = overwrite(state)
     jax.block_until_ready(state)
-    checkpoints.wait()
+    checkpoints.close()
+    checkpoints = Checkpoints(tmp_path, keep=1, identity={})
     like = {"x": jax.ShapeDtypeStruct(expected.shape, expected.dtype, sharding=sharding)}
     np.testing.assert_array_equal(checkpoints.restore(like)["x"], expected)
     checkpoints.close()

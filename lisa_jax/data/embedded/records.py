@@ -26,7 +26,7 @@ class RecordSource:
           title: what messages call the data set.
           text: names of the features that are text.
         """
-        # Here, for whoever handles a CorruptRecordError need not have TFDS.
+        # Imported here: handling a CorruptRecordError must not need TFDS.
         import tensorflow_datasets as tfds
 
         self._records = tfds.builder_from_directory(folder).as_data_source(split)
