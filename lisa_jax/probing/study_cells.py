@@ -47,9 +47,9 @@ class CellProbes:
 
     def __init__(self, laboratory: Laboratory):
         self._laboratory = laboratory
-        self._pictures: dict[tuple, ProbePictures] = {}
-        self._instruments: dict[tuple, Instrument] = {}
-        self._untrained: dict[tuple, Scores] = {}
+        self._pictures: dict[str, ProbePictures] = {}
+        self._instruments: dict[str, Instrument] = {}
+        self._untrained: dict[tuple[str, int], Scores] = {}
 
     def record(self, cell: Cell, cell_id: str, trainable: Mapping[str, Params]) -> dict[str, Any]:
         """The line of a finished cell."""
@@ -67,9 +67,7 @@ class CellProbes:
         return self._instrument(cell).record(self._scores_at_start(cell.plain), trainable, align, run)
 
     def _instrument(self, cell: Cell) -> Instrument:
-        # What the splits of a cell depend on, and what its family does.
-        of_split = (cell.task, cell.compute_dtype)
-        of_family = (*of_split, cell.decoder_width)
+        of_split, of_family = self._laboratory.networks(cell, decoders=False), self._laboratory.networks(cell)
         if of_split not in self._pictures:
             self._pictures[of_split] = split_pictures(partial(self._laboratory.split, cell))
         if of_family not in self._instruments:
@@ -77,7 +75,7 @@ class CellProbes:
         return self._instruments[of_family]
 
     def _scores_at_start(self, cell: Cell) -> Scores:
-        key = (cell.task, cell.compute_dtype, cell.seed)
+        key = (self._laboratory.networks(cell, decoders=False), cell.seed)
         if key not in self._untrained:
             self._untrained[key] = self._instrument(cell).scores(self._laboratory.initial_state(cell).params["side"])
         return self._untrained[key]

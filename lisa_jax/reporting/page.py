@@ -11,6 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 import lisa_jax
+from lisa_jax.evaluation.tasks import task_of
 from lisa_jax.reporting.curves import Chart, fidelity_chart, gradient_chart, noise_chart, training_chart
 from lisa_jax.reporting.findings import Finding, Strips, findings, in_short, overview, strips
 from lisa_jax.reporting.folders import Folder
@@ -136,8 +137,8 @@ def _task(folder: Folder, task: str, pairs: Sequence[Pair]) -> TaskPart:
 def _trainings(folders: Sequence[Folder]) -> list[TrainingPart]:
     groups: dict[str, list[Folder]] = {}
     for folder in folders:
-        condition = folder.config.get("data", {}).get("condition", "training")
-        name = condition if isinstance(condition, str) else "+".join(condition)
+        condition = folder.config.get("data", {}).get("condition")
+        name = "training" if condition is None else task_of(condition)
         groups.setdefault(name, []).append(folder)
     parts = []
     for name, members in groups.items():

@@ -24,10 +24,10 @@ class CellField:
     Attributes:
       label: what heads its values: "learning rate".
       place: of a training config where it stands as it is; None: see `training_config`.
-      choice: the choice of the alignment that it makes, alone or with the other fields of that choice; None for a field
-        of the run, which an aligned run and its plain one have in common.
-      usual: its value in plain training if it makes a choice, and in rows that are older than the field.
-      unusual: how another value is said beside lam and hooks; None where it has a place of its own.
+      choice: name of the decision about alignment that the field belongs to; fields of one decision have one name. None
+        for a field that a run with alignment shares with the plain run it is compared with.
+      usual: its value in plain training where it belongs to a decision, and in rows that are older than the field.
+      unusual: how any other value is written in labels, after lam and hooks; None for a field with a column of its own.
     """
 
     label: str

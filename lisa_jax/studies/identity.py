@@ -16,15 +16,14 @@ NOT_IDENTITY = ("grids", "defaults", "save_side", "extractor")
 def study_identity(laboratory: Laboratory) -> dict[str, Any]:
     """All that two results must share to be compared."""
     config = laboratory.config
-    identity = {
+    read_by = estimators_of(known_conditions(config), config.training.data.image_size)
+    return {
         "code": code_fingerprint(),
         "base": laboratory.base_fingerprint,
         "data": laboratory.data_fingerprint,
         "protocol": _protocol(config),
+        "estimators": {task: estimator.sha256 for task, estimator in read_by.items()},
     }
-    if read_by := estimators_of(known_conditions(config), config.training.data.image_size):
-        identity["estimators"] = {task: estimator.sha256 for task, estimator in read_by.items()}
-    return identity
 
 
 def _protocol(config: ConfigDict) -> dict[str, Any]:

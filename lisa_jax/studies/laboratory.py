@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from lisa_jax.dual_branch import Params
 from lisa_jax.evaluation.evaluation_set import EvaluationSet
 from lisa_jax.evaluation.fidelity import fidelity
-from lisa_jax.experiments.base import load_base
+from lisa_jax.experiments.base import load_base, setup_of
 from lisa_jax.experiments.control import control_experiment
 from lisa_jax.experiments.splits import Split, load_split
 from lisa_jax.families.family import Family
@@ -52,17 +52,24 @@ class Laboratory:
 
     def family(self, cell: Cell) -> Family:
         """The base of a cell, with the networks that it trains."""
-        depends_on = (cell.task, cell.compute_dtype, cell.decoder_width)
-        return self._once("family", depends_on, lambda: self._load_base(self.training(cell), self.mesh))
+        return self._once("family", self.networks(cell), lambda: self._load_base(self.training(cell), self.mesh))
+
+    def networks(self, cell: Cell, *, decoders: bool = True) -> str:
+        """What decides the networks of a cell, in words: cells with the same share a family.
+
+        Without decoders, which data, starts and samples know nothing of, cells with the same share those.
+        """
+        setup = setup_of(self.training(cell))
+        return repr(setup if decoders else dataclasses.replace(setup, decoder_width=1.0))
 
     def split(self, cell: Cell, name: str) -> Split:
         """The train or test split of a cell, in memory."""
 
         def make() -> Split:
-            whole, names = self._whole_split(cell.compute_dtype, name), conditions_of(cell.task)
+            whole, names = self._whole_split(cell, name), conditions_of(cell.task)
             return with_conditions(whole, names, self.family(cell.plain))
 
-        return self._once("split", (cell.task, cell.compute_dtype, name), make)
+        return self._once("split", (self.networks(cell, decoders=False), name), make)
 
     def program(self, cell: Cell) -> Program:
         """What trains a cell."""
@@ -97,7 +104,7 @@ class Laboratory:
         batch, frozen = self._shown(split), split.frozen()
         generate = self._once(
             "generator",
-            (plain.task, plain.compute_dtype),
+            self.networks(plain, decoders=False),
             lambda: make_generator(self.family(plain), **self.config.training.sampling),
         )
         examples = (split.contexts(batch), split.conditions(batch), batch["index"])
@@ -150,28 +157,28 @@ class Laboratory:
     def data_fingerprint(self) -> str:
         """Hash of both splits with the conditions of all tasks, whichever of them a study has."""
         plain = _plain(self._all_tasks)
-        return data_fingerprint(self._whole_split(plain.compute_dtype, name) for name in SPLITS)
+        return data_fingerprint(self._whole_split(plain, name) for name in SPLITS)
 
     def train_pictures(self, count: int) -> np.ndarray:
         """The first pictures of the training split, uint8 (n, H, W, 3)."""
-        split = self._whole_split(_plain(self._all_tasks).compute_dtype, "train")
+        split = self._whole_split(_plain(self._all_tasks), "train")
         return split.references(next(split.ordered_batches(count)))
 
     @property
     def _all_tasks(self) -> str:
         return "+".join(sorted(known_conditions(self.config)))
 
-    def _whole_split(self, compute_dtype: str, name: str) -> Split:
-        """A split with the conditions of all tasks."""
-        cell = dataclasses.replace(_plain(self._all_tasks), compute_dtype=compute_dtype)
+    def _whole_split(self, cell: Cell, name: str) -> Split:
+        """A split of a cell, with the conditions of all tasks."""
+        whole = dataclasses.replace(cell.plain, task=self._all_tasks)
         return self._once(
             "whole split",
-            (compute_dtype, name),
-            lambda: in_memory(load_split(self.training(cell), self.family(cell), name)),
+            (self.networks(whole, decoders=False), name),
+            lambda: in_memory(load_split(self.training(whole), self.family(whole), name)),
         )
 
     def _start(self, cell: Cell) -> Params:
-        return self._once("start", cell.task, self.family(cell).read_start)
+        return self._once("start", self.networks(cell, decoders=False), self.family(cell).read_start)
 
     def _shown(self, test: Split) -> dict[str, Any]:
         return next(test.ordered_batches(self.config.training.preview_count))

@@ -26,7 +26,7 @@ Validate = Callable[[Params, Params], dict[str, float]]
 
 
 def measured_as(cell: Cell) -> Cell:
-    """The cell that is measured as this one is: in all that validation does not depend on as every other.
+    """The cell with one value for all that validation does not depend on, so that such cells share one program.
 
     Validation sees every row, and the alignment loss before lam.
     """
