@@ -1,7 +1,7 @@
 """How fast data is prepared and read at the sizes of Stable Diffusion 2.1, 512 px, and what bounds it.
 
     python benchmarks/input_pipeline.py                    reading, and preparing without a base
-    python benchmarks/input_pipeline.py --base=SD_FOLDER   preparing with the encoders of a base
+    python benchmarks/input_pipeline.py --base=BASE   preparing with the encoders of a base
 
 Reading: cached moments 64 x 64 x 8 and context 77 x 1024 in bfloat16 (random, as good as incompressible), and a
 condition 512 x 512 x 3 that is a drawing (edges) or a photograph (smooth with noise). Everything is in the page cache.

@@ -280,7 +280,7 @@ def export(bench: Bench, workdir: Path, *argv: str, name: str = "exported") -> F
 
 
 def evaluate(bench: Bench, workdir: Path, *argv: str) -> Found:
-    """Evaluate a run; returns its figures."""
+    """Evaluate a run; returns its measures."""
     out = workdir / "evaluation.json"
     bench.command("evaluate", f"--workdir={workdir}", f"--out={out}", *argv)
     return {name: value for name, value in json.loads(out.read_text()).items() if name != "device"}

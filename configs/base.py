@@ -64,7 +64,7 @@ def control() -> ConfigDict:
     config = training()
     # Folder of the base, as diffusers has it; without a VAE it works on pixels.
     config.base = "bases/stable-diffusion-2-1-base"
-    # The architecture of the base, of lisa_jax.families.presets, for `compile` where the base's folder is not at hand.
+    # Its architecture, of lisa_jax.families.presets: for `compile` and `bench` where the base's folder is not at hand.
     config.preset = placeholder(str)
     config.frozen_dtype = "bfloat16"  # of the frozen parameters: float32 or bfloat16
     # What the backward pass computes again, for less memory and more time: none, attention (its scores), dots (all but

@@ -15,7 +15,7 @@ microbatch. On one device add --config.accumulate=32, which gives the same 256 i
 Memory a device, computed, not measured: 9 GB for the frozen weights (1.7), side network, gradients and optimizer, and
 for each image of the microbatch 1.3 GB with fused attention, 5.6 GB without, .25 GB with --config.remat=full.
 Time, computed, not measured: 2,766 GFLOP an image, 7.1e18 in all: at 40% of the bfloat16 peak 2 hours on eight A100,
-5 hours on one H100. With remat 18% more. Not yet run on the real weights, so there are no figures to expect.
+5 hours on one H100. With remat 18% more. Not yet run on the real weights, so there are no results to expect.
 """
 
 from ml_collections import ConfigDict

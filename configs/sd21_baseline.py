@@ -12,7 +12,7 @@ depth or sr. A smoke test of it, on any CPU:
 
 Hardware and memory: as sd21_lisa.py, the decoder's 0.4 million parameters apart.
 Time, computed, not measured: 2,230 GFLOP an image, 19% less than with LISA: at 40% of the bfloat16 peak 1.6 hours on
-eight A100, 4.0 hours on one H100. Not yet run on the real weights, so there are no figures to expect.
+eight A100, 4.0 hours on one H100. Not yet run on the real weights, so there are no results to expect.
 """
 
 from ml_collections import ConfigDict

@@ -18,7 +18,7 @@ Memory a device, computed, not measured: 16.3 GB for the frozen weights (1.7), b
 optimizer, and for each image of the microbatch 1.9 GB with fused attention, 6.1 GB without, .45 GB with
 --config.remat=full.
 Time, computed, not measured: 3,603 GFLOP an image, 9.2e18 in all: at 40% of the bfloat16 peak 2.6 hours on eight A100,
-6.5 hours on one H100. With remat 19% more. Not yet run on the real weights, so there are no figures to expect.
+6.5 hours on one H100. With remat 19% more. Not yet run on the real weights, so there are no results to expect.
 """
 
 from ml_collections import ConfigDict

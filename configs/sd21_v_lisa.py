@@ -16,7 +16,7 @@ Memory a device, computed, not measured: 9 GB for the frozen weights (1.7), side
 for each image of the microbatch .6 GB and what recomputing one block takes (2.6 GB without fused attention); without
 remat 2.6 GB an image with fused attention and 17.2 GB without.
 Time, computed, not measured: 9,150 GFLOP an image, 2.3e19 in all: at 40% of the bfloat16 peak 6.5 hours on eight A100,
-16.4 hours on one H100. Not yet run on the real weights, so there are no figures to expect.
+16.4 hours on one H100. Not yet run on the real weights, so there are no results to expect.
 """
 
 from ml_collections import ConfigDict

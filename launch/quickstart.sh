@@ -17,5 +17,5 @@ cat <<EOF
 The picture          $out/samples/grid.png     (condition | sample | reference, drawings never seen in training)
 The ControlNet       $out/controlnet           (diffusers.ControlNetModel.from_pretrained reads it)
 The curves           $out/metrics.jsonl, $out/tensorboard (.venv/bin/tensorboard --logdir $out)
-The figures          $out/evaluation.json
+The measures         $out/evaluation.json
 EOF

@@ -192,7 +192,7 @@ def parse_hooks(hooks: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _keys(key: jax.Array, names: tuple[str, ...]) -> dict[str, jax.Array]:
-    """A key for each name; the key itself where there is one name, for so the first runs were initialised."""
+    """A key for each name; of one name the key itself, so that seeds give what they gave to the first runs."""
     return {names[0]: key} if len(names) == 1 else dict(zip(names, jax.random.split(key, len(names)), strict=True))
 
 

@@ -60,7 +60,7 @@ def tiny_figures(shared_tmp):
 def tiny_base(shared_tmp, tiny_data):
     """A folder like the embedded base, of one level with 8 channels; hooks down_0, down_1 and mid; random weights."""
     from lisa_jax.data.embedded.openmoji import load_openmoji
-    from lisa_jax.families.new_base import write_new_base
+    from lisa_jax.families.pixel_base import write_new_base
 
     def build(folder):
         config = openmoji_base.get_config()

@@ -93,7 +93,7 @@ def flops_per_image(config: ConfigDict, architecture: Architecture, *, aligns: b
 
 
 def compiled_report(compiled: jax.stages.Compiled, seconds: float) -> CompiledReport:
-    """Read the compiler's figures."""
+    """Read the compiler's numbers."""
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     arguments, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
     text = compiled.as_text()

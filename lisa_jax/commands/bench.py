@@ -3,9 +3,10 @@
     python -m lisa_jax bench --config=configs/sd21_lisa.py --preset=sd21 --config.batch_size=32 --config.accumulate=1
     python -m lisa_jax bench --config=configs/openmoji_lineart.py
 
-With --preset the architecture is the preset's, its weights and its one batch of cached latents, contexts and conditions
-are random: no checkpoint and no data are needed, nor the packages that read data; the input pipeline is left out.
-Without it the base and the data of the config are read, and batches come through the pipeline. Nothing is saved.
+With --preset, or where the config's base is not there and its field `preset` names one, the architecture is the
+preset's, its weights and its one batch of cached latents, contexts and conditions are random: no checkpoint and no data
+are needed, nor the packages that read data; the input pipeline is left out. Else the base and the data of the config
+are read, and batches come through the pipeline. The first line says which. Nothing is saved.
 --profile=DIR also writes a trace of three steps, for TensorBoard or Perfetto.
 """
 
@@ -29,7 +30,7 @@ from lisa_jax.aot.report import flops_per_image
 from lisa_jax.aot.step import AbstractStep, abstract_step
 from lisa_jax.commands._run import run_command
 from lisa_jax.dual_branch import Params
-from lisa_jax.experiments.base import architecture, load_base
+from lisa_jax.experiments.base import architecture, chosen_preset, load_base
 from lisa_jax.experiments.control import control_experiment
 from lisa_jax.parallel.sharding import global_rows, make_mesh
 from lisa_jax.training.measure import StepTimes, peak_flops, peak_memory, time_steps
@@ -38,11 +39,15 @@ from lisa_jax.training.state import TrainState
 
 _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", lock_config=True)
-_PRESET = flags.DEFINE_string("preset", None, "Architecture with random weights, of lisa_jax.families.presets.")
+_PRESET = flags.DEFINE_string(
+    "preset",
+    None,
+    "Architecture with random weights, of lisa_jax.families.presets; the config's where its base is missing.",
+)
 _WARMUP = flags.DEFINE_integer("warmup", 3, "Steps before the timed ones.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 20, "Timed steps.", lower_bound=1)
 _PROFILE = flags.DEFINE_string("profile", None, "Directory for a trace of three steps.")
-_OUT = flags.DEFINE_string("out", None, "JSON file for the figures.")
+_OUT = flags.DEFINE_string("out", None, "JSON file for the numbers.")
 
 PROFILED_STEPS = 3
 # Random leaves repeat one block of so many numbers: drawing a billion of them would take longer than the benchmark.
@@ -95,10 +100,11 @@ def measure(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:
     """Compile and time the step at step 0 of a config; see `measurements` for what comes back."""
     aligns = config.lisa.lam > 0
     flops = None
-    if _PRESET.value is None:
+    preset = chosen_preset(config, _PRESET.value)
+    if preset is None:
         jitted, (state, frozen, batches, key) = config_arguments(config, mesh)
     else:
-        networks = architecture(config, _PRESET.value)
+        networks = architecture(config, preset)
         abstract = abstract_step(config, networks, mesh, aligns=aligns)
         jitted, (state, frozen, batches, key) = abstract.jitted, random_arguments(abstract)
         flops = flops_per_image(config, networks, aligns=aligns)
@@ -113,7 +119,7 @@ def measure(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:
             time_steps(compiled, state, frozen, batches, key, warmup=1, steps=PROFILED_STEPS - 2)
     found = measurements(times, config.batch_size, mesh.size, flops, jax.devices()[0])
     temporary = compiled.memory_analysis().temp_size_in_bytes
-    return found | {"compile_seconds": compile_seconds, "temporary_bytes": temporary}
+    return {"preset": preset} | found | {"compile_seconds": compile_seconds, "temporary_bytes": temporary}
 
 
 def measurements(
@@ -148,7 +154,9 @@ def _table(found: dict[str, Any]) -> str:
         return "not known" if value is None else text
 
     steps = "  ".join(f"{name} {value:.1f}" for name, value in found["step_ms"].items())
+    preset = found["preset"]
     lines = {
+        "networks": "of the config's base" if preset is None else f"of the preset {preset}, with random weights",
         "device": f"{found['devices']} x {found['device']}, {found['batch_size']} images a step",
         "images/s a device": f"{found['images_per_second_per_device']:.2f}",
         "step, ms": steps,

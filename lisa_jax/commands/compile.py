@@ -25,7 +25,7 @@ from lisa_jax.aot.chips import Chip, parse_topology, topology_devices
 from lisa_jax.aot.report import compiled_report, lowered_report, memory_error, summary
 from lisa_jax.aot.step import abstract_step
 from lisa_jax.commands._run import run_command
-from lisa_jax.experiments.base import architecture
+from lisa_jax.experiments.base import architecture, chosen_preset
 from lisa_jax.families.family import Architecture
 from lisa_jax.parallel.sharding import make_mesh
 
@@ -106,7 +106,9 @@ def main() -> None:
     chip, chips = parse_topology(_TOPOLOGY.value)
     if _IMAGES.value is not None:
         config.batch_size, config.accumulate = _IMAGES.value * chips, 1
-    networks = architecture(config, _PRESET.value)
+    preset = chosen_preset(config, _PRESET.value)
+    networks = architecture(config, preset)
+    print("architecture: " + (f"the base {config.base}" if preset is None else f"the preset {preset}"))
     devices = topology_devices(_TOPOLOGY.value)
     reports = {"lisa": analyse(config, networks, chip, devices, aligns=config.lisa.lam > 0)}
     if _COMPARE.value:
@@ -120,7 +122,7 @@ def main() -> None:
             ratio = lisa["compiled"]["temporary_bytes"] / plain["compiled"]["temporary_bytes"]
             print(f"temporary memory: LISA / plain {ratio:.3f}")
     if _OUT.value:
-        settings = {"config": json.loads(config.to_json_best_effort()), "preset": _PRESET.value}
+        settings = {"config": json.loads(config.to_json_best_effort()), "preset": preset}
         report = {"topology": _TOPOLOGY.value, "effort": _EFFORT.value, **settings, "reports": reports}
         Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
         Path(_OUT.value).write_text(json.dumps(report, indent=1) + "\n")

@@ -39,8 +39,8 @@ from lisa_jax.evaluation.local_networks import local_file
 from lisa_jax.evaluation.metric_networks import MetricNetworks, load_metric_networks
 from lisa_jax.evaluation.protocol import evaluate
 from lisa_jax.evaluation.tasks import task_of
+from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.experiments.splits import load_split
-from lisa_jax.experiments.trained_run import load_run
 from lisa_jax.sampling.generate import make_generator
 
 _LOG = logging.getLogger("lisa_jax")

@@ -20,7 +20,7 @@ from absl import flags
 from lisa_jax.commands._run import run_command
 from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.conditions import condition_names
-from lisa_jax.experiments.trained_run import load_run
+from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.exporting.model_card import PICTURE, ModelCard, last_validation, write_card
 from lisa_jax.exporting.samples import card_picture
 from lisa_jax.families.export_check import TOLERANCE, Measured, require_diffusers, round_params
@@ -49,12 +49,11 @@ def main() -> None:
     for name, folder in folders.items():
         run.family.write_side(folder, name, run.side[name], dtype)
 
+    size = example_size(run.config)
     picture = card_picture(run, _WORKDIR.value, _SAMPLES.value)
     validation, validation_step = last_validation(_WORKDIR.value, run.step)
     for name, folder in folders.items():
-        measured = run.family.check_export(
-            folder, run.side[name], dtype, example_size(run.config), verifies=_VERIFY.value
-        )
+        measured = run.family.check_export(folder, run.side[name], dtype, size, verifies=_VERIFY.value)
         _report(folder, dtype, measured)
         if picture is not None:
             picture.save(folder / PICTURE)
@@ -63,7 +62,8 @@ def main() -> None:
             step=run.step,
             averaged=run.config.ema_decay is not None and _WEIGHTS.value != "raw",
             base_fingerprint=run.family.fingerprint,
-            has_vae=run.family.latents.draws,
+            usage=run.family.usage,
+            size=size,
             license=_LICENSE.value,
             dtype=dtype.name,
             name=name,

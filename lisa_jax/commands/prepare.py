@@ -1,7 +1,7 @@
 """Prepare a data set: rows of (image, condition, caption) become shards that training reads fast.
 
-    python -m lisa_jax prepare --source=SPEC --out=DIR --base=SD_FOLDER --image_size=512 --condition=canny
-    python -m lisa_jax prepare --source=SPEC --out=DIR --base=SD_FOLDER --condition_column=pose=pose_image --buckets
+    python -m lisa_jax prepare --source=SPEC --out=DIR --base=BASE --image_size=512 --condition=canny
+    python -m lisa_jax prepare --source=SPEC --out=DIR --base=BASE --condition_column=pose=pose_image --buckets
 
 SPEC is `parquet:FILES`, `folder:DIR`, `webdataset:FILES` or `tfds:DIR`; the prefix may be left out where the files tell
 the kind. Images and conditions are resized and cropped together; what the base's encoders make of them and of the
@@ -16,6 +16,7 @@ from absl import flags
 
 from lisa_jax.commands._run import run_command
 from lisa_jax.data.buckets import make_buckets
+from lisa_jax.data.conditions.names import name_of
 from lisa_jax.data.conditions.registry import Condition, get_condition
 from lisa_jax.data.rows import Columns, open_rows
 from lisa_jax.preparing.encoding import load_encoding
@@ -90,7 +91,7 @@ def _computed_specs() -> dict[str, str]:
     for value in _CONDITIONS.value:
         name, separator, spec = value.partition("=")
         if not separator:
-            name, spec = value.rpartition(":")[2], value
+            name, spec = name_of(value), value
         _add(specs, name, spec)
     return specs
 

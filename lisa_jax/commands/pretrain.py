@@ -18,7 +18,7 @@ from lisa_jax.commands._run import run_command
 from lisa_jax.data.embedded.load import load_embedded
 from lisa_jax.experiments.pretraining import pretraining
 from lisa_jax.families.family import Setup
-from lisa_jax.families.new_base import write_new_base
+from lisa_jax.families.pixel_base import write_new_base
 from lisa_jax.families.registry import load_family
 from lisa_jax.parallel.cluster import STOPPED_EARLY
 from lisa_jax.training.loop import fit

@@ -28,8 +28,9 @@ from lisa_jax.drawing.inputs import Drawing, batches, drawings_of_requests, draw
 from lisa_jax.drawing.networks import Networks, networks_of_folders, networks_of_runs
 from lisa_jax.drawing.output import SampleFolder
 from lisa_jax.drawing.requests import Request, numbers_by_name, read_listing, requests_of_flags
+from lisa_jax.experiments.base import example_size
+from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.experiments.splits import load_split
-from lisa_jax.experiments.trained_run import load_run
 from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.sampling.generate import make_generator
 
@@ -88,6 +89,13 @@ def asked_for(networks: Networks) -> list[Request]:
     return requests
 
 
+def asked_size(networks: Networks) -> tuple[int, ...]:
+    """Size of prompted pictures: the flag's, else that of the run's examples."""
+    if _IMAGE_SIZE.value is not None:
+        return (_IMAGE_SIZE.value, _IMAGE_SIZE.value)
+    return example_size(networks.config) if networks.config else (512, 512)
+
+
 def main() -> None:
     if jax.process_count() > 1:
         raise ValueError("sample runs in one process, on all of its devices: unset LISA_JAX_PROCESSES.")
@@ -104,11 +112,11 @@ def main() -> None:
     batch_size = _BATCH.value or configured
     identity = networks.identity | {"sampling": settings, "seed": _SEED.value}
     if requests:
-        size = _IMAGE_SIZE.value or (networks.config.data.image_size if networks.config else 512)
+        size = asked_size(networks)
         digests = [request.digest() for request in requests]
-        out = SampleFolder(_OUT.value, family.medium, identity | {"image_size": size}, digests)
+        out = SampleFolder(_OUT.value, family.medium, identity | {"image_size": list(size)}, digests)
         negative = settings.get("negative_prompt", "")
-        drawings = drawings_of_requests(requests, family.conditioner, negative, (size, size))
+        drawings = drawings_of_requests(requests, family.conditioner, negative, size)
         total = len(requests)
     else:
         split = load_split(networks.config, family, _SPLIT.value)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, open_checkpoint
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.conditions import condition_specs
-from lisa_jax.experiments.trained_run import TrainedRun
+from lisa_jax.experiments.saved_run import TrainedRun
 from lisa_jax.families.family import Family, Setup
 from lisa_jax.families.registry import load_family
 

@@ -52,24 +52,30 @@ def setup_of(config: ConfigDict) -> Setup:
     )
 
 
-def architecture(config: ConfigDict, preset: str | None) -> Architecture:
-    """The architecture that a config is about, for what is compiled without weights.
+def chosen_preset(config: ConfigDict, preset: str | None) -> str | None:
+    """Name of the preset that a config is compiled with where no weights are needed; None: its base's own architecture.
 
     Args:
-      config: its base's own, where the base is there; else that of the field `preset`.
+      config: its base's own is taken, where the base is there; else that of the field `preset`.
       preset: name of one in place of both, or None.
 
     Raises:
-      ValueError: neither base nor preset, or a preset that does not exist.
+      ValueError: neither base nor preset.
     """
     if preset is None and Path(config.base).is_dir():
-        return architecture_of(open_checkpoint(config.base))
+        return None
     name = preset or config.preset
     if name is None:
         raise ValueError(
             f"{config.base} is not there, and the config names no preset: give --preset, or --config.base."
         )
-    return preset_of(name).architecture
+    return name
+
+
+def architecture(config: ConfigDict, preset: str | None) -> Architecture:
+    """The architecture that `chosen_preset` decides; ValueError as there, and for a preset that does not exist."""
+    name = chosen_preset(config, preset)
+    return architecture_of(open_checkpoint(config.base)) if name is None else preset_of(name).architecture
 
 
 def example_size(config: ConfigDict) -> tuple[int, ...]:

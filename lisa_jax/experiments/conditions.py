@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
+from lisa_jax.data.conditions.names import name_of
+
 
 def condition_specs(config: ConfigDict) -> dict[str, str]:
     """Name of each condition -> the condition as `data.conditions.get_condition` takes it; {} for a main network alone.
@@ -15,7 +17,7 @@ def condition_specs(config: ConfigDict) -> dict[str, str]:
     """
     given = config.data.get("condition")
     specs: Sequence[str] = () if given is None else (given,) if isinstance(given, str) else tuple(given)
-    named = {spec.rpartition(":")[2]: spec for spec in specs}
+    named = {name_of(spec): spec for spec in specs}
     if len(named) < len(specs):
         raise ValueError(f"config.data.condition is {', '.join(specs)}: give conditions of different names.")
     return named

@@ -5,6 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from lisa_jax.data.conditions.names import name_of
 from lisa_jax.dual_branch import Tree
 from lisa_jax.training.upgrade import Layout, Upgrade
 from lisa_jax.weighting import UNIFORM
@@ -28,7 +29,8 @@ def _upgraded_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     data, hook = _with_moved_condition(identity["data"]), identity["hook"]
     return {
         "decoder_width": 1.0,
-        "side_networks": [spec.rpartition(":")[2] for spec in _conditions(identity)],
+        # Side networks are sorted by name, conditions as they were given.
+        "side_networks": sorted(map(name_of, _conditions(identity))),
         **identity,
         "data": data,
         "hook": [hook] if isinstance(hook, str) else hook,
@@ -59,7 +61,7 @@ def _saved_layout(identity: Mapping[str, Any]) -> Layout | None:
     if "side_networks" in identity:
         return None
     conditions, hook = _conditions(identity), identity["hook"]
-    today = [spec.rpartition(":")[2] for spec in conditions]
+    today = [name_of(spec) for spec in conditions]
 
     def to_saved(trainable: Mapping[str, Any]) -> dict[str, Any]:
         def sides(by_name: Mapping[str, Tree]) -> Tree:

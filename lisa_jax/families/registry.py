@@ -17,6 +17,9 @@ FAMILIES: Mapping[str, Callable[[Checkpoint], Architecture]] = MappingProxyType(
     {
         "StableDiffusionPipeline": stable_diffusion.read_architecture,
         "StableDiffusionControlNetPipeline": stable_diffusion.read_architecture,
+        "StableDiffusionImg2ImgPipeline": stable_diffusion.read_architecture,
+        # Its main network may see more than latents, which the family then says.
+        "StableDiffusionInpaintPipeline": stable_diffusion.read_architecture,
         "UNet2DConditionModel": stable_diffusion.read_architecture,
     }
 )

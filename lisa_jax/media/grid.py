@@ -18,7 +18,7 @@ def labelled_grid(columns: Mapping[str, np.ndarray], cell: int = 128, blocks: in
     Returns:
       uint8 (H, W, 3).
     """
-    # Here, as in `media.image`.
+    # Imported here for the reason that `media.image` gives.
     from PIL import Image, ImageDraw, ImageFont
 
     labels = list(columns)

@@ -15,7 +15,7 @@ def mirror(picture: np.ndarray) -> np.ndarray:
 
 def write(path: Path, picture: np.ndarray) -> None:
     """Write a PNG; it has its name only when it is whole."""
-    # Here and below, for a family names its medium, and who compiles or times its architecture handles no picture.
+    # Imported in functions: a family names its medium, and compiling its architecture must not need a picture library.
     from PIL import Image
 
     partial = path.with_name(f".{path.name}.partial")

@@ -8,8 +8,8 @@ import jax
 
 from lisa_jax.evaluation.tasks import task_of
 from lisa_jax.experiments.control import alignment_of
+from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.experiments.splits import load_split
-from lisa_jax.experiments.trained_run import load_run
 from lisa_jax.probing.instrument import Instrument
 from lisa_jax.probing.split_pictures import split_pictures
 from lisa_jax.studies.grid import written_hook

@@ -34,7 +34,8 @@ def test_bench_of_an_architecture_alone(tmp_path):
         "lisa_jax",
         "bench",
         "--config=configs/sd21_lisa.py:pose,smoke",
-        "--preset=tiny_sd21",
+        # Which is not there, so that the config's preset is taken.
+        f"--config.base={tmp_path / 'base'}",
     ]
     command += ["--warmup=1", "--steps=2", "--config.batch_size=2", "--config.accumulate=1", f"--out={out}"]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
@@ -44,6 +45,7 @@ def test_bench_of_an_architecture_alone(tmp_path):
     assert found["flops_per_image"] > 1e7 and found["mfu"] is None  # a CPU's peak is not known
     assert found["step_ms"]["p10"] <= found["step_ms"]["p90"] and 0 <= found["waiting_share"] <= 1
     assert "images/s a device" in done.stdout
+    assert found["preset"] == "tiny_sd21" and "of the preset tiny_sd21, with random weights" in done.stdout
 
 
 def test_times_count_waiting_and_leave_the_warm_up_out():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lisa_jax.experiments.trained_run import load_run
+from lisa_jax.experiments.saved_run import load_run
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"num_steps": 2, "guidance_scale": 1.5}

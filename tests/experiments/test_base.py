@@ -4,7 +4,7 @@ import pytest
 
 from configs import openmoji_lineart, sd15_lisa, sd21_compositional, sd21_lisa, sd21_v_lisa
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
-from lisa_jax.experiments.base import architecture, setup_of, start_folders
+from lisa_jax.experiments.base import architecture, chosen_preset, example_size, setup_of, start_folders
 from lisa_jax.families.presets import preset_of, write_random_base
 from lisa_jax.families.registry import architecture_of
 
@@ -34,8 +34,18 @@ def test_the_base_s_own_architecture_goes_before_the_config_s_preset_and_a_named
     assert architecture(config, None) == architecture_of(open_checkpoint(config.base))
     assert architecture(config, None).unet == preset_of("tiny_sd15").architecture.unet
     assert architecture(config, "sd21_v") == preset_of("sd21_v").architecture
+    assert (chosen_preset(config, None), chosen_preset(config, "sd21_v")) == (None, "sd21_v")
     shipped = openmoji_lineart.get_config()
     assert architecture(shipped, None) == architecture_of(open_checkpoint(shipped.base))
+
+
+def test_one_number_is_the_size_of_a_square():
+    config = openmoji_lineart.get_config()
+    assert example_size(config) == (config.data.image_size,) * 2
+    config = sd21_lisa.get_config("pose")
+    with config.ignore_type():
+        config.data.image_size = (4, 32, 48)
+    assert example_size(config) == (4, 32, 48)
 
 
 def test_neither_base_nor_preset_is_told_in_one_sentence():

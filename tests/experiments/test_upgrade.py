@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from configs import base
 from lisa_jax.experiments.base import load_base
 from lisa_jax.experiments.control import control_experiment
-from lisa_jax.experiments.trained_run import load_run, read_config
+from lisa_jax.experiments.saved_run import load_run, read_config
 from lisa_jax.experiments.upgrade import UPGRADE, upgraded
 from lisa_jax.parallel.sharding import make_mesh
 from lisa_jax.training.checkpoint import Checkpoints
@@ -53,6 +53,8 @@ def test_a_condition_whose_module_has_moved_is_found():
     config = base.control()
     config.data.condition = MOVED
     assert upgraded(config).data.condition == TODAY
+    several = UPGRADE.identity({"data": {"condition": ("seg", "pose")}, "hook": "mid"})
+    assert several["side_networks"] == ["pose", "seg"] and several["data"]["condition"] == ("seg", "pose")
     assert UPGRADE.identity({"data": {"condition": MOVED}, "hook": "mid"}) == {
         "data": {"condition": TODAY},
         "hook": ["mid"],

@@ -16,11 +16,12 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 from tiny_sd import build_tiny_sd
 
-from lisa_jax.experiments.trained_run import load_run
+from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.exporting.model_card import ModelCard
 from lisa_jax.families.export_check import ExportMismatchError
 from lisa_jax.families.family import Setup
 from lisa_jax.families.registry import load_family
+from lisa_jax.families.stable_diffusion import USAGE
 from lisa_jax.sampling.generate import make_generator
 
 TOLERANCE = 1e-4
@@ -162,7 +163,8 @@ def test_code_of_the_model_card_runs(export, tmp_path, monkeypatch):
         step=1,
         averaged=False,
         base_fingerprint="0",
-        has_vae=True,
+        usage=USAGE,
+        size=(64, 64),
         license=None,
         dtype="float32",
         name=NAME,
