@@ -78,10 +78,7 @@ class Batches:
             raise ValueError(f"seed is {seed}, but must be between 0 and {_MAX_SEED - 1}.")
         if not 0 <= process_index < process_count:
             raise ValueError(f"process_index is {process_index}, but must be between 0 and {process_count - 1}.")
-        if batch_size < 1 or batch_size % process_count:
-            raise ValueError(
-                f"batch_size is {batch_size}, but must be a positive multiple of the {process_count} processes."
-            )
+        _check_batch_size(batch_size, process_count)
         load = _loader(source, make_inputs)
 
         def stream(rows: grain.MapDataset, seed: int) -> grain.MapDataset:
@@ -242,6 +239,13 @@ def _put(room: Any, row: int, value: Any, name: str) -> None:
 
 def _read_options(threads: int = 4, prefetch: int = 4) -> grain.ReadOptions:
     return grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
+
+
+def _check_batch_size(batch_size: int, process_count: int) -> None:
+    if batch_size < 1 or batch_size % process_count:
+        raise ValueError(
+            f"batch_size is {batch_size}, but must be a positive multiple of the {process_count} processes."
+        )
 
 
 def _check_not_empty(source: Source) -> None:

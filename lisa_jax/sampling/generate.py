@@ -47,27 +47,20 @@ def make_generator(
     Raises:
       ValueError: a setting out of its range, or numbers that are not by the side networks' names.
     """
-    sides = family.model.sides
-    windows = _windows(tuple(sides), control_scale=control_scale, control_start=control_start, control_end=control_end)
+    windows = _windows(
+        tuple(family.model.sides), control_scale=control_scale, control_start=control_start, control_end=control_end
+    )
     if negative_prompt and guidance_scale == 1:
         raise ValueError("negative_prompt does nothing at guidance_scale 1: give another guidance_scale, or no prompt.")
     chosen = make_sampler(sampler, family.process, family.scheduler, num_steps)
     mesh = make_mesh()
-
-    def controls(params: SamplingParams, condition: Mapping[str, jax.Array]) -> list[Control]:
-        if params.side is None:
-            return []
-        # Where side networks see latents, always the same are drawn.
-        key = jax.random.key(0)
-        seen = {name: family.condition(params.latents, rows, key) for name, rows in condition.items()}
-        return [Control(part.apply, params.side[name], seen[name], *windows[name]) for name, part in sides.items()]
 
     def sample(params: SamplingParams, batch: Mapping[str, Any]) -> jax.Array:
         predict = guided_predict(
             family.model,
             family.process,
             params.frozen,
-            controls(params, batch["condition"]),
+            _controls(family, windows, params, batch["condition"]),
             num_steps=num_steps,
             context=batch["context"],
             null_context=batch.get("negative"),
@@ -98,6 +91,21 @@ def _windows(names: tuple[str, ...], **settings: PerSide) -> dict[str, tuple[flo
     for _, start, end in windows.values():
         check_window(start, end)
     return windows
+
+
+def _controls(
+    family: Family,
+    windows: Mapping[str, tuple[float, ...]],
+    params: "SamplingParams",
+    condition: Mapping[str, jax.Array],
+) -> list[Control]:
+    if params.side is None:
+        return []
+    # Where side networks see latents, always the same are drawn.
+    key = jax.random.key(0)
+    seen = {name: family.condition(params.latents, rows, key) for name, rows in condition.items()}
+    sides = family.model.sides.items()
+    return [Control(part.apply, params.side[name], seen[name], *windows[name]) for name, part in sides]
 
 
 def _by_name(setting: str, value: PerSide, names: tuple[str, ...]) -> dict[str, float]:

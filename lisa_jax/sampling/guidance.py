@@ -87,27 +87,9 @@ def guided_predict(
     Raises:
         ValueError: guidance without `null_context`.
     """
-    if null_context is None and guidance_scale != 1:
-        raise ValueError(f"guidance_scale={guidance_scale} needs null_context; give the empty prompt's context.")
-
     guided = null_context is not None
-
-    def contribution(control: Control, rows: "_Rows", guesses: bool) -> Residuals:
-        if guided and guesses:
-            rows = rows.prompted()
-        condition = _twice(control.condition) if guided and not guesses else control.condition
-        residuals = control.side(control.params, *rows, condition).residuals
-        factors = [control.scale] * len(residuals)
-        if guesses and not _pools(residuals, rows.inputs):
-            factors = [float(factor) * control.scale for factor in np.logspace(-1, 0, len(residuals))]
-        residuals = tuple(factor * residual for factor, residual in zip(factors, residuals, strict=True))
-        if guided and guesses:
-            # Of a residual that a smaller side network lacks there is one row, of zeros, for all examples.
-            residuals = tuple(
-                _pairs(jnp.zeros_like(residual), residual) if residual.shape[0] == len(rows.inputs) else residual
-                for residual in residuals
-            )
-        return residuals
+    if not guided and guidance_scale != 1:
+        raise ValueError(f"guidance_scale={guidance_scale} needs null_context; give the empty prompt's context.")
 
     def predict(x_t: jax.Array, t: jax.Array, index: jax.Array) -> jax.Array:
         inputs, time = process.network_input(x_t, t), process.network_time(t)
@@ -121,7 +103,8 @@ def guided_predict(
         total = None
         for control in controls:
             acts = steps_with_control(num_steps, control.start, control.end)
-            residuals = _where_it_acts(acts, index, functools.partial(contribution, control, rows, guesses))
+            compute = functools.partial(_contribution, control, rows, guided=guided, guesses=guesses)
+            residuals = _where_it_acts(acts, index, compute)
             total = residuals if total is None else jax.tree.map(jnp.add, total, residuals)
         outputs = model.predict(frozen, trunk, total)
         if not guided:
@@ -154,6 +137,25 @@ def _pairs(null: jax.Array, text: jax.Array) -> jax.Array:
 
 def _twice(rows: jax.Array) -> jax.Array:
     return _pairs(rows, rows)
+
+
+def _contribution(control: Control, rows: _Rows, *, guided: bool, guesses: bool) -> Residuals:
+    """What a control adds at a step in which it acts; `guesses`: as in guess mode."""
+    if guided and guesses:
+        rows = rows.prompted()
+    condition = _twice(control.condition) if guided and not guesses else control.condition
+    residuals = control.side(control.params, *rows, condition).residuals
+    factors = [control.scale] * len(residuals)
+    if guesses and not _pools(residuals, rows.inputs):
+        factors = [float(factor) * control.scale for factor in np.logspace(-1, 0, len(residuals))]
+    residuals = tuple(factor * residual for factor, residual in zip(factors, residuals, strict=True))
+    if guided and guesses:
+        # Of a residual that a smaller side network lacks there is one row, of zeros, for all examples.
+        residuals = tuple(
+            _pairs(jnp.zeros_like(residual), residual) if residual.shape[0] == len(rows.inputs) else residual
+            for residual in residuals
+        )
+    return residuals
 
 
 def _where_it_acts(acts: np.ndarray, index: jax.Array, compute: Callable[[], Residuals]) -> Residuals:

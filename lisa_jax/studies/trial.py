@@ -59,8 +59,7 @@ def run_cell(
     batches = training_batches(config, split).iterate(0)
 
     # ---- the steps
-    curve: list[dict[str, float]] = []
-    means: dict[str, Mean] = {}
+    curve, means = [], {}
     costs, clock = StepCosts(), Stopwatch()
     for step, batch in zip(range(cell.num_steps), batches, strict=False):
         if time.monotonic() > deadline:
