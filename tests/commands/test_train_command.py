@@ -123,24 +123,19 @@ def test_killed_run_finishes_with_the_same_state(trained_run, train_command, sta
     assert previews[0].read_bytes() == previews[1].read_bytes()
 
 
-def test_eight_devices_give_the_losses_of_one_and_sigterm_ends_well(
-    trained_run, train_command, start, tmp_path, fake_devices, metrics_of
-):
+def test_sigterm_saves_and_ends_well(train_command, start, tmp_path, metrics_of):
     argv = train_command(
         tmp_path, num_steps=1000, save_every=1000, eval_every=1000, preview_every=1000, preview_count=1
     )
-    process = start(argv, **fake_devices(8))
-    while not (tmp_path / "metrics.jsonl").is_file() or len(metrics_of(tmp_path)) < 6:
+    process = start(argv)
+    while not (tmp_path / "metrics.jsonl").is_file() or len(metrics_of(tmp_path)) < 2:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     output = finish(process, STOPPED_EARLY)
-    assert "mesh: {'data': 8, " in output
     (last,) = re.findall(r"SIGTERM: saving after step (\d+)", output)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [last]
-    expected = [line for line in metrics_of(trained_run) if "loss" in line]
-    found = [line for line in metrics_of(tmp_path) if "loss" in line]
-    assert_close(found[:4], expected, tolerance=1e-5)
+    assert max(line["step"] for line in metrics_of(tmp_path)) <= int(last)
 
 
 def test_two_processes_give_the_losses_of_one_which_can_go_on(

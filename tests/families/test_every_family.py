@@ -6,7 +6,6 @@ Members stand in `toys.members`; one that is registered and missing there fails.
 
 import dataclasses
 import json
-import pickle
 import shutil
 import subprocess
 import sys
@@ -40,7 +39,6 @@ from lisa_jax.training.state import state_initialiser
 from lisa_jax.training.step import make_train_step
 
 KEY = jax.random.key(1)
-ROWS = 16
 # One class name for every way to read an architecture.
 CLASS_NAMES = list({read: class_name for class_name, read in reversed(FAMILIES.items())}.values())
 
@@ -120,7 +118,7 @@ def case(request, tmp_path_factory):
 
 def make_case(class_name, member, folder):
     family, config = registry.load_family(folder, member.setup), control.config_of(member)
-    rows = make_rows(member, family)
+    rows = control.make_rows(member, family)
     program = make_program(control.experiment_of(config, family, rows), config, make_mesh(), family.read_start())
     fresh = program.initialise(family.read_start(), run_keys(config.seed)[0]).params
     batch = stacked(rows[:4])
@@ -136,33 +134,6 @@ def jitted(model):
         for name, side in model.sides.items()
     }
     return DualBranch(jax.jit(model.trunk), jax.jit(model.predict), sides)
-
-
-def examples(member):
-    """Examples with all that a family may read of one."""
-    rng = np.random.default_rng(0)
-    return [
-        {"caption": f"number {index}", "fps": 6 + index, "image": rng.integers(0, 256, (*member.size, 3), np.uint8)}
-        for index in range(ROWS)
-    ]
-
-
-def make_rows(member, family):
-    """Examples encoded and cached as training reads them; a condition is the picture of another example."""
-    given = examples(member)
-    images = np.stack([example["image"] for example in given])
-    moments = np.asarray(jax.jit(family.latents.moments)(family.latents.params, images))
-    if family.condition.moments is None:
-        conditions, kind = images[::-1], "condition"
-    else:
-        conditions, kind = moments[::-1], "condition_moments"
-    names = member.setup.conditions
-    by_name = {name: np.roll(conditions, number, axis=0) for number, name in enumerate(names)}
-    inputs = {"moments": moments, "context": family.conditioner.contexts(given), kind: by_name}
-    return [
-        {"caption": example["caption"], "inputs": jax.tree.map(lambda leaf, row=row: leaf[row], inputs)}
-        for row, example in enumerate(given)
-    ]
 
 
 def stacked(rows):
@@ -257,8 +228,7 @@ def test_a_run_that_goes_on_from_half_way_equals_one_that_was_not_stopped_bit_fo
 
 
 def test_eight_devices_give_the_losses_of_one(case, run, command_env, fake_devices, tmp_path):
-    (tmp_path / "rows").write_bytes(pickle.dumps(case.rows))
-    argv = [sys.executable, "-m", "toys.control", case.class_name, case.folder, tmp_path / "rows", tmp_path / "run"]
+    argv = [sys.executable, "-m", "toys.control", case.class_name, case.folder, tmp_path / "run"]
     done = subprocess.run(
         list(map(str, argv)), env=command_env | fake_devices(8), capture_output=True, text=True, check=False
     )
@@ -405,7 +375,7 @@ def test_the_architecture_alone_has_the_shapes_and_dtypes_of_what_is_loaded(case
     )
     assert shapes_of(trainable) == shapes_of(case.fresh)
     batch = stacked(case.rows)
-    cached = cached_shapes(abstract, ROWS, case.member.size, case.member.setup.conditions)
+    cached = cached_shapes(abstract, control.ROWS, case.member.size, case.member.setup.conditions)
     assert jax.tree.map(lambda leaf: leaf.shape, cached) == jax.tree.map(lambda leaf: leaf.shape, batch)
     assert shapes_of(abstract.conditioner.shapes) == shapes_of(case.rows[0]["inputs"]["context"])
 
@@ -461,7 +431,7 @@ def test_a_main_network_that_is_written_and_read_computes_the_same(case, tmp_pat
 
 
 def test_control_of_untrained_side_networks_changes_no_sample(case):
-    given, family, names = examples(case.member)[:2], case.family, case.member.setup.conditions
+    given, family, names = control.examples(case.member)[:2], case.family, case.member.setup.conditions
     conditions = {name: np.stack([example["image"] for example in given]) for name in names}
     context = family.conditioner.contexts(given)
     generate = make_generator(family, sampler="euler", num_steps=2, guidance_scale=2.0)

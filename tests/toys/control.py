@@ -1,11 +1,12 @@
 """Side networks of a member of the shared suite, trained by the loop; as a command on all devices that there are."""
 
 import dataclasses
-import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from configs import base
@@ -19,6 +20,7 @@ from toys.members import FAMILIES, MEMBERS, Member
 
 # Powers of two: a mean of means then rounds as one mean does.
 BATCH_SIZE = 8
+ROWS = 16
 
 
 def config_of(member: Member, *, lam: float = 0.5, **changes: Any) -> ConfigDict:
@@ -48,10 +50,36 @@ def experiment_of(
     return dataclasses.replace(experiment, batches=batches, evaluations=(Evaluation(config.num_steps, run),))
 
 
+def examples(member: Member) -> list[dict[str, Any]]:
+    """Examples with all that a family may read of one."""
+    rng = np.random.default_rng(0)
+    return [
+        {"caption": f"number {index}", "fps": 6 + index, "image": rng.integers(0, 256, (*member.size, 3), np.uint8)}
+        for index in range(ROWS)
+    ]
+
+
+def make_rows(member: Member, family: Family) -> list[dict[str, Any]]:
+    """Examples encoded and cached as training reads them; a condition is the picture of another example."""
+    given = examples(member)
+    images = np.stack([example["image"] for example in given])
+    moments = np.asarray(jax.jit(family.latents.moments)(family.latents.params, images))
+    if family.condition.moments is None:
+        conditions, kind = images[::-1], "condition"
+    else:
+        conditions, kind = moments[::-1], "condition_moments"
+    names = member.setup.conditions
+    by_name = {name: np.roll(conditions, number, axis=0) for number, name in enumerate(names)}
+    inputs = {"moments": moments, "context": family.conditioner.contexts(given), kind: by_name}
+    return [
+        {"caption": example["caption"], "inputs": jax.tree.map(lambda leaf, row=row: leaf[row], inputs)}
+        for row, example in enumerate(given)
+    ]
+
+
 if __name__ == "__main__":
     registry.FAMILIES = FAMILIES
-    class_name, folder, rows_file, workdir = sys.argv[1:]
+    class_name, folder, workdir = sys.argv[1:]
     member = MEMBERS[FAMILIES[class_name]]
     family, config = registry.load_family(folder, member.setup), config_of(member, num_steps=2)
-    with open(rows_file, "rb") as file:
-        fit(experiment_of(config, family, pickle.load(file)), config, workdir)
+    fit(experiment_of(config, family, make_rows(member, family)), config, workdir)
