@@ -84,7 +84,7 @@ def lisa_loss(
 
 
 class NoisySample(NamedTuple):
-    """A noised batch: x_t and target (n, *space, c) float32, t (n,) in the process's own unit."""
+    """A noised batch: x_t and target (n, *space, c) float32, t (n,) in the noise process's own unit."""
 
     x_t: jax.Array
     t: jax.Array

@@ -20,7 +20,7 @@ class LossMetrics(NamedTuple):
 
     Attributes:
       means: name -> Mean, what is logged.
-      t: (n,) noise level of each example, in the process's unit.
+      t: (n,) noise level of each example, in the noise process's unit.
       example_loss: (n,) main loss of each example; tells which noise levels broke when a loss is not finite.
     """
 

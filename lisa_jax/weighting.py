@@ -53,7 +53,7 @@ def check_weighting(weighting: str) -> str:
 
 
 def alignment_weight(weighting: str, process: Process, t: jax.Array) -> jax.Array:
-    """Weight of the alignment error at noise levels `t` (n,), float32 (n,); with `uniform` the process's own.
+    """Weight of the alignment error at noise levels `t` (n,), float32 (n,); with `uniform` the noise process's own.
 
     Raises:
       ValueError: an unknown weighting.

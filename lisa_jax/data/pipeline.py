@@ -43,8 +43,8 @@ class Batches:
     Every epoch is another permutation of the source; a batch may span two epochs, so no example is ever dropped. With
     buckets, every bucket has its own permutations, and a remainder waits for the next epoch: see BucketSchedule.
 
-    A batch is a dict of this process's rows, b = batch_size / process_count of them: `index` int32 (b,), the place of
-    each example in the source; `caption`, a list of b str; and `inputs`, the examples' inputs as one tree of arrays
+    A batch is a dict of this JAX process's rows, b = batch_size / process_count of them: `index` int32 (b,), the place
+    of each example in the source; `caption`, a list of b str; and `inputs`, the examples' inputs as one tree of arrays
     (b, ...).
     """
 
@@ -109,7 +109,7 @@ class Batches:
         self._batches = grain.MapDataset.source(local)
 
     def batch_at(self, step: int) -> dict[str, Any]:
-        """This process's rows of the global batch of `step` (0, 1, ...): O(1), independent of other calls."""
+        """This JAX process's rows of the global batch of `step` (0, 1, ...): O(1), independent of other calls."""
         _check_step(step)
         return self._batches[step]
 
@@ -139,7 +139,7 @@ def ordered_batches(source: Source, make_inputs: MakeInputs, batch_size: int) ->
 
 
 class _LocalBatches:
-    """The batches of one process by step: of each global batch, `rows` examples from the `first_row`-th on."""
+    """The batches of one JAX process by step: of each global batch, `rows` examples from the `first_row`-th on."""
 
     def __init__(
         self,

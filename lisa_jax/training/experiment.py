@@ -35,7 +35,7 @@ class Batches(Protocol):
     """A stream whose batch is a function of (seed, step) alone."""
 
     def iterate(self, start_step: int) -> Iterator[Mapping[str, Any]]:
-        """Yield this process's rows of the global batches from `start_step` on; the step reads their `inputs`."""
+        """Yield this JAX process's rows of the global batches from `start_step` on; the step reads their `inputs`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,9 +85,9 @@ def test_impossible_step_choices_are_refused(arguments, message):
 @pytest.mark.parametrize(
     ("name", "process", "message"),
     [
-        ("ddim", RectifiedFlow(), "'ddim' does not fit the process RectifiedFlow: use euler."),
-        ("dpmpp_2m", EDM(), "'dpmpp_2m' does not fit the process EDM: use euler."),
-        ("heun", Diffusion(), "'heun' does not fit the process Diffusion: use ddim or euler or dpmpp_2m."),
+        ("ddim", RectifiedFlow(), "'ddim' does not fit the noise process RectifiedFlow: use euler."),
+        ("dpmpp_2m", EDM(), "'dpmpp_2m' does not fit the noise process EDM: use euler."),
+        ("heun", Diffusion(), "'heun' does not fit the noise process Diffusion: use ddim or euler or dpmpp_2m."),
     ],
 )
 def test_samplers_that_do_not_fit_are_refused_with_those_that_do(name, process, message):

@@ -22,7 +22,7 @@ class Sampler:
 
     Attributes:
         num_steps: how often it calls `predict`.
-        sample: (predict, x_T) -> x0, float32 of x_T's shape (n, ...); x_T is standard normal whatever the process.
+        sample: (predict, x_T) -> x0, float32 of x_T's shape (n, ...); x_T is standard normal for every noise process.
             The loop is one `lax.scan`; call it inside `jax.jit` with parameters as arguments, to compile once for many
             batches.
     """
@@ -69,11 +69,11 @@ def make_sampler(name: str, process: Process, scheduler_config: Mapping[str, Any
         num_steps: number of network evaluations.
 
     Raises:
-        ValueError: a sampler that does not exist or does not fit the process, with the names that do; an option of the
-            config that would change the samples and is not supported; `num_steps` out of range.
+        ValueError: a sampler that does not exist or does not fit the noise process, with the names that do; an option
+            of the config that would change the samples and is not supported; `num_steps` out of range.
     """
     fitting = [other for other, makers in SAMPLERS.items() if type(process) in makers]
     if name not in fitting:
         kind = type(process).__name__
-        raise ValueError(f"sampler '{name}' does not fit the process {kind}: use {' or '.join(fitting)}.")
+        raise ValueError(f"sampler '{name}' does not fit the noise process {kind}: use {' or '.join(fitting)}.")
     return Sampler(num_steps, SAMPLERS[name][type(process)](process, scheduler_config, num_steps))
