@@ -6,28 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from toys.study_file import study_file
 
 ROOT = Path(__file__).parents[2]
-
-
-STUDY = """
-from ml_collections import ConfigDict
-
-from configs.studies import openmoji_regimes
-
-
-def get_config():
-    config = openmoji_regimes.get_config()
-    config.training.update({{"base": {base!r}, "condition_channels": (8,), "eval_every": 2, "preview_every": 4}})
-    config.training.data.image_size, config.training.preview_count = 16, 3
-    config.training.sampling.num_steps = 1
-    config.validation.update({{"draws": 1, "probe": 2}})
-    config.sample_at = ()
-    config.save_side = True
-    config.defaults.update({{"num_steps": 2, "batch_size": 4}})
-    config.grids = (ConfigDict({{"task": "lineart+lowres", "lam": (0.0, 0.2), "hook": "down_0,mid"}}),)
-    return config
-"""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +67,9 @@ def test_it_refuses_in_one_sentence(probe):
 @pytest.mark.slow
 def test_a_study_of_composed_tasks_with_several_hooks_is_probed(probe, tiny_base, command_env, tmp_path):
     config, study = tmp_path / "config.py", tmp_path / "study"
-    config.write_text(STUDY.format(base=str(tiny_base)))
+    grid = {"task": "lineart+lowres", "lam": (0.0, 0.2), "hook": "down_0,mid"}
+    defaults = {"num_steps": 2, "batch_size": 4}
+    config.write_text(study_file(base=str(tiny_base), defaults=defaults, grid=grid, save_side=True))
     argv = [sys.executable, "-m", "lisa_jax", "study", f"--config={config}", f"--out={study}"]
     done = subprocess.run(argv, env=command_env, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -5,31 +5,16 @@ import subprocess
 import sys
 
 import pytest
-
-CONFIG = """
-from ml_collections import ConfigDict
-
-from configs.studies import openmoji_regimes
-
-
-def get_config():
-    config = openmoji_regimes.get_config()
-    config.training.update({{"base": {base!r}, "condition_channels": (8,), "eval_every": 2, "preview_every": 4}})
-    config.training.data.image_size, config.training.preview_count = 16, 3
-    config.training.sampling.num_steps = 1
-    config.validation.update({{"draws": 1, "probe": 2}})
-    config.sample_at = ()
-    config.defaults.update({{"num_steps": 4, "batch_size": 4, "hook": "mid"}})
-    config.grids = (ConfigDict({{"task": "segmentation", "lam": (0.0, 0.2)}}),)
-    return config
-"""
+from toys.study_file import study_file
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, tiny_base, command_env):
     folder = tmp_path_factory.mktemp("study")
     config = folder / "config.py"
-    config.write_text(CONFIG.format(base=str(tiny_base)))
+    defaults = {"num_steps": 4, "batch_size": 4, "hook": "mid"}
+    grid = {"task": "segmentation", "lam": (0.0, 0.2)}
+    config.write_text(study_file(base=str(tiny_base), defaults=defaults, grid=grid))
 
     def run(*flags, returncode=0):
         argv = [sys.executable, "-m", "lisa_jax", "study", f"--config={config}", f"--out={folder / 'out'}", *flags]
