@@ -1,0 +1,52 @@
+"""JSON objects out of files that others wrote: each way in which one can be wrong is told in one sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+# Configs, indices and tokenizers have a few MB at most; a listing is read line by line.
+_LARGEST_BYTES = 2**28
+
+
+class JsonError(ValueError):
+    """What should be a JSON object is none; the message begins with the place."""
+
+
+def read_object(path: str | Path) -> dict[str, Any]:
+    """Read a file that holds one JSON object, in UTF-8, with or without a byte order mark.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      JsonError: the file is no JSON object in UTF-8, has no end of nesting, or has more than 256 MB.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise JsonError(f"{path} is no regular file")
+    if (size := path.stat().st_size) > _LARGEST_BYTES:
+        raise JsonError(f"{path} has {size:,} bytes, too many for a JSON file")
+    return parse_object(path.read_bytes(), str(path))
+
+
+def parse_object(text: bytes | str, where: str) -> dict[str, Any]:
+    """The JSON object that `text` is; `where` names its place in messages.
+
+    Raises:
+      JsonError: it is none, says where and why.
+    """
+    try:
+        found = json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+    except UnicodeDecodeError as error:
+        raise JsonError(f"{where} is not UTF-8 (byte {error.start})") from error
+    except RecursionError as error:
+        raise JsonError(f"{where} is not valid JSON (it is nested too deeply)") from error
+    # Beside what is no JSON, a number of thousands of digits.
+    except ValueError as error:
+        raise JsonError(f"{where} is not valid JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise JsonError(f"{where} holds a JSON {_kind(found)}, but must hold an object: {{...}}")
+    return found
+
+
+def _kind(value: Any) -> str:
+    kinds = {list: "list", str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
+    return kinds[type(value)]
