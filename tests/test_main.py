@@ -28,7 +28,9 @@ def console_program():
     [["-m", "lisa_jax", "train"], console_program(), ["-m", "lisa_jax.train"]],
     ids=["module", "console", "as before"],
 )
-def test_a_command_is_found_however_it_is_started(program, command_env, tmp_path):
+def test_a_command_is_found_however_it_is_started_and_nothing_of_the_current_folder(program, command_env, tmp_path):
+    for module in ("ast", "pathlib", "json", "absl", "jax", "cv2"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('A file of the current folder was run.')\n")
     argv = [sys.executable, *program, "--helpshort"]
     done = subprocess.run(argv, env=command_env, capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.startswith("Train side networks"), done.stderr

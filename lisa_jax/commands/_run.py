@@ -59,9 +59,11 @@ def _end(error: Exception, sentence: str | None) -> NoReturn:
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    if named := re.search(r"\0--?config[=\0]([^:\0]+)", "\0".join(argv)):
-        sys.path.insert(0, str(_above_package(Path(named[1]).absolute())))
+    named = re.search(r"\0--?config[=\0]([^:\0]+)", "\0".join(argv))
+    folder = None if named is None else str(_above_package(Path(named[1]).absolute()))
     try:
+        if folder is not None:
+            sys.path.insert(0, folder)
         return app.parse_flags_with_usage(argv)
     except OSError as error:
         sys.exit(f"error: {one_line(error)}")
@@ -69,13 +71,18 @@ def _parse_flags(argv: list[str]) -> list[str]:
     except (AttributeError, KeyError) as error:
         reason = error.args[0].args[0] if isinstance(error.args[0], KeyError) else error.args[0]
         sys.exit(f"error: a --config flag names a field that the config file does not have: {one_line(reason)}")
+    finally:
+        if folder is not None:
+            sys.path.remove(folder)
+            # Conditions of one's own may lie beside the config, but no file there takes the place of an installed one.
+            sys.path.append(folder)
 
 
 def _above_package(config_file: Path) -> Path:
     """The folder above the package that a config file is in; above a file in no package, its own folder.
 
-    First on the path of imports, so that `from configs import base` is the neighbour of the file that says so, wherever
-    the command is started, and not what has the same name there.
+    First on the path of imports while the config is read, so that `from configs import base` is the neighbour of the
+    file that says so, wherever the command is started, and not what has the same name there.
     """
     return next(folder for folder in config_file.parents if not (folder / "__init__.py").is_file())
 

@@ -23,6 +23,7 @@ from typing import Any
 import jax
 from absl import flags
 
+from lisa_jax.commands._condition_module import CONDITION_MODULE
 from lisa_jax.commands._run import run_command
 from lisa_jax.data.embedded.load import EMBEDDED
 from lisa_jax.data.rows import Columns, open_rows
@@ -75,7 +76,7 @@ def evaluate_run(workdir: str) -> dict[str, Any]:
     run = load_run(workdir, _WEIGHTS.value)
     task = _TASK.value or task_of(run.config.data.condition)
     networks, extractor = _networks(task), _extractor()
-    split = load_split(run.config, run.family, SPLIT)
+    split = load_split(run.config, run.family, SPLIT, CONDITION_MODULE.value)
     count = min(_NUM.value, len(split.source))
     batch = next(split.ordered_batches(count))
     generate = make_generator(run.family, **run.config.sampling)

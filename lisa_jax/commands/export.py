@@ -17,6 +17,7 @@ from pathlib import Path
 import jax.numpy as jnp
 from absl import flags
 
+from lisa_jax.commands._condition_module import CONDITION_MODULE
 from lisa_jax.commands._run import run_command
 from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.conditions import condition_names
@@ -50,7 +51,7 @@ def main() -> None:
         run.family.write_side(folder, name, run.side[name], dtype)
 
     size = example_size(run.config)
-    picture = card_picture(run, _WORKDIR.value, _SAMPLES.value)
+    picture = card_picture(run, _WORKDIR.value, _SAMPLES.value, CONDITION_MODULE.value)
     validation, validation_step = last_validation(_WORKDIR.value, run.step)
     for name, folder in folders.items():
         measured = run.family.check_export(folder, run.side[name], dtype, size, verifies=_VERIFY.value)

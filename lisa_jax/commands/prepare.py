@@ -16,7 +16,7 @@ from absl import flags
 
 from lisa_jax.commands._run import run_command
 from lisa_jax.data.buckets import make_buckets
-from lisa_jax.data.conditions.names import name_of
+from lisa_jax.data.conditions.names import checked_name, name_of
 from lisa_jax.data.conditions.registry import Condition, get_condition
 from lisa_jax.data.rows import Columns, open_rows
 from lisa_jax.preparing.encoding import load_encoding
@@ -97,7 +97,8 @@ def _computed_specs() -> dict[str, str]:
 
 
 def _computed_conditions() -> dict[str, Condition]:
-    return {name: get_condition(spec) for name, spec in _computed_specs().items()}
+    specs = _computed_specs()
+    return {name: get_condition(spec, specs.values()) for name, spec in specs.items()}
 
 
 def _columns(computed: dict[str, Condition]) -> Columns:
@@ -115,9 +116,7 @@ def _columns(computed: dict[str, Condition]) -> Columns:
 
 
 def _add(named: dict[str, str], name: str, value: str) -> None:
-    if not name.isidentifier():
-        raise ValueError(f"Condition {name!r} is no name: use letters, digits and _, as in pose=pose_image.")
-    if name in named:
+    if checked_name(name) in named:
         raise ValueError(f"Condition {name!r} is given twice: name one of them otherwise, as in other={value}.")
     named[name] = value
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
+from lisa_jax.commands._condition_module import CONDITION_MODULE
 from lisa_jax.commands._run import run_command
 from lisa_jax.probing.records import FILE, append_record, read_records
 from lisa_jax.probing.study_cells import probe_study
@@ -47,7 +48,7 @@ def main() -> None:
         done = {record["id"] for record in read_records(out)} if out.exists() else ()
         records = probe_study(_STUDY.value, _CONFIG.value, done)
     else:
-        records = (probe_run(_WORKDIR.value, _WEIGHTS.value),)
+        records = (probe_run(_WORKDIR.value, _WEIGHTS.value, CONDITION_MODULE.value),)
     for record in records:
         append_record(out, record)
         _LOG.info("%s at step %d: %d probes are in %s.", record["id"], record["step"], len(record["rows"]), out)

@@ -23,6 +23,7 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
+from lisa_jax.commands._condition_module import CONDITION_MODULE
 from lisa_jax.commands._run import run_command
 from lisa_jax.drawing.inputs import Drawing, batches, drawings_of_requests, drawings_of_split, stacked
 from lisa_jax.drawing.networks import Networks, networks_of_folders, networks_of_runs
@@ -119,7 +120,7 @@ def main() -> None:
         drawings = drawings_of_requests(requests, family.conditioner, negative, size)
         total = len(requests)
     else:
-        split = load_split(networks.config, family, _SPLIT.value)
+        split = load_split(networks.config, family, _SPLIT.value, CONDITION_MODULE.value)
         total = min(_NUM.value, len(split.source))
         data = {"data": networks.config.data.to_dict(), "split": _SPLIT.value}
         out = SampleFolder(_OUT.value, family.medium, identity | data)

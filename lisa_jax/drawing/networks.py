@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, open_checkpoint
+from lisa_jax.data.conditions.names import identifier_of
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.conditions import condition_specs
 from lisa_jax.experiments.saved_run import TrainedRun
@@ -64,7 +65,8 @@ def networks_of_runs(runs: Mapping[str, TrainedRun], weights: str) -> Networks:
         for name, spec in condition_specs(run.config).items():
             if name in specs:
                 raise ValueError(
-                    f"{workdir} has the condition {name}, as another run has: give runs of different ones."
+                    f"{workdir} has the condition {name}, as another run has: export both by `lisa_jax export`, to "
+                    f"folders of different names, and give these as --controlnet with --base={run.config.base}."
                 )
             specs[name] = spec
         sides, params = {**sides, **run.family.model.sides}, {**params, **run.side}
@@ -86,7 +88,7 @@ def networks_of_runs(runs: Mapping[str, TrainedRun], weights: str) -> Networks:
 
 
 def networks_of_folders(base: str, folders: Sequence[str], dtype: str) -> Networks:
-    """ControlNet folders beside a base; they are called as their folders.
+    """ControlNet folders beside a base; they are called as their folders, `identifier_of` whose names is taken.
 
     Args:
       base: checkpoint of the base.
@@ -97,9 +99,11 @@ def networks_of_folders(base: str, folders: Sequence[str], dtype: str) -> Networ
       CheckpointError: a folder that is missing something or does not fit the base.
       ValueError: two folders of the same name.
     """
-    names = tuple(Path(folder).resolve().name for folder in folders)
+    names = tuple(identifier_of(Path(folder).resolve().name) for folder in folders)
     if len(set(names)) < len(names):
-        raise ValueError(f"{', '.join(folders)} have the same name, which must tell them apart: rename one.")
+        raise ValueError(
+            f"{', '.join(folders)} go by the names {', '.join(names)}, which must tell them apart: rename one."
+        )
     starts = dict(zip(names, folders, strict=True))
     family = load_family(base, Setup(names, start_from=starts, frozen_dtype=dtype, compute_dtype=dtype))
     side = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), family.read_start())

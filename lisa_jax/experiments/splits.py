@@ -1,7 +1,7 @@
 """From a config and a family to the splits of its data set, whose batches the model reads."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -83,18 +83,29 @@ class Split:
         return jax.jit(lambda params, moments: latents.decode(params, latents.mean(moments)))
 
 
-def load_split(config: ConfigDict, family: Family, split: str) -> Split:
-    """The examples of a split of the config's data set; raises ValueError for an unknown data set."""
+def load_split(config: ConfigDict, family: Family, split: str, trusted: Collection[str] = ()) -> Split:
+    """The examples of a split of the config's data set.
+
+    Args:
+      config: of training.
+      family: of its base.
+      split: "train" or "test".
+      trusted: conditions "module:function" that may be imported, see `get_condition`; a config that the user gives, and
+        not a work directory, trusts its own.
+
+    Raises:
+      ValueError: an unknown data set, or conditions that it does not have or that are not trusted.
+    """
     if config.data.name == "prepared":
         return _prepared_split(config, family, split)
-    return _embedded_split(config, family, split)
+    return _embedded_split(config, family, split, trusted)
 
 
-def _embedded_split(config: ConfigDict, family: Family, split: str) -> Split:
+def _embedded_split(config: ConfigDict, family: Family, split: str, trusted: Collection[str]) -> Split:
     """A split of a data set that comes with the package; its contexts are computed once for all."""
+    functions = {name: get_condition(spec, trusted) for name, spec in condition_specs(config).items()}
     source = load_embedded(config.data.name, config.data.image_size, split)
     contexts = family.conditioner.contexts([source[index] for index in range(len(source))])
-    functions = {name: get_condition(spec) for name, spec in condition_specs(config).items()}
 
     def make_inputs(example: Mapping[str, Any]) -> dict[str, Tree]:
         context = jax.tree.map(lambda rows: rows[example["index"]], contexts)

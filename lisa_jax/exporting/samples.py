@@ -1,5 +1,6 @@
 """The picture of a model card: a grid of samples beside their conditions."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from lisa_jax.experiments.splits import load_split
 from lisa_jax.sampling.generate import make_generator
 
 
-def card_picture(run: TrainedRun, workdir: str | Path, samples: str | None) -> Image.Image | None:
+def card_picture(
+    run: TrainedRun, workdir: str | Path, samples: str | None, trusted: Collection[str] = ()
+) -> Image.Image | None:
     """The picture for the model card of a run.
 
     Args:
@@ -18,6 +21,7 @@ def card_picture(run: TrainedRun, workdir: str | Path, samples: str | None) -> I
       workdir: its directory.
       samples: a picture's file; or a number of test examples to sample now; None: the newest preview of the run, if it
         drew one.
+      trusted: as of `load_split`, where samples are made.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -30,7 +34,7 @@ def card_picture(run: TrainedRun, workdir: str | Path, samples: str | None) -> I
         return Image.open(samples)
     if int(samples) < 1:
         raise ValueError(f"--samples is {samples}: give a number of 1 or more, or a picture.")
-    return Image.fromarray(sample_grid(run, int(samples)))
+    return Image.fromarray(sample_grid(run, int(samples), trusted))
 
 
 def newest_preview(workdir: str | Path, step: int) -> Path | None:
@@ -40,9 +44,9 @@ def newest_preview(workdir: str | Path, step: int) -> Path | None:
     return until[-1] if until else None
 
 
-def sample_grid(run: TrainedRun, count: int) -> np.ndarray:
+def sample_grid(run: TrainedRun, count: int, trusted: Collection[str] = ()) -> np.ndarray:
     """Sample the first `count` test examples with the run's own settings, uint8 (H, W, 3): conditions, sample, real."""
-    family, split = run.family, load_split(run.config, run.family, "test")
+    family, split = run.family, load_split(run.config, run.family, "test", trusted)
     batch = next(split.ordered_batches(count))
     generate, conditions = make_generator(family, **run.config.sampling), split.conditions(batch)
     samples = generate(

@@ -1,5 +1,6 @@
 """Probes of a training run: its newest checkpoint beside its own step 0."""
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,20 @@ from lisa_jax.studies.grid import written_hook
 from lisa_jax.training.program import run_keys
 
 
-def probe_run(workdir: str | Path, weights: str = "auto") -> dict[str, Any]:
+def probe_run(workdir: str | Path, weights: str = "auto", trusted: Collection[str] = ()) -> dict[str, Any]:
     """Probe the newest checkpoint of a training run and return its line, see `records`.
 
     Args:
       workdir: the run's directory.
       weights: as of `load_run`.
+      trusted: as of `load_split`.
 
     Raises:
       FileNotFoundError, ValueError, ResumeError: as `load_run`; ValueError also for a data set of too few pictures.
     """
     run = load_run(workdir, weights)
     config, family = run.config, run.family
-    instrument = Instrument(family, split_pictures(partial(load_split, config, family)))
+    instrument = Instrument(family, split_pictures(partial(load_split, config, family, trusted=trusted)))
     init_key, _ = run_keys(config.seed)
     untrained = jax.jit(partial(family.model.init_trainable, hooks=()))(family.read_start(), init_key)["side"]
     align = alignment_of(config, family.model)

@@ -6,10 +6,12 @@ import pytest
 from PIL import Image
 
 from lisa_jax.data.conditions import registry as conditions
+from lisa_jax.data.conditions.names import identifier_of, name_of
 from lisa_jax.data.conditions.openpose import draw_openpose
 from lisa_jax.data.conditions.palettes import ade20k_palette
 from lisa_jax.data.conditions.registry import get_condition, register
 from lisa_jax.data.embedded.figures.body import PARTS
+from lisa_jax.data.embedded.tasks import TASK_CONDITIONS
 
 
 def darkest(example):
@@ -157,13 +159,44 @@ def test_own_condition_by_decorator_and_by_reference(monkeypatch):
     assert get_condition("darkest") is darkest
     with pytest.raises(ValueError, match="'darkest' exists already"):
         register("darkest")(darkest)
-    assert get_condition("lisa_jax.data.conditions.registry:lowres") is conditions.lowres
+    reference = "lisa_jax.data.conditions.registry:lowres"
+    assert get_condition(reference, [reference]) is conditions.lowres
 
 
-def test_unknown_conditions_say_what_there_is():
-    with pytest.raises(ValueError, match=r"Unknown condition 'canni': use one of \['canny', 'depth', 'figure_parts', "):
+def test_unknown_conditions_say_what_there_is_for_photographs_first():
+    with pytest.raises(
+        ValueError, match=r"Unknown condition 'canni': computed from a picture alone are canny, lowres; .* depth, fig"
+    ):
         get_condition("canni")
-    with pytest.raises(ValueError, match="no_such_module"):
-        get_condition("no_such_module:function")
-    with pytest.raises(ValueError, match="has no function 'nothing'"):
-        get_condition("lisa_jax.data.conditions.registry:nothing")
+    for name, complaint in {
+        "no_such_module:function": "no_such_module",
+        "lisa_jax.data.conditions.registry:nothing": "has no function 'nothing'",
+        ":function": "not of the form module:function",
+        "a/b:function": "not of the form module:function",
+    }.items():
+        with pytest.raises(ValueError, match=complaint):
+            get_condition(name, [name])
+
+
+def test_no_module_is_imported_that_the_user_did_not_name(tmp_path, monkeypatch):
+    (tmp_path / "of_somebody.py").write_text(
+        "def seen(example): return example['image']\nraise SystemExit('was run')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"run the module 'of_somebody': .* add --condition_module=of_somebody:seen"):
+        get_condition("of_somebody:seen", ["of_somebody:other", "another:seen"])
+    with pytest.raises(SystemExit, match="was run"):
+        get_condition("of_somebody:seen", ["of_somebody:seen"])
+    for own in TASK_CONDITIONS["openmoji"].values():
+        assert callable(get_condition(own))
+
+
+@pytest.mark.parametrize("name", ["../../x", "module:../x", "a b", "", "a/b", "1st"])
+def test_names_of_conditions_are_fit_for_files(name):
+    with pytest.raises(ValueError, match="is no name: use letters"):
+        name_of(name)
+
+
+def test_a_folder_goes_by_the_nearest_name():
+    names = ["sd-controlnet-canny", "owner.v1@main", "11_pose", "pose"]
+    assert [*map(identifier_of, names)] == ["sd_controlnet_canny", "owner_v1_main", "_11_pose", "pose"]

@@ -8,8 +8,9 @@ A condition is a function from an example to a uint8 (H, W, 3) picture. Add one 
 or without touching this package by naming it "my_module:my_function" where a condition is asked for.
 """
 
+import dataclasses
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 
 from lisa_jax.data.conditions.openpose import draw_openpose
 from lisa_jax.data.conditions.palettes import ade20k_palette, figure_parts_palette, voc_palette
+from lisa_jax.data.embedded.tasks import TASK_CONDITIONS
 
 Condition = Callable[[Mapping[str, Any]], np.ndarray]
 
@@ -29,32 +31,62 @@ CANNY_HIGH = 200
 # Label maps mark pixels of no class by it.
 VOID_LABEL = 255
 
-_CONDITIONS: dict[str, Condition] = {}
+# Conditions of the embedded data sets whose functions lie beside them.
+_EMBEDDED = frozenset(spec for conditions in TASK_CONDITIONS.values() for spec in conditions.values())
 
 
-def register(name: str) -> Callable[[Condition], Condition]:
-    """Decorator that makes a condition available by name; ValueError when the name is taken."""
+@dataclasses.dataclass(frozen=True)
+class _Registered:
+    function: Condition
+    of_pictures: bool
+
+
+_CONDITIONS: dict[str, _Registered] = {}
+
+
+def register(name: str, *, of_pictures: bool = False) -> Callable[[Condition], Condition]:
+    """Decorator that makes a condition available by name.
+
+    Args:
+      name: of the condition.
+      of_pictures: whether a picture is all that it is computed from.
+
+    Raises:
+      ValueError: the name is taken.
+    """
 
     def add(function: Condition) -> Condition:
         if name in _CONDITIONS:
             raise ValueError(f"A condition named {name!r} exists already: choose another name.")
-        _CONDITIONS[name] = function
+        _CONDITIONS[name] = _Registered(function, of_pictures)
         return function
 
     return add
 
 
-def get_condition(name: str) -> Condition:
+def get_condition(name: str, trusted: Collection[str] = ()) -> Condition:
     """The condition registered under `name`, or the function "module:function" refers to.
 
+    Args:
+      name: of the condition.
+      trusted: what of the form "module:function" the user asked for; importing a module runs it, so that no other one
+        is imported, whatever a config of somebody else says.
+
     Raises:
-      ValueError: no condition has that name, or the module or function does not exist.
+      ValueError: no condition has that name, the module is not trusted, or module or function do not exist.
     """
     if name in _CONDITIONS:
-        return _CONDITIONS[name]
+        return _CONDITIONS[name].function
     module_name, separator, function_name = name.partition(":")
     if not separator:
-        raise ValueError(f"Unknown condition {name!r}: use one of {sorted(_CONDITIONS)} or 'module:function'.")
+        raise ValueError(f"Unknown condition {name!r}: {_known()}; or give your own as 'module:function'.")
+    if not all(part.isidentifier() for part in (*module_name.split("."), function_name)):
+        raise ValueError(f"Condition {name!r} is not of the form module:function, as in my_package.my_module:function.")
+    if name not in _EMBEDDED and name not in trusted:
+        raise ValueError(
+            f"The condition {name!r} would import and run the module {module_name!r}: where you know and trust it, add "
+            f"--condition_module={name}."
+        )
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -65,7 +97,15 @@ def get_condition(name: str) -> Condition:
     return function
 
 
-@register("canny")
+def _known() -> str:
+    of_pictures, of_more = (
+        ", ".join(name for name, found in sorted(_CONDITIONS.items()) if found.of_pictures is wanted)
+        for wanted in (True, False)
+    )
+    return f"computed from a picture alone are {of_pictures}; from what a data set says beside it {of_more}"
+
+
+@register("canny", of_pictures=True)
 def canny(example: Mapping[str, Any]) -> np.ndarray:
     """Canny edges of `image`, white on black: uint8 (H, W, 3), as the canny ControlNets were trained on.
 
@@ -94,7 +134,7 @@ def lineart(example: Mapping[str, Any]) -> np.ndarray:
     return np.broadcast_to(lines, (*lines.shape[:2], 3)).copy()
 
 
-@register("lowres")
+@register("lowres", of_pictures=True)
 def lowres(example: Mapping[str, Any]) -> np.ndarray:
     """`image` box-averaged to a quarter of its side and enlarged again bicubically: uint8 (H, W, 3).
 
