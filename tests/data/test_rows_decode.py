@@ -1,10 +1,15 @@
 import io
+import os
+import struct
+import subprocess
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from lisa_jax.data.rows import RowError, decode_labels, decode_picture
+from lisa_jax.data.rows import RowError, decode_labels, decode_picture, read_picture
 
 WHERE = "shard.tar row 7"
 
@@ -91,16 +96,114 @@ def test_what_is_no_picture_is_refused_with_its_place(data, message):
         decode_picture(data, WHERE)
 
 
+def png(width, height, depth, colour, rows):
+    """A PNG by hand, for what Pillow does not write."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [10_000, 50_000])
 def test_decompression_bombs_are_refused(side):
-    header = bytearray(encode(Image.new("1", (8, 8))))
-    header[16:24] = side.to_bytes(4, "big") * 2
-    import zlib
+    with pytest.raises(RowError, match=rf"^{WHERE}: .*more than 89478485.* refused"):
+        decode_picture(png(side, side, 1, 0, bytes(1000)), WHERE)
 
-    header[29:33] = zlib.crc32(header[12:29]).to_bytes(4, "big")
-    with pytest.raises(RowError, match=rf"^{WHERE}: .*(more than 89478485|decompression bomb)"):
-        decode_picture(bytes(header), WHERE)
+
+def test_pictures_of_too_many_bytes_are_refused(tmp_path):
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(2**40)
+    for data in (bytes(2**27 + 1), tmp_path / "a.png"):
+        with pytest.raises(RowError, match=rf"^{WHERE}: .*but more than 134,217,728 are refused"):
+            decode_picture(data, WHERE)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n",
+        encode(Image.new("RGB", (4, 4)), "PDF"),
+        encode(Image.new("RGB", (4, 4)), "TGA"),
+        encode(Image.new("RGB", (32, 32)), "ICO"),
+    ],
+)
+def test_formats_that_pictures_do_not_come_in_are_not_even_tried(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess, "Popen", lambda *_: pytest.fail("a program was started"))
+    (tmp_path / "a.png").write_bytes(data)
+    for source in (data, tmp_path / "a.png"):
+        with pytest.raises(RowError, match=rf"^{WHERE}: .* no picture of a known format \(JPEG, PNG, .*not the name"):
+            decode_picture(source, WHERE)
+
+
+def test_a_file_is_read_as_its_bytes_are(tmp_path):
+    image = noise(5, 7, 3)
+    path = tmp_path / "a[1]*.png"
+    path.write_bytes(encode(Image.fromarray(image)))
+    np.testing.assert_array_equal(decoded(path), image)
+    np.testing.assert_array_equal(decode_labels(png_file(tmp_path, image[:, :, 0]), WHERE), image[:, :, 0])
+
+
+def png_file(folder, labels):
+    Image.fromarray(labels).save(folder / "labels.png")
+    return folder / "labels.png"
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path, kind in [
+        (tmp_path / "pipe.png", "is a named pipe"),
+        (tmp_path, "is a folder"),
+        (Path("/dev/zero"), "is a device"),
+        (tmp_path / "none.png", "cannot be read .No such file"),
+        (Path("a\0.png"), "cannot be read .*null byte"),
+    ]:
+        with pytest.raises(RowError, match=rf"^{WHERE}: .*{kind}"):
+            decode_picture(path, WHERE)
+
+
+def test_grey_values_of_other_widths_than_eight_bits_keep_black_and_white():
+    halves = np.array([[0, 0x8000, 0xFFFF]], np.uint16)
+    graymap = b"P5 3 1 65535\n" + halves.astype(">u2").tobytes()
+    assert decoded(graymap)[0, :, 0].tolist() == [0, 128, 255]
+    assert decoded(b"P2 3 1 1000\n0 500 1000\n")[0, :, 0].tolist() == [0, 128, 255]
+    inverted = encode(Image.fromarray(halves), "TIFF", tiffinfo={262: 0})
+    assert decoded(inverted)[0, :, 0].tolist() == [255, 127, 0]
+    # Twelve bits a value, which Pillow reads and does not write: the tag that says how many is 258.
+    twelve = encode(Image.fromarray(np.zeros((1, 4), np.uint16)), "TIFF")
+    tag = struct.pack("<HHII", 258, 3, 1, 16)
+    assert tag in twelve and twelve.endswith(bytes(8))
+    twelve = twelve.replace(tag, struct.pack("<HHII", 258, 3, 1, 12))[:-8] + bytes.fromhex("000800fff000") + bytes(2)
+    assert decoded(twelve)[0, :, 0].tolist() == [0, 128, 255, 0]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_of_several_frames_the_first_counts_and_it_is_told(kind):
+    first, second = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
+    read = read_picture(encode(first, kind, save_all=True, append_images=[second], lossless=True), WHERE)
+    assert read.frames and read.pixels[0, 0].tolist() == [255, 0, 0]
+    assert not read_picture(encode(first, kind), WHERE).frames
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_that_a_picture_was_turned_is_told(kind):
+    exif = Image.Exif()
+    for orientation in range(1, 9):
+        exif[0x0112] = orientation
+        read = read_picture(encode(Image.new("RGB", (8, 4)), kind, exif=exif), WHERE)
+        assert read.turned == (orientation > 1)
+        assert read.pixels.shape == ((8, 4, 3) if orientation > 4 else (4, 8, 3))
+
+
+def test_labels_of_few_bits_are_as_they_were_stored():
+    assert decode_labels(png(4, 1, 4, 0, b"\0\x01\x2f"), WHERE).tolist() == [[0, 1, 2, 15]]
+    assert decode_labels(png(4, 1, 2, 0, b"\0\x1b"), WHERE).tolist() == [[0, 1, 2, 3]]
+    assert decode_labels(b"P5 3 1 20\n\0\x07\x14", WHERE).tolist() == [[0, 7, 20]]
+    assert decode_labels(b"P2 3 1 1000\n0 500 1000\n", WHERE).tolist() == [[0, 500, 1000]]
+    with pytest.raises(RowError, match=rf"^{WHERE}: .*white as 0, which inverts labels"):
+        decode_labels(encode(Image.fromarray(noise(2, 2)), "TIFF", tiffinfo={262: 0}), WHERE)
 
 
 def test_labels_are_indices_not_colours():

@@ -1,20 +1,32 @@
 """The one place where stored pictures become arrays."""
 
-import io
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from lisa_jax.data.rows.open_picture import open_picture
 from lisa_jax.data.rows.row import Picture, RowError
-from lisa_jax.parallel.messages import one_line
 
-# Pillow's own limit for what is no decompression bomb; beyond it Pillow only warns.
-MAX_PIXELS = 2**30 // 12
-
-_LOSSY_FORMATS = ("JPEG", "MPO")
+_STRIP_PIXELS = 2**20
 
 
-def decode_picture(data: Picture, where: str) -> np.ndarray:
+class Decoded(NamedTuple):
+    """A picture, and what has been decided about it.
+
+    Attributes:
+      pixels: uint8 (H, W, 3).
+      turned: EXIF says that it is stored another way up, and it has been turned.
+      frames: there are further frames (an animation, pages), which have been left out.
+    """
+
+    pixels: np.ndarray
+    turned: bool = False
+    frames: bool = False
+
+
+def decode_picture(data: Picture | Path, where: str) -> np.ndarray:
     """A picture as uint8 RGB.
 
     EXIF orientation is applied; transparency is laid on white; palettes, grey, black and white and CMYK are converted;
@@ -22,40 +34,47 @@ def decode_picture(data: Picture, where: str) -> np.ndarray:
     applied, as is usual in training.
 
     Args:
-      data: an encoded picture of any format Pillow reads, or an array uint8 or uint16 (H, W), (H, W, 1), (H, W, 3) or
-        (H, W, 4), whose fourth channel is opacity.
+      data: an encoded picture (see `open_picture.FORMATS`), a file with one, or an array uint8 or uint16 (H, W),
+        (H, W, 1), (H, W, 3) or (H, W, 4), whose fourth channel is opacity.
       where: the file and the row, for the error message.
 
     Returns:
       uint8 (H, W, 3).
 
     Raises:
-      RowError: it is no picture, truncated or damaged, has more than 89 million pixels, or values without a known range
-        (floating point or 32 bit integers).
+      RowError: it is no picture, truncated or damaged, no regular file, has more than 89 million pixels or 134 MB, or
+        values without a known range (floating point or 32 bit integers).
     """
+    return read_picture(data, where).pixels
+
+
+def read_picture(data: Picture | Path, where: str) -> Decoded:
+    """`decode_picture`, with what has been decided about the picture."""
     if isinstance(data, np.ndarray):
-        return _array_to_rgb(data, where)
-    picture = _open(data, where)
-    if picture.mode.startswith("I;16"):
-        return _array_to_rgb(np.asarray(picture).astype(np.uint16), where)
-    if picture.mode in ("I", "F"):
+        return Decoded(_array_to_rgb(data, where))
+    opened = open_picture(data, where)
+    picture = opened.picture
+    if opened.grey is None and picture.mode.startswith(("I", "F")):
+        kind = "32 bit floating point" if picture.mode == "F" else "signed or 32 bit"
         raise RowError(
-            f"{where}: the picture holds 32 bit numbers (mode {picture.mode!r}), whose black and white are not known: "
+            f"{where}: the picture holds {kind} numbers (mode {picture.mode!r}), whose black and white are not known: "
             "convert it to 8 or 16 bits a channel."
         )
-    if picture.has_transparency_data:
-        opaque = Image.new("RGBA", picture.size, "white")
-        opaque.alpha_composite(picture.convert("RGBA"))
-        picture = opaque
-    return np.array(picture.convert("RGB"))
+    pixels = np.empty((picture.height, picture.width, 3), np.uint8)
+    # In strips, for what is made on the way takes several times what comes out.
+    step = max(1, _STRIP_PIXELS // picture.width)
+    for top in range(0, picture.height, step):
+        strip = picture.crop((0, top, picture.width, min(top + step, picture.height)))
+        pixels[top : top + step] = _strip_to_rgb(strip, opened.grey, where)
+    return Decoded(pixels, opened.turned, opened.frames)
 
 
-def decode_labels(data: Picture, where: str) -> np.ndarray:
+def decode_labels(data: Picture | Path, where: str) -> np.ndarray:
     """A map of integer class labels: palette indices or grey values as they are stored, never converted to colours.
 
     Args:
-      data: an encoded picture with a palette or one channel of 1, 8, 16 or 32 bits, losslessly compressed; or an
-        integer array (H, W) or (H, W, 1).
+      data: an encoded picture with a palette or one channel of 1 to 32 bits, losslessly compressed; a file with one; or
+        an integer array (H, W) or (H, W, 1).
       where: the file and the row, for the error message.
 
     Returns:
@@ -69,37 +88,34 @@ def decode_labels(data: Picture, where: str) -> np.ndarray:
         if labels.ndim != 2 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
             raise RowError(f"{where}: a label map must be integers (H, W), but this is {data.dtype} {data.shape}.")
         return labels.astype(np.int32)
-    picture = _open(data, where, lossless=True)
+    opened = open_picture(data, where, lossless=True)
+    picture = opened.picture
     if not (picture.mode in ("1", "P", "L", "I") or picture.mode.startswith("I;16")):
         raise RowError(
             f"{where}: a label map must have one channel or a palette, but this picture is {picture.mode}; a map that "
             "is painted in colours already is an ordinary condition picture."
         )
-    return np.asarray(picture).astype(np.int32)
+    if opened.inverted:
+        raise RowError(f"{where}: the label map is stored with white as 0, which inverts labels: store it otherwise.")
+    labels = np.asarray(picture)
+    return (labels if opened.stretch == 1 else np.round(labels / opened.stretch)).astype(np.int32)
 
 
-def _open(data: bytes, where: str, lossless: bool = False) -> Image.Image:
-    """The decoded first frame, upright."""
-    if not isinstance(data, bytes):
-        raise RowError(f"{where}: a picture must be encoded bytes or an array, not {type(data).__name__}.")
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise RowError(
-                    f"{where}: the picture has {picture.width}x{picture.height} pixels, but more than {MAX_PIXELS} are "
-                    "refused."
-                )
-            if lossless and picture.format in _LOSSY_FORMATS:
-                raise RowError(f"{where}: a label map must not be stored as {picture.format}, which changes labels.")
-            picture.load()
-            return ImageOps.exif_transpose(picture)
-    except RowError:
-        raise
-    except UnidentifiedImageError as error:
-        raise RowError(f"{where}: the {len(data)} bytes are no picture of a known format.") from error
-    # Pillow's decoders raise nearly anything on damaged bytes: OSError, SyntaxError, ValueError, struct.error, ...
-    except Exception as error:
-        raise RowError(f"{where}: the picture of {len(data)} bytes is damaged ({one_line(error)}).") from error
+def _strip_to_rgb(strip: Image.Image, grey: tuple[int, int] | None, where: str) -> np.ndarray:
+    if grey is not None:
+        return _array_to_rgb(_sixteen_bits(np.asarray(strip), *grey), where)
+    if strip.has_transparency_data:
+        opaque = Image.new("RGBA", strip.size, "white")
+        opaque.alpha_composite(strip.convert("RGBA"))
+        strip = opaque
+    return np.asarray(strip.convert("RGB"))
+
+
+def _sixteen_bits(values: np.ndarray, black: int, white: int) -> np.ndarray:
+    if (black, white) == (0, 2**16 - 1):
+        return values.astype(np.uint16)
+    scaled = (values.astype(np.float32) - black) * ((2**16 - 1) / (white - black))
+    return np.round(scaled).clip(0, 2**16 - 1).astype(np.uint16)
 
 
 def _array_to_rgb(array: np.ndarray, where: str) -> np.ndarray:

@@ -1,0 +1,140 @@
+"""Opening encoded pictures of others: which formats, how large, which way up."""
+
+import io
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+
+from lisa_jax.data.rows.row import RowError
+from lisa_jax.files.regular_file import IrregularFileError, read_regular
+from lisa_jax.parallel.messages import one_line
+
+# Recognised by content, whatever the name; JPEG with several pictures (MPO) is among JPEG. Pillow reads many more, and
+# starts Ghostscript for one of them.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
+
+# Pillow's own limit for what is no decompression bomb; beyond it Pillow only warns, and here pictures are refused.
+MAX_PIXELS = 2**30 // 12
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+# Of an encoded picture: several are in memory at a time.
+MAX_BYTES = 2**27
+
+_LOSSY_FORMATS = ("JPEG", "MPO")
+
+
+class Opened(NamedTuple):
+    """A decoded picture.
+
+    Attributes:
+      picture: its first frame, upright.
+      grey: (black, white), where the values are 16 bit numbers of one channel, or fewer bits than that; else None.
+      stretch: what Pillow has multiplied grey values of few bits with, so that the greatest one became white.
+      inverted: whether Pillow has inverted grey values, because white is stored as 0.
+      turned: whether EXIF says that the picture is stored another way up.
+      frames: whether there are further frames.
+    """
+
+    picture: Image.Image
+    grey: tuple[int, int] | None
+    stretch: float
+    inverted: bool
+    turned: bool
+    frames: bool
+
+
+def open_picture(data: bytes | Path, where: str, lossless: bool = False) -> Opened:
+    """Decode the first frame of a picture.
+
+    Args:
+      data: an encoded picture, or a file with one.
+      where: the file and the row, for the error message.
+      lossless: refuse formats that change values.
+
+    Raises:
+      RowError: it is no regular file of at most 134 MB, no picture of a known format, truncated or damaged, or has no
+        pixels or more than 89 million.
+    """
+    if isinstance(data, Path):
+        data = _contents(data, where)
+    if not isinstance(data, bytes):
+        raise RowError(f"{where}: a picture must be encoded bytes or an array, not {type(data).__name__}.")
+    if len(data) > MAX_BYTES:
+        raise RowError(f"{where}: the picture has {len(data):,} bytes, but more than {MAX_BYTES:,} are refused.")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            _check_size(picture, where)
+            if lossless and picture.format in _LOSSY_FORMATS:
+                raise RowError(f"{where}: a label map must not be stored as {picture.format}, which changes labels.")
+            return _decoded(picture)
+    except RowError:
+        raise
+    except UnidentifiedImageError as error:
+        raise RowError(
+            f"{where}: the {len(data)} bytes are no picture of a known format ({', '.join(FORMATS)}); the content "
+            "counts, not the name."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise RowError(f"{where}: a decompression bomb, more than {MAX_PIXELS} pixels are refused.") from error
+    # Pillow's decoders raise nearly anything on damaged bytes: OSError, SyntaxError, ValueError, struct.error, ...
+    except Exception as error:
+        reason = one_line(error, 200) or type(error).__name__
+        raise RowError(f"{where}: the picture of {len(data)} bytes is damaged ({reason}).") from error
+
+
+def _contents(path: Path, where: str) -> bytes:
+    try:
+        return read_regular(path, MAX_BYTES)
+    except IrregularFileError as error:
+        raise RowError(f"{where}: {error}.") from error
+    # An embedded NUL is a ValueError.
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise RowError(f"{where}: {str(path)!r} cannot be read ({reason}).") from error
+
+
+def _check_size(picture: Image.Image, where: str) -> None:
+    if picture.width * picture.height > MAX_PIXELS:
+        raise RowError(
+            f"{where}: the picture has {picture.width}x{picture.height} pixels, but more than {MAX_PIXELS} are refused."
+        )
+    if not (picture.width and picture.height):
+        raise RowError(f"{where}: the picture is {picture.width}x{picture.height}: it has no pixels.")
+
+
+def _decoded(picture: Image.Image) -> Opened:
+    # All asked before decoding, which closes files, forgets how pixels lay in them, and turns TIFFs.
+    grey, stretch = _grey(picture), _stretch(picture)
+    inverted = picture.format == "TIFF" and ";" in _raw_mode(picture) and _raw_mode(picture).endswith("I")
+    frames = bool(getattr(picture, "is_animated", False)) and picture.format != "MPO"
+    turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    picture.load()
+    ImageOps.exif_transpose(picture, in_place=True)
+    return Opened(picture, grey, stretch, inverted, turned, frames)
+
+
+def _grey(picture: Image.Image) -> tuple[int, int] | None:
+    # Pillow brings the values of a portable graymap to 16 bits, and says that they have 32.
+    if picture.format == "PPM" and picture.mode == "I":
+        return 0, 2**16 - 1
+    if not picture.mode.startswith("I;16"):
+        return None
+    tags = picture.tag_v2 if picture.format == "TIFF" else {}
+    white = 2 ** min(tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))) - 1
+    white_is_zero = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+    return (white, 0) if white_is_zero else (0, white)
+
+
+def _stretch(picture: Image.Image) -> float:
+    if picture.format == "PPM" and picture.tile and isinstance(picture.tile[0].args, tuple):
+        greatest = picture.tile[0].args[1]
+        return (2**16 - 1 if picture.mode == "I" else 2**8 - 1) / greatest if greatest else 1
+    return {"L;2": 85, "L;4": 17}.get(_raw_mode(picture)[:3], 1)
+
+
+def _raw_mode(picture: Image.Image) -> str:
+    """Pillow's name for how pixels lie in the file, such as "L;4"; "" where there is none."""
+    arguments = picture.tile[0].args if picture.tile else ""
+    return arguments if isinstance(arguments, str) else str(arguments[0] if arguments else "")
