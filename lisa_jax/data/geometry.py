@@ -1,6 +1,7 @@
 """Paired resizing and cropping: image and conditions come out of one size, cut from the same window."""
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,8 @@ def fit(
     where: str,
     labels: Collection[str] = (),
     min_size: int | None = None,
+    subject: str = "image",
+    hints: Mapping[str, str] = MappingProxyType({}),
 ) -> Fitted:
     """Image and conditions resized until they just cover `size`, then cropped to its centre, all by the same window.
 
@@ -49,14 +52,20 @@ def fit(
       labels: the conditions, besides all of shape (h', w'), whose values must not be mixed: segmentation in colours.
       min_size: None: an image smaller than the window is an error. Else the least shorter side in pixels that an image
         may be enlarged from.
+      subject: what `image` is, for the error messages: without an image, conditions are fitted to the first of them.
+      hints: what may have led to another aspect ratio, by condition; a clause for the error message.
 
     Raises:
       RowError: an image is too small, or a condition has another aspect ratio than its image.
     """
     height, width = image.shape[:2]
-    _check_large_enough(height, width, size, where, min_size)
+    _check_large_enough(height, width, size, where, min_size, subject)
     for name, condition in conditions.items():
-        _check_same_shape(name, condition.shape[:2], (height, width), where)
+        if not same_aspect(condition.shape[:2], (height, width)):
+            raise RowError(
+                f"{where}: size mismatch: condition {name!r} is {condition.shape[1]}x{condition.shape[0]}, but the "
+                f"{subject} is {width}x{height}, which is another aspect ratio{hints.get(name, '')}."
+            )
 
     scale = min(height / size[0], width / size[1])
     top, left = 0.5 * (height - scale * size[0]) / height, 0.5 * (width - scale * size[1]) / width
@@ -72,27 +81,24 @@ def fit(
     )
 
 
-def _check_large_enough(height: int, width: int, size: Size, where: str, min_size: int | None) -> None:
+def same_aspect(a: Size, b: Size) -> bool:
+    """Whether two (height, width) have the same aspect ratio, up to one pixel of the smaller of the two."""
+    smaller, larger = sorted([a, b])
+    by_height = abs(smaller[0] - larger[0] * smaller[1] / larger[1])
+    by_width = abs(smaller[1] - larger[1] * smaller[0] / larger[0])
+    # Whoever made the smaller picture from the larger one has rounded one of its sides.
+    return min(by_height, by_width) <= 1
+
+
+def _check_large_enough(height: int, width: int, size: Size, where: str, min_size: int | None, subject: str) -> None:
     if min_size is None and (height < size[0] or width < size[1]):
         raise RowError(
-            f"{where}: the image is {width}x{height}, too small for {size[1]}x{size[0]}; "
+            f"{where}: the {subject} is {width}x{height}, too small for {size[1]}x{size[0]}; "
             "give a min_size to allow enlarging."
         )
     if min_size is not None and min(height, width) < min_size:
         raise RowError(
-            f"{where}: the image is {width}x{height}, but its shorter side must be at least {min_size} pixels."
-        )
-
-
-def _check_same_shape(name: str, condition: Size, image: Size, where: str) -> None:
-    smaller, larger = sorted([condition, image])
-    by_height = abs(smaller[0] - larger[0] * smaller[1] / larger[1])
-    by_width = abs(smaller[1] - larger[1] * smaller[0] / larger[0])
-    # Whoever made the smaller picture from the larger one has rounded one of its sides.
-    if min(by_height, by_width) > 1:
-        raise RowError(
-            f"{where}: size mismatch: condition {name!r} is {condition[1]}x{condition[0]}, but the image is "
-            f"{image[1]}x{image[0]}, which is another aspect ratio."
+            f"{where}: the {subject} is {width}x{height}, but its shorter side must be at least {min_size} pixels."
         )
 
 

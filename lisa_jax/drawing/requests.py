@@ -142,5 +142,6 @@ def load_conditions(request: Request, size: tuple[int, int]) -> dict[str, np.nda
         except OSError as error:
             raise ValueError(f"{request.where}: {path} cannot be read as a picture ({error}).") from None
     first, *others = pictures
-    fitted = fit(pictures[first], {name: pictures[name] for name in others}, size, where=request.where, min_size=1)
+    rest = {name: pictures[name] for name in others}
+    fitted = fit(pictures[first], rest, size, where=request.where, min_size=1, subject=f"condition {first!r}")
     return {first: fitted.image} | fitted.conditions

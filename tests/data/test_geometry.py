@@ -69,6 +69,9 @@ def test_size_mismatch_names_both_sizes():
         RowError, match=r"^a row 3: size mismatch: condition 'pose' is 100x100, but the image is 120x100"
     ):
         fit(ramps(100, 120), {"pose": ramps(100, 100)}, (64, 64), where="a row 3")
+    with pytest.raises(RowError, match="but the condition 'depth' is 120x100, which is another aspect ratio; turned"):
+        pictures = {"pose": ramps(100, 100)}
+        fit(ramps(100, 120), pictures, (64, 64), where="x", subject="condition 'depth'", hints={"pose": "; turned"})
     # 500 x 333 shrunk to 64 x 43: the rounding is no mismatch, on either side.
     fit(ramps(333, 500), {"pose": ramps(43, 64)}, (32, 32), where="x")
     fit(ramps(43, 64), {"pose": ramps(333, 500)}, (32, 32), where="x")
