@@ -1,18 +1,18 @@
 """Labelled grids of pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 MARGIN = 4
 
 
-def labelled_grid(columns: Mapping[str, np.ndarray], cell: int = 128, blocks: int = 1) -> np.ndarray:
+def labelled_grid(columns: Mapping[str, Sequence[np.ndarray]], cell: int = 128, blocks: int = 1) -> np.ndarray:
     """Lay rows of pictures out with one label over each column.
 
     Args:
-      columns: label -> uint8 (n, H, W, 3); one row an example, e.g. condition | sample | reference.
-      cell: width and height of a picture in the grid; small ones are enlarged without smoothing.
+      columns: label -> n pictures uint8 (H, W, 3) of any sizes; one row an example.
+      cell: longer side of a picture in the grid; small ones are enlarged without smoothing.
       blocks: how many rows of examples stand side by side, so that many examples make a square grid.
 
     Returns:
@@ -35,6 +35,8 @@ def labelled_grid(columns: Mapping[str, np.ndarray], cell: int = 128, blocks: in
             left = block * block_width + MARGIN + column * (cell + MARGIN)
             draw.text((left + cell / 2, header / 2), label, fill="black", font=font, anchor="mm")
             for row, index in enumerate(range(block * rows, min((block + 1) * rows, count))):
-                picture = Image.fromarray(columns[label][index]).resize((cell, cell), Image.Resampling.NEAREST)
-                canvas.paste(picture, (left, header + row * (cell + MARGIN)))
+                picture = Image.fromarray(columns[label][index])
+                width, height = (max(1, round(cell * side / max(picture.size))) for side in picture.size)
+                corner = (left + (cell - width) // 2, header + row * (cell + MARGIN) + (cell - height) // 2)
+                canvas.paste(picture.resize((width, height), Image.Resampling.NEAREST), corner)
     return np.asarray(canvas)

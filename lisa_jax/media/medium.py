@@ -14,8 +14,8 @@ class Medium:
     Attributes:
       suffix: of the files that hold one, with its dot.
       mirror: left and right exchanged; takes any array (*space, c), so that it serves conditions too.
-      sheet: columns of examples by label, uint8 (n, *space, 3) each -> one picture (H, W, 3) of them; takes `cell`, the
-        side of an example on it, and `blocks`, how many rows of examples stand side by side.
+      sheet: columns of examples by label, n of uint8 (*space, 3) each, of any sizes -> one picture (H, W, 3) of them;
+        takes `cell`, the longer side of an example on it, and `blocks`, how many rows of examples stand side by side.
       write: (path, sample) writes a file, which has its name only when it is whole.
       read: path -> sample.
     """

@@ -16,3 +16,9 @@ def test_pictures_stand_under_their_label_in_order():
     # The third example starts the second block of columns.
     assert tuple(grid[header + 20, 2 * (40 + MARGIN) + 2 * MARGIN + centres[0]]) == (250, 0, 0)
     assert (grid[:header] != 255).any(), "labels"
+
+
+def test_pictures_of_several_sizes_keep_their_shape():
+    pictures = [np.zeros((8, 16, 3), np.uint8), np.zeros((16, 4, 3), np.uint8)]
+    dark = (labelled_grid({"": pictures}, cell=40) == 0).all(axis=-1)
+    assert [dark[:50].sum(), dark[50:].sum()] == [40 * 20, 10 * 40]

@@ -1,16 +1,16 @@
 """Rows of a folder of pictures with a table metadata.jsonl or metadata.csv beside them."""
 
 import contextlib
-import csv
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of
+from lisa_jax.data.rows.table_lines import table_lines
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 
@@ -46,12 +46,8 @@ class ImageFolderRows:
                 f"{location!r} must hold one of {' and '.join(METADATA)}, but holds {'both' if found else 'neither'}."
             )
         self._metadata = found[0]
-        lines = _jsonl_lines if self._metadata.suffix == ".jsonl" else _csv_lines
         # An Arrow array takes a fraction of what Python objects would, and is handed to worker processes quickly.
-        try:
-            self._lines = pa.array(list(lines(self._metadata)), pa.large_string())
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise RowError(f"{self._metadata.name}: not readable as UTF-8 text ({error}).") from error
+        self._lines = pa.array([text for _, text in table_lines(self._metadata)], pa.large_string())
         self._check_columns()
 
     def __len__(self) -> int:
@@ -126,18 +122,3 @@ def _picture_fields(column: str) -> tuple[str, ...]:
     """The metadata's fields that may hold the file name of a picture column, in order of preference."""
     names = (*(column + ending for ending in _FILE_ENDINGS), column)
     return ("file_name", *names) if column == "image" else names
-
-
-def _jsonl_lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8-sig") as file:
-        for line in file:
-            if line.strip():
-                yield line.strip()
-
-
-def _csv_lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file):
-            # Cells beyond the header come under None; a line with them was quoted wrongly, and its other cells may be
-            # shifted. It becomes a row that cannot be used.
-            yield json.dumps(f"cells beyond the header: {row[None]}" if None in row else row)

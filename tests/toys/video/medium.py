@@ -17,6 +17,7 @@ def mirror(video: np.ndarray) -> np.ndarray:
 
 def sheet(columns: Mapping[str, np.ndarray], cell: int = 128, blocks: int = 1) -> np.ndarray:
     """A column for each frame."""
+    columns = {label: np.asarray(videos) for label, videos in columns.items()}
     frames = {f"{label} {f}": videos[:, f] for label, videos in columns.items() for f in range(videos.shape[1])}
     return labelled_grid(frames, cell, blocks)
 
