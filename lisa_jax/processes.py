@@ -29,7 +29,6 @@ be static arguments of `jax.jit`.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -127,19 +126,10 @@ class Process(ABC):
         return -c.alpha / (c.sigma * c.determinant) * gap
 
 
-def _betas(beta_schedule: str, beta_start: float, beta_end: float, num_steps: int) -> np.ndarray:
-    """Betas in float64, shape (num_steps,), of diffusers' schedules of the same names."""
-    if beta_schedule == "linear":
-        return np.linspace(beta_start, beta_end, num_steps)
-    if beta_schedule == "scaled_linear":
-        return np.linspace(math.sqrt(beta_start), math.sqrt(beta_end), num_steps) ** 2
-    # squaredcos_cap_v2 (Nichol and Dhariwal, arXiv 2102.09672, eq. 17), capped at 0.999; ignores start and end.
-    alpha_bar = np.cos((np.arange(num_steps + 1) / num_steps + 0.008) / 1.008 * np.pi / 2) ** 2
-    return np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)
-
-
 _BETA_SCHEDULES = ("scaled_linear", "linear", "squaredcos_cap_v2")
 _PREDICTION_TYPES = ("epsilon", "v_prediction")
+# More would be no noise schedule, and its tables no small matter.
+MOST_STEPS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -148,64 +138,76 @@ class Diffusion(Process):
 
     `t` is an int32 step in 0..num_train_timesteps-1, uniform in training, and goes to the network as it is.
     alpha^2 is the cumulative product of 1 - beta and alpha^2 + sigma^2 = 1; tables are computed in float64 and stored
-    as float32. The defaults are Stable Diffusion's.
+    as float32. Fields are named as in diffusers' schedulers; the defaults are Stable Diffusion's.
+
+    With `rescale_betas_zero_snr` (arXiv 2305.08891, algorithm 1) the last step is noise alone, alpha = 0: x_t says
+    nothing of the data there, and the likelihood score is 0.
 
     Raises:
-        ValueError: on an unknown `beta_schedule` or `prediction_type`, or fewer than one step.
+        ValueError: a field that is out of its range or not supported, by name, `rescale_betas_zero_snr` with epsilon,
+            or betas that leave no signal at the last step without it.
     """
 
     num_train_timesteps: int = 1000
-    beta_schedule: str = "scaled_linear"
-    beta_start: float = 0.00085
-    beta_end: float = 0.012
+    beta_schedule: str | None = "scaled_linear"
+    beta_start: float | None = 0.00085  # of no matter to squaredcos_cap_v2, as beta_end
+    beta_end: float | None = 0.012
     prediction_type: str = "epsilon"
+    trained_betas: tuple[float, ...] | None = None  # in place of the schedule with its start and end
+    rescale_betas_zero_snr: bool = False
 
     def __post_init__(self):
-        if self.num_train_timesteps < 1:
-            raise ValueError(f"num_train_timesteps is {self.num_train_timesteps}; give at least 1.")
-        if self.beta_schedule not in _BETA_SCHEDULES:
-            raise ValueError(f"beta_schedule {self.beta_schedule!r} is not supported; use one of {_BETA_SCHEDULES}.")
+        steps = self.num_train_timesteps
+        if type(steps) is not int or not 1 <= steps <= MOST_STEPS:
+            raise ValueError(f"num_train_timesteps is {steps!r}, but must be a whole number from 1 to {MOST_STEPS}.")
         if self.prediction_type not in _PREDICTION_TYPES:
             raise ValueError(
-                f"prediction_type {self.prediction_type!r} is not supported; use one of {_PREDICTION_TYPES}."
+                f"prediction_type {self.prediction_type!r} is not supported: take a base that was trained with "
+                f"{' or '.join(_PREDICTION_TYPES)}."
             )
-
-    @classmethod
-    def from_scheduler_config(cls, config: Mapping[str, Any]) -> "Diffusion":
-        """The training process described by a diffusers `scheduler_config.json`, given as a dict.
-
-        Missing keys take diffusers' scheduler defaults (linear betas 1e-4 to 0.02, epsilon). Keys that concern only
-        sampling are ignored here; see `lisa_jax.sampling.samplers.sampler`.
-
-        Raises:
-            ValueError: for what this class cannot honour: flow-matching or EDM schedulers, `trained_betas`,
-                `rescale_betas_zero_snr`, learned variances, continuous time steps, unknown schedules or predictions.
-        """
-        class_name = config.get("_class_name", "")
-        if "FlowMatch" in class_name or "EDM" in class_name:
+        if self.trained_betas is not None:
+            self._check_trained_betas()
+        elif self.beta_schedule not in _BETA_SCHEDULES:
             raise ValueError(
-                f"{class_name} is not a discrete diffusion; use RectifiedFlow or EDM in place of Diffusion."
+                f"beta_schedule {self.beta_schedule!r} is not supported: take a base that was trained with one of "
+                f"{', '.join(_BETA_SCHEDULES)}."
             )
-        unsupported = (
-            ("trained_betas", config.get("trained_betas") is not None, "only named beta schedules are supported"),
-            ("rescale_betas_zero_snr", config.get("rescale_betas_zero_snr", False), "set it to false"),
-            ("variance_type", str(config.get("variance_type")).startswith("learned"), "use a fixed variance"),
-            ("timestep_type", config.get("timestep_type", "discrete") != "discrete", "use EDM for continuous noise"),
-        )
-        for name, present, advice in unsupported:
-            if present:
-                raise ValueError(f"scheduler config: {name}={config[name]!r} is not supported; {advice}.")
-        return cls(
-            num_train_timesteps=config.get("num_train_timesteps", 1000),
-            beta_schedule=config.get("beta_schedule", "linear"),
-            beta_start=config.get("beta_start", 0.0001),
-            beta_end=config.get("beta_end", 0.02),
-            prediction_type=config.get("prediction_type", "epsilon"),
-        )
+        elif self.beta_schedule != "squaredcos_cap_v2":
+            self._check_range()
+        self._check_last_step()
+
+    def _check_trained_betas(self) -> None:
+        betas = self.trained_betas
+        if not isinstance(betas, tuple) or len(betas) != self.num_train_timesteps or not all(map(_is_beta, betas)):
+            raise ValueError(
+                f"trained_betas must be num_train_timesteps={self.num_train_timesteps} numbers above 0 and below 1."
+            )
+
+    def _check_range(self) -> None:
+        for name in ("beta_start", "beta_end"):
+            if not _is_beta(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be a number above 0 and below 1.")
+        if self.beta_start > self.beta_end:
+            raise ValueError(f"beta_start {self.beta_start} is above beta_end {self.beta_end}: noise must grow.")
+
+    def _check_last_step(self) -> None:
+        if type(self.rescale_betas_zero_snr) is not bool:
+            raise ValueError(f"rescale_betas_zero_snr is {self.rescale_betas_zero_snr!r}, but must be true or false.")
+        if not self.rescale_betas_zero_snr:
+            if not self.alpha_sigma_tables()[0][-1] > 0:
+                last = self.beta_end if self.trained_betas is None else self.trained_betas[-1]
+                raise ValueError(f"the betas up to {last} leave no signal at the last step.")
+        elif self.prediction_type == "epsilon":
+            raise ValueError(
+                "rescale_betas_zero_snr is not supported with prediction_type 'epsilon': at the last step, which is "
+                "noise alone, epsilon says nothing of the data. Take a base that was trained with v_prediction."
+            )
+        elif self.num_train_timesteps < 2:
+            raise ValueError("rescale_betas_zero_snr needs num_train_timesteps of 2 or more.")
 
     def alpha_sigma_tables(self) -> tuple[np.ndarray, np.ndarray]:
         """(alpha, sigma) of every step, each float32 (num_train_timesteps,), read-only."""
-        return _alpha_sigma_tables(self.beta_schedule, self.beta_start, self.beta_end, self.num_train_timesteps)
+        return _alpha_sigma_tables(self)
 
     def coefficients(self, t: jax.Array) -> Coefficients:
         alpha, sigma = (jnp.asarray(table)[t] for table in self.alpha_sigma_tables())
@@ -223,15 +225,34 @@ class Diffusion(Process):
         return t.astype(jnp.float32)
 
 
+def _is_beta(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < 1
+
+
 @lru_cache(maxsize=32)
-def _alpha_sigma_tables(
-    beta_schedule: str, beta_start: float, beta_end: float, num_steps: int
-) -> tuple[np.ndarray, np.ndarray]:
-    alpha_squared = np.cumprod(1 - _betas(beta_schedule, beta_start, beta_end, num_steps))
-    tables = np.sqrt(alpha_squared).astype(np.float32), np.sqrt(1 - alpha_squared).astype(np.float32)
+def _alpha_sigma_tables(process: Diffusion) -> tuple[np.ndarray, np.ndarray]:
+    alpha = np.sqrt(np.cumprod(1 - _betas(process)))
+    if process.rescale_betas_zero_snr:
+        # Moved so that the last is 0, stretched so that the first stays.
+        alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
+    tables = alpha.astype(np.float32), np.sqrt(1 - alpha**2).astype(np.float32)
     for table in tables:
         table.setflags(write=False)
     return tables
+
+
+def _betas(process: Diffusion) -> np.ndarray:
+    """Betas in float64, shape (num_train_timesteps,), of diffusers' schedules of the same names."""
+    num_steps, start, end = process.num_train_timesteps, process.beta_start, process.beta_end
+    if process.trained_betas is not None:
+        return np.array(process.trained_betas, np.float64)
+    if process.beta_schedule == "linear":
+        return np.linspace(start, end, num_steps)
+    if process.beta_schedule == "scaled_linear":
+        return np.linspace(math.sqrt(start), math.sqrt(end), num_steps) ** 2
+    # squaredcos_cap_v2 (Nichol and Dhariwal, arXiv 2102.09672, eq. 17), capped at 0.999; ignores start and end.
+    alpha_bar = np.cos((np.arange(num_steps + 1) / num_steps + 0.008) / 1.008 * np.pi / 2) ** 2
+    return np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)
 
 
 _TIME_DISTRIBUTIONS = ("logit_normal", "uniform")
@@ -261,13 +282,7 @@ class RectifiedFlow(Process):
                 f"time_distribution {self.time_distribution!r} is not supported; use one of {_TIME_DISTRIBUTIONS}."
             )
         for name in ("shift", "logit_std"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; give a positive number.")
-
-    @classmethod
-    def from_scheduler_config(cls, config: Mapping[str, Any]) -> "RectifiedFlow":
-        """The process of a diffusers flow-matching `scheduler_config.json`: its shift, times logit-normal."""
-        return cls(shift=config.get("shift", 1.0))
+            _check_positive(name, getattr(self, name))
 
     def coefficients(self, t: jax.Array) -> Coefficients:
         return Coefficients(1 - t, t, -jnp.ones_like(t), jnp.ones_like(t))
@@ -306,8 +321,7 @@ class EDM(Process):
     log_std: float = 1.6
 
     def __post_init__(self):
-        if self.log_std <= 0:
-            raise ValueError(f"log_std is {self.log_std}; give a positive number.")
+        _check_positive("log_std", self.log_std)
 
     def coefficients(self, t: jax.Array) -> Coefficients:
         c_in = jax.lax.rsqrt(t**2 + 1)
@@ -327,30 +341,6 @@ class EDM(Process):
         return 0.25 * jnp.log(t.astype(jnp.float32))
 
 
-def _euler(config: Mapping[str, Any]) -> Process:
-    """With continuous time steps it is Stable Video Diffusion's; with discrete ones it samples a diffusion."""
-    if config.get("timestep_type", "discrete") != "continuous":
-        return Diffusion.from_scheduler_config(config)
-    prediction_type = config.get("prediction_type", "epsilon")
-    if prediction_type != "v_prediction":
-        raise ValueError(
-            f"scheduler config: prediction_type={prediction_type!r} is not supported with continuous time steps; only "
-            "v_prediction is, as in Stable Video Diffusion."
-        )
-    return EDM()
-
-
-# Class of diffusers' scheduler -> how its config is read. Schedulers that are not listed all sample a `Diffusion`.
-_SCHEDULERS: Mapping[str, Callable[[Mapping[str, Any]], Process]] = {
-    "FlowMatchEulerDiscreteScheduler": RectifiedFlow.from_scheduler_config,
-    "EulerDiscreteScheduler": _euler,
-}
-
-
-def process_of(scheduler: Mapping[str, Any]) -> Process:
-    """The noise process that a base was trained with, as its diffusers `scheduler_config.json`, given as a dict, says.
-
-    Raises:
-      ValueError: an option that no process honours, by name.
-    """
-    return _SCHEDULERS.get(scheduler.get("_class_name", ""), Diffusion.from_scheduler_config)(scheduler)
+def _check_positive(name: str, value: Any) -> None:
+    if type(value) not in (int, float) or not 0 < value < math.inf:
+        raise ValueError(f"{name} is {value!r}, but must be a number above 0.")

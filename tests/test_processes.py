@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lisa_jax.processes import EDM, Diffusion, RectifiedFlow, process_of
+from lisa_jax.processes import EDM, Diffusion, RectifiedFlow
 
 EPSILON = Diffusion()
 V = Diffusion(prediction_type="v_prediction")
+ZERO_SNR = Diffusion(prediction_type="v_prediction", rescale_betas_zero_snr=True)
 PROCESSES = {"epsilon": EPSILON, "v": V, "rectified_flow": RectifiedFlow(), "edm": EDM()}
 every_process = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES.keys())
 
@@ -165,81 +166,6 @@ def test_processes_are_hashable_static_arguments(process):
     np.testing.assert_array_equal(process.weight(t), np.ones(4, np.float32))
 
 
-def test_scheduler_config_is_read():
-    config = {
-        "_class_name": "PNDMScheduler",
-        "beta_end": 0.012,
-        "beta_schedule": "scaled_linear",
-        "beta_start": 0.00085,
-        "num_train_timesteps": 1000,
-        "prediction_type": "v_prediction",
-        "set_alpha_to_one": False,
-        "steps_offset": 1,
-        "trained_betas": None,
-        "variance_type": "fixed_small",
-    }
-    assert Diffusion.from_scheduler_config(config) == V
-    assert Diffusion.from_scheduler_config({}) == Diffusion(1000, "linear", 0.0001, 0.02, "epsilon")
-
-
-SD_BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
-# Scheduler of a published base -> the process that the base was trained with.
-PUBLISHED = {
-    "sd15": ({"_class_name": "PNDMScheduler", "steps_offset": 1, "skip_prk_steps": True} | SD_BETAS, EPSILON),
-    "sd21_v": ({"_class_name": "DDIMScheduler", "prediction_type": "v_prediction"} | SD_BETAS, V),
-    "sdxl": ({"_class_name": "EulerDiscreteScheduler", "prediction_type": "epsilon"} | SD_BETAS, EPSILON),
-    "sd3": (
-        {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0},
-        RectifiedFlow(shift=3.0),
-    ),
-    "svd": (
-        {
-            "_class_name": "EulerDiscreteScheduler",
-            "prediction_type": "v_prediction",
-            "timestep_type": "continuous",
-            "use_karras_sigmas": True,
-            "sigma_min": 0.002,
-            "sigma_max": 700.0,
-        }
-        | SD_BETAS,
-        EDM(),
-    ),
-    "no class": ({"prediction_type": "v_prediction"} | SD_BETAS, V),
-}
-
-
-@pytest.mark.parametrize(("config", "process"), PUBLISHED.values(), ids=PUBLISHED.keys())
-def test_a_scheduler_config_tells_which_process_a_base_was_trained_with(config, process):
-    assert process_of(config) == process
-
-
-def test_a_process_that_a_scheduler_config_asks_for_and_nothing_honours_is_refused():
-    svd, _ = PUBLISHED["svd"]
-    with pytest.raises(ValueError, match="prediction_type='epsilon' is not supported with continuous time steps"):
-        process_of(svd | {"prediction_type": "epsilon"})
-    with pytest.raises(ValueError, match="timestep_type='continuous' is not supported"):
-        process_of({"_class_name": "DDIMScheduler", "timestep_type": "continuous"})
-    with pytest.raises(ValueError, match="EDMEulerScheduler is not a discrete diffusion"):
-        process_of({"_class_name": "EDMEulerScheduler"})
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ({"prediction_type": "sample"}, "prediction_type 'sample'"),
-        ({"beta_schedule": "sigmoid"}, "beta_schedule 'sigmoid'"),
-        ({"trained_betas": [0.1, 0.2]}, "trained_betas"),
-        ({"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
-        ({"variance_type": "learned_range"}, "variance_type"),
-        ({"timestep_type": "continuous"}, "timestep_type"),
-        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}, "RectifiedFlow"),
-    ],
-)
-def test_scheduler_config_that_cannot_be_honoured_is_refused(config, message):
-    with pytest.raises(ValueError, match=message):
-        Diffusion.from_scheduler_config(config)
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -252,3 +178,14 @@ def test_scheduler_config_that_cannot_be_honoured_is_refused(config, message):
 def test_impossible_processes_are_refused(make):
     with pytest.raises(ValueError):
         make()
+
+
+def test_where_there_is_noise_alone_the_likelihood_score_is_zero_and_every_quantity_is_finite():
+    x0, noise = normals(8, 2, 3)
+    last = jnp.full((2,), 999)
+    x_t, v = ZERO_SNR.perturb(x0, noise, last), ZERO_SNR.target(x0, noise, last)
+    np.testing.assert_array_equal(x_t, noise)
+    np.testing.assert_array_equal(ZERO_SNR.likelihood_score(v, x_t, last), np.zeros((2, 3)))
+    np.testing.assert_array_equal(ZERO_SNR.denoised(v, x_t, last), x0)
+    np.testing.assert_array_equal(ZERO_SNR.score(v, x_t, last), -noise)
+    np.testing.assert_array_equal(ZERO_SNR.prediction(x0, x_t, last), v)

@@ -43,3 +43,12 @@ def test_weights_have_mean_one_and_the_documented_form(process):
 def test_an_unknown_weighting_is_answered_with_those_that_exist():
     with pytest.raises(ValueError, match=r"'min_snr' .* uniform, likelihood_score, high_noise, low_noise"):
         alignment_weight("min_snr", Diffusion(), jnp.zeros(1, jnp.int32))
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_a_step_that_is_noise_alone_has_a_finite_weight(weighting):
+    process = Diffusion(prediction_type="v_prediction", rescale_betas_zero_snr=True)
+    weights = alignment_weight(weighting, process, jnp.arange(1000))
+    assert np.isfinite(weights).all()
+    if weighting == "likelihood_score":
+        assert weights[-1] == 0

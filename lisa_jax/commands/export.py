@@ -63,6 +63,7 @@ def main() -> None:
             step=run.step,
             averaged=run.config.ema_decay is not None and _WEIGHTS.value != "raw",
             base_fingerprint=run.family.fingerprint,
+            process=run.family.process,
             usage=run.family.usage,
             size=size,
             license=_LICENSE.value,

@@ -13,6 +13,7 @@ import yaml
 from lisa_jax.dual_branch import parse_hooks
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.usage import Usage
+from lisa_jax.processes import Process
 
 CARD = "README.md"
 PICTURE = "samples.png"
@@ -47,6 +48,7 @@ class ModelCard:
       step: training steps of the exported parameters.
       averaged: they are the moving average.
       base_fingerprint: SHA-256 of the frozen model's files.
+      process: the noise that the base and the network were trained with.
       usage: how others use such networks.
       license: a hub's name of a licence, or None where none was stated.
       dtype: of the weights' file.
@@ -63,6 +65,7 @@ class ModelCard:
     step: int
     averaged: bool
     base_fingerprint: str
+    process: Process
     usage: Usage
     size: tuple[int, ...]
     license: str | None
@@ -107,6 +110,7 @@ class ModelCard:
                 "guess_mode": sampling["guess_mode"],
             },
             "scheduler": SCHEDULERS[sampling["sampler"]],
+            "noise": noise_in_words(self.process),
         }
         template = self.usage.template
         return environment.get_template("model_card.md.jinja").render(
@@ -131,6 +135,13 @@ class ModelCard:
 def write_card(folder: str | Path, card: ModelCard) -> None:
     """Write the card into an exported folder, as README.md."""
     (Path(folder) / CARD).write_text(card.render(), encoding="utf-8")
+
+
+def noise_in_words(process: Process) -> str:
+    """A noise process with its fields, those of many numbers by how many they are."""
+    fields = {name: value for name, value in dataclasses.asdict(process).items() if value is not None}
+    shown = {name: f"of {len(value)} numbers" if isinstance(value, tuple) else value for name, value in fields.items()}
+    return f"{type(process).__name__}: " + ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def base_name(folder: str | Path) -> str:

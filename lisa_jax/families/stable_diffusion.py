@@ -19,6 +19,7 @@ from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIG
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.params import Placement
+from lisa_jax.checkpoints.scheduler import SCHEDULER_CONFIG, process_of
 from lisa_jax.checkpoints.side_network import side_network_of
 from lisa_jax.checkpoints.tokenizer import load_tokenizer
 from lisa_jax.checkpoints.unet import UNET
@@ -42,7 +43,7 @@ from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
 from lisa_jax.models.unet import UNetConfig
 from lisa_jax.models.vae import AutoencoderKLConfig
 from lisa_jax.parallel.sharding import Rules
-from lisa_jax.processes import Diffusion, process_of
+from lisa_jax.processes import Diffusion
 
 # Component -> stem of its weights.
 COMPONENTS = {
@@ -214,7 +215,23 @@ def read_architecture(checkpoint: Checkpoint) -> StableDiffusion:
             f"{unet.cross_attention_dim}."
         )
     vae = VAE.config(checkpoint, "vae") if checkpoint.has("vae") else None
-    return StableDiffusion(unet, text, vae, checkpoint.config("scheduler", "scheduler_config.json"))
+    return StableDiffusion(unet, text, vae, _read_scheduler(checkpoint))
+
+
+def _read_scheduler(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The fields of the scheduler's config; raises CheckpointError unless they describe a discrete diffusion."""
+    found = checkpoint.config("scheduler", SCHEDULER_CONFIG)
+    where = checkpoint.where("scheduler", SCHEDULER_CONFIG)
+    try:
+        process = process_of(found)
+    except ValueError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+    if not isinstance(process, Diffusion):
+        raise CheckpointError(
+            f"{where} describes {type(process).__name__}, but Stable Diffusion is a discrete diffusion: take a base "
+            "that was trained as one."
+        )
+    return found
 
 
 def _check_export(

@@ -9,6 +9,7 @@ from lisa_jax.exporting.model_card import ModelCard, base_name, last_validation
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.stable_diffusion import PIXEL_USAGE, USAGE
 from lisa_jax.families.usage import Usage
+from lisa_jax.processes import Diffusion
 
 CONFIG = {
     "base": "/home/someone/bases/tiny: base #1",
@@ -24,7 +25,8 @@ CONFIG = {
 
 def card(**fields):
     given = {"config": CONFIG, "step": 1000, "averaged": False, "license": None, "dtype": "float32"}
-    given |= {"base_fingerprint": "ab" * 32, "usage": USAGE, "size": (64, 96), "name": "pose", "names": ("pose",)}
+    given |= {"base_fingerprint": "ab" * 32, "process": Diffusion(), "usage": USAGE, "size": (64, 96)}
+    given |= {"name": "pose", "names": ("pose",)}
     return ModelCard(**given | fields)
 
 
@@ -58,6 +60,12 @@ def test_sizes_and_hooks_are_those_of_training():
     _, text = parts(card(config=CONFIG | {"lisa": CONFIG["lisa"] | {"hook": ("down_5", "mid")}}).render())
     assert "size = (96, 64)  # width, height" in text and "at 64 x 96 px" in text
     assert "at `down_5`, `mid`" in text
+
+
+def test_card_says_which_noise_the_network_was_trained_with():
+    process = Diffusion(2, prediction_type="v_prediction", trained_betas=(0.1, 0.2), rescale_betas_zero_snr=True)
+    _, text = parts(card(process=process).render())
+    assert "prediction_type v_prediction, trained_betas of 2 numbers, rescale_betas_zero_snr True |" in text
 
 
 def test_folders_by_condition_are_cut_down_too():

@@ -12,6 +12,7 @@ import pytest
 
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
+from lisa_jax.checkpoints.scheduler import process_of
 from lisa_jax.checkpoints.tokenizer import load_tokenizer
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
@@ -20,7 +21,6 @@ from lisa_jax.families.autoencoder import autoencoder_latents
 from lisa_jax.families.presets import PRESETS, preset_of, write_random_base
 from lisa_jax.models.clip_text import CLIPTextModel
 from lisa_jax.models.unet import UNet
-from lisa_jax.processes import Diffusion
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,7 +75,7 @@ def run(function, *args):
 def test_random_folder_keeps_activations_in_bounds(written, request):
     name, folder = request.getfixturevalue(written)
     scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
-    assert Diffusion.from_scheduler_config(scheduler).prediction_type == preset_of(name).scheduler["prediction_type"]
+    assert process_of(scheduler).prediction_type == preset_of(name).scheduler["prediction_type"]
     text_config, text = CLIP_TEXT.read(open_checkpoint(folder), "text_encoder")
     unet_config, unet = UNET.read(open_checkpoint(folder), "unet")
     vae_config, vae_params = VAE.read(open_checkpoint(folder), "vae")

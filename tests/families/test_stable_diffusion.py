@@ -40,7 +40,7 @@ def edit(path, **fields):
 
 def test_folder_gives_process_text_and_hooks(base):
     family = load(base)
-    assert family.process == Diffusion(1000, "squaredcos_cap_v2", 0.0001, 0.02, "v_prediction")
+    assert family.process == Diffusion(1000, "squaredcos_cap_v2", None, None, "v_prediction")
     assert family.model.hooks == ("down_0", "down_1", "mid")
     context = contexts(family, *["red heart", "cat", ""] * 30)
     assert context.shape == (90, 8, 16)

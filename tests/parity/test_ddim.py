@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lisa_jax.checkpoints.scheduler import process_of
 from lisa_jax.processes import Diffusion
 from lisa_jax.sampling.samplers.ddim import ddim_levels, ddim_step, ddim_timesteps
 from lisa_jax.sampling.samplers.sampler import make_sampler
@@ -21,11 +22,16 @@ def random(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("beta_schedule", SCHEDULES)
-def test_add_noise_and_velocity(beta_schedule):
-    config = SD | {"beta_schedule": beta_schedule, "prediction_type": "v_prediction"}
+@pytest.mark.parametrize("zero_snr", [False, True])
+@pytest.mark.parametrize("beta_schedule", [*SCHEDULES, "trained"])
+def test_add_noise_and_velocity(beta_schedule, zero_snr):
+    config = SD | {"prediction_type": "v_prediction", "rescale_betas_zero_snr": zero_snr}
+    if beta_schedule == "trained":
+        config["trained_betas"] = np.geomspace(1e-4, 2e-2, 1000).tolist()
+    else:
+        config["beta_schedule"] = beta_schedule
     scheduler = diffusers.DDPMScheduler(**config)
-    process = Diffusion.from_scheduler_config(scheduler.config)
+    process = process_of(scheduler.config)
     x0, noise = random(0, 1000, 3), random(1, 1000, 3)
     t = np.arange(1000)
     theirs = [
@@ -36,6 +42,9 @@ def test_add_noise_and_velocity(beta_schedule):
     errors = [float(np.abs(a - b).max()) for a, b in zip(ours, theirs, strict=True)]
     print(f"{beta_schedule}: add_noise {errors[0]:.1e}, get_velocity {errors[1]:.1e}")
     assert max(errors) < 2e-5
+    if zero_snr:
+        np.testing.assert_array_equal(ours[0][-1], noise[-1])
+        np.testing.assert_array_equal(ours[1][-1], -x0[-1])
 
 
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
@@ -58,10 +67,19 @@ OPTIONS = {
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 def test_trajectory_and_every_step(prediction_type, options, num_steps):
+    compare(diffusers.DDIMScheduler(**(SD | {"prediction_type": prediction_type} | options)), num_steps)
+
+
+@pytest.mark.parametrize("options", [{"clip_sample": False}, {"timestep_spacing": "linspace"}])
+def test_zero_terminal_snr(options):
+    config = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    compare(diffusers.DDIMScheduler(**(SD | config | options)), 20)
+
+
+def compare(scheduler, num_steps):
     shape = (2, 4, 4, 3)
-    scheduler = diffusers.DDIMScheduler(**(SD | {"prediction_type": prediction_type} | options))
     scheduler.set_timesteps(num_steps)
-    process = Diffusion.from_scheduler_config(scheduler.config)
+    process = process_of(scheduler.config)
     outputs, x_T = random(2, num_steps, *shape), random(3, *shape)
 
     levels = ddim_levels(process, dict(scheduler.config), num_steps)
@@ -85,7 +103,8 @@ def test_trajectory_and_every_step(prediction_type, options, num_steps):
     x0 = jax.jit(lambda noise: sampler.sample(lambda x_t, t, index: jnp.asarray(outputs)[index], noise))(x_T)
     # Random network outputs drive x far from unit scale, so errors are relative to the largest value.
     error = float(np.abs(x0 - x.numpy()).max() / max(1.0, x.abs().max().item()))
-    print(f"{prediction_type}: step {max(step_errors):.1e}, trajectory {error:.1e}, largest {x.abs().max().item():.1f}")
+    largest = x.abs().max().item()
+    print(f"step {max(step_errors):.1e}, trajectory {error:.1e}, largest {largest:.1f}")
     assert max(step_errors) < 2e-5 and error < 2e-5
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lisa_jax.checkpoints.scheduler import process_of
 from lisa_jax.processes import Diffusion
 from lisa_jax.sampling.samplers.dpm_solver import DPMSolverLevels, dpm_solver_levels, dpm_solver_step
 from lisa_jax.sampling.samplers.sampler import make_sampler
@@ -26,6 +27,9 @@ OPTIONS = {
     "euler_at_final": {"euler_at_final": True, "final_sigmas_type": "sigma_min"},
 }
 
+# Trailing steps begin at the last one, which is noise alone (arXiv 2305.08891).
+ZERO_SNR = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+
 
 def random(seed, *shape):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
@@ -40,15 +44,30 @@ def relative(ours, theirs):
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_every_step_and_trajectory(prediction_type, options):
-    scheduler = diffusers.DPMSolverMultistepScheduler(**(SD | {"prediction_type": prediction_type} | options))
-    process = Diffusion.from_scheduler_config(scheduler.config)
+    compare(SD | {"prediction_type": prediction_type} | options, range(1, 21))
+
+
+@pytest.mark.parametrize("options", [{}, {"use_karras_sigmas": True}, {"timestep_spacing": "linspace"}])
+def test_zero_terminal_snr(options):
+    compare(SD | ZERO_SNR | options, [1, 20])
+
+
+def test_trained_betas_and_the_range_of_karras_sigmas_in_a_folder_of_another_scheduler():
+    betas = np.geomspace(1e-4, 2e-2, 1000).tolist()
+    saved = diffusers.EulerDiscreteScheduler(trained_betas=betas, use_karras_sigmas=True, sigma_max=5.0, sigma_min=0.1)
+    compare(dict(saved.config), [1, 20])
+
+
+def compare(config, step_counts):
+    scheduler = diffusers.DPMSolverMultistepScheduler.from_config(config)
+    process, prediction_type = process_of(scheduler.config), scheduler.config.prediction_type
     step_errors, trajectory_errors = [], []
-    for num_steps in range(1, 21):
+    for num_steps in step_counts:
         scheduler.set_timesteps(num_steps)
         levels = dpm_solver_levels(process, dict(scheduler.config), num_steps)
         # Karras steps are rounded: one in the middle between two may fall to the other side of diffusers' float32.
         differing = np.abs(levels.steps - scheduler.timesteps.numpy())
-        assert differing.max() <= 1 and differing.sum() <= int("use_karras_sigmas" in options)
+        assert differing.max() <= 1 and differing.sum() <= int(scheduler.config.use_karras_sigmas)
         outputs, x_T = random(0, num_steps, *SHAPE), random(1, *SHAPE)
         x, previous = torch.from_numpy(x_T), np.zeros(SHAPE, np.float32)
         for index, time in enumerate(scheduler.timesteps):
@@ -74,7 +93,7 @@ def test_reads_a_folder_saved_with_another_scheduler_as_from_config_does(schedul
     theirs = diffusers.DPMSolverMultistepScheduler.from_pretrained(tmp_path)
     theirs.set_timesteps(10)
     config = saved.load_config(tmp_path)
-    ours = dpm_solver_levels(Diffusion.from_scheduler_config(config), config, 10)
+    ours = dpm_solver_levels(process_of(config), config, 10)
     np.testing.assert_array_equal(ours.steps, theirs.timesteps.numpy())
 
 

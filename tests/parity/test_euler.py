@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lisa_jax.checkpoints.scheduler import process_of
 from lisa_jax.processes import EDM, Diffusion, RectifiedFlow
 from lisa_jax.sampling.samplers.euler import euler_levels, euler_step
 from lisa_jax.sampling.samplers.flow_euler import flow_euler_sigmas, flow_euler_step
@@ -34,6 +35,9 @@ OPTIONS = {
     "karras_range": {"use_karras_sigmas": True, "sigma_min": 0.1, "sigma_max": 10.0},
 }
 
+# Trailing steps begin at the last one, which is noise alone (arXiv 2305.08891).
+ZERO_SNR = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+
 
 def random(seed, *shape):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
@@ -49,8 +53,14 @@ def relative(ours, theirs):
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
 def test_diffusion(prediction_type, options):
     scheduler = diffusers.EulerDiscreteScheduler(**(SD | {"prediction_type": prediction_type} | options))
-    process = Diffusion.from_scheduler_config(scheduler.config)
+    process = process_of(scheduler.config)
     compare(process, scheduler, range(1, 21), prediction_type)
+
+
+@pytest.mark.parametrize("options", [{}, {"use_karras_sigmas": True}, {"timestep_spacing": "leading"}])
+def test_zero_terminal_snr(options):
+    scheduler = diffusers.EulerDiscreteScheduler(**(SD | ZERO_SNR | options))
+    compare(process_of(scheduler.config), scheduler, [1, 20], "v_prediction")
 
 
 def test_edm_as_stable_video_diffusion_samples():
@@ -123,7 +133,7 @@ def test_reads_a_folder_saved_with_another_scheduler_as_from_config_does(tmp_pat
     scheduler = diffusers.EulerDiscreteScheduler.from_pretrained(tmp_path)
     scheduler.set_timesteps(10)
     config = diffusers.PNDMScheduler.load_config(tmp_path)
-    levels = euler_levels(Diffusion.from_scheduler_config(config), config, 10)
+    levels = euler_levels(process_of(config), config, 10)
     np.testing.assert_allclose(levels.times, scheduler.timesteps, atol=1e-4)
     np.testing.assert_allclose(levels.sigmas, scheduler.sigmas, rtol=1e-4)
 
@@ -134,7 +144,7 @@ def test_reads_a_folder_saved_with_another_scheduler_as_from_config_does(tmp_pat
         (Diffusion(), {"interpolation_type": "log_linear"}, "interpolation_type='log_linear'"),
         (Diffusion(), {"use_exponential_sigmas": True}, "use_exponential_sigmas=True"),
         (Diffusion(), {"use_beta_sigmas": True}, "use_beta_sigmas=True"),
-        (Diffusion(), {"final_sigmas_type": "one"}, "final_sigmas_type='one'"),
+        (Diffusion(), {"final_sigmas_type": "one"}, "final_sigmas_type 'one'"),
         (Diffusion(), {"timestep_type": "continuous"}, "timestep_type='continuous'"),
         (EDM(), {"use_karras_sigmas": False}, "use_karras_sigmas=False"),
         (RectifiedFlow(), {"use_dynamic_shifting": True}, "use_dynamic_shifting=True"),

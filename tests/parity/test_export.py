@@ -22,6 +22,7 @@ from lisa_jax.families.export_check import ExportMismatchError
 from lisa_jax.families.family import Setup
 from lisa_jax.families.registry import load_family
 from lisa_jax.families.stable_diffusion import USAGE
+from lisa_jax.processes import Diffusion
 from lisa_jax.sampling.generate import make_generator
 
 TOLERANCE = 1e-4
@@ -159,6 +160,7 @@ def test_code_of_the_model_card_runs(export, tmp_path, monkeypatch):
         "sampling": {"sampler": "dpmpp_2m", "num_steps": 2, "guidance_scale": 2.0},
     }
     card = ModelCard(
+        process=Diffusion(),
         config=config,
         step=1,
         averaged=False,

@@ -1,5 +1,8 @@
 """Final latents against diffusers' whole `StableDiffusionControlNetPipeline`, from the same noise."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,7 +28,7 @@ SCHEDULERS = {
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Prediction type -> folder of a base; names -> folders of ControlNets whose zero convolutions are open."""
+    """Prediction type or zero_snr -> folder of a base; names -> folders of ControlNets with open zero convolutions."""
     root = tmp_path_factory.mktemp("pipeline")
     torch.manual_seed(0)
     # Two levels of one layer: compiling is what takes the time.
@@ -40,6 +43,10 @@ def folders(tmp_path_factory):
         attention_head_dim=4,
     )
     bases = {kind: build_tiny_sd(root / kind, "sd21", kind) for kind in ("epsilon", "v_prediction")}
+    bases["zero_snr"] = shutil.copytree(bases["v_prediction"], root / "zero_snr")
+    config = bases["zero_snr"] / "scheduler" / "scheduler_config.json"
+    zero_snr = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    config.write_text(json.dumps(json.loads(config.read_text()) | zero_snr))
     for base in bases.values():
         unet.save_pretrained(base / "unet")
     for name, options in {"edges": {}, "depth": {}, "pooled": {"global_pool_conditions": True}}.items():
@@ -59,7 +66,7 @@ def conditions(seed):
 CASES = {
     # sampler, prediction, steps, networks with scale, start and end, further arguments that both sides know
     "ddim": ("ddim", "epsilon", 7, {"edges": (0.7, 0.0, 1.0)}, {"negative_prompt": NEGATIVE, "guidance_scale": 7.5}),
-    "euler_window": ("euler", "v_prediction", 5, {"edges": (1.0, 0.2, 0.7)}, {"guidance_scale": 5.0}),
+    "euler_window": ("euler", "zero_snr", 5, {"edges": (1.0, 0.2, 0.7)}, {"guidance_scale": 5.0}),
     "dpmpp_guess": ("dpmpp_2m", "epsilon", 6, {"edges": (0.9, 0.0, 1.0)}, {"guidance_scale": 4.0, "guess_mode": True}),
     "guess_without_guidance": (
         "ddim",
@@ -68,7 +75,8 @@ CASES = {
         {"edges": (1.0, 0.0, 1.0)},
         {"guidance_scale": 1.0, "guess_mode": True},
     ),
-    "pooled": ("ddim", "epsilon", 4, {"pooled": (1.0, 0.0, 1.0)}, {"guidance_scale": 4.0}),
+    "pooled": ("ddim", "zero_snr", 4, {"pooled": (1.0, 0.0, 1.0)}, {"guidance_scale": 4.0}),
+    "dpmpp_zero_snr": ("dpmpp_2m", "zero_snr", 3, {"edges": (1.0, 0.0, 1.0)}, {"guidance_scale": 4.0}),
     "two_networks": (
         "dpmpp_2m",
         "v_prediction",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, PNDMScheduler
 
-from lisa_jax.processes import process_of
+from lisa_jax.checkpoints.scheduler import process_of
 
 SD_BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
 SAMPLE, NOISE = torch.randn(4, 3, generator=torch.manual_seed(0)), torch.randn(4, 3, generator=torch.manual_seed(1))

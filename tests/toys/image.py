@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lisa_jax.checkpoints.scheduler import process_of
 from lisa_jax.dual_branch import DualBranch, Params, SideNetwork, SideOutput
 from lisa_jax.families.abstract import not_read
 from lisa_jax.families.family import UNIT_PICTURES, Conditioner, Family
@@ -19,7 +20,7 @@ from lisa_jax.families.pixels import PIXELS
 from lisa_jax.families.usage import Usage
 from lisa_jax.media.image import IMAGE
 from lisa_jax.parallel.sharding import REPLICATED
-from lisa_jax.processes import Process, process_of
+from lisa_jax.processes import Process
 
 SIZE = 8
 SCHEDULER = {"prediction_type": "v_prediction", "beta_schedule": "scaled_linear", "clip_sample": False}

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lisa_jax.checkpoints.scheduler import flag, number
 from lisa_jax.processes import Diffusion
-from lisa_jax.sampling.samplers.levels import require, spaced_timesteps
+from lisa_jax.sampling.samplers.levels import require, spaced_timesteps, spacing_of
 from lisa_jax.sampling.samplers.prediction import Predict
 
 
@@ -38,18 +39,18 @@ def ddim_levels(process: Diffusion, config: Mapping[str, Any], num_steps: int) -
     Raises:
         ValueError: an option that is not supported, by name, or as `spaced_timesteps`.
     """
-    require(config, {"thresholding": (False,)})
+    require(config, {"thresholding": (False, None)})
     total = process.num_train_timesteps
-    steps = ddim_timesteps(total, num_steps, config.get("timestep_spacing", "leading"), config.get("steps_offset", 0))
+    steps = ddim_timesteps(total, num_steps, *spacing_of(config, "leading", total))
     alphas, sigmas = process.alpha_sigma_tables()
     # diffusers always steps back by total // num_steps, also where the visited steps are spaced otherwise.
     following = steps - total // num_steps
-    last_alpha, last_sigma = (1.0, 0.0) if config.get("set_alpha_to_one", True) else (alphas[0], sigmas[0])
+    last_alpha, last_sigma = (1.0, 0.0) if flag(config, "set_alpha_to_one", True) else (alphas[0], sigmas[0])
     return DDIMLevels(
         steps,
         np.where(following >= 0, alphas[following], last_alpha).astype(np.float32),
         np.where(following >= 0, sigmas[following], last_sigma).astype(np.float32),
-        config.get("clip_sample_range", 1.0) if config.get("clip_sample", True) else None,
+        number(config, "clip_sample_range", 1.0, above=0) if flag(config, "clip_sample", True) else None,
     )
 
 

@@ -7,13 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lisa_jax.checkpoints.scheduler import flag
 from lisa_jax.processes import Diffusion
 from lisa_jax.sampling.samplers.levels import (
     final_sigma,
+    karras_range,
     karras_sigmas,
     noise_to_data_ratios,
     require,
     spaced_timesteps,
+    spacing_of,
     timesteps_of_sigmas,
 )
 from lisa_jax.sampling.samplers.prediction import Predict
@@ -55,7 +58,7 @@ def dpm_solver_levels(process: Diffusion, config: Mapping[str, Any], num_steps: 
             "algorithm_type": ("dpmsolver++", "deis"),
             # Other schedulers' types, which diffusers takes for midpoint.
             "solver_type": ("midpoint", "logrho", "bh1", "bh2"),
-            "thresholding": (False,),
+            "thresholding": (False, None),
             "use_exponential_sigmas": (False, None),
             "use_beta_sigmas": (False, None),
             "use_lu_lambdas": (False, None),
@@ -66,14 +69,14 @@ def dpm_solver_levels(process: Diffusion, config: Mapping[str, Any], num_steps: 
     ratios = noise_to_data_ratios(process)
     steps = _timesteps(process.num_train_timesteps, config, num_steps)
     sigmas = ratios[steps]
-    if config.get("use_karras_sigmas"):
+    if flag(config, "use_karras_sigmas", False):
         if process.beta_schedule == "squaredcos_cap_v2":
             # diffusers truncates these steps where it rounds all others, so that float errors decide.
             raise ValueError(
-                "scheduler config: use_karras_sigmas=True is not supported by this sampler with "
-                "beta_schedule='squaredcos_cap_v2'; set it to False."
+                "use_karras_sigmas=True of the scheduler config is not supported by this sampler with "
+                "beta_schedule='squaredcos_cap_v2', and without it other samples would come out: use another sampler."
             )
-        sigmas = karras_sigmas(ratios[-1], ratios[0], num_steps)
+        sigmas = karras_sigmas(*karras_range(config, float(ratios[-1]), float(ratios[0])), num_steps)
         steps = timesteps_of_sigmas(sigmas, ratios).round().astype(np.int32)
     last = final_sigma(config, ratios)
 
@@ -95,8 +98,7 @@ def dpm_solver_levels(process: Diffusion, config: Mapping[str, Any], num_steps: 
 
 
 def _timesteps(total: int, config: Mapping[str, Any], num_steps: int) -> np.ndarray:
-    spacing = config.get("timestep_spacing", "linspace")
-    offset = config.get("steps_offset", 0)
+    spacing, offset = spacing_of(config, "linspace", total)
     if spacing == "trailing":
         steps = spaced_timesteps(total, num_steps, spacing, offset)
     else:
@@ -109,8 +111,8 @@ def _timesteps(total: int, config: Mapping[str, Any], num_steps: int) -> np.ndar
 
 def _ends_first_order(config: Mapping[str, Any], num_steps: int) -> bool:
     return (
-        config.get("euler_at_final", False)
-        or (config.get("lower_order_final", True) and num_steps < FEW_STEPS)
+        flag(config, "euler_at_final", False)
+        or (flag(config, "lower_order_final", True) and num_steps < FEW_STEPS)
         or config.get("final_sigmas_type", "zero") == "zero"
     )
 

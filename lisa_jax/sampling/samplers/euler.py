@@ -10,13 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lisa_jax.checkpoints.scheduler import choice, flag
 from lisa_jax.processes import EDM, Diffusion
 from lisa_jax.sampling.samplers.levels import (
+    TIMESTEP_SPACINGS,
     final_sigma,
+    karras_range,
     karras_sigmas,
     noise_to_data_ratios,
     require,
     spaced_timesteps,
+    spacing_of,
     timesteps_of_sigmas,
 )
 from lisa_jax.sampling.samplers.prediction import Predict
@@ -56,14 +60,14 @@ def euler_levels(process: Diffusion | EDM, config: Mapping[str, Any], num_steps:
             "use_beta_sigmas": (False, None),
         },
     )
-    spacing = config.get("timestep_spacing", "linspace")
     if isinstance(process, EDM):
         times = sigmas = _edm_sigmas(config, num_steps)
         last = 0.0
     else:
-        times, sigmas = _diffusion_sigmas(process, config, spacing, num_steps)
+        times, sigmas = _diffusion_sigmas(process, config, num_steps)
         last = final_sigma(config, noise_to_data_ratios(process))
     largest = max(sigmas[0], last)
+    spacing = choice(config, "timestep_spacing", "linspace", TIMESTEP_SPACINGS)
     return EulerLevels(
         times.astype(np.float32),
         np.append(sigmas, last).astype(np.float32),
@@ -71,19 +75,13 @@ def euler_levels(process: Diffusion | EDM, config: Mapping[str, Any], num_steps:
     )
 
 
-def _diffusion_sigmas(
-    process: Diffusion, config: Mapping[str, Any], spacing: str, num_steps: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _diffusion_sigmas(process: Diffusion, config: Mapping[str, Any], num_steps: int) -> tuple[np.ndarray, np.ndarray]:
     require(config, {"timestep_type": ("discrete",)})
-    ratios = noise_to_data_ratios(process)
-    times = spaced_timesteps(process.num_train_timesteps, num_steps, spacing, config.get("steps_offset", 0))
+    ratios, total = noise_to_data_ratios(process), process.num_train_timesteps
+    times = spaced_timesteps(total, num_steps, *spacing_of(config, "linspace", total))
     sigmas = np.interp(times, np.arange(len(ratios)), ratios)
-    if config.get("use_karras_sigmas"):
-        # A null is a key that is there.
-        largest, smallest = config.get("sigma_max"), config.get("sigma_min")
-        sigmas = karras_sigmas(
-            sigmas[0] if largest is None else largest, sigmas[-1] if smallest is None else smallest, num_steps
-        )
+    if flag(config, "use_karras_sigmas", False):
+        sigmas = karras_sigmas(*karras_range(config, float(sigmas[0]), float(sigmas[-1])), num_steps)
         times = timesteps_of_sigmas(sigmas, ratios)
     return times, sigmas
 
@@ -100,7 +98,7 @@ def _edm_sigmas(config: Mapping[str, Any], num_steps: int) -> np.ndarray:
     )
     if num_steps < 1:
         raise ValueError(f"num_steps is {num_steps}; give at least 1.")
-    return karras_sigmas(config.get("sigma_max") or EDM_SIGMA_MAX, config.get("sigma_min") or EDM_SIGMA_MIN, num_steps)
+    return karras_sigmas(*karras_range(config, EDM_SIGMA_MAX, EDM_SIGMA_MIN), num_steps)
 
 
 def euler_step(

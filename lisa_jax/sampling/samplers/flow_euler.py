@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lisa_jax.checkpoints.scheduler import number, whole_number
+from lisa_jax.processes import MOST_STEPS
 from lisa_jax.sampling.samplers.levels import require
 from lisa_jax.sampling.samplers.prediction import Predict
 
@@ -34,12 +36,13 @@ def flow_euler_sigmas(config: Mapping[str, Any], num_steps: int) -> np.ndarray:
     )
     if num_steps < 1:
         raise ValueError(f"num_steps is {num_steps}; give at least 1.")
-    shift = config.get("shift", 1.0)
+    shift = number(config, "shift", 1.0, above=0)
+    total = whole_number(config, "num_train_timesteps", 1000, 1, MOST_STEPS)
 
     def shifted(sigma: np.ndarray | float) -> np.ndarray | float:
         return shift * sigma / (1 + (shift - 1) * sigma)
 
-    sigmas = shifted(np.linspace(1.0, shifted(1 / config.get("num_train_timesteps", 1000)), num_steps))
+    sigmas = shifted(np.linspace(1.0, shifted(1 / total), num_steps))
     return np.append(sigmas, 0.0).astype(np.float32)
 
 

@@ -76,4 +76,7 @@ def make_sampler(name: str, process: Process, scheduler_config: Mapping[str, Any
     if name not in fitting:
         kind = type(process).__name__
         raise ValueError(f"sampler '{name}' does not fit the noise process {kind}: use {' or '.join(fitting)}.")
-    return Sampler(num_steps, SAMPLERS[name][type(process)](process, scheduler_config, num_steps))
+    try:
+        return Sampler(num_steps, SAMPLERS[name][type(process)](process, scheduler_config, num_steps))
+    except ValueError as error:
+        raise ValueError(f"sampler '{name}': {error}") from error

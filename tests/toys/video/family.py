@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, Checkpoint, open_checkpoint
 from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.params import Placement
+from lisa_jax.checkpoints.scheduler import process_of
 from lisa_jax.dual_branch import DualBranch, Params, SideNetwork, Tree
 from lisa_jax.families.abstract import no_weights, not_read, shapes_of
 from lisa_jax.families.export_check import Measured, check_export
@@ -21,7 +22,6 @@ from lisa_jax.families.family import ConditionEncoder, Conditioner, Family, Late
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.families.usage import Usage
 from lisa_jax.parallel.sharding import Rules
-from lisa_jax.processes import process_of
 from toys.video import networks
 from toys.video.components import AUTOENCODER, MAIN, SIDE, TEXT
 from toys.video.medium import VIDEO
