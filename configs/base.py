@@ -1,5 +1,7 @@
 """Every field of `lisa_jax train`, and what it means. No experiment itself: those start from here.
 
+What values a field takes, with their bounds, is in `lisa_jax/experiments/fields.py`; commands check it when they start.
+
 The values are the LISA authors' recipe for a ControlNet beside Stable Diffusion 2.1-base at 512 px. Two things are not
 theirs: bfloat16 in place of fp16 (parameters, gradients and optimizer are float32 in both), and the 500 steps of
 warm-up, whose number they do not give.

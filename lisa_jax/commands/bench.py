@@ -32,6 +32,7 @@ from lisa_jax.commands._run import run_command
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.base import architecture, chosen_preset, load_base
 from lisa_jax.experiments.control import control_experiment
+from lisa_jax.experiments.fields import check_control
 from lisa_jax.parallel.sharding import global_rows, make_mesh
 from lisa_jax.training.measure import StepTimes, peak_flops, peak_memory, time_steps
 from lisa_jax.training.program import make_program, run_keys
@@ -171,7 +172,7 @@ def _table(found: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    config = _CONFIG.value
+    config = check_control(_CONFIG.value)
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     found = measure(config, mesh)
     print(_table(found))

@@ -26,6 +26,7 @@ from lisa_jax.aot.report import compiled_report, lowered_report, memory_error, s
 from lisa_jax.aot.step import abstract_step
 from lisa_jax.commands._run import run_command
 from lisa_jax.experiments.base import architecture, chosen_preset
+from lisa_jax.experiments.fields import check_control
 from lisa_jax.families.family import Architecture
 from lisa_jax.parallel.sharding import make_mesh
 
@@ -102,7 +103,7 @@ def _line(name: str, report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    config = _CONFIG.value
+    config = check_control(_CONFIG.value)
     chip, chips = parse_topology(_TOPOLOGY.value)
     if _IMAGES.value is not None:
         config.batch_size, config.accumulate = _IMAGES.value * chips, 1

@@ -16,6 +16,7 @@ from ml_collections import config_flags
 
 from lisa_jax.commands._run import run_command
 from lisa_jax.data.embedded.load import load_embedded
+from lisa_jax.experiments.fields import check_pretraining
 from lisa_jax.experiments.pretraining import pretraining
 from lisa_jax.families.family import Setup
 from lisa_jax.families.pixel_base import write_new_base
@@ -29,7 +30,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and the
 
 
 def main() -> None:
-    config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+    config, workdir = check_pretraining(_CONFIG.value), Path(_WORKDIR.value)
     if jax.process_count() > 1:
         raise ValueError("pretrain runs in one process, on all of its devices: unset LISA_JAX_PROCESSES.")
     new_base = workdir / "new_base"

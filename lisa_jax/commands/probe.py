@@ -24,6 +24,7 @@ from lisa_jax.probing.records import FILE, append_record, read_records
 from lisa_jax.probing.study_cells import probe_study
 from lisa_jax.probing.table import markdown
 from lisa_jax.probing.training_runs import probe_run
+from lisa_jax.studies.config_fields import check_study
 
 _LOG = logging.getLogger("lisa_jax")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of a training run.")
@@ -46,7 +47,7 @@ def main() -> None:
         if _CONFIG.value is None:
             raise ValueError("Give --config, with which the study in --study ran.")
         done = {record["id"] for record in read_records(out)} if out.exists() else ()
-        records = probe_study(_STUDY.value, _CONFIG.value, done)
+        records = probe_study(_STUDY.value, check_study(_CONFIG.value), done)
     else:
         records = (probe_run(_WORKDIR.value, _WEIGHTS.value, CONDITION_MODULE.value),)
     for record in records:

@@ -19,6 +19,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from lisa_jax.commands._run import run_command
+from lisa_jax.studies.config_fields import check_study
 from lisa_jax.studies.identity import study_identity
 from lisa_jax.studies.laboratory import Laboratory
 from lisa_jax.studies.quality import quality_meter, read_quality, with_quality
@@ -43,7 +44,7 @@ _SUMMARY = flags.DEFINE_bool("summary", False, "Print tables of the results in -
 
 def main() -> None:
     deadline = time.monotonic() + 60 * _MINUTES.value
-    config = _CONFIG.value
+    config = check_study(_CONFIG.value)
     cells = study_cells(config)
     if _LIST.value:
         for number, cell in enumerate(cells):

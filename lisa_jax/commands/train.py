@@ -14,6 +14,7 @@ from ml_collections import config_flags
 from lisa_jax.commands._run import run_command
 from lisa_jax.experiments.base import absolute_paths, load_base
 from lisa_jax.experiments.control import check_aligned_rows
+from lisa_jax.experiments.fields import check_control
 from lisa_jax.experiments.training_run import training_experiment
 from lisa_jax.parallel.cluster import STOPPED_EARLY
 from lisa_jax.parallel.sharding import make_mesh
@@ -25,7 +26,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and pre
 
 
 def main() -> None:
-    config, workdir = _CONFIG.value, _WORKDIR.value
+    config, workdir = check_control(_CONFIG.value), _WORKDIR.value
     absolute_paths(config)
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     check_aligned_rows(config, mesh)

@@ -10,10 +10,7 @@ from lisa_jax.experiments.conditions import condition_names
 from lisa_jax.families.family import Architecture, Family, Setup
 from lisa_jax.families.presets import preset_of
 from lisa_jax.families.registry import architecture_of
-from lisa_jax.models.remat import check_remat
 from lisa_jax.parallel.sharding import REPLICATED, placement
-
-DTYPES = ("float32", "bfloat16")
 
 
 def load_base(config: ConfigDict, mesh: Mesh | None = None) -> Family:
@@ -34,10 +31,7 @@ def load_base(config: ConfigDict, mesh: Mesh | None = None) -> Family:
 
 
 def setup_of(config: ConfigDict) -> Setup:
-    """The networks beside the base, as a config says them; raises ValueError for an unknown dtype or remat."""
-    for name in ("frozen_dtype", "compute_dtype"):
-        if config[name] not in DTYPES:
-            raise ValueError(f"config.{name} is '{config[name]}': use {' or '.join(DTYPES)}.")
+    """The networks beside the base, as a config says them."""
     return Setup(
         conditions=condition_names(config),
         condition_channels=tuple(config.condition_channels),
@@ -46,7 +40,7 @@ def setup_of(config: ConfigDict) -> Setup:
         layers_per_block=config.side.layers_per_block,
         frozen_dtype=config.frozen_dtype,
         compute_dtype=config.compute_dtype,
-        remat=check_remat(config.remat),
+        remat=config.remat,
         attention=config.attention,
         decoder_width=config.lisa.decoder_width,
     )

@@ -1,7 +1,6 @@
 """Training runs, read back."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import jax
@@ -10,8 +9,11 @@ from ml_collections import ConfigDict
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.base import load_base
 from lisa_jax.experiments.control import control_experiment
+from lisa_jax.experiments.fields import check_control
 from lisa_jax.experiments.upgrade import upgraded
 from lisa_jax.families.family import Family
+from lisa_jax.files.json_object import JsonError, read_object
+from lisa_jax.parallel.messages import one_line
 from lisa_jax.parallel.sharding import make_mesh
 from lisa_jax.training.program import make_program
 from lisa_jax.training.tracking import CONFIG_FILE
@@ -37,11 +39,25 @@ class TrainedRun:
 
 
 def read_config(workdir: str | Path) -> ConfigDict:
-    """The config of a work directory, in today's words; raises FileNotFoundError where no run was started."""
+    """The config of a work directory, in today's words.
+
+    Raises:
+      FileNotFoundError: no run was started there.
+      ValueError: the file is damaged, or of another command; names the field that is wrong.
+    """
     path = Path(workdir) / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: give the --workdir of a training run.")
-    return upgraded(ConfigDict(json.loads(path.read_text())))
+    try:
+        config = upgraded(ConfigDict(read_object(path)))
+    except JsonError as error:
+        raise ValueError(f"{error}, but must be the config of a training run.") from error
+    # A name that no field can have, as one with a dot in it.
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is not the config of a training run: {one_line(error)}") from error
+    if "unet" in config:
+        raise ValueError(f"{workdir} is of `lisa_jax pretrain`: give the --workdir of `lisa_jax train`.")
+    return check_control(config, f"{path}: config")
 
 
 def load_run(workdir: str | Path, weights: str = "auto") -> TrainedRun:
@@ -53,7 +69,7 @@ def load_run(workdir: str | Path, weights: str = "auto") -> TrainedRun:
 
     Raises:
       FileNotFoundError: no run, or no checkpoint in it.
-      ValueError: "ema" of a run that keeps none.
+      ValueError: "ema" of a run that keeps none, or a config that is damaged.
       ResumeError: the base has changed since, or no checkpoint can be read.
     """
     config = read_config(workdir)

@@ -17,10 +17,15 @@ _REMAT = {"false": "none", "true": "full"}
 def upgraded(config: ConfigDict) -> ConfigDict:
     """The config of an earlier run with today's fields: new ones say what was done before there was a choice."""
     fields = {"preset": None, "diagnostics_every": None, **config.to_dict()}
-    fields["remat"] = _REMAT.get(str(fields["remat"]).lower(), fields["remat"])
-    fields["data"] = _with_moved_condition(fields["data"])
-    fields["lisa"] = {"weighting": UNIFORM, "decoder_width": 1.0, **fields["lisa"]}
-    fields["optimizer"] = {"decoder_rate": 1.0, **fields["optimizer"]}
+    later = {"lisa": {"weighting": UNIFORM, "decoder_width": 1.0}, "optimizer": {"decoder_rate": 1.0}}
+    # A damaged config is left as it is: what is missing in it, or wrong, `fields.check_config` tells.
+    for name, usual in later.items():
+        if isinstance(fields.get(name), dict):
+            fields[name] = usual | fields[name]
+    if "remat" in fields:
+        fields["remat"] = _REMAT.get(str(fields["remat"]).lower(), fields["remat"])
+    if isinstance(fields.get("data"), dict):
+        fields["data"] = _with_moved_condition(fields["data"])
     return ConfigDict(fields)
 
 
@@ -43,8 +48,11 @@ def _with_moved_condition(data: Mapping[str, Any]) -> dict[str, Any]:
     def moved(spec: str) -> str:
         return spec.replace("lisa_jax.data.openmoji.", "lisa_jax.data.embedded.openmoji.")
 
-    condition = data["condition"]
-    return {**data, "condition": moved(condition) if isinstance(condition, str) else tuple(map(moved, condition))}
+    condition = data.get("condition")
+    if isinstance(condition, str):
+        return {**data, "condition": moved(condition)}
+    several = isinstance(condition, tuple | list) and all(isinstance(spec, str) for spec in condition)
+    return {**data, "condition": tuple(map(moved, condition))} if several else dict(data)
 
 
 def _conditions(identity: Mapping[str, Any]) -> list[str]:

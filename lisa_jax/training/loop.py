@@ -39,9 +39,6 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
       ResumeError: the work directory belongs to another run.
       LostProcessError: another process of the run is gone.
     """
-    for name in ("num_steps", "batch_size", "accumulate", "log_every", "save_every", "keep"):
-        if config[name] < 1:
-            raise ValueError(f"config.{name} is {config[name]}, but must be 1 or more.")
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
 
     # ---- the program, and the state where training begins or goes on

@@ -70,13 +70,6 @@ def test_the_settings_of_side_networks_are_those_of_the_config():
     assert (setup.block_out_channels, setup.layers_per_block, setup.decoder_width) == (None, 1, 2.0)
 
 
-def test_unknown_dtype_is_refused():
-    config = openmoji_lineart.get_config()
-    config.compute_dtype = "bf16"
-    with pytest.raises(ValueError, match=r"config\.compute_dtype is 'bf16': use float32 or bfloat16"):
-        setup_of(config)
-
-
 def test_folders_to_start_from_by_condition():
     one, two = openmoji_lineart.get_config(), sd21_compositional.get_config()
     assert start_folders(one) == {}

@@ -1,5 +1,7 @@
 """Reading runs back."""
 
+import json
+
 import jax
 import pytest
 
@@ -7,6 +9,7 @@ from configs import openmoji_lineart
 from lisa_jax.aot.step import abstract_step
 from lisa_jax.experiments.base import architecture, load_base
 from lisa_jax.experiments.control import control_experiment
+from lisa_jax.experiments.saved_run import read_config
 from lisa_jax.parallel.sharding import make_mesh
 from lisa_jax.training.program import make_program
 
@@ -30,3 +33,41 @@ def test_whoever_builds_the_program_of_a_config_gets_the_same_state(condition, h
     for other in (read, compiled):
         assert jax.tree.structure(other) == jax.tree.structure(trained)
         assert jax.tree.leaves(other) == jax.tree.leaves(trained)
+
+
+def without(name):
+    return lambda config: config.pop(name)
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda config: config.update(batch_size="8"), r"config\.batch_size is '8', but must be a whole number"),
+        (lambda config: config.update(lisa=[]), r"config\.lisa\.lam is missing: .* lisa is \[\], but must be a group"),
+        (lambda config: config["data"].update(condition=7), r"config\.data\.condition is 7, but must be the name"),
+        (lambda config: config["data"].update(condition="../../x"), r"config\.data\.condition is '\.\./\.\./x'"),
+        (lambda config: config["optimizer"].update(b1=None), r"config\.optimizer\.b1 is None"),
+        (lambda config: config.update(later=1), r"config\.later is no field"),
+        (lambda config: config.update({"a.b": 1}), "is not the config of a training run"),
+        (without("data"), r"config\.data\.name is missing"),
+        (without("remat"), r"config\.remat is missing"),
+        (lambda config: config.update(unet={}), "is of `lisa_jax pretrain`: give the --workdir of `lisa_jax train`"),
+    ],
+)
+def test_a_damaged_config_of_a_run_is_told_by_file_and_field(damage, sentence, tmp_path):
+    config = json.loads(openmoji_lineart.get_config().to_json_best_effort())
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    assert read_config(tmp_path).to_dict() == config
+    damage(config)
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=sentence) as refused:
+        read_config(tmp_path)
+    assert str(tmp_path) in str(refused.value)
+
+
+@pytest.mark.parametrize("text", [b"", b"[1]", b'{"seed": 0', b"\xff\xfe{}", b"[" * 10**5, b"null"])
+def test_a_config_that_is_no_object_is_told_by_its_file(text, tmp_path):
+    (tmp_path / "config.json").write_bytes(text)
+    with pytest.raises(ValueError, match=r"^\S+config\.json .*, but must be the config of a training run\."):
+        read_config(tmp_path)

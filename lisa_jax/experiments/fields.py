@@ -1,0 +1,213 @@
+"""The fields of configs, each with the kind of value that it takes, and the check of a whole config, by name.
+
+The comments and the usual values of the same fields, in the same order, are in `configs/base.py`. It stands above this
+package, and a config may be made without it, or be a file that a run has left: the check is here, and needs it not.
+Bounds from above are far beyond what anybody trains with, and low enough that nothing within them fills a machine
+before it is told.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import RequiredValueError
+
+from lisa_jax.data.embedded.tasks import TASK_CONDITIONS
+from lisa_jax.experiments.kinds import (
+    ByName,
+    Choice,
+    ConditionName,
+    Either,
+    Kind,
+    Maybe,
+    Number,
+    Several,
+    Text,
+    Truth,
+    Whole,
+    or_unset,
+    require,
+    shown,
+)
+from lisa_jax.models.attention import ATTENTION_IMPLEMENTATIONS
+from lisa_jax.models.remat import REMAT_POLICIES
+from lisa_jax.sampling.samplers.sampler import SAMPLERS
+from lisa_jax.weighting import WEIGHTINGS
+
+Fields = Mapping[str, Kind]
+
+SEED = Whole(0, 2**32 - 1)
+# Rows of a batch, and the pictures that are shown.
+ROWS = Whole(1, 2**16)
+STEPS = Whole(1, 10**9)
+SHARE = Number(least=0, most=1)
+DECAY = Number(least=0, below=1)
+FACTOR = Number(least=0, most=1000)
+SIDE = Whole(1, 8192)
+SCALE = Either((FACTOR, ByName(FACTOR)))
+MOMENT = Either((SHARE, ByName(SHARE)))
+DTYPE = Choice(("float32", "bfloat16"))
+HOOK = Either((Text(), Several(Text())))
+CONDITION = Either((ConditionName(), Several(ConditionName())))
+# Embedded pictures are drawn in whatever size is asked for, a few thousand of them.
+EMBEDDED_SIDE = Whole(8, 512)
+
+TRAINING: Fields = {
+    "seed": SEED,
+    "batch_size": ROWS,
+    "num_steps": STEPS,
+    "accumulate": ROWS,
+    "mesh.data": Whole(-1, 2**16),
+    "mesh.fsdp": ROWS,
+    "mesh.tensor": ROWS,
+    "mesh.split_frozen": Truth(),
+    "compute_dtype": DTYPE,
+    "caption_dropout": SHARE,
+    "ema_decay": or_unset(DECAY),
+    "optimizer.learning_rate": Number(above=0, most=1000),
+    "optimizer.schedule": Choice(("constant", "cosine")),
+    "optimizer.warmup_steps": Whole(0, 10**9),
+    "optimizer.b1": DECAY,
+    "optimizer.b2": DECAY,
+    "optimizer.eps": Number(above=0, most=1),
+    "optimizer.weight_decay": FACTOR,
+    "optimizer.clip_norm": Number(above=0, most=1e9),
+    "optimizer.decoder_rate": Number(above=0, most=1e6),
+    "log_every": STEPS,
+    "eval_every": STEPS,
+    "save_every": STEPS,
+    "keep": STEPS,
+}
+
+CONTROL: Fields = {
+    **TRAINING,
+    "base": Text(),
+    "preset": or_unset(Text()),
+    "frozen_dtype": DTYPE,
+    "remat": Choice(REMAT_POLICIES),
+    "attention": Choice(ATTENTION_IMPLEMENTATIONS),
+    "data.name": Choice(("prepared", *TASK_CONDITIONS)),
+    "data.dir": Maybe(Text()),
+    "data.image_size": Either((SIDE, Several(SIDE, 2, 3))),
+    "data.condition": CONDITION,
+    "data.flip": Truth(),
+    "condition_channels": Several(Whole(1, 2048)),
+    "side.start_from": or_unset(Text()),
+    "side.block_out_channels": or_unset(Several(Whole(1, 2048))),
+    "side.layers_per_block": or_unset(Whole(1, 16)),
+    "lisa.lam": Number(least=0, most=1e6),
+    "lisa.hook": HOOK,
+    "lisa.schedule": Choice(("constant", "linear", "cosine")),
+    "lisa.decay_steps": or_unset(STEPS),
+    "lisa.stop_step": or_unset(STEPS),
+    "lisa.align_every": ROWS,
+    "lisa.weighting": Choice(WEIGHTINGS),
+    "lisa.decoder_width": Number(above=0, most=16),
+    "sampling.sampler": Choice(tuple(SAMPLERS)),
+    "sampling.num_steps": Whole(1, 10_000),
+    "sampling.guidance_scale": FACTOR,
+    "sampling.control_scale": SCALE,
+    "sampling.control_start": Maybe(MOMENT),
+    "sampling.control_end": Maybe(MOMENT),
+    "sampling.guess_mode": Maybe(Truth()),
+    "sampling.negative_prompt": Maybe(Text(empty=True)),
+    "sampling.batch_size": Maybe(ROWS),
+    "preview_count": ROWS,
+    "preview_every": STEPS,
+    "diagnostics_every": or_unset(STEPS),
+}
+
+PRETRAINING: Fields = {
+    **TRAINING,
+    "data.name": Choice(tuple(TASK_CONDITIONS)),
+    "data.image_size": EMBEDDED_SIDE,
+    "data.flip": Truth(),
+    "unet.block_out_channels": Several(Whole(1, 1024)),
+    "unet.cross_attention_levels": Several(Truth()),
+    "unet.layers_per_block": Whole(1, 16),
+    "unet.heads": Several(Whole(1, 128)),
+    "unet.norm_num_groups": Whole(1, 1024),
+    "text.vocab_size": Whole(1, 10**6),
+    "text.max_length": Whole(3, 1024),
+    "text.width": Whole(1, 2048),
+    "text.layers": Whole(1, 48),
+    "text.heads": Whole(1, 128),
+    "scheduler.beta_schedule": Text(),
+    "scheduler.prediction_type": Text(),
+    "sampling.num_steps": Whole(1, 10_000),
+    "sampling.guidance_scale": FACTOR,
+    "sampling.count": ROWS,
+}
+
+
+def check_config(config: ConfigDict, fields: Fields, where: str = "config") -> ConfigDict:
+    """Return the config if it has all of the fields and no others, and each has a value of its kind.
+
+    Args:
+      config: what a config file made, or a run has left.
+      fields: by dotted name, those of the command: `CONTROL`, `PRETRAINING` or a study's.
+      where: what the names of fields begin with, for messages.
+
+    Raises:
+      ValueError: tells the first field that is wrong, with its value and what it must be.
+    """
+    given = dict(_flat(config, fields, where))
+    for name, kind in fields.items():
+        if name in given:
+            require(f"{where}.{name}", given.pop(name), kind)
+        elif not isinstance(kind, Maybe):
+            raise ValueError(f"{where}.{name} is missing: give {kind}.{_instead(name, given)}")
+    if given:
+        unknown = next(iter(given))
+        near = difflib.get_close_matches(unknown, fields, 1)
+        advice = f"did you mean {near[0]}?" if near else "nothing reads it; leave it out."
+        raise ValueError(f"{where}.{unknown} is no field: {advice}")
+    return config
+
+
+def check_control(config: ConfigDict, where: str = "config") -> ConfigDict:
+    """`check_config` of a config of `lisa_jax train`, and of what its fields ask of each other."""
+    check_config(config, CONTROL, where)
+    check_together(config, where)
+    return config
+
+
+def check_pretraining(config: ConfigDict) -> ConfigDict:
+    """The same of a config of `lisa_jax pretrain`."""
+    check_config(config, PRETRAINING)
+    check_together(config)
+    return config
+
+
+def check_together(config: ConfigDict, where: str = "config") -> None:
+    """Raise ValueError where fields of training, each of its kind, contradict each other."""
+    if config.batch_size % config.accumulate:
+        raise ValueError(
+            f"{where}.batch_size is {config.batch_size}, but must be a multiple of {where}.accumulate, which is "
+            f"{config.accumulate}."
+        )
+    if config.data.name in TASK_CONDITIONS:
+        require(f"{where}.data.image_size", config.data.image_size, EMBEDDED_SIDE)
+    elif "dir" not in config.data:
+        raise ValueError(f"{where}.data.dir is missing: name the folder that `lisa_jax prepare` wrote.")
+
+
+def _instead(name: str, given: Mapping[str, Any]) -> str:
+    """What stands where a group of fields should be."""
+    group = next((part for part in given if name.startswith(f"{part}.")), None)
+    return "" if group is None else f" {group} is {shown(given[group])}, but must be a group of fields."
+
+
+def _flat(config: Any, fields: Fields, where: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values; what is itself a field is not taken apart."""
+    for key in config.keys():  # noqa: SIM118 (a config's items would look up every value at once)
+        name = f"{prefix}{key}"
+        try:
+            value = config[key]
+        except RequiredValueError:
+            raise ValueError(f"{where}.{name} must be given: --config.{name}=VALUE.") from None
+        if hasattr(value, "keys") and name not in fields:
+            yield from _flat(value, fields, where, f"{name}.")
+        else:
+            yield name, value

@@ -1,0 +1,71 @@
+"""The fields of a study's config, as `experiments.fields` has those of a training config, and their check."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from lisa_jax.evaluation.extractors import EXTRACTORS
+from lisa_jax.experiments.fields import CONTROL, HOOK, ROWS, STEPS, Fields, check_config, check_together
+from lisa_jax.experiments.kinds import Choice, Kind, Maybe, Several, Text, Truth, Whole, or_unset, require
+from lisa_jax.studies.fields import ALWAYS_SAID, FIELDS
+
+# Of a cell as grids write it, see `grid.read_cell`.
+CELL: dict[str, Kind] = {
+    "task": Text(),
+    "hook": or_unset(HOOK),
+    **{name: CONTROL[field.place] for name, field in FIELDS.items() if field.place},
+}
+# That a cell does without only where its grid or the defaults say them; lam decides whether a hook is needed.
+NEEDED = ("lam", *(name for name, field in FIELDS.items() if field.usual is ALWAYS_SAID))
+MOST_CELLS = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A group of fields; `grid.cells_of` knows which."""
+
+    def takes(self, value: Any) -> bool:
+        return hasattr(value, "keys")
+
+    def __str__(self) -> str:
+        return "a group of fields of cells"
+
+
+STUDY: Fields = {
+    # Each cell says its own condition.
+    **{f"training.{name}": kind for name, kind in CONTROL.items() if name != "data.condition"},
+    "training.data.condition": Maybe(CONTROL["data.condition"]),
+    "sample_at": Several(STEPS, 0, 10_000),
+    "validation.draws": Whole(1, 1000),
+    "validation.num_examples": or_unset(ROWS),
+    "validation.probe": ROWS,
+    "extractor.name": Choice(("", *EXTRACTORS)),
+    "extractor.weights": Text(empty=True),
+    "save_side": Truth(),
+    **{f"defaults.{name}": Maybe(kind) for name, kind in CELL.items()},
+    "grids": Several(Grid(), 1, 10_000),
+}
+
+
+def check_study(config: ConfigDict) -> ConfigDict:
+    """Return the config of a study; ValueError as `check_config`, and for a value in a grid that no cell can have."""
+    check_config(config, STUDY)
+    check_together(config.training, "config.training")
+    for number, grid in enumerate(config.grids):
+        _check_grid({**config.defaults, **grid}, f"config.grids[{number}]")
+    return config
+
+
+def _check_grid(fields: Mapping[str, Any], where: str) -> None:
+    crossed = {name: value if isinstance(value, tuple) else (value,) for name, value in fields.items()}
+    if (count := math.prod(map(len, crossed.values()))) > MOST_CELLS:
+        raise ValueError(f"{where} has {count:,} cells, but a grid may have {MOST_CELLS:,}.")
+    # Fields that a cell does not have are refused where cells are made.
+    for name, kind in CELL.items():
+        for value in crossed.get(name, ()):
+            require(f"{where}.{name}", value, kind)
+        if name not in crossed and name in NEEDED:
+            raise ValueError(f"{where}.{name} is missing, in config.defaults too: give {kind}.")

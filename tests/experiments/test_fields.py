@@ -1,0 +1,184 @@
+"""Nonsense in a config is refused by the name of its field, before anything is read or computed."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+from ml_collections.config_dict import required_placeholder
+
+from configs import base, openmoji_base, openmoji_lineart, sd21_lisa
+from configs.studies import main_figures
+from lisa_jax.experiments.fields import CONTROL, PRETRAINING, check_control, check_pretraining
+from lisa_jax.experiments.kinds import Choice, Maybe
+from lisa_jax.studies.config_fields import check_study
+
+HUGE = (10**12, 10**30, -(10**12))
+NO_NUMBER = ("3", "", None, (1,), [], ConfigDict({"a": 1}), b"1", 1j)
+NOT_FINITE = (math.nan, math.inf, -math.inf)
+NONSENSE = {
+    int: (*HUGE, 10**5000, *NO_NUMBER, *NOT_FINITE, -2, 1.5, True),
+    float: (*HUGE, *NO_NUMBER, *NOT_FINITE, -1e-9, 1e30),  # ConfigDict makes 1.0 of True
+    bool: (0, 1, "True", None, math.nan, ()),
+    str: (0, 1.5, True, None, "", " ", "a\0b", (), ("a", 3), {"a": "b"}),
+    tuple: (0, "", None, (), (0,), (-8,), (1.5,), ("8",), (math.nan,), ("",), (10**10,), (1,) * 10**5, ((1, 2), 3)),
+}
+# What is nonsense elsewhere.
+TAKEN = {
+    "sampling.control_scale": (ConfigDict({"a": 1}),),
+    "sample_at": ((),),
+    "extractor.name": ("",),
+    "extractor.weights": ("", " "),
+    "defaults.hook": (None,),
+}
+# Fields that may be unset, and then have None.
+OPTIONAL = {
+    "ema_decay": float,
+    "diagnostics_every": int,
+    "side.start_from": str,
+    "side.layers_per_block": int,
+    "side.block_out_channels": tuple,
+    "lisa.decay_steps": int,
+    "lisa.stop_step": int,
+    "preset": str,
+    "validation.num_examples": int,
+}
+
+
+def fields(config, prefix=""):
+    for name in config:
+        value = config[name]
+        if hasattr(value, "keys"):
+            yield from fields(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+CONFIGS = {
+    "train": (sd21_lisa.get_config, check_control),
+    "pretrain": (openmoji_base.get_config, check_pretraining),
+    "study": (main_figures.get_config, check_study),
+}
+CASES = [
+    (command, name, type(value) if value is not None else OPTIONAL[name])
+    for command, (get_config, _) in CONFIGS.items()
+    for name, value in fields(get_config())
+    # Those of `training` are the fields of `train`.
+    if command != "study" or not name.startswith("training.")
+]
+
+
+def changed(config, name, value):
+    """The config with another value of a field, whatever its type."""
+    *groups, last = name.split(".")
+    group = config
+    for part in groups:
+        group = group[part]
+    with group.ignore_type():
+        group[last] = value
+    return config
+
+
+@pytest.mark.parametrize(("command", "name", "kind"), CASES, ids=[f"{command} {name}" for command, name, _ in CASES])
+def test_nonsense_is_refused_by_the_name_of_its_field(command, name, kind):
+    get_config, check = CONFIGS[command]
+    taken = TAKEN.get(name, (None,) if name in OPTIONAL else ())
+    for value in NONSENSE[kind]:
+        if value in taken:
+            continue
+        with pytest.raises(ValueError) as refused:
+            check(changed(get_config(), name, value))
+        message = str(refused.value)
+        assert message.startswith(f"config.{name}") and "\n" not in message and len(message) < 500, message
+        assert " must be " in message or " is no field" in message or " is missing" in message
+
+
+@pytest.mark.parametrize("name", [name for name, kind in CONTROL.items() if isinstance(kind, Choice)])
+def test_a_name_that_is_none_of_a_choice_is_refused_with_those_that_are(name):
+    with pytest.raises(ValueError, match=f"config.{name} is 'BF16', but must be .*{CONTROL[name].names[-1]}"):
+        check_control(changed(base.control(), name, "BF16"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", 2**32 - 1),
+        ("num_steps", 10**9),
+        ("caption_dropout", 1),
+        ("ema_decay", 0.0),
+        ("optimizer.warmup_steps", 0),
+        ("optimizer.weight_decay", 0),
+        ("lisa.lam", 0),
+        ("lisa.hook", ("down_3", "mid")),
+        ("data.image_size", (64, 96)),
+        ("data.image_size", [4, 32, 48]),
+        ("data.condition", ["pose", "my.module:edges"]),
+        ("sampling.control_scale", {"pose": 1.0}),
+        ("sampling.guidance_scale", 0),
+    ],
+)
+def test_what_makes_sense_is_taken(name, value):
+    assert check_control(changed(base.control(), name, value))
+
+
+@pytest.mark.parametrize("condition", ["../../x", "a/b", "a b", "a-b", ":f", "m.:f", "m:", "3d", ("pose", "..")])
+def test_conditions_go_by_identifiers(condition):
+    with pytest.raises(ValueError, match=r"config\.data\.condition is .*letters, digits and _"):
+        check_control(changed(base.control(), "data.condition", condition))
+
+
+def test_a_field_that_does_not_exist_or_is_missing_is_named():
+    config = base.control().unlock()
+    config.lisa.lamda = 0.3
+    with pytest.raises(ValueError, match=r"config\.lisa\.lamda is no field: did you mean lisa\.lam\?"):
+        check_control(config)
+    config = base.control().unlock()
+    del config.optimizer.b1
+    with pytest.raises(ValueError, match=r"config\.optimizer\.b1 is missing: give a number of at least 0"):
+        check_control(config)
+    with pytest.raises(ValueError, match=r"config\.mesh\.data is missing: .* mesh is 3, but must be a group of fields"):
+        check_control(changed(base.control(), "mesh", 3))
+    with pytest.raises(ValueError, match=r"config\.base must be given: --config\.base=VALUE"):
+        check_control(changed(base.control(), "base", required_placeholder(str)))
+
+
+def test_fields_that_contradict_each_other_are_refused_together():
+    with pytest.raises(ValueError, match=r"config\.batch_size is 256, but must be a multiple of config\.accumulate"):
+        check_control(changed(base.control(), "accumulate", 7))
+    with pytest.raises(ValueError, match=r"config\.data\.image_size is 4096, but must be a whole number from 8 to 512"):
+        check_control(changed(openmoji_lineart.get_config(), "data.image_size", 4096))
+    config = changed(openmoji_lineart.get_config(), "data.name", "prepared")
+    with pytest.raises(ValueError, match=r"config\.data\.dir is missing: name the folder that"):
+        check_control(config)
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"lam": (0.2, math.nan)}, r"config\.grids\[0\]\.lam is nan"),
+        ({"seed": [0, 1]}, r"config\.grids\[0\]\.seed is \[0, 1\]"),
+        ({"num_steps": 10**30}, r"config\.grids\[0\]\.num_steps is 1000"),
+        ({"hook": 3}, r"config\.grids\[0\]\.hook is 3"),
+        ({"seed": tuple(range(200)), "batch_size": tuple(range(1, 101))}, r"config\.grids\[0\] has 20,000 cells"),
+    ],
+)
+def test_a_grid_s_values_are_those_of_the_training_s_fields(grid, message):
+    config = main_figures.get_config()
+    config.grids = (ConfigDict(grid),)
+    with pytest.raises(ValueError, match=message):
+        check_study(config)
+
+
+def test_every_field_is_declared_and_its_comment_names_its_choices():
+    declared = {name for name, kind in CONTROL.items() if not isinstance(kind, Maybe)}
+    said = dict(fields(base.control()))
+    assert declared <= set(said) <= set(CONTROL)
+    assert set(dict(fields(openmoji_base.get_config()))) == set(PRETRAINING)
+    source = Path(base.__file__).read_text()
+    for name, kind in CONTROL.items():
+        if isinstance(kind, Choice):
+            last = name.rpartition(".")[2]
+            # With the comment above it, or behind its value.
+            lines = re.findall(rf"((?:^ +#.*\n)*^ +(?:config\.|\"){last}[\" ].*)$", source, re.MULTILINE)
+            assert any(all(choice in place for choice in kind.names) for place in lines), name
