@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, Checkpoint, CheckpointError, StoredTensor
-from lisa_jax.checkpoints.config_files import Config, ConfigFile, write_config
+from lisa_jax.checkpoints.config_files import Config, ConfigFile, remove_config, write_config
 from lisa_jax.checkpoints.key_table import Entry, key_table
 from lisa_jax.checkpoints.params import Placement, read_params, write_params
 
@@ -107,9 +107,11 @@ class Component(Generic[Config]):
                 "kind of network."
             )
         written = dtype or jax.tree.leaves(params)[0].dtype
-        write_config(folder, self.config_file.fields(config, written))
         table = {self.prefix + key: entry for key, entry in self.key_table(config).items()}
+        # A folder without a config is no network: from here on this one is none, until it is whole.
+        remove_config(folder)
         write_params(folder, params, table, dtype, self.stem)
+        write_config(folder, self.config_file.fields(config, written))
 
     def _tensors(self, checkpoint: Checkpoint, component: str, table: Mapping[str, Entry]) -> dict[str, StoredTensor]:
         """Tensors by today's keys, whatever they are called in the file."""

@@ -9,9 +9,11 @@ from typing import Any, Generic, Protocol, TypeVar
 import jax.numpy as jnp
 
 from lisa_jax.checkpoints.checkpoint import CheckpointError
+from lisa_jax.files.whole_file import write_whole_text
 
 Config = TypeVar("Config")
 
+CONFIG_FILE = "config.json"
 DIFFUSERS_VERSION = "0.42.1"
 
 
@@ -120,11 +122,17 @@ def class_notes(class_name: str) -> dict[str, str]:
     return {"_class_name": class_name, "_diffusers_version": DIFFUSERS_VERSION}
 
 
-def write_config(folder: str | Path, config: Mapping, class_name: str | None = None, name: str = "config.json") -> None:
+def write_config(folder: str | Path, config: Mapping, class_name: str | None = None, name: str = CONFIG_FILE) -> None:
     """Write a config as diffusers does: sorted keys, with the notes on its class where there is one."""
     fields = (class_notes(class_name) if class_name else {}) | dict(config)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    (Path(folder) / name).write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
+    write_whole_text(Path(folder) / name, json.dumps(fields, indent=2, sort_keys=True) + "\n")
+
+
+def remove_config(folder: str | Path) -> None:
+    """Take away the config of a network that is about to be written; its folder is made."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    (Path(folder) / CONFIG_FILE).unlink(missing_ok=True)
 
 
 def _freeze(value: Any) -> Any:

@@ -12,6 +12,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from lisa_jax.files.whole_file import write_whole
+
 _DTYPES = {
     "float64": "F64",
     "float32": "F32",
@@ -54,15 +56,15 @@ def write_safetensors(
     encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     encoded += b" " * (-len(encoded) % 8)
 
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(len(encoded).to_bytes(8, "little") + encoded)
-        for key in keys:
-            array = np.asarray(tensor(key), order="C")
-            if (array.shape, array.dtype) != (shapes[key], dtypes[key]):
-                raise ValueError(
-                    f"tensor {key} is {array.dtype.name} {array.shape}, but was announced as {specs[key]}."
-                )
-            array.tofile(file)
-    partial.replace(path)
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            file.write(len(encoded).to_bytes(8, "little") + encoded)
+            for key in keys:
+                array = np.asarray(tensor(key), order="C")
+                if (array.shape, array.dtype) != (shapes[key], dtypes[key]):
+                    raise ValueError(
+                        f"tensor {key} is {array.dtype.name} {array.shape}, but was announced as {specs[key]}."
+                    )
+                array.tofile(file)
+
+    write_whole(path, write)

@@ -33,6 +33,7 @@ from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.base import architecture, chosen_preset, load_base
 from lisa_jax.experiments.control import control_experiment
 from lisa_jax.experiments.fields import check_control
+from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.parallel.sharding import global_rows, make_mesh
 from lisa_jax.training.measure import StepTimes, peak_flops, peak_memory, time_steps
 from lisa_jax.training.program import make_program, run_keys
@@ -178,7 +179,7 @@ def main() -> None:
     print(_table(found))
     if _OUT.value:
         Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
-        Path(_OUT.value).write_text(json.dumps(found, indent=1) + "\n")
+        write_whole_text(_OUT.value, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from lisa_jax.commands._run import run_command
 from lisa_jax.experiments.base import architecture, chosen_preset
 from lisa_jax.experiments.fields import check_control
 from lisa_jax.families.family import Architecture
+from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.parallel.sharding import make_mesh
 
 _LOG = logging.getLogger("lisa_jax")
@@ -126,7 +127,7 @@ def main() -> None:
         settings = {"config": json.loads(config.to_json_best_effort()), "preset": preset}
         report = {"topology": _TOPOLOGY.value, "effort": _EFFORT.value, **settings, "reports": reports}
         Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
-        Path(_OUT.value).write_text(json.dumps(report, indent=1) + "\n")
+        write_whole_text(_OUT.value, json.dumps(report, indent=1) + "\n")
     if not all(report.get("fits", True) for report in reports.values()):
         sys.exit(DOES_NOT_FIT)
 

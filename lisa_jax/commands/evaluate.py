@@ -42,6 +42,7 @@ from lisa_jax.evaluation.protocol import evaluate
 from lisa_jax.evaluation.tasks import task_of
 from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.experiments.splits import load_split
+from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.sampling.generate import make_generator
 
 _LOG = logging.getLogger("lisa_jax")
@@ -135,7 +136,7 @@ def main() -> None:
         result = evaluate_images(_IMAGES.value, _TASK.value, _SOURCE.value)
     result["device"] = jax.devices()[0].device_kind
     Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
-    Path(_OUT.value).write_text(json.dumps(result, indent=2) + "\n")
+    write_whole_text(_OUT.value, json.dumps(result, indent=2) + "\n")
     _show(result)
 
 

@@ -12,6 +12,7 @@ the largest difference of a residual from ours, and fails where it is more than 
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -21,10 +22,12 @@ from lisa_jax.commands._condition_module import CONDITION_MODULE
 from lisa_jax.commands._run import run_command
 from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.conditions import condition_names
-from lisa_jax.experiments.saved_run import load_run
+from lisa_jax.experiments.saved_run import TrainedRun, load_run
 from lisa_jax.exporting.model_card import PICTURE, ModelCard, last_validation, write_card
 from lisa_jax.exporting.samples import card_picture
 from lisa_jax.families.export_check import TOLERANCE, Measured, require_diffusers, round_params
+from lisa_jax.files.lock import Lock
+from lisa_jax.files.whole_file import write_whole
 
 _LOG = logging.getLogger("lisa_jax")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of a training run.")
@@ -47,9 +50,13 @@ def main() -> None:
     names = condition_names(run.config)
     # One network is the folder itself; several have one each in it.
     folders = {names[0]: out} if len(names) == 1 else {name: out / name for name in names}
+    with Lock(out / ".lock", f"exporting to {out}", "wait for it, or give another --out"):
+        _export(run, folders, dtype)
+
+
+def _export(run: TrainedRun, folders: Mapping[str, Path], dtype: jnp.dtype) -> None:
     for name, folder in folders.items():
         run.family.write_side(folder, name, run.side[name], dtype)
-
     size = example_size(run.config)
     picture = card_picture(run, _WORKDIR.value, _SAMPLES.value, CONDITION_MODULE.value)
     validation, validation_step = last_validation(_WORKDIR.value, run.step)
@@ -57,7 +64,7 @@ def main() -> None:
         measured = run.family.check_export(folder, run.side[name], dtype, size, verifies=_VERIFY.value)
         _report(folder, dtype, measured)
         if picture is not None:
-            picture.save(folder / PICTURE)
+            write_whole(folder / PICTURE, lambda partial: picture.save(partial, format="PNG"))
         card = ModelCard(
             config=run.config.to_dict(),
             step=run.step,
@@ -69,7 +76,7 @@ def main() -> None:
             license=_LICENSE.value,
             dtype=dtype.name,
             name=name,
-            names=names,
+            names=tuple(folders),
             validation=validation,
             validation_step=validation_step,
             measured=measured,

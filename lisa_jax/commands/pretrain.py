@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from lisa_jax.commands._run import run_command
 from lisa_jax.data.embedded.load import load_embedded
@@ -23,6 +23,7 @@ from lisa_jax.families.pixel_base import write_new_base
 from lisa_jax.families.registry import load_family
 from lisa_jax.parallel.cluster import STOPPED_EARLY
 from lisa_jax.training.loop import fit
+from lisa_jax.training.work_directory import claimed
 
 _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", lock_config=True)
@@ -33,6 +34,15 @@ def main() -> None:
     config, workdir = check_pretraining(_CONFIG.value), Path(_WORKDIR.value)
     if jax.process_count() > 1:
         raise ValueError("pretrain runs in one process, on all of its devices: unset LISA_JAX_PROCESSES.")
+    with claimed(workdir):
+        stopped = _pretrain(config, workdir)
+    if stopped:
+        sys.exit(STOPPED_EARLY)
+    _LOG.info("The base is in %s.", workdir / "base")
+
+
+def _pretrain(config: ConfigDict, workdir: Path) -> bool:
+    """Train, and write the base; True where that was stopped before the last step."""
     new_base = workdir / "new_base"
     if not new_base.exists():
         train = load_embedded(config.data.name, config.data.image_size, "train")
@@ -43,11 +53,11 @@ def main() -> None:
     family = load_family(str(new_base), Setup(frozen_dtype="float32", compute_dtype=config.compute_dtype))
     state = fit(pretraining(config, family), config, workdir)
     if int(state.step) < config.num_steps:
-        sys.exit(STOPPED_EARLY)
+        return True
     # Half the size, and as exact as the frozen weights need to be.
     main_params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), state.eval_params["main"])
     family.write_main(workdir / "base", main_params)
-    _LOG.info("The base is in %s.", workdir / "base")
+    return False
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from lisa_jax.commands._run import run_command
+from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.reporting.folders import read
 from lisa_jax.reporting.page import render
 
@@ -25,7 +26,7 @@ def main(folders: Sequence[str]) -> None:
         raise ValueError("Name the folders to report on: python -m lisa_jax report DIR... --out=report.html.")
     page, out = render([read(folder) for folder in dict.fromkeys(folders)]), Path(_OUT.value)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    write_whole_text(out, page)
     _LOG.info("The report is in %s, %.1f MB.", out, out.stat().st_size / 1e6)
 
 

@@ -14,12 +14,16 @@ samples to real pictures (quality/) and, with --config.save_side, the networks.
 import logging
 import math
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
 
 from lisa_jax.commands._run import run_command
+from lisa_jax.files.lock import Lock
 from lisa_jax.studies.config_fields import check_study
+from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.identity import study_identity
 from lisa_jax.studies.laboratory import Laboratory
 from lisa_jax.studies.quality import quality_meter, read_quality, with_quality
@@ -60,9 +64,16 @@ def main() -> None:
         cells = [cells[_CELL.value]]
 
     laboratory = Laboratory(config)
-    results = Results(
-        _OUT.value, study_identity(laboratory), "results" if _CELL.value is None else f"cell_{_CELL.value}"
-    )
+    file = "results" if _CELL.value is None else f"cell_{_CELL.value}"
+    results = Results(_OUT.value, study_identity(laboratory), file)
+    doing = f"running this study in {_OUT.value}" if _CELL.value is None else f"running cell {_CELL.value}"
+    with Lock(Path(_OUT.value) / f".{file}.lock", doing, "wait for it, or give another --out"):
+        _run(laboratory, cells, results, deadline)
+    _LOG.info("Results are in %s; --summary prints them as tables.", _OUT.value)
+
+
+def _run(laboratory: Laboratory, cells: Sequence[Cell], results: Results, deadline: float) -> None:
+    config = laboratory.config
     tasks = [cell.task for cell in cells]
     # Before anything that takes time, for its network may be missing.
     meter = quality_meter(config, laboratory.train_pictures, _OUT.value)
@@ -71,7 +82,6 @@ def main() -> None:
         measure_references(laboratory, tasks, meter)
         measure_finished(laboratory, cells, results, meter)
     run_cells(laboratory, cells, results, deadline, meter)
-    _LOG.info("Results are in %s; --summary prints them as tables.", _OUT.value)
 
 
 if __name__ == "__main__":

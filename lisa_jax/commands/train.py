@@ -9,7 +9,7 @@ import logging
 import sys
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from lisa_jax.commands._run import run_command
 from lisa_jax.experiments.base import absolute_paths, load_base
@@ -19,6 +19,8 @@ from lisa_jax.experiments.training_run import training_experiment
 from lisa_jax.parallel.cluster import STOPPED_EARLY
 from lisa_jax.parallel.sharding import make_mesh
 from lisa_jax.training.loop import fit
+from lisa_jax.training.state import TrainState
+from lisa_jax.training.work_directory import claimed
 
 _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", lock_config=True)
@@ -28,13 +30,18 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and pre
 def main() -> None:
     config, workdir = check_control(_CONFIG.value), _WORKDIR.value
     absolute_paths(config)
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    check_aligned_rows(config, mesh)
-    family = load_base(config, mesh)
-    state = fit(training_experiment(config, family), config, workdir)
+    with claimed(workdir):
+        state = _train(config, workdir)
     _LOG.info("%d of %d steps are done; everything is in %s.", int(state.step), config.num_steps, workdir)
     if int(state.step) < config.num_steps:
         sys.exit(STOPPED_EARLY)
+
+
+def _train(config: ConfigDict, workdir: str) -> TrainState:
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    check_aligned_rows(config, mesh)
+    family = load_base(config, mesh)
+    return fit(training_experiment(config, family), config, workdir)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """The folder that samples go to: whole pictures only, all of the same settings, so that a stopped run continues."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.media import image
 from lisa_jax.media.medium import Medium
 
@@ -39,7 +40,7 @@ class SampleFolder:
             before = json.loads(path.read_text(encoding="utf-8"))
             self._check(path, before, now)
             now["examples"] = max(before["examples"], now["examples"], key=len)
-        _replace(path, lambda partial: partial.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8"))
+        write_whole_text(path, json.dumps(now, indent=2) + "\n")
 
     def _check(self, path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         names = sorted((set(before) | set(now)) - {"examples"})
@@ -74,10 +75,3 @@ class SampleFolder:
     def write_grid(self, picture: np.ndarray) -> None:
         """Write grid.png, a picture of many samples."""
         image.write(self._folder / "grid.png", picture)
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Put a file in place when it is whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    write(partial)
-    partial.replace(path)

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from lisa_jax.evaluation.measures.table import MEASURES, read_tasks
 from lisa_jax.evaluation.networks.estimators import DenseEstimator
+from lisa_jax.files.whole_file import write_whole
 
 ASSETS = Path(__file__).parents[1] / "assets"
 _BATCH_SIZE = 64
@@ -99,7 +100,7 @@ def write_estimator(task: str, params: dict, image_size: int, data: str, folder:
     path = Path(folder) / f"{task}_{image_size}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"about": json.dumps({"data": data, "image_size": image_size, "task": task}, sort_keys=True)}
-    path.write_bytes(safetensors.numpy.save(tensors, metadata))
+    write_whole(path, lambda partial: partial.write_bytes(safetensors.numpy.save(tensors, metadata)))
     return path
 
 

@@ -13,6 +13,7 @@ import yaml
 from lisa_jax.dual_branch import parse_hooks
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.usage import Usage
+from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.processes import Process
 
 CARD = "README.md"
@@ -134,7 +135,7 @@ class ModelCard:
 
 def write_card(folder: str | Path, card: ModelCard) -> None:
     """Write the card into an exported folder, as README.md."""
-    (Path(folder) / CARD).write_text(card.render(), encoding="utf-8")
+    write_whole_text(Path(folder) / CARD, card.render())
 
 
 def noise_in_words(process: Process) -> str:

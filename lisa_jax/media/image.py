@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lisa_jax.files.whole_file import write_whole
 from lisa_jax.media.grid import labelled_grid
 from lisa_jax.media.medium import Medium
 
@@ -18,9 +19,7 @@ def write(path: Path, picture: np.ndarray) -> None:
     # Imported in functions: a family names its medium, and compiling its architecture must not need a picture library.
     from PIL import Image
 
-    partial = path.with_name(f".{path.name}.partial")
-    Image.fromarray(picture).save(partial, format="PNG")
-    partial.replace(path)
+    write_whole(path, lambda partial: Image.fromarray(picture).save(partial, format="PNG"))
 
 
 def read(path: Path) -> np.ndarray:

@@ -5,10 +5,12 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from lisa_jax.parallel.messages import one_line
 
@@ -23,6 +25,8 @@ _HEARTBEAT_SECONDS = 60
 STOPPED_EARLY = 75
 # How long a process that fails waits for others that fail alike.
 _LEAVE_TOGETHER_SECONDS = 10
+# Longest sentence, in bytes of UTF-8, that a process tells the others.
+_SENTENCE_BYTES = 2**12
 # How Gloo, NCCL, the TPU runtime and JAX's coordination service say that the other side is gone. Their words are all
 # there is to go by: JAX raises one class of error for whatever happens within a program, and the status code in front
 # of the message is another one in each of these libraries, and no code of theirs alone.
@@ -85,6 +89,21 @@ def noticing_lost_processes(step: int) -> Iterator[None]:
         if lost := lost_process(error, step):
             raise lost from error
         raise
+
+
+def as_first_finds(find: Callable[[], str | None]) -> str | None:
+    """What `find` finds in process 0, told to all: a sentence, or None; only there it is called.
+
+    For what one process alone shall look at: so all of them refuse with the same words, and none waits for another.
+    """
+    found = find() if jax.process_index() == 0 else None
+    if not jax.distributed.is_initialized():
+        return found
+    told = np.zeros(_SENTENCE_BYTES, np.uint8)
+    encoded = np.frombuffer((found or "").encode()[:_SENTENCE_BYTES], np.uint8)
+    told[: encoded.size] = encoded
+    text = bytes(np.asarray(multihost_utils.broadcast_one_to_all(told))).rstrip(b"\0").decode(errors="ignore")
+    return text or None
 
 
 def leave(error: BaseException) -> NoReturn:

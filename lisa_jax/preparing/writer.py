@@ -5,7 +5,6 @@ so that a process killed at any moment leaves nothing that would be taken for da
 """
 
 import dataclasses
-import fcntl
 import json
 import shutil
 from collections.abc import Iterable, Mapping
@@ -30,6 +29,8 @@ from lisa_jax.data.prepared.layout import (
     tfds_features,
 )
 from lisa_jax.data.prepared.paths import Tree
+from lisa_jax.files.lock import Lock
+from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.preparing.report import Skipped, write_report
 
 SPLITS = ("train", "test")
@@ -120,7 +121,7 @@ class WorkFolder:
         # Locked until it has moved.
         self.folder.rename(self.out)
         (self.out / _LOCK_FILE).unlink()
-        self._lock.close()
+        self._lock.release()
         self.finished = True
 
     def _chunk(self, index: int) -> Path:
@@ -135,12 +136,8 @@ class WorkFolder:
         return True
 
     def _lock_folder(self) -> None:
-        # Held until the process ends, however it ends.
-        self._lock = (self.folder / _LOCK_FILE).open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"Another process is preparing {self.out}: wait for it, or give another --out.") from None
+        way_out = "wait for it, or give another --out"
+        self._lock = Lock(self.folder / _LOCK_FILE, f"preparing {self.out}", way_out)
 
     def _check_begun(self) -> None:
         path = self.folder / _SETTINGS_FILE
@@ -151,9 +148,7 @@ class WorkFolder:
         elif path.is_file():
             _check_same(json.loads(path.read_text("utf-8")), begun, self.folder)
         else:
-            partial = path.with_suffix(".tmp")
-            partial.write_text(json.dumps(begun, indent=1) + "\n", encoding="utf-8")
-            partial.rename(path)
+            write_whole_text(path, json.dumps(begun, indent=1) + "\n")
 
     def _move_shards(self, split: str, written: list[dict]) -> tuple[Shard, ...]:
         """Rename a split's files; those that a killed process has renamed already are passed over."""

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lisa_jax.files.lines import append_lines
+
 # Of a study's folder; no file of results.
 FILE = "probes.jsonl"
 # What tells a probed run from another.
@@ -28,11 +30,7 @@ def append_record(path: str | Path, record: Mapping[str, Any]) -> None:
     """Add a run's line; half a line that a killed process left behind is dropped first."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = _whole_lines(path) if path.exists() else ""
-    if path.exists() and len(whole) < len(path.read_text(encoding="utf-8")):
-        path.write_text(whole, encoding="utf-8")
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+    append_lines(path, [json.dumps(record)])
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:

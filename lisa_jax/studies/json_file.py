@@ -1,10 +1,12 @@
 """JSON files that several processes change: a cluster's array tasks share a study's folder."""
 
-import fcntl
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from lisa_jax.files.lock import alone
+from lisa_jax.files.whole_file import write_whole_text
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
@@ -19,9 +21,5 @@ def change_json(path: str | Path, change: Callable[[dict[str, Any]], dict[str, A
     The lock is a file `.lock` in its folder, which stays. The folder is made.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (path.parent / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        whole = path.with_suffix(".partial")
-        whole.write_text(json.dumps(change(read_json(path)), indent=2) + "\n", encoding="utf-8")
-        whole.replace(path)
+    with alone(path.parent / ".lock"):
+        write_whole_text(path, json.dumps(change(read_json(path)), indent=2) + "\n")

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lisa_jax.files.whole_file import write_whole
+
 COUNT = 16
 COLUMNS = 4
 MARGIN = 1
@@ -30,4 +32,5 @@ def picture_grid(images: np.ndarray) -> np.ndarray:
 def write_grid(path: str | Path, images: np.ndarray) -> None:
     """Write `picture_grid` as a PNG; its folder is made."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture_grid(images)).save(path, optimize=True)
+    picture = Image.fromarray(picture_grid(images))
+    write_whole(path, lambda partial: picture.save(partial, format="PNG", optimize=True))

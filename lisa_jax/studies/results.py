@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lisa_jax.files.lines import append_lines
 from lisa_jax.studies.grid import Cell, read_cell
 
 
@@ -42,13 +43,9 @@ class Results:
     def append(self, cell: Cell, result: Mapping[str, Any]) -> None:
         """Add a finished cell."""
         row = {"id": cell.id, "cell": cell.written(), **result}
-        if self._path.exists():
-            _drop_cut_line(self._path)
-        new = not self._path.exists() or not self._path.stat().st_size
-        with self._path.open("a", encoding="utf-8") as file:
-            if new:
-                file.write(json.dumps({"identity": self._identity}) + "\n")
-            file.write(json.dumps(row) + "\n")
+        begun = self._path.exists() and read_rows(self._path)[0] is not None
+        first = [] if begun else [json.dumps({"identity": self._identity})]
+        append_lines(self._path, [*first, json.dumps(row)])
 
     def _check(self, path: Path, identity: Mapping[str, Any]) -> None:
         differing = [k for k in {*identity, *self._identity} if identity.get(k) != self._identity.get(k)]
@@ -85,10 +82,3 @@ def read_rows(path: str | Path) -> tuple[dict[str, Any] | None, list[dict[str, A
         return None, []
     rows = map(json.loads, lines[1:])
     return first["identity"], [{**row, "cell": read_cell(row["cell"])} for row in rows]
-
-
-def _drop_cut_line(path: Path) -> None:
-    """A killed process may leave half a line, which the next row must not continue."""
-    content = path.read_bytes()
-    if content and not content.endswith(b"\n"):
-        path.write_bytes(content[: content.rfind(b"\n") + 1])

@@ -41,12 +41,20 @@ def write_references(laboratory: Laboratory, tasks: Sequence[str], folder: str |
     for task in dict.fromkeys(tasks):
         if task in read_json(path):
             continue
-        pictures, shown = Path(folder) / SAMPLES / task, laboratory.shown(task)
+        _add_references(laboratory, task, path)
+
+
+def _add_references(laboratory: Laboratory, task: str, path: Path) -> None:
+    found, shown, pictures = laboratory.references(task), laboratory.shown(task), path.parent / SAMPLES / task
+
+    def with_these(before: dict[str, Any]) -> dict[str, Any]:
         for name, rows in shown.conditions.items():
             write_grid(pictures / (f"condition_{name}.png" if len(shown.conditions) > 1 else "condition.png"), rows)
         write_grid(pictures / "reference.png", shown.references)
-        found = laboratory.references(task)
-        change_json(path, lambda content, task=task, found=found: content | {task: found})
+        return before | {task: found}
+
+    # The pictures too: processes of a cluster, one at a time within a change, may write the same ones.
+    change_json(path, with_these)
 
 
 def measure_references(laboratory: Laboratory, tasks: Sequence[str], meter: QualityMeter) -> None:

@@ -1,7 +1,8 @@
 """Checkpoints of a run: the TrainState and what it must not be mixed with, never the frozen weights.
 
-A checkpoint is written asynchronously and appears under its final name only when it is whole. Resuming takes the
-newest one that can be read; an unreadable one is set aside under another name, and said so.
+A checkpoint is written asynchronously and appears under its final name only when it is whole, with checksums of its
+files. Resuming takes the newest one that can be read and is as it was written; a damaged one is set aside under another
+name, and said so.
 """
 
 import json
@@ -15,20 +16,36 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from lisa_jax.parallel.cluster import LostProcessError, lost_process
+from lisa_jax.parallel.cluster import LostProcessError, as_first_finds, lost_process
 from lisa_jax.parallel.messages import with_kind
+from lisa_jax.training import checksums
+from lisa_jax.training.checkpoint_items import (
+    IdentityHandler,
+    RestoreIdentity,
+    RestoreState,
+    SaveIdentity,
+    SaveState,
+    StateHandler,
+)
 from lisa_jax.training.state import TrainState
 from lisa_jax.training.upgrade import NO_UPGRADE, Upgrade
 
 _LOG = logging.getLogger(__name__)
 
-# Orbax lets every device write a slice of what stands on all of them. Below this size the slicing itself, one small
-# compiled program a shape, would hold up training for longer than the copy.
-_SMALLEST_SLICE_BYTES = 2**20
+# What a checkpoint consists of, a folder each.
+_STATE, _IDENTITY = "state", "identity"
 
 
 class ResumeError(ValueError):
     """The work directory holds a run that this one is not a continuation of, or no checkpoint that can be read."""
+
+
+class SaveError(OSError):
+    """A checkpoint could not be written."""
+
+
+class _Damaged(Exception):
+    """A checkpoint is not as it was written."""
 
 
 class Checkpoints:
@@ -58,7 +75,7 @@ class Checkpoints:
         self._read_only = read_only
         self._manager = ocp.CheckpointManager(
             self._folder,
-            item_handlers={"state": _state_handler(), "identity": ocp.JsonCheckpointHandler()},
+            item_handlers={_STATE: StateHandler(), _IDENTITY: IdentityHandler()},
             options=ocp.CheckpointManagerOptions(
                 max_to_keep=keep,
                 enable_async_checkpointing=not read_only,
@@ -79,7 +96,7 @@ class Checkpoints:
         """Start writing the state after `step` steps; training goes on meanwhile."""
         if step in self._manager.all_steps():
             return
-        args = ocp.args.Composite(state=ocp.args.PyTreeSave(state), identity=ocp.args.JsonSave(self._identity))
+        args = ocp.args.Composite(state=SaveState(state), identity=SaveIdentity(self._identity))
         # Forced: Orbax may otherwise skip a checkpoint while the one before is being written.
         self._manager.save(step, args=args, force=True)
 
@@ -98,6 +115,7 @@ class Checkpoints:
         unreadable: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
+                self._refuse_damage(step)
                 layout = self._upgrade.layout(self._checked_identity(step))
                 state = self._read(step, like if layout is None else layout.to_saved(like))
             except ResumeError:
@@ -106,8 +124,9 @@ class Checkpoints:
             except Exception as error:
                 if lost := lost_process(error, step):
                     raise lost from error
-                unreadable[step] = with_kind(error)
+                unreadable[step] = str(error) if isinstance(error, _Damaged) else with_kind(error)
             else:
+                self._refuse_renamed(step, state)
                 self._set_aside(unreadable)
                 return state if layout is None else layout.to_today(state)
         if unreadable:
@@ -125,12 +144,34 @@ class Checkpoints:
         self._manager.close()
 
     def _read(self, step: int, like: Any) -> Any:
-        restore = ocp.args.PyTreeRestore(like, restore_args=ocp.checkpoint_utils.construct_restore_args(like))
+        restore = RestoreState(like, restore_args=ocp.checkpoint_utils.construct_restore_args(like))
         return self._manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
+
+    def _refuse_damage(self, step: int) -> None:
+        """Compare a checkpoint's files with its checksums; one of earlier versions has none. One process reads them."""
+        folders = [self._folder / str(step) / item for item in (_STATE, _IDENTITY)]
+
+        def find() -> str | None:
+            have = [(folder / checksums.FILE).exists() for folder in folders]
+            if any(have) and not all(have):
+                return f"{checksums.FILE} is missing in one of its folders"
+            return next(filter(None, map(checksums.find_damage, folders)), None)
+
+        if damage := as_first_finds(find):
+            raise _Damaged(damage)
+
+    def _refuse_renamed(self, step: int, state: TrainState) -> None:
+        # Trees that count no steps are kept, too.
+        held = int(getattr(state, "step", step))
+        if held != step:
+            raise ResumeError(
+                f"{self._folder / str(step)} holds the checkpoint of step {held}: give the folder that "
+                "number again, or another --workdir."
+            )
 
     def _checked_identity(self, step: int) -> Mapping[str, Any]:
         """The identity of a checkpoint as it was saved; raises ResumeError for that of another run."""
-        restored = self._manager.restore(step, args=ocp.args.Composite(identity=ocp.args.JsonRestore()))["identity"]
+        restored = self._manager.restore(step, args=ocp.args.Composite(identity=RestoreIdentity()))["identity"]
         # As JSON reads it back: a tuple becomes a list.
         saved = json.loads(json.dumps(dict(self._upgrade.identity(restored))))
         for name in sorted(saved.keys() | self._identity.keys()):
@@ -154,9 +195,3 @@ class Checkpoints:
         if unreadable and not self._read_only:
             multihost_utils.sync_global_devices("unreadable checkpoints are set aside")
             self._manager.reload()
-
-
-def _state_handler() -> ocp.PyTreeCheckpointHandler:
-    arrays = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_SMALLEST_SLICE_BYTES)
-    registry = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
-    return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from lisa_jax.files.whole_file import write_whole, write_whole_text
+
 CONFIG_FILE = "config.json"
 
 
@@ -15,7 +17,7 @@ def write_config(workdir: str | Path, config: ConfigDict) -> None:
     """Leave the config in the work directory, for `sample`, `evaluate` and `export`."""
     if jax.process_index() == 0:
         Path(workdir).mkdir(parents=True, exist_ok=True)
-        (Path(workdir) / CONFIG_FILE).write_text(config.to_json_best_effort(indent=2) + "\n")
+        write_whole_text(Path(workdir) / CONFIG_FILE, config.to_json_best_effort(indent=2) + "\n")
 
 
 class Tracker:
@@ -60,7 +62,7 @@ class Tracker:
         for name, image in images.items():
             path = self._workdir / "previews" / f"{name}_{step:07d}.png"
             path.parent.mkdir(exist_ok=True)
-            Image.fromarray(image).save(path)
+            write_whole(path, lambda partial, image=image: Image.fromarray(image).save(partial, format="PNG"))
             self._tensorboard.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
@@ -76,7 +78,4 @@ def _drop_lines_after(path: Path, step: int) -> None:
         return
     lines = path.read_text().splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-    # By way of a second file, so that a kill in between does not lose what there was.
-    whole = path.with_suffix(".tmp")
-    whole.write_text("".join(kept))
-    whole.replace(path)
+    write_whole_text(path, "".join(kept))

@@ -95,6 +95,7 @@ def experiment(before_step=None, loss_fn=loss, evaluate=None, identity=None, wid
 if __name__ == "__main__":
     from lisa_jax.parallel.cluster import STOPPED_EARLY, LostProcessError, join_processes, leave
     from lisa_jax.training.loop import fit
+    from lisa_jax.training.work_directory import claimed
 
     parser = argparse.ArgumentParser()
     parser.add_argument("workdir")
@@ -119,7 +120,8 @@ if __name__ == "__main__":
     settings.mesh.update(fsdp=flags.fsdp, tensor=flags.tensor)
     split = dataclasses.replace(experiment(slowly), rules=((r"map$", PartitionSpec("fsdp", "tensor")),))
     try:
-        done = int(fit(split, settings, flags.workdir).step)
+        with claimed(flags.workdir):
+            done = int(fit(split, settings, flags.workdir).step)
     except (LostProcessError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         leave(error)

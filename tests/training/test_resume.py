@@ -165,6 +165,48 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(
     assert (crashed / "checkpoints" / "unreadable-6").is_dir()
 
 
+def flip_a_bit(path, rng):
+    content = bytearray(path.read_bytes())
+    position, bit = rng.integers(len(content)), rng.integers(8)
+    content[position] ^= 1 << bit
+    path.write_bytes(content)
+
+
+def newest(toy, workdir, like):
+    with Checkpoints(workdir, 3, toy.experiment().identity, read_only=True) as checkpoints:
+        return checkpoints.restore(like)
+
+
+def test_a_changed_bit_anywhere_is_noticed_or_without_effect(toy, crashed_at_7, whole, tmp_path, assert_same_state):
+    like, rng = whole[1], np.random.default_rng(0)
+    expected = newest(toy, crashed_at_7, like)
+    files = sorted(path for path in (crashed_at_7 / "checkpoints" / "6").rglob("*") if path.is_file())
+    noticed = set()
+    for number, path in enumerate(files):
+        workdir = shutil.copytree(crashed_at_7, tmp_path / str(number))
+        flip_a_bit(workdir / path.relative_to(crashed_at_7), rng)
+        found = newest(toy, workdir, like)
+        if int(found.step) == 4:
+            noticed.add(path.name)
+        else:
+            assert_same_state(found, expected)
+    assert {"_METADATA", "manifest.ocdbt", "metadata", "checksums.json"} <= noticed
+    data = [path for path in files if path.parent.name == "d"]
+    assert {path.name for path in data} <= noticed and len(data) > 3
+
+
+def test_checkpoints_of_versions_without_checksums_are_read(toy, crashed, whole):
+    delete("checksums.json")(crashed / "checkpoints" / "6")
+    assert int(newest(toy, crashed, whole[1]).step) == 6
+
+
+def test_a_checkpoint_under_the_number_of_another_step_is_refused(toy, crashed):
+    (crashed / "checkpoints" / "6").rename(crashed / "checkpoints" / "8")
+    for _ in range(2):
+        with pytest.raises(ResumeError, match=r"checkpoints/8 holds the checkpoint of step 6: give .* number again"):
+            fit(toy.experiment(), toy.config(), crashed)
+
+
 def test_damage_twice_at_the_same_step(toy, crashed, whole, assert_same_state):
     truncate_data(crashed / "checkpoints" / "6")
     with pytest.raises(Crash):

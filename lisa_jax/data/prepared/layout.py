@@ -26,6 +26,7 @@ import tensorflow_datasets as tfds
 
 from lisa_jax.data.prepared import first_format
 from lisa_jax.data.prepared.paths import Tree, leaves_by_path, name_of
+from lisa_jax.files.whole_file import write_whole_text
 
 VERSION = 2
 DATASET = "prepared"
@@ -99,9 +100,7 @@ class Metadata:
     def write(self, folder: Path) -> None:
         """Write `lisa_jax.json`, in one rename."""
         content = {"version": VERSION, **dataclasses.asdict(self)}
-        partial = folder / (METADATA_FILE + ".tmp")
-        partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
-        partial.rename(folder / METADATA_FILE)
+        write_whole_text(folder / METADATA_FILE, json.dumps(content) + "\n")
 
     @staticmethod
     def read(folder: Path) -> "Metadata":
