@@ -49,6 +49,7 @@ _LOG = logging.getLogger("lisa_jax")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of a training run.")
 _IMAGES = flags.DEFINE_string("images", None, "Folder of samples, in place of --workdir.")
 _SOURCE = flags.DEFINE_string("source", None, f"With --images: {', '.join(EMBEDDED)}, or a table of real pictures.")
+_ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "Read pictures that a listing names outside of its folder.")
 _CONDITION_COLUMN = flags.DEFINE_string("condition_column", None, "Column of the table that holds the condition.")
 _TASK = flags.DEFINE_string("task", None, "Task; a run's condition by default.")
 _OUT = flags.DEFINE_string("out", None, "JSON file for the result.")
@@ -115,7 +116,9 @@ def evaluate_images(folder: str, task: str, source: str) -> dict[str, Any]:
         examples = embedded_set(source, task, indices, samples.shape[1])
     else:
         column = _CONDITION_COLUMN.value
-        rows = open_rows(source, Columns(conditions={} if column is None else {CONDITION: column}))
+        rows = open_rows(
+            source, Columns(conditions={} if column is None else {CONDITION: column}), _ALLOW_OUTSIDE.value
+        )
         examples = set_of_rows(rows, task, indices, samples.shape[1:3])
     return {
         **evaluate(task, {"samples": samples}, examples, networks=networks, extractor=extractor),

@@ -3,10 +3,10 @@
     python -m lisa_jax prepare --source=SPEC --out=DIR --base=BASE --image_size=512 --condition=canny
     python -m lisa_jax prepare --source=SPEC --out=DIR --base=BASE --condition_column=pose=pose_image --buckets
 
-SPEC is `parquet:FILES`, `folder:DIR`, `webdataset:FILES` or `tfds:DIR`; the prefix may be left out where the files tell
-the kind. Images and conditions are resized and cropped together; what the base's encoders make of them and of the
-captions is computed once and stored in bfloat16, unless --cache says otherwise. The same command continues after a
-kill. DIR appears when everything is done; `tfds.builder_from_directory(DIR)` opens it.
+SPEC is `parquet:FILES`, `folder:DIR_OR_LISTING`, `webdataset:FILES` or `tfds:DIR`; the prefix may be left out where the
+files tell the kind. Images and conditions are resized and cropped together; what the base's encoders make of them and
+of the captions is computed once and stored in bfloat16, unless --cache says otherwise. The same command continues after
+a kill. DIR appears when everything is done; `tfds.builder_from_directory(DIR)` opens it.
 """
 
 import os
@@ -24,6 +24,9 @@ from lisa_jax.preparing.images import LABELS, ImageMaker
 from lisa_jax.preparing.prepare import Task, prepare
 
 _SOURCE = flags.DEFINE_string("source", None, "Where the rows are.")
+_ALLOW_OUTSIDE = flags.DEFINE_bool(
+    "allow_outside", False, "Read pictures that a listing names outside of its own folder; only of people you trust."
+)
 _OUT = flags.DEFINE_string("out", None, "Folder of the prepared data set.")
 _BASE = flags.DEFINE_string("base", None, "Base that trains later; its encoders are used.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 512, "Side of the square images, or of a square of the buckets' area.")
@@ -65,7 +68,7 @@ def main() -> None:
         if name not in columns.conditions:
             raise ValueError(f"--nearest={name}: there is no --condition_column of that name.")
     sizes = make_buckets(_IMAGE_SIZE.value) if _BUCKETS.value else ((_IMAGE_SIZE.value, _IMAGE_SIZE.value),)
-    rows = open_rows(_SOURCE.value, columns)
+    rows = open_rows(_SOURCE.value, columns, _ALLOW_OUTSIDE.value)
     encoding = load_encoding(_BASE.value, cache, _BATCH_SIZE.value)
     settings = {
         "source": rows.fingerprint(),

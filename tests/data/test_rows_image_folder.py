@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import pickle
 
 import pytest
@@ -81,11 +82,11 @@ def test_bad_lines_are_rows_of_their_own(folder):
     rows = open_rows(str(folder))
     assert rows[0].image == b"images 0" and rows[5].image == b"images 2"
     for index, message in [
-        (1, "the line is not JSON"),
+        (1, "the line is not valid JSON"),
         (2, r"'images/9.png' of 'image' cannot be read \(No such file"),
         (3, "there is no 'condition'; the fields are .*'file_name'"),
         (4, "caption in 'caption' is empty"),
-        (6, "the line is no record"),
+        (6, "the line holds a JSON number"),
     ]:
         with pytest.raises(RowError, match=rf"^metadata.jsonl row {index}: .*{message}"):
             rows[index]
@@ -117,3 +118,118 @@ def test_fingerprint_follows_the_metadata(folder):
     assert open_rows(str(folder)).fingerprint() == before
     write_jsonl(folder, records()[::-1])
     assert open_rows(str(folder)).fingerprint() != before
+
+
+def row_of(folder, name, **options):
+    write_jsonl(folder, [{"file_name": name, "condition": name, "caption": "a"}])
+    return open_rows(str(folder), **options)[0]
+
+
+def test_files_of_any_name_are_read(folder):
+    odd = folder / "a[1] *?{b,c} ünï\nd"
+    odd.mkdir()
+    (odd / "im[0],*.png").write_bytes(b"odd")
+    assert row_of(odd, "im[0],*.png").image == b"odd"
+
+
+def test_pictures_outside_of_the_folder_are_read_only_where_that_is_allowed(folder):
+    source = folder / "source"
+    source.mkdir()
+    outside = folder / "images" / "0.png"
+    (source / "link.png").symlink_to(outside)
+    (source / "inside.png").write_bytes(b"inside")
+    for name in ("../images/0.png", str(outside), "link.png"):
+        with pytest.raises(RowError, match=r"^metadata.jsonl row 0: .* of 'image' lies outside of .*--allow_outside"):
+            row_of(source, name)
+        assert row_of(source, name, allow_outside=True).image == b"images 0"
+    for name in (str(source / "inside.png"), "../source/inside.png"):
+        assert row_of(source, name).image == b"inside"
+
+
+def test_what_a_listing_names_and_cannot_be_read_is_told(folder):
+    os.mkfifo(folder / "pipe.png")
+    for name, message in [
+        ("pipe.png", "is a named pipe, but must be a file"),
+        ("images", "is a folder, but must be a file"),
+        ("https://example.org/a.png", "is an address: download the pictures first"),
+        ("images\\0.png", r"No such file or directory\); folders are separated by /"),
+        ("a\0.png", "null byte"),
+        ("\ud83d.png", "surrogates"),
+        (3, "is of type int, but must be a file name"),
+    ]:
+        with pytest.raises(RowError, match=f"^metadata.jsonl row 0: .*{message}"):
+            row_of(folder, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "metadata.csv",
+            "file_name,caption\na.png,café\n".encode("latin-1"),
+            "line 2 is not UTF-8 text .*save the file",
+        ),
+        ("metadata.csv", "file_name,caption\n".encode("utf-16"), "line 1 is UTF-16: save the file as UTF-8"),
+        ("metadata.csv", b"file_name,caption,caption\n", "several columns are named 'caption'"),
+        ("metadata.csv", b'file_name,caption\na.png,"a\nb.png,b\n', "row that ends at line 3 .*unexpected end of data"),
+        ("metadata.jsonl", b"x" * (2**24 + 1), "line 1 has more than 16,777,216 bytes"),
+    ],
+)
+def test_listings_that_are_no_text_or_no_table_are_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RowError, match=f"^{name}: .*{message}"):
+        open_rows(str(tmp_path), Columns(conditions={}))
+
+
+def test_tables_separated_by_semicolons_or_tabs(folder):
+    for sign in ";\t":
+        table = f"file_name{sign}condition{sign}caption\nimages/0.png{sign}poses/0.png{sign}a, b\n"
+        (folder / "metadata.csv").write_text(table)
+        row = open_rows(str(folder))[0]
+        assert (row.image, row.caption) == (b"images 0", "a, b")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("[1]", "holds a JSON list"),
+        ('{"n": ' + "9" * 5000 + "}", "is not valid JSON"),
+        ('{"file_name": "images/0.png", "caption": "a\\u0000b"}', "holds a NUL"),
+        ('{"file_name": "images/0.png", "caption": "\\ud83d"}', "is not UTF-8 text"),
+        (json.dumps({"file_name": "images/0.png", "caption": "x" * 2**17}), "is 131,072 long"),
+        ('{"file_name": "images/0.png", "caption": {"en": "x"}}', "of type dict, but must be text"),
+    ],
+)
+def test_lines_that_mean_no_row_are_bad_rows(folder, text, message):
+    (folder / "metadata.jsonl").write_text(f'{{"file_name": "images/1.png", "caption": "fine"}}\n{text}\n')
+    rows = open_rows(str(folder), Columns(conditions={}))
+    assert rows[0].caption == "fine"
+    with pytest.raises(RowError, match=f"^metadata.jsonl row 1: .*{message}"):
+        rows[1]
+
+
+def test_a_listing_of_any_name_is_read_when_it_is_named(folder):
+    write_jsonl(folder, [{"source": "poses/0.png", "target": "images/0.png", "prompt": "a"}])
+    (folder / "metadata.jsonl").rename(folder / "prompt.json")
+    rows = open_rows(str(folder / "prompt.json"), Columns("target", {"pose": "source"}, "prompt"))
+    assert (rows[0].image, rows[0].conditions["pose"]) == (b"images 0", b"poses 0")
+
+
+def test_other_layouts_are_told_with_the_way(folder):
+    def refusal(source):
+        with pytest.raises(ValueError, match=r"no source that is recognised|must hold one of") as refused:
+            open_rows(str(source))
+        return str(refused.value)
+
+    (folder / "prompt.json").write_text("{}\n")
+    assert "--image_column=target --condition_column=source --caption_column=prompt" in refusal(folder)
+    assert "--condition_column=source" in refusal(f"folder:{folder}")
+    (folder / "prompt.json").rename(folder / "listing1000.jsonl")
+    assert f"name the file itself, --source={folder}/listing1000.jsonl" in refusal(folder)
+    (folder / "listing1000.jsonl").rename(folder / "images" / "metadata.jsonl")
+    assert f"--source={folder}/images" in refusal(folder)
+    (folder / "images" / "metadata.jsonl").rename(folder / "images" / "0.txt")
+    assert "as sd-scripts reads them: list them in a metadata.jsonl" in refusal(folder)
+    (folder / "data-00000-of-00001.arrow").touch()
+    assert ".to_parquet('train.parquet')" in refusal(folder)

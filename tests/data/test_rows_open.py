@@ -1,4 +1,6 @@
+import os
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -63,6 +65,51 @@ def test_a_damaged_record_is_named(prepared, monkeypatch):
     monkeypatch.setattr(tfds.core.data_sources.array_record.ArrayRecordDataSource, "__getitem__", broken)
     with pytest.raises(RowError, match=r"^openmoji/.* test row 4: cannot be read \(RuntimeError: checksum mismatch\)"):
         rows[4]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("features.json", b"\xff\xfe{}", "features.json is not UTF-8"),
+        (
+            "features.json",
+            b'{"pythonClassName": "my_features.Evil"}',
+            "class 'my_features.Evil', which would be imported",
+        ),
+        ("features.json", b"{}", "TFDS cannot open"),
+        ("features.json", None, "there is no features.json"),
+        ("dataset_info.json", b"[]", "dataset_info.json holds a JSON list"),
+        ("dataset_info.json", b"{}", "TFDS cannot open .*Invalid version"),
+        ("dataset_info.json", b'{"a": ' * 100_000, "nested too deeply"),
+        ("state.json", b"{}", r"datasets.*\.to_parquet"),
+    ],
+)
+def test_what_tfds_cannot_read_is_told_before_it_tries(prepared, tmp_path, name, content, message):
+    for file in ("dataset_info.json", "features.json"):
+        (tmp_path / file).write_bytes((prepared / file).read_bytes())
+    if name == "state.json":
+        (tmp_path / "data-00000-of-00001.arrow").touch()
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        open_rows(f"tfds:{tmp_path}:test", COLUMNS)
+    assert "my_features" not in sys.modules
+
+
+def test_tfds_folders_of_any_name(prepared, tmp_path):
+    folder = tmp_path / "a[1] *?{b,c}@2:test\nd"
+    shutil.copytree(prepared, folder)
+    for spec in (f"tfds:{folder}:train", f"tfds:{folder}", str(folder)):
+        assert open_rows(spec, COLUMNS)[3].caption == open_rows(str(prepared), COLUMNS)[3].caption
+    with pytest.raises(ValueError, match=r"the split 'train\[x' cannot be read .*; the splits are \['train', 'test'\]"):
+        open_rows(f"tfds:{folder}:train[x", COLUMNS)
+    shard = next(folder.glob("*train*"))
+    shard.unlink()
+    os.mkfifo(shard)
+    with pytest.raises(ValueError, match="is a named pipe, but must be a file"):
+        open_rows(str(folder), COLUMNS)
 
 
 def test_unrecognised_sources(tmp_path):

@@ -1,4 +1,5 @@
 import io
+import os
 import pickle
 import random
 from concurrent.futures import ThreadPoolExecutor
@@ -160,4 +161,67 @@ def test_fingerprint_follows_files_and_columns_but_not_the_place(folder, tmp_pat
 def test_numbers_are_no_captions(tmp_path):
     pq.write_table(pa.table({"image": [png("red")], "caption": [3]}), tmp_path / "a.parquet")
     with pytest.raises(RowError, match="of type int, but must be text"):
+        open_rows(str(tmp_path), Columns(conditions={}))[0]
+
+
+def test_files_and_folders_of_any_name(tmp_path):
+    folder = tmp_path / "a[1] *?{b,c} ünï\nd"
+    folder.mkdir()
+    pq.write_table(table(0, 2), folder / "a[1],*.parquet")
+    for source in (folder, folder / "a[1],*.parquet"):
+        assert number(open_rows(str(source))[1]) == 1
+
+
+def test_what_is_no_file_is_not_passed_over(folder):
+    (folder / "train-2.parquet").symlink_to(folder / "nowhere")
+    with pytest.raises(OSError, match=r"train-2.parquet"):
+        open_rows(str(folder))
+    (folder / "train-2.parquet").unlink()
+    os.mkfifo(folder / "train-2.parquet")
+    for source in (folder, folder / "train-2.parquet", f"{folder}/*.parquet"):
+        with pytest.raises(ValueError, match=r"train-2.parquet' is a named pipe, but must be a file: leave it out"):
+            open_rows(str(source))
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_cells_of_too_many_bytes_are_bad_rows_and_few_of_them_are_in_memory(tmp_path, monkeypatch, dictionary):
+    monkeypatch.setattr(parquet_rows, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(parquet_rows, "_WINDOW_BYTES", 40_000)
+    monkeypatch.setattr(parquet_rows, "_KEPT_BYTES", 80_000)
+    cells = [bytes(9_000)] * 20 + [bytes(20_000)] + [bytes(9_000)] * 3
+    columns = {"image": pa.array(cells, pa.binary()), "caption": ["x"] * 24}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet", use_dictionary=dictionary)
+    rows = open_rows(str(tmp_path), Columns(conditions={}))
+    for index in range(24):
+        if index == 20:
+            with pytest.raises(RowError, match=r"^a.parquet row 20: 'image' has 20,004 bytes, but more than 10,000"):
+                rows[index]
+        else:
+            assert len(rows[index].image) == 9_000
+        assert sum(window.nbytes for window in rows._windows.values()) < 100_000
+    monkeypatch.setattr(parquet_rows, "_Reader", lambda *_: pytest.fail("cells were decoded"))
+    large = pa.table({"image": pa.array(cells[20:21] * 8, pa.binary()), "caption": ["x"] * 8})
+    pq.write_table(large, tmp_path / "a.parquet", use_dictionary=False)
+    rows = open_rows(str(tmp_path), Columns(conditions={}))
+    with pytest.raises(RowError, match=r"^a.parquet row 7: the cells of its row group have 20,007 bytes on average"):
+        rows[7]
+
+
+def test_columns_of_names_and_columns_that_are_there_twice(tmp_path):
+    addresses = pa.table({"image": ["http://example.org/a.png"], "caption": ["x"]})
+    pq.write_table(addresses, tmp_path / "a.parquet")
+    with pytest.raises(
+        RowError, match=r"is of type string.*; names and addresses are not followed: store the pictures"
+    ):
+        open_rows(str(tmp_path), Columns(conditions={}))
+    twice = pa.table([pa.array([png("red")]), pa.array(["x"]), pa.array(["y"])], names=["image", "caption", "caption"])
+    pq.write_table(twice, tmp_path / "a.parquet")
+    with pytest.raises(RowError, match="several columns are named 'caption'"):
+        open_rows(str(tmp_path), Columns(conditions={}))
+
+
+def test_captions_that_are_no_text_are_bad_rows(tmp_path):
+    broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff\xfe"], pa.binary()).buffers())
+    pq.write_table(pa.table({"image": [png("red")], "caption": broken}), tmp_path / "a.parquet")
+    with pytest.raises(RowError, match=r"^a.parquet row 0: .*(cannot be read|not UTF-8)"):
         open_rows(str(tmp_path), Columns(conditions={}))[0]

@@ -59,7 +59,7 @@ def test_scattered_members_other_names_and_json_captions(folder):
         ({"condition.png": ""}, "nothing is stored for 'condition'"),
         ({"txt": " "}, "caption in 'caption' is empty"),
         ({"txt": None}, "there is no 'caption'"),
-        ({"txt": None, "json": "{"}, "the json file is not JSON"),
+        ({"txt": None, "json": "{"}, "the json file is not valid JSON"),
         ({"txt": None, "json": '{"text": "a"}'}, r"no field 'caption'; the fields are \['text'\]"),
     ],
 )
@@ -108,3 +108,71 @@ def test_a_shard_that_changes_later_is_noticed(folder):
     with pytest.raises(RowError, match=r"^train-0000.tar row 001: the tar file ends"):
         rows[1]
     assert rows.fingerprint() != before
+
+
+def header(name, size, kind=tarfile.REGTYPE):
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def attributes(*lines):
+    """A pax header."""
+    records = b"".join(f"{len(line) + 4} {line}\n".encode() for line in lines)
+    return header("pax", len(records), tarfile.XHDTYPE) + records.ljust(512, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (header("1.jpg", 2**40), "cannot have 1,099,511,627,776 bytes"),
+        (attributes("size=-1024") + header("1.jpg", 5) + bytes(512), "cannot have -1,024 bytes"),
+        (header("././@LongLink", 2**40, tarfile.GNUTYPE_LONGNAME), "a header of 1,099,511,627,776 bytes"),
+        (header("pax", 2**33, tarfile.XHDTYPE), "a header of 8,589,934,592 bytes"),
+        ((header("././@LongLink", 5, tarfile.GNUTYPE_LONGNAME) + b"abcd".ljust(512, b"\0")) * 2000, "recursion"),
+        (header("1.jpg", 0, tarfile.LNKTYPE), "'1.jpg' is a link, a pipe or a device: pack the files themselves"),
+        (header("1.jpg", 0, tarfile.SYMTYPE), "'1.jpg' is a link"),
+        (header("1.jpg", 0, tarfile.GNUTYPE_SPARSE), "'1.jpg' is stored sparsely"),
+        (
+            attributes("GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=1.jpg", "GNU.sparse.realsize=9")
+            + header("1.jpg", 512)
+            + b"9999999\n1\n".ljust(512, b"\n"),
+            "tar file",
+        ),
+    ],
+)
+def test_headers_that_lie_or_have_no_contents_of_their_own_are_refused_at_once(tmp_path, members, message):
+    write_tar(tmp_path / "a.tar", sample("0"))
+    whole = (tmp_path / "a.tar").read_bytes()
+    (tmp_path / "a.tar").write_bytes(whole[: 512 * 6] + members + bytes(1024))
+    with pytest.raises(RowError, match=rf"^a.tar: .*{message}"):
+        open_rows(str(tmp_path))
+
+
+def test_files_of_a_row_are_bounded(tmp_path):
+    with (tmp_path / "a.tar").open("wb") as file:
+        for name, size in (("0.txt", 1), ("0.condition.png", 1), ("0.jpg", 2**28)):
+            file.write(header(name, size) + b"x".ljust(512, b"\0"))
+        file.truncate(2**29)
+    with pytest.raises(RowError, match=r"^a.tar row 0: a file of the row has 268,435,456 bytes"):
+        open_rows(str(tmp_path))[0]
+
+
+def test_captions_of_other_encodings(tmp_path):
+    write_tar(tmp_path / "a.tar", [*sample("0"), *sample("1")])
+    text = [b"\xef\xbb\xbfbyte order mark", "naïve".encode("latin-1"), b"two\0"]
+    members = [(f"{key}.{name}", b"x") for key in range(3) for name in ("jpg", "condition.png")]
+    write_tar(tmp_path / "a.tar", members + [(f"{key}.txt", data) for key, data in enumerate(text)])
+    rows = open_rows(str(tmp_path))
+    assert rows[0].caption == "byte order mark"
+    for key, message in {1: "is not UTF-8 text", 2: "holds a NUL"}.items():
+        with pytest.raises(RowError, match=rf"^a.tar row {key}: the caption in 'caption' {message}"):
+            rows[key]
+
+
+def test_shards_and_folders_of_any_name(tmp_path):
+    folder = tmp_path / "a[1] *?{b,c}\nd"
+    folder.mkdir()
+    write_tar(folder / "s[0],*.tar", sample("k[1],*\n"))
+    for source in (folder, folder / "s[0],*.tar"):
+        assert open_rows(f"webdataset:{source}")[0].caption == "caption k[1],*"

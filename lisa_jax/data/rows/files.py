@@ -4,6 +4,8 @@ import glob
 import re
 from pathlib import Path
 
+from lisa_jax.files.regular_file import IrregularFileError, check_regular
+
 # Names that hubs give to the files or folders of one split: train-00000-of-00017.parquet, val_0003.tar, test/0.parquet.
 _SPLIT = re.compile(r"(train|validation|valid|val|test|dev)([-_.]|$)")
 
@@ -11,16 +13,27 @@ _SPLIT = re.compile(r"(train|validation|valid|val|test|dev)([-_.]|$)")
 def matching_files(location: str, suffix: str) -> list[Path]:
     """The files of a glob pattern, a folder (all of `suffix` in and below it) or a single file, sorted by path.
 
+    A name that is there is meant as it is written, whatever signs of patterns it has.
+
     Raises:
-      ValueError: there is none.
+      ValueError: there is none, or one is a pipe, a device or the like.
+      OSError: one is a link to nothing, or may not be seen.
     """
     path = Path(location).expanduser()
     if path.is_dir():
-        files = [file for file in path.rglob(f"*{suffix}") if file.is_file()]
+        # Folders apart, what is no file is not passed over: its rows would be missing without a word.
+        files = [file for file in path.rglob(f"*{suffix}") if not file.is_dir()]
+    elif path.exists():
+        files = [path]
     else:
-        files = [Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file()]
+        files = [Path(file) for file in glob.glob(str(path), recursive=True) if not Path(file).is_dir()]
     if not files:
         raise ValueError(f"No {suffix} files found at {location!r}.")
+    for file in files:
+        try:
+            check_regular(file)
+        except IrregularFileError as error:
+            raise ValueError(f"{error}: leave it out of the source {location!r}.") from error
     return sorted(files)
 
 
@@ -44,5 +57,5 @@ def check_one_split(files: list[Path], location: str) -> None:
     if len(splits) > 1:
         raise ValueError(
             f"{location!r} holds several splits ({', '.join(sorted(splits))}): name the files of one by a pattern such "
-            f"as '{root}/**/{min(splits)}-*{files[0].suffix}'."
+            f"as '{glob.escape(str(root))}/**/{min(splits)}-*{files[0].suffix}'."
         )

@@ -2,20 +2,21 @@
 
 import contextlib
 import hashlib
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
+from lisa_jax.data.rows.listing import find_listing
+from lisa_jax.data.rows.named_file import read_named
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of
 from lisa_jax.data.rows.table_lines import table_lines
-
-METADATA = ("metadata.jsonl", "metadata.csv")
+from lisa_jax.files.json_object import JsonError, parse_object
 
 _FILE_ENDINGS = ("_file_name", "_file")
 _LINES_CHECKED = 100
+_BLOCK_LINES = 10_000
 
 
 class ImageFolderRows:
@@ -26,28 +27,23 @@ class ImageFolderRows:
     or `x`. A line that cannot be read is a row of its own that raises RowError.
     """
 
-    def __init__(self, location: str, columns: Columns):
+    def __init__(self, location: str, columns: Columns, allow_outside: bool = False):
         """Reads the metadata, but no picture.
 
         Args:
-          location: the folder.
+          location: the folder, or a listing in it by any name: .csv, or .jsonl or .json with an object a line.
           columns: the names of the columns.
+          allow_outside: whether pictures may lie outside of the listing's folder.
 
         Raises:
           ValueError: the folder has no metadata, or both kinds.
-          RowError: a column is in none of the first hundred lines.
+          RowError: a column is in none of the first hundred lines, or the listing cannot be read.
         """
         self._location = location
         self._columns = columns
-        self._folder = Path(location).expanduser()
-        found = [self._folder / name for name in METADATA if (self._folder / name).is_file()]
-        if len(found) != 1:
-            raise ValueError(
-                f"{location!r} must hold one of {' and '.join(METADATA)}, but holds {'both' if found else 'neither'}."
-            )
-        self._metadata = found[0]
-        # An Arrow array takes a fraction of what Python objects would, and is handed to worker processes quickly.
-        self._lines = pa.array([text for _, text in table_lines(self._metadata)], pa.large_string())
+        self._allow_outside = allow_outside
+        self._path = find_listing(location)
+        self._lines = _array(text for _, text in table_lines(self._path))
         self._check_columns()
 
     def __len__(self) -> int:
@@ -58,23 +54,23 @@ class ImageFolderRows:
 
     def fingerprint(self) -> str:
         """A hash of the metadata's content, which holds the pictures' names, and of the columns."""
-        digest = hashlib.sha256(self._metadata.read_bytes()).hexdigest()
-        return fingerprint_of("folder", [(self._metadata.name, digest)], self._columns)
+        with self._path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return fingerprint_of("folder", [(self._path.name, digest)], self._columns)
 
     def __getitem__(self, index: int) -> Row:
         index = check_index(index, len(self), self)
-        where = f"{self._metadata.name} row {index}"
+        where = f"{self._path.name} row {index}"
         fields = self._fields(index, where)
         columns = self._columns
 
         def picture(column: str) -> bytes:
             name = self._value(fields, column, where, picture=True)
-            if not isinstance(name, str) or not name:
+            if name is None or name == "":
                 raise RowError(f"{where}: the file name of {column!r} is empty.")
-            try:
-                return (self._folder / name).read_bytes()
-            except OSError as error:
-                raise RowError(f"{where}: {name!r} of {column!r} cannot be read ({error.strerror}).") from error
+            if not isinstance(name, str):
+                raise RowError(f"{where}: {column!r} is of type {type(name).__name__}, but must be a file name.")
+            return read_named(self._path.parent, name, self._allow_outside, column, where)
 
         return Row(
             where=where,
@@ -96,13 +92,12 @@ class ImageFolderRows:
         raise RowError(f"{where}: there is no {column!r}; the fields are {list(fields)}.")
 
     def _fields(self, index: int, where: str) -> dict[str, Any]:
+        text = self._lines[index].as_py()
         try:
-            fields = json.loads(self._lines[index].as_py())
-        except json.JSONDecodeError as error:
-            raise RowError(f"{where}: the line is not JSON ({error}).") from error
-        if not isinstance(fields, dict):
-            raise RowError(f"{where}: the line is no record ({str(fields)[:100]}).")
-        return fields
+            return parse_object(text, "the line")
+        except JsonError as error:
+            shown = f" ({text[:100]})" if text.startswith('"') else ""
+            raise RowError(f"{where}: {error}{shown}.") from error
 
     def _check_columns(self) -> None:
         """Fails early, before any work is done, where the columns have other names."""
@@ -114,11 +109,17 @@ class ImageFolderRows:
         if not fields:
             return
         for column in (*self._columns.pictures(), *self._columns.extras.values()):
-            self._value(fields, column, self._metadata.name, picture=True)
-        self._value(fields, self._columns.caption, self._metadata.name)
+            self._value(fields, column, self._path.name, picture=True)
+        self._value(fields, self._columns.caption, self._path.name)
 
 
 def _picture_fields(column: str) -> tuple[str, ...]:
     """The metadata's fields that may hold the file name of a picture column, in order of preference."""
     names = (*(column + ending for ending in _FILE_ENDINGS), column)
     return ("file_name", *names) if column == "image" else names
+
+
+def _array(texts: Iterator[str]) -> pa.ChunkedArray:
+    # Arrow arrays take a fraction of what Python objects would, and are handed to worker processes quickly.
+    blocks = iter(lambda: list(islice(texts, _BLOCK_LINES)), [])
+    return pa.chunked_array([pa.array(block, pa.large_string()) for block in blocks], pa.large_string())

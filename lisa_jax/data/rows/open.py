@@ -1,9 +1,12 @@
 """From a command line's --source to the rows behind it."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from lisa_jax.data.rows.image_folder import METADATA, ImageFolderRows
+from lisa_jax.data.rows.image_folder import ImageFolderRows
+from lisa_jax.data.rows.layouts import unread_layout
+from lisa_jax.data.rows.listing import NAMES, SUFFIXES
 from lisa_jax.data.rows.parquet import ParquetRows
 from lisa_jax.data.rows.row import Columns, Rows
 from lisa_jax.data.rows.tfds import TFDSRows
@@ -17,14 +20,15 @@ _KINDS: dict[str, Callable[[str, Columns], Rows]] = {
 }
 
 
-def open_rows(spec: str, columns: Columns | None = None) -> Rows:
+def open_rows(spec: str, columns: Columns | None = None, allow_outside: bool = False) -> Rows:
     """The rows of a source.
 
     Args:
-      spec: `parquet:GLOB_OR_DIR`, `folder:DIR`, `webdataset:GLOB_OR_DIR` or `tfds:DIR_OR_NAME[:SPLIT]`. Without the
-        prefix the kind is recognised by what lies there: metadata.jsonl or metadata.csv, dataset_info.json, *.parquet,
-        *.tar.
+      spec: `parquet:GLOB_OR_DIR`, `folder:DIR_OR_LISTING`, `webdataset:GLOB_OR_DIR` or `tfds:DIR_OR_NAME[:SPLIT]`.
+        Without the prefix the kind is recognised by what lies there: metadata.jsonl or metadata.csv,
+        dataset_info.json, *.parquet, *.tar.
       columns: the names of the columns, by default `Columns()`.
+      allow_outside: whether a listing may name pictures outside of its folder.
 
     Raises:
       ValueError: the kind is not recognised, nothing is found, several splits are mixed, or there are no rows.
@@ -35,30 +39,32 @@ def open_rows(spec: str, columns: Columns | None = None) -> Rows:
         kind, location = _kind_of(spec), spec
     if not location:
         raise ValueError(f"The source {spec!r} names no place: use {kind}:PLACE.")
-    rows = _KINDS[kind](location, columns or Columns())
+    open_kind = partial(ImageFolderRows, allow_outside=allow_outside) if kind == "folder" else _KINDS[kind]
+    rows = open_kind(location, columns or Columns())
     if len(rows) == 0:
         raise ValueError(f"The source {spec!r} holds no rows.")
     return rows
 
 
 def _kind_of(spec: str) -> str:
-    folder = Path(spec).expanduser()
-    if folder.is_dir():
+    path = Path(spec).expanduser()
+    if path.is_dir():
         kinds = [
             kind
             for kind, patterns in {
-                "folder": METADATA,
+                "folder": NAMES,
                 "tfds": ("dataset_info.json",),
                 "parquet": ("**/*.parquet",),
                 "webdataset": ("**/*.tar",),
             }.items()
-            if any(any(folder.glob(pattern)) for pattern in patterns)
+            if any(any(path.glob(pattern)) for pattern in patterns)
         ]
     else:
-        kinds = [
-            kind for kind, suffix in {"parquet": ".parquet", "webdataset": ".tar"}.items() if spec.endswith(suffix)
-        ]
-    if len(kinds) != 1:
-        found = f"could be any of {kinds}" if kinds else "is no source that is recognised"
-        raise ValueError(f"{spec!r} {found}: write KIND:PLACE, where KIND is one of {list(_KINDS)}.")
-    return kinds[0]
+        suffixes = {"parquet": ".parquet", "webdataset": ".tar", "folder": SUFFIXES}
+        kinds = [kind for kind, suffix in suffixes.items() if spec.endswith(suffix)]
+    if len(kinds) == 1:
+        return kinds[0]
+    if not kinds and (layout := unread_layout(path)):
+        raise ValueError(f"{spec!r} is no source that is recognised: {layout}.")
+    found = f"could be any of {kinds}" if kinds else "is no source that is recognised"
+    raise ValueError(f"{spec!r} {found}: write KIND:PLACE, where KIND is one of {list(_KINDS)}.")

@@ -11,23 +11,37 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
+from lisa_jax.data.rows.open_picture import MAX_BYTES
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
 from lisa_jax.parallel.messages import one_line
 
 # Rows decoded at once, and how many such windows are kept: threads that read a few rows out of order are served from
-# memory, which holds at most _WINDOW * _KEPT_WINDOWS rows, and a page of the file, however large the row groups are.
+# memory, which holds at most _WINDOW * _KEPT_WINDOWS rows or _KEPT_BYTES, and a page of the file, however large the row
+# groups are.
 _WINDOW = 16
+_WINDOW_BYTES = 2**28
 _KEPT_WINDOWS = 8
+_KEPT_BYTES = 2**29
 _OPEN_READERS = 2
 _BUFFER_BYTES = 1 << 20
 
 
 class _Group(NamedTuple):
-    """A row group: which one of which file, and its place in that file."""
+    """A row group.
+
+    Attributes:
+      file: of which file.
+      index: which one of that file.
+      first_row_in_file: its first row.
+      window: rows of it that are decoded at once.
+      mean_cell: bytes of a cell, on the average of the column with the largest ones, as the footer has it.
+    """
 
     file: int
     index: int
     first_row_in_file: int
+    window: int
+    mean_cell: int
 
 
 class ParquetRows:
@@ -59,9 +73,11 @@ class ParquetRows:
         starts = [0]
         for file_index, file in enumerate(self._files):
             first_row = 0
-            for index, count in enumerate(self._row_group_sizes(file)):
+            for index, (count, column_bytes) in enumerate(self._row_groups(file)):
                 if count:
-                    groups.append(_Group(file_index, index, first_row))
+                    # A value that is stored once may stand in every row.
+                    window = int(np.clip(_WINDOW_BYTES // max(column_bytes, 1), 1, _WINDOW))
+                    groups.append(_Group(file_index, index, first_row, window, column_bytes // count))
                     starts.append(starts[-1] + count)
                 first_row += count
         self._groups = groups
@@ -91,18 +107,23 @@ class ParquetRows:
 
     def __getitem__(self, index: int) -> Row:
         index = check_index(index, len(self), self)
-        group = int(np.searchsorted(self._starts, index, side="right")) - 1
-        row = index - int(self._starts[group])
-        where = f"{self._name(self._files[self._groups[group].file])} row {self._groups[group].first_row_in_file + row}"
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        group, row = self._groups[number], index - int(self._starts[number])
+        where = f"{self._name(self._files[group.file])} row {group.first_row_in_file + row}"
+        if group.mean_cell > MAX_BYTES:
+            raise RowError(
+                f"{where}: the cells of its row group have {group.mean_cell:,} bytes on average, but more than "
+                f"{MAX_BYTES:,} are refused."
+            )
         try:
             with self._lock:
-                window = self._window(group, row // _WINDOW)
+                window = self._window(number, row // group.window)
         except (pa.ArrowException, OSError) as error:
             raise RowError(f"{where}: cannot be read ({one_line(error)}).") from error
-        row %= _WINDOW
+        row %= group.window
 
         def value(column: str) -> Any:
-            return _value(window, column, row)
+            return _value(window, column, row, where)
 
         return Row(
             where=where,
@@ -133,26 +154,42 @@ class ParquetRows:
                     del self._readers[group]
                     raise
                 self._windows[group, read] = window
-                if len(self._windows) > _KEPT_WINDOWS:
-                    self._windows.popitem(last=False)
+                self._drop_windows()
         self._windows.move_to_end(key)
         return self._windows[key]
 
+    def _drop_windows(self) -> None:
+        rows = sum(map(len, self._windows.values()))
+        size = sum(window.nbytes for window in self._windows.values())
+        while len(self._windows) > 1 and (rows > _WINDOW * _KEPT_WINDOWS or size > _KEPT_BYTES):
+            _, dropped = self._windows.popitem(last=False)
+            rows, size = rows - len(dropped), size - dropped.nbytes
+
     def _reader(self, group: int) -> "_Reader":
         place = self._groups[group]
-        return _Reader(self._files[place.file], place.index, self._columns.names())
+        return _Reader(self._files[place.file], place.index, self._columns.names(), place.window)
 
-    def _row_group_sizes(self, file: Path) -> list[int]:
+    def _row_groups(self, file: Path) -> list[tuple[int, int]]:
+        """Rows of each row group, and bytes of the largest of the columns that are read, not compressed."""
         try:
             with pq.ParquetFile(file) as parquet:
                 schema, footer = parquet.schema_arrow, parquet.metadata
                 self._check_columns(file, schema)
-                return [footer.row_group(index).num_rows for index in range(footer.num_row_groups)]
+                groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
+                return [(group.num_rows, self._largest_column(group)) for group in groups]
         except (pa.ArrowException, OSError) as error:
             raise RowError(f"{self._name(file)}: not a readable Parquet file ({one_line(error)}).") from error
 
+    def _largest_column(self, group: pq.RowGroupMetaData) -> int:
+        read = {column.split(".")[0] for column in self._columns.names()} | set(self._columns.names())
+        chunks = [group.column(index) for index in range(group.num_columns)]
+        sizes = [c.total_uncompressed_size for c in chunks if {c.path_in_schema, c.path_in_schema.split(".")[0]} & read]
+        return max(sizes, default=0)
+
     def _check_columns(self, file: Path, schema: pa.Schema) -> None:
         for column in self._columns.names():
+            if schema.names.count(column) > 1:
+                raise RowError(f"{self._name(file)}: several columns are named {column!r}: rename all but one.")
             if _type_of(schema, column) is None:
                 raise RowError(
                     f"{self._name(file)}: there is no column {column!r}; the columns are {_column_names(schema)}."
@@ -162,9 +199,11 @@ class ParquetRows:
             if pa.types.is_struct(type_) and type_.get_field_index("bytes") >= 0:
                 type_ = type_.field("bytes").type
             if not (pa.types.is_binary(type_) or pa.types.is_large_binary(type_)):
+                text = pa.types.is_string(type_) or pa.types.is_large_string(type_)
                 raise RowError(
                     f"{self._name(file)}: column {column!r} is of type {type_}, but a picture column must be binary or "
-                    "a struct with 'bytes'."
+                    "a struct with 'bytes'"
+                    + ("; names and addresses are not followed: store the pictures themselves." if text else ".")
                 )
 
     def _name(self, file: Path) -> str:
@@ -174,19 +213,20 @@ class ParquetRows:
 class _Reader:
     """The windows of one row group, in order."""
 
-    def __init__(self, file: Path, row_group: int, columns: list[str]):
+    def __init__(self, file: Path, row_group: int, columns: list[str], window: int):
         # A buffered stream holds one page at a time; pyarrow's defaults would read the whole row group ahead.
         self._file = pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
         self._batches: Iterator[pa.RecordBatch] = self._file.iter_batches(
-            batch_size=_WINDOW, row_groups=[row_group], columns=columns, use_threads=False
+            batch_size=window, row_groups=[row_group], columns=columns, use_threads=False
         )
+        self._window = window
         self.next_window = 0
 
     def read(self) -> tuple[int, pa.Table]:
-        """The number of the next window and its _WINDOW rows; fewer at the end of the row group only."""
+        """The number of the next window and its rows; fewer at the end of the row group only."""
         batches: list[pa.RecordBatch] = []
         # Batches may come smaller than asked for where a column is stored in several chunks.
-        while (missing := _WINDOW - sum(map(len, batches))) and (batch := next(self._batches, None)) is not None:
+        while (missing := self._window - sum(map(len, batches))) and (batch := next(self._batches, None)) is not None:
             assert len(batch) <= missing
             batches.append(batch)
         if not batches:
@@ -219,12 +259,17 @@ def _column_names(schema: pa.Schema) -> list[str]:
     return names
 
 
-def _value(window: pa.Table, column: str, row: int) -> Any:
+def _value(window: pa.Table, column: str, row: int, where: str) -> Any:
     """One cell as a Python object."""
-    if column in window.schema.names:
-        return window.column(column)[row].as_py()
-    outer, *inner = column.split(".")
-    value = window.column(outer)[row].as_py()
+    outer, *inner = [column] if column in window.schema.names else column.split(".")
+    cell = window.column(outer).slice(row, 1)
+    if cell.nbytes > MAX_BYTES:
+        raise RowError(f"{where}: {column!r} has {cell.nbytes:,} bytes, but more than {MAX_BYTES:,} are refused.")
+    try:
+        value = cell[0].as_py()
+    # Text that is not UTF-8, a date beyond the calendar's end.
+    except (ValueError, OverflowError) as error:
+        raise RowError(f"{where}: {column!r} cannot be read ({one_line(error)}).") from error
     for name in inner:
         value = None if value is None else value[name]
     return value

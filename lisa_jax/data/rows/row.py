@@ -11,6 +11,9 @@ import numpy as np
 
 Picture = bytes | np.ndarray
 
+# Characters; encoders see a hundred tokens or a few hundred.
+MAX_CAPTION = 2**16
+
 
 class RowError(ValueError):
     """A row, or a whole file of rows, cannot be used; the message begins with the file and the row."""
@@ -83,21 +86,29 @@ def caption_of(value: Any, column: str, where: str) -> str:
     The first and not a random one, so that a source always gives the same rows.
 
     Raises:
-      RowError: it is missing, empty, not text.
+      RowError: it is missing, empty, not text, or longer than 65,536 characters.
     """
     if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0):
         value = value[0] if len(value) else ""
-    if isinstance(value, bytes):
-        try:
-            value = value.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise RowError(f"{where}: the caption in {column!r} is not UTF-8 text ({error}).") from error
-    if value is None or value == "":
-        raise RowError(f"{where}: the caption in {column!r} is empty.")
-    if not isinstance(value, str):
-        raise RowError(f"{where}: the caption in {column!r} is of type {type(value).__name__}, but must be text.")
-    if not value.strip():
-        raise RowError(f"{where}: the caption in {column!r} is empty.")
+    if isinstance(value, (bytes, str)) and len(value) > MAX_CAPTION:
+        raise RowError(
+            f"{where}: the caption in {column!r} is {len(value):,} long, but must be at most {MAX_CAPTION:,}."
+        )
+    problem = None
+    try:
+        value = value.decode("utf-8-sig") if isinstance(value, bytes) else value
+        # JSON can hold halves of characters.
+        _ = value.encode("utf-8") if isinstance(value, str) else value
+    except UnicodeError as error:
+        problem = f"is not UTF-8 text ({error})"
+    if value is None or (isinstance(value, str) and not value.strip()):
+        problem = "is empty"
+    elif not isinstance(value, (str, bytes)):
+        problem = f"is of type {type(value).__name__}, but must be text"
+    elif isinstance(value, str) and "\0" in value:
+        problem = "holds a NUL: it is binary, or text in UTF-16, and must be UTF-8"
+    if problem:
+        raise RowError(f"{where}: the caption in {column!r} {problem}.")
     return value.strip()
 
 

@@ -1,8 +1,6 @@
 """Rows of WebDataset tar shards."""
 
-import json
 import re
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,15 +8,16 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
+from lisa_jax.data.rows.open_picture import MAX_BYTES
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
-from lisa_jax.parallel.messages import one_line
+from lisa_jax.data.rows.tar_headers import files_of
+from lisa_jax.files.json_object import JsonError, parse_object
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm")
 
 # Path up to the first dot of the file's name, and the rest, as in the webdataset library. Hidden files have no key.
-_KEY_AND_EXTENSION = re.compile(r"^((?:.*/|)[^./][^.]*)[.]([^/]+)$")
+_KEY_AND_EXTENSION = re.compile(r"^((?:.*/|)[^./][^.]*)[.]([^/]+)$", re.DOTALL)
 
-_BLOCK = 512
 _ABSENT = (-1, 0)
 
 
@@ -145,32 +144,18 @@ def _index(shard: Path, name: str) -> dict[str, dict[str, tuple[int, int]]]:
     """Offset and size of each file of a shard, by key and by extension.
 
     Raises:
-      RowError: the shard is damaged, compressed or truncated, or holds a file twice.
+      RowError: the shard is damaged, compressed or truncated, or holds a file twice or a link.
     """
     index: dict[str, dict[str, tuple[int, int]]] = {}
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            while (member := tar.next()) is not None:
-                # tarfile remembers every header otherwise.
-                tar.members = []
-                match = _KEY_AND_EXTENSION.match(member.name)
-                if not member.isreg() or match is None:
-                    continue
-                members = index.setdefault(match[1], {})
-                extension = match[2].lower()
-                if extension in members:
-                    raise RowError(f"{name} row {match[1]}: the shard holds {member.name!r} twice.")
-                members[extension] = (member.offset_data, member.size)
-            end = tar.offset
-    except (tarfile.TarError, OSError) as error:
-        raise RowError(
-            f"{name}: not a readable tar file ({one_line(error)}); compressed shards must be unpacked first."
-        ) from error
-    # tarfile takes a damaged header for the end of the archive, which would lose the rows behind it.
-    with shard.open("rb") as file:
-        file.seek(end)
-        if file.read(_BLOCK).strip(b"\0"):
-            raise RowError(f"{name}: the tar file is damaged at byte {end}.")
+    for member in files_of(shard, name):
+        match = _KEY_AND_EXTENSION.match(member.name)
+        if match is None:
+            continue
+        members = index.setdefault(match[1], {})
+        extension = match[2].lower()
+        if extension in members:
+            raise RowError(f"{name} row {match[1]}: the shard holds {member.name!r} twice.")
+        members[extension] = (member.offset_data, member.size)
     return index
 
 
@@ -182,6 +167,8 @@ def _contents(file: BinaryIO, offset: int, size: int, where: str) -> bytes | Non
     """The contents of one file of a row; None when the row has no such file."""
     if (offset, size) == _ABSENT:
         return None
+    if size > MAX_BYTES:
+        raise RowError(f"{where}: a file of the row has {size:,} bytes, but more than {MAX_BYTES:,} are refused.")
     file.seek(offset)
     data = file.read(size)
     if len(data) != size:
@@ -193,10 +180,9 @@ def _json_field(data: bytes | None, field: str, extensions: tuple[str, ...], whe
     if data is None:
         raise RowError(f"{where}: there is no {field!r}; the extensions are {list(extensions)}.")
     try:
-        fields = json.loads(data)
-    except ValueError as error:
-        raise RowError(f"{where}: the json file is not JSON ({error}).") from error
-    if not isinstance(fields, dict) or field not in fields:
-        names = list(fields) if isinstance(fields, dict) else []
-        raise RowError(f"{where}: the json file has no field {field!r}; the fields are {names}.")
+        fields = parse_object(data, "the json file")
+    except JsonError as error:
+        raise RowError(f"{where}: {error}.") from error
+    if field not in fields:
+        raise RowError(f"{where}: the json file has no field {field!r}; the fields are {list(fields)}.")
     return fields[field]

@@ -1,0 +1,29 @@
+"""Where the listing of an image folder is."""
+
+from pathlib import Path
+
+from lisa_jax.data.rows.layouts import unread_layout
+
+NAMES = ("metadata.jsonl", "metadata.csv")
+SUFFIXES = (".jsonl", ".json", ".csv")
+
+
+def find_listing(location: str) -> Path:
+    """The listing that `location` is, or that the folder `location` holds.
+
+    Raises:
+      ValueError: there is none, or a folder holds both kinds.
+    """
+    path = Path(location).expanduser()
+    if path.is_file():
+        return path
+    found = [path / name for name in NAMES if (path / name).is_file()]
+    if len(found) > 1:
+        raise ValueError(
+            f"{location!r} holds both {' and '.join(NAMES)}: name the file itself, as in {str(found[0])!r}."
+        )
+    if not found:
+        layout = unread_layout(path)
+        problem = f"must hold one of {' and '.join(NAMES)}, but holds neither" if path.is_dir() else "is no folder"
+        raise ValueError(f"{location!r} {problem}" + (f": {layout}." if layout else "."))
+    return found[0]
