@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from absl import app
 from absl import logging as absl_logging
 
 import lisa_jax
+from lisa_jax.commands._parsing import parse_flags
 from lisa_jax.data.embedded.records import CorruptRecordError
 from lisa_jax.parallel.cluster import PROCESSES_VARIABLE, LostProcessError, join_processes, leave
 from lisa_jax.parallel.messages import one_line
@@ -44,7 +44,7 @@ def run_command(main: Callable[..., None], takes_arguments: bool = False) -> Non
         except Exception as error:
             _end(error, None)
 
-    app.run(run, flags_parser=_parse_flags)
+    app.run(run, flags_parser=parse_flags)
 
 
 def _end(error: Exception, sentence: str | None) -> NoReturn:
@@ -56,35 +56,6 @@ def _end(error: Exception, sentence: str | None) -> NoReturn:
     else:
         print(f"error: {sentence}", file=sys.stderr)
     leave(error)
-
-
-def _parse_flags(argv: list[str]) -> list[str]:
-    named = re.search(r"\0--?config[=\0]([^:\0]+)", "\0".join(argv))
-    folder = None if named is None else str(_above_package(Path(named[1]).absolute()))
-    try:
-        if folder is not None:
-            sys.path.insert(0, folder)
-        return app.parse_flags_with_usage(argv)
-    except OSError as error:
-        sys.exit(f"error: {one_line(error)}")
-    # How ml_collections reports a field that the config does not have; it knows which name is near.
-    except (AttributeError, KeyError) as error:
-        reason = error.args[0].args[0] if isinstance(error.args[0], KeyError) else error.args[0]
-        sys.exit(f"error: a --config flag names a field that the config file does not have: {one_line(reason)}")
-    finally:
-        if folder is not None:
-            sys.path.remove(folder)
-            # Conditions of one's own may lie beside the config, but no file there takes the place of an installed one.
-            sys.path.append(folder)
-
-
-def _above_package(config_file: Path) -> Path:
-    """The folder above the package that a config file is in; above a file in no package, its own folder.
-
-    First on the path of imports while the config is read, so that `from configs import base` is the neighbour of the
-    file that says so, wherever the command is started, and not what has the same name there.
-    """
-    return next(folder for folder in config_file.parents if not (folder / "__init__.py").is_file())
 
 
 def start_up() -> None:

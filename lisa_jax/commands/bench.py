@@ -28,11 +28,13 @@ from ml_collections import ConfigDict, config_flags
 
 from lisa_jax.aot.report import flops_per_image
 from lisa_jax.aot.step import AbstractStep, abstract_step
+from lisa_jax.commands._flags import COUNT, DEFINE_checked, Folder, NewFile
 from lisa_jax.commands._run import run_command
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.base import architecture, chosen_preset, load_base
 from lisa_jax.experiments.control import control_experiment
 from lisa_jax.experiments.fields import check_control
+from lisa_jax.experiments.kinds import Text
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.parallel.sharding import global_rows, make_mesh
 from lisa_jax.training.measure import StepTimes, peak_flops, peak_memory, time_steps
@@ -41,15 +43,16 @@ from lisa_jax.training.state import TrainState
 
 _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", lock_config=True)
-_PRESET = flags.DEFINE_string(
+_PRESET = DEFINE_checked(
     "preset",
     None,
     "Architecture with random weights, of lisa_jax.families.presets; the config's where its base is missing.",
+    Text(),
 )
-_WARMUP = flags.DEFINE_integer("warmup", 3, "Steps before the timed ones.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 20, "Timed steps.", lower_bound=1)
-_PROFILE = flags.DEFINE_string("profile", None, "Directory for a trace of three steps.")
-_OUT = flags.DEFINE_string("out", None, "JSON file for the numbers.")
+_WARMUP = DEFINE_checked("warmup", 3, "Steps before the timed ones.", COUNT)
+_STEPS = DEFINE_checked("steps", 20, "Timed steps.", COUNT)
+_PROFILE = DEFINE_checked("profile", None, "Directory for a trace of three steps.", Folder())
+_OUT = DEFINE_checked("out", None, "JSON file for the numbers.", NewFile())
 
 PROFILED_STEPS = 3
 # Random leaves repeat one block of so many numbers: drawing a billion of them would take longer than the benchmark.

@@ -24,27 +24,38 @@ from ml_collections import ConfigDict, config_flags
 from lisa_jax.aot.chips import Chip, parse_topology, topology_devices
 from lisa_jax.aot.report import compiled_report, lowered_report, memory_error, summary
 from lisa_jax.aot.step import abstract_step
+from lisa_jax.commands._flags import DEFINE_checked, NewFile
 from lisa_jax.commands._run import run_command
 from lisa_jax.experiments.base import architecture, chosen_preset
 from lisa_jax.experiments.fields import check_control
+from lisa_jax.experiments.kinds import Number, Text, Whole
 from lisa_jax.families.family import Architecture
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.parallel.sharding import make_mesh
 
 _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", lock_config=True)
-_PRESET = flags.DEFINE_string(
-    "preset", None, "Architecture, of lisa_jax.families.presets; that of the config's base or preset by default."
+_PRESET = DEFINE_checked(
+    "preset",
+    None,
+    "Architecture, of lisa_jax.families.presets; that of the config's base or preset by default.",
+    Text(),
 )
-_TOPOLOGY = flags.DEFINE_string("topology", None, "CHIP:AxB[xC], for instance v5e:16x16, v5p:4x4x4, v6e:16x16.")
-_IMAGES = flags.DEFINE_integer(
-    "images_per_chip", None, "Sets the global batch to so many images a chip; the config's batch_size by default."
+_TOPOLOGY = DEFINE_checked("topology", None, "CHIP:AxB[xC], for instance v5e:16x16, v5p:4x4x4, v6e:16x16.", Text())
+_IMAGES = DEFINE_checked(
+    "images_per_chip",
+    None,
+    "Sets the global batch to so many images a chip; the config's batch_size by default.",
+    Whole(1, 2**16),
 )
-_OUT = flags.DEFINE_string("out", None, "JSON file for the report.")
+_OUT = DEFINE_checked("out", None, "JSON file for the report.", NewFile())
 _COMPARE = flags.DEFINE_bool("compare", False, "Also analyse plain training and print LISA over plain.")
 _LOWERED_ONLY = flags.DEFINE_bool("lowered_only", False, "Leave out the full compilation.")
-_EFFORT = flags.DEFINE_float(
-    "effort", -1.0, "XLA's optimisation effort in [-1, 1]: -1 compiles soonest, 0 is what a run uses.", -1.0, 1.0
+_EFFORT = DEFINE_checked(
+    "effort",
+    -1.0,
+    "XLA's optimisation effort in [-1, 1]: -1 compiles soonest, 0 is what a run uses.",
+    Number(least=-1, most=1),
 )
 
 DOES_NOT_FIT = 2

@@ -19,9 +19,11 @@ import jax.numpy as jnp
 from absl import flags
 
 from lisa_jax.commands._condition_module import CONDITION_MODULE
+from lisa_jax.commands._flags import DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
 from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.conditions import condition_names
+from lisa_jax.experiments.kinds import Text
 from lisa_jax.experiments.saved_run import TrainedRun, load_run
 from lisa_jax.exporting.model_card import PICTURE, ModelCard, last_validation, write_card
 from lisa_jax.exporting.samples import card_picture
@@ -30,14 +32,17 @@ from lisa_jax.files.lock import Lock
 from lisa_jax.files.whole_file import write_whole
 
 _LOG = logging.getLogger("lisa_jax")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of a training run.")
-_OUT = flags.DEFINE_string("out", None, "Folder for the ControlNet.")
+_WORKDIR = DEFINE_checked("workdir", None, "Work directory of a training run.", Folder())
+_OUT = DEFINE_checked("out", None, "Folder for the ControlNet.", Folder())
 _WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters to write.")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Dtype of the weights in the file.")
 _VERIFY = flags.DEFINE_bool("verify", False, "Compare the folder in diffusers with the trained parameters.")
-_LICENSE = flags.DEFINE_string("license", None, "For the model card: a hub's name of a licence, as openrail++.")
-_SAMPLES = flags.DEFINE_string(
-    "samples", None, "For the model card: a picture, or how many to sample; the run's newest preview by default."
+_LICENSE = DEFINE_checked("license", None, "For the model card: a hub's name of a licence, as openrail++.", Text())
+_SAMPLES = DEFINE_checked(
+    "samples",
+    None,
+    "For the model card: a picture, or how many to sample; the run's newest preview by default.",
+    Text(),
 )
 
 

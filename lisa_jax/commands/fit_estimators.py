@@ -15,18 +15,20 @@ import numpy as np
 from absl import flags
 from scipy import ndimage
 
+from lisa_jax.commands._flags import COUNT, DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
 from lisa_jax.data.embedded.figures import load_figures
 from lisa_jax.evaluation.estimator_fitting import fit
 from lisa_jax.evaluation.estimators import load_estimator, write_estimator
 from lisa_jax.evaluation.fidelity import fidelity
 from lisa_jax.evaluation.measures.table import MEASURES, read_tasks, true_fields
+from lisa_jax.experiments.fields import EMBEDDED_SIDE, SEED
 
 _LOG = logging.getLogger("lisa_jax")
-_OUT = flags.DEFINE_string("out", None, "Folder for the weights and scores.")
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 32, "Side of the pictures in pixels.", lower_bound=8)
-_NUM_STEPS = flags.DEFINE_integer("num_steps", 1500, "Training steps of 32 pictures, each network.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, batches and augmentation.")
+_OUT = DEFINE_checked("out", None, "Folder for the weights and scores.", Folder())
+_IMAGE_SIZE = DEFINE_checked("image_size", 32, "Side of the pictures in pixels.", EMBEDDED_SIDE)
+_NUM_STEPS = DEFINE_checked("num_steps", 1500, "Training steps of 32 pictures, each network.", COUNT)
+_SEED = DEFINE_checked("seed", 0, "Seed of weights, batches and augmentation.", SEED)
 
 DATA = "figures"
 

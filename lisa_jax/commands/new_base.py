@@ -10,13 +10,15 @@ import logging
 
 from absl import flags
 
+from lisa_jax.commands._flags import DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
+from lisa_jax.experiments.fields import SEED
 from lisa_jax.families.presets import PRESETS, write_random_base
 
 _LOG = logging.getLogger("lisa_jax")
 _PRESET = flags.DEFINE_enum("preset", None, list(PRESETS), "Which architecture.")
-_OUT = flags.DEFINE_string("out", None, "Where the folder goes; it must not exist.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the weights.")
+_OUT = DEFINE_checked("out", None, "Where the folder goes; it must not exist.", Folder())
+_SEED = DEFINE_checked("seed", 0, "Seed of the weights.", SEED)
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from lisa_jax.commands._flags import DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
 from lisa_jax.data.embedded.load import load_embedded
 from lisa_jax.experiments.fields import check_pretraining
@@ -27,7 +28,7 @@ from lisa_jax.training.work_directory import claimed
 
 _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and the base go.")
+_WORKDIR = DEFINE_checked("workdir", None, "Where checkpoints, logs and the base go.", Folder())
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from lisa_jax.commands._condition_module import CONDITION_MODULE
+from lisa_jax.commands._flags import DEFINE_checked, Folder, NewFile
 from lisa_jax.commands._run import run_command
 from lisa_jax.probing.records import FILE, append_record, read_records
 from lisa_jax.probing.study_cells import probe_study
@@ -27,10 +28,12 @@ from lisa_jax.probing.training_runs import probe_run
 from lisa_jax.studies.config_fields import check_study
 
 _LOG = logging.getLogger("lisa_jax")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of a training run.")
-_STUDY = flags.DEFINE_string("study", None, "Folder of a study's results and networks.")
+_WORKDIR = DEFINE_checked("workdir", None, "Work directory of a training run.", Folder())
+_STUDY = DEFINE_checked("study", None, "Folder of a study's results and networks.", Folder())
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config of the study.", lock_config=True)
-_OUT = flags.DEFINE_string("out", None, f"File to add lines to; {FILE} in the run's or study's folder by default.")
+_OUT = DEFINE_checked(
+    "out", None, f"File to add lines to; {FILE} in the run's or study's folder by default.", NewFile()
+)
 _WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters of a training run to use.")
 _SUMMARY = flags.DEFINE_bool("summary", False, "Print tables of the lines in --out and leave.")
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from absl import flags
 
+from lisa_jax.commands._flags import DEFINE_checked, NewFile
 from lisa_jax.commands._run import run_command
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.reporting.folders import read
 from lisa_jax.reporting.page import render
 
 _LOG = logging.getLogger("lisa_jax")
-_OUT = flags.DEFINE_string("out", None, "HTML file for the report.")
+_OUT = DEFINE_checked("out", None, "HTML file for the report.", NewFile())
 
 
 def main(folders: Sequence[str]) -> None:

@@ -20,9 +20,11 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
+from lisa_jax.commands._flags import DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
+from lisa_jax.experiments.kinds import Number, Whole
 from lisa_jax.files.lock import Lock
-from lisa_jax.studies.config_fields import check_study
+from lisa_jax.studies.config_fields import MOST_CELLS, check_study
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.identity import study_identity
 from lisa_jax.studies.laboratory import Laboratory
@@ -39,15 +41,17 @@ from lisa_jax.studies.summary import markdown
 
 _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config of the study.", lock_config=True)
-_OUT = flags.DEFINE_string("out", None, "Folder of the results.")
-_CELL = flags.DEFINE_integer("cell", None, "Run this cell alone; numbers as --list shows them.", lower_bound=0)
-_MINUTES = flags.DEFINE_float("minutes", math.inf, "Stop after so many minutes; the cell under way is lost.")
+_OUT = DEFINE_checked("out", None, "Folder of the results.", Folder())
+_CELL = DEFINE_checked("cell", None, "Run this cell alone; numbers as --list shows them.", Whole(0, MOST_CELLS))
+_MINUTES = DEFINE_checked(
+    "minutes", None, "Stop after so many minutes; the cell under way is lost.", Number(least=0, most=1e6)
+)
 _LIST = flags.DEFINE_bool("list", False, "List the cells and leave.")
 _SUMMARY = flags.DEFINE_bool("summary", False, "Print tables of the results in --out and leave.")
 
 
 def main() -> None:
-    deadline = time.monotonic() + 60 * _MINUTES.value
+    deadline = math.inf if _MINUTES.value is None else time.monotonic() + 60 * _MINUTES.value
     config = check_study(_CONFIG.value)
     cells = study_cells(config)
     if _LIST.value:

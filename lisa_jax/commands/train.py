@@ -11,6 +11,7 @@ import sys
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from lisa_jax.commands._flags import DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
 from lisa_jax.experiments.base import absolute_paths, load_base
 from lisa_jax.experiments.control import check_aligned_rows
@@ -24,7 +25,7 @@ from lisa_jax.training.work_directory import claimed
 
 _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, logs and previews go.")
+_WORKDIR = DEFINE_checked("workdir", None, "Where checkpoints, logs and previews go.", Folder())
 
 
 def main() -> None:
