@@ -11,6 +11,19 @@ fail() {
   exit 2
 }
 
+# plain NAME VALUE...: refuse control characters, which a log, a manifest or another shell would take for its own.
+plain() {
+  local value
+  for value in "${@:2}"; do
+    [[ $value != *[[:cntrl:]]* ]] || fail "$1 holds a control character, such as the end of a line: ${value@Q}."
+  done
+}
+
+# number NAME VALUE: refuse what is no whole number of 1 or more.
+number() {
+  [[ $2 =~ ^[1-9][0-9]{0,8}$ ]] || fail "$1 is ${2@Q}, but must be a number of 1 or more."
+}
+
 # words WORD...: print a command so that a shell reads it back as it is.
 words() {
   local word line=''
@@ -30,6 +43,7 @@ usage() {
 python_command() {
   (($#)) || fail "name a command after --, such as: -- lisa_jax train --config=configs/sd21_lisa.py --workdir=runs/a"
   local python=${PYTHON:-python}
+  plain 'the command' "$python" "$@"
   case $1 in
     -*) fail "'$1' is no command: after -- comes a module (lisa_jax train) or a file, then its flags." ;;
     *.py) COMMAND=("$python" "$@") ;;

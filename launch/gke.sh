@@ -41,23 +41,28 @@ while (($#)); do
   shift
 done
 action=${1-}
+[[ $name =~ ^[a-z0-9]([a-z0-9.-]{0,50}[a-z0-9])?$ ]] || fail "--name is ${name@Q}, but must be a name of Kubernetes: a-z, 0-9, -."
 
 # json WORD...: a JSON list of strings, which is YAML too.
 json() {
   local word list=''
   for word; do
-    [[ $word != *[[:cntrl:]]* ]] || fail "a word of the command holds a control character."
     word=${word//\\/\\\\}
     list+=${list:+, }\"${word//\"/\\\"}\"
   done
   echo "[$list]"
 }
 
+# quoted WORD: a string of JSON, which is YAML too.
+quoted() {
+  json "$1" | sed 's/^\[//; s/\]$//'
+}
+
 # environment NAME...: the variables as Kubernetes wants them.
 environment() {
   local variable list=''
   for variable; do
-    [[ -z ${!variable} ]] || list+=${list:+, }"{name: $variable, value: $(json "${!variable}" | sed 's/^\[//; s/\]$//')}"
+    [[ -z ${!variable} ]] || list+=${list:+, }"{name: $variable, value: $(quoted "${!variable}")}"
   done
   echo "[$list]"
 }
@@ -65,20 +70,31 @@ environment() {
 manifest() {
   local chips key text
   [[ $topology =~ ^[0-9]+(x[0-9]+){1,2}$ ]] || fail "--topology is '$topology', but must be like 4x4 or 2x2x4."
-  [[ $chips_per_host =~ ^[1-9][0-9]*$ ]] || fail "--chips_per_host is '$chips_per_host', but must be a number."
+  number --chips_per_host "$chips_per_host"
+  number --max_restarts "$max_restarts"
+  [[ $mount == /* ]] || fail "--mount is ${mount@Q}, but must be an absolute path."
   chips=$((${topology//x/*}))
   ((chips % chips_per_host == 0)) || fail "a $topology slice has $chips chips: not a multiple of $chips_per_host a host."
   [[ -n $image ]] || fail "name the container: --image=..."
   use_xla_flags tpu
   export LISA_JAX_PROCESSES=auto
+  # Here, for an error below, in a list, would not end anything.
+  plain 'an option' "$image" "$accelerator" "$claim" "$mount"
+  for key in "${XLA_VARIABLES[@]}"; do
+    plain "$key" "${!key}"
+  done
   declare -A values=(
-    [NAME]=$name [IMAGE]=$image [ACCELERATOR]=$accelerator [TOPOLOGY]=$topology [HOSTS]=$((chips / chips_per_host))
-    [CHIPS_PER_HOST]=$chips_per_host [CLAIM]=$claim [MOUNT]=$mount [MAX_RESTARTS]=$max_restarts
+    [NAME]=$(quoted "$name") [IMAGE]=$(quoted "$image") [ACCELERATOR]=$(quoted "$accelerator")
+    [TOPOLOGY]=$(quoted "$topology") [HOSTS]=$((chips / chips_per_host)) [CHIPS_PER_HOST]=$chips_per_host
+    [CLAIM]=$(quoted "$claim") [MOUNT]=$(quoted "$mount") [MAX_RESTARTS]=$max_restarts
     [COMMAND]=$(json "${COMMAND[@]}") [ENVIRONMENT]=$(environment LISA_JAX_PROCESSES "${XLA_VARIABLES[@]}")
   )
+  # From left to right, once: what a value says is not filled in again.
   text=$(<"$here/gke.yaml")
-  for key in "${!values[@]}"; do
-    text=${text//"@$key@"/"${values[$key]}"}
+  while [[ $text =~ @([A-Z_]+)@ ]]; do
+    key=${BASH_REMATCH[1]}
+    printf '%s%s' "${text%%"@$key@"*}" "${values[$key]}"
+    text=${text#*"@$key@"}
   done
   echo "$text"
 }

@@ -26,6 +26,7 @@ done
 [[ ${1-} == -- ]] || fail "after the options comes --, then the command; see bash $0 --help."
 shift
 python_command "$@"
+[[ $gpus =~ ^([A-Za-z0-9/-]+(,[A-Za-z0-9/-]+)*)?$ ]] || fail "--gpus is ${gpus@Q}, but must be like 0,1 or the GPUs' names."
 use_xla_flags gpu
 [[ -z $gpus ]] || export CUDA_VISIBLE_DEVICES=$gpus
 

@@ -33,9 +33,11 @@ while (($#)); do
   shift
 done
 count=${1-}
-[[ $count =~ ^[1-9][0-9]*$ ]] || fail "say how many processes: bash $0 N -- lisa_jax train ..."
+[[ $count =~ ^[1-9][0-9]{0,3}$ ]] || fail "say how many processes: bash $0 N -- lisa_jax train ..."
 [[ ${2-} == -- ]] || fail "after the number of processes comes --, then the command."
-[[ $grace =~ ^[0-9]+$ ]] || fail "--grace is '$grace', but must be a number of seconds."
+[[ $grace =~ ^[0-9]{1,9}$ ]] || fail "--grace is ${grace@Q}, but must be a number of seconds."
+number --devices "$devices"
+plain --logs "$logs"
 shift 2
 python_command "$@"
 
@@ -45,7 +47,7 @@ if [[ -z $platform ]]; then
     platform=gpu
   fi
 fi
-[[ $platform == cpu || $platform == gpu ]] || fail "--platform is '$platform', but must be cpu or gpu."
+[[ $platform == cpu || $platform == gpu ]] || fail "--platform is ${platform@Q}, but must be cpu or gpu."
 use_xla_flags "$platform" "$devices"
 
 if [[ -n $dry_run ]]; then
@@ -101,7 +103,7 @@ trap clean_up EXIT
 for ((index = 0; index < count; index++)); do
   log=$logs/process-$index.log
   # An earlier run's log is kept above; only what is new is shown.
-  echo "--- $(date '+%F %T'): ${COMMAND[*]}" >>"$log"
+  echo "--- $(date '+%F %T'): $(words "${COMMAND[@]}")" >>"$log"
   starts[index]=$(($(wc -l <"$log") + 1))
   mapfile -t variables < <(process_variables "$index")
   env "${variables[@]}" "${COMMAND[@]}" >>"$log" 2>&1 </dev/null &

@@ -36,7 +36,7 @@ while (($#)); do
     --dry_run) dry_run=yes ;;
     --) break ;;
     -*) sbatch_options+=("$1") ;;
-    *) fail "'$1' is no option: options of sbatch are written --name=value, and -- comes before the command." ;;
+    *) fail "${1@Q} is no option: options of sbatch are written --name=value, and -- comes before the command." ;;
   esac
   shift
 done
@@ -45,13 +45,17 @@ done
 # A node's process has all CPUs of the eight.
 [[ $process_per == gpu ]] || sbatch_options=(--ntasks-per-node=1 --cpus-per-task=64 "${sbatch_options[@]}")
 python_command "${@:2}"
+plain 'an option of sbatch' "${sbatch_options[@]}"
+[[ $here != *,* ]] || fail "sbatch would part $here at its comma: move the checkout."
 
 submit=(sbatch "${sbatch_options[@]}" --export="ALL,LISA_JAX_LAUNCH=$here" "$here/slurm.sh"
   "--process_per=$process_per" "$@")
 workdir=$(workdir_of "$@")
 logs=${workdir:-.}/logs
+# In names of files, % begins what SLURM fills in.
+output=${logs//%/%%}/%j-%t.log
 # srun does not take over the number of CPUs a task from the job.
-run=(srun ${SLURM_CPUS_PER_TASK:+"--cpus-per-task=$SLURM_CPUS_PER_TASK"} --kill-on-bad-exit=1 --open-mode=append "--output=$logs/%j-%t.log" "${COMMAND[@]}")
+run=(srun ${SLURM_CPUS_PER_TASK:+"--cpus-per-task=$SLURM_CPUS_PER_TASK"} --kill-on-bad-exit=1 --open-mode=append "--output=$output" "${COMMAND[@]}")
 
 # One process a GPU is what JAX expects under SLURM: process i of a node takes GPU i. Otherwise it must be told which.
 local_devices() {

@@ -40,6 +40,9 @@ while (($#)); do
   esac
   shift
 done
+plain 'an option' "$tpu" "$zone" "$project" "$python" "$logs"
+[[ $poll =~ ^[0-9]{1,6}([.][0-9]{1,3})?$ ]] || fail "--poll is ${poll@Q}, but must be a number of seconds."
+[[ $tpu != -* ]] || fail "--tpu is ${tpu@Q}, but must be the name of a TPU."
 [[ -n $tpu && -n $zone ]] || fail "say which TPU: --tpu=NAME --zone=ZONE; see bash $0 --help."
 action=${1-}
 case $action in
@@ -70,8 +73,11 @@ on_workers() {
 worker=lisa_jax_run/code/launch/tpu_worker.sh
 
 setup() {
-  # A name of its own: another pod may be set up at the same time.
-  local archive="${TMPDIR:-/tmp}/lisa_jax_code.$$.tar.gz" status=0 pack
+  local archive=TEMPORARY_FOLDER/code.tar.gz folder='' status=0 pack
+  if [[ -z $dry_run ]]; then
+    folder=$(mktemp -d)
+    archive=$folder/code.tar.gz
+  fi
   # What is tracked, as it stands now, and what is new; nothing that git ignores, nor what has been deleted.
   pack="git ls-files -z --cached --others --exclude-standard |
     while IFS= read -rd '' file; do [[ ! -e \$file ]] || printf '%s\0' \"\$file\"; done | tar -cz --null -T - -f $(words "$archive")"
@@ -80,7 +86,7 @@ setup() {
     run gcloud compute tpus tpu-vm scp "$archive" "$tpu:lisa_jax_code.tar.gz" "${where[@]}" --worker=all &&
     on_workers "mkdir -p lisa_jax_run/code && tar -xzf lisa_jax_code.tar.gz -C lisa_jax_run/code" &&
     on_workers "PYTHON=$(words "$python") bash $worker install" || status=$?
-  rm -f "$archive"
+  [[ -z $folder ]] || rm -rf "$folder"
   return "$status"
 }
 

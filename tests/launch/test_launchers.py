@@ -81,6 +81,25 @@ def test_every_launcher_stops_at_errors_and_has_a_manual_that_names_its_options(
         ("tpu_pod.sh", ["--tpu=a", "--zone=z", "go"], "say keep, setup, start"),
         ("gke.sh", ["start", *COMMAND], "name the container"),
         ("gke.sh", ["--image=a", "--topology=2x3", "start", *COMMAND], "a 2x3 slice has 6 chips"),
+        *(
+            (script, [*options, "--", "lisa_jax", "train", "--workdir=a\nb"], "the command holds a control character")
+            for script, options in {
+                "local.sh": ["2"],
+                "gpus.sh": [],
+                "slurm.sh": [],
+                "tpu_pod.sh": ["--tpu=a", "--zone=z", "start"],
+                "gke.sh": ["--image=a", "start"],
+            }.items()
+        ),
+        ("local.sh", ["--logs=a\nb", "2", *COMMAND], "--logs holds a control character"),
+        ("local.sh", ["--devices=1 --more", "2", *COMMAND], "--devices is '1 --more'"),
+        ("gpus.sh", ["--gpus=0;1", *COMMAND], "--gpus is '0;1'"),
+        ("slurm.sh", ["--partition=a\nb", *COMMAND], "an option of sbatch holds a control character"),
+        ("tpu_pod.sh", ["--tpu=a", "--zone=z\tz", "status"], "an option holds a control character"),
+        ("tpu_pod.sh", ["--tpu=a", "--zone=z", "--poll=soon", "status"], "--poll is 'soon'"),
+        ("gke.sh", ["--image=a\nb", "start", *COMMAND], "an option holds a control character"),
+        ("gke.sh", ["--name=a\nb", "status"], "but must be a name of Kubernetes"),
+        ("gke.sh", ["--image=a", "--max_restarts=many", "start", *COMMAND], "--max_restarts is 'many'"),
     ],
 )
 def test_mistakes_end_with_one_sentence(launch, script, arguments, sentence):
@@ -144,6 +163,22 @@ def test_dry_run_of_gke_is_a_job_set_for_the_slice(launch):
     assert container["resources"]["limits"] == {"google.com/tpu": 4}
     assert pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"] == "16x16"
     assert launch("gke.sh", "--name=big", "--dry_run", "stop").stdout == "kubectl delete jobset big\n"
+
+
+def test_a_manifest_says_every_value_as_it_is(launch):
+    odd = ["--a=@NAME@ 'b' \"c\": & \\ # {d}", "--lam=1"]
+    options = ["--image=a@CLAIM@: b", "--claim=on", "--mount=/m: n", "--dry_run"]
+    manifest = yaml.safe_load(launch("gke.sh", *options, "start", "--", "lisa_jax", "train", *odd).stdout)
+    pod = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["command"] == ["python", "-m", "lisa_jax", "train", *odd]
+    assert (container["image"], container["volumeMounts"][0]["mountPath"]) == ("a@CLAIM@: b", "/m: n")
+    assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == "on"
+
+
+def test_slurm_fills_nothing_into_the_name_of_a_folder(launch):
+    *_, job = launch("slurm.sh", "--dry_run", "--", "lisa_jax", "train", "--workdir=runs/50%j").stdout.splitlines()
+    assert " --output=runs/50%%j/logs/%j-%t.log " in job
 
 
 def test_xla_accepts_the_flags_of_gpus(environment):
