@@ -6,7 +6,8 @@
 #   --gpus=0,1,...  only these (all)
 #   --dry_run       print what would run
 #
-# Ctrl-C ends it at once; SIGTERM saves first (exit status 75). The same command goes on from the newest checkpoint.
+# Ctrl-C or SIGTERM asks the run to save and stop (exit status 75), a second Ctrl-C ends it at once. The same command goes
+# on from the newest checkpoint.
 set -euo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")
 source "$here/common.sh"

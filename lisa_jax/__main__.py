@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from lisa_jax import commands
+from lisa_jax.parallel import stop_signals
 
 
 def command_names() -> list[str]:
@@ -24,6 +25,8 @@ def main() -> None:
     if asked not in names:
         said = f"Unknown command '{asked}'" if asked else "No command"
         sys.exit(f"error: {said}: write lisa_jax COMMAND --help with one of {', '.join(names)}.")
+    # Before what the command imports, which takes seconds.
+    stop_signals.catch()
     sys.argv = sys.argv[1:]
     # In the place of this module, whose docstring would else be shown as the command's manual.
     runpy.run_module(f"{commands.__name__}.{asked}", run_name="__main__", alter_sys=True)

@@ -15,14 +15,19 @@ from absl import logging as absl_logging
 import lisa_jax
 from lisa_jax.commands._parsing import parse_flags
 from lisa_jax.data.embedded.records import CorruptRecordError
+from lisa_jax.parallel import stop_signals
 from lisa_jax.parallel.cluster import PROCESSES_VARIABLE, LostProcessError, join_processes, leave
 from lisa_jax.parallel.messages import one_line
 
+_NOTHING_HALF = "leaving; nothing half-written is left, and the same command begins again."
 
-def run_command(main: Callable[..., None], takes_arguments: bool = False) -> None:
+
+def run_command(main: Callable[..., None], takes_arguments: bool = False, kept: str = _NOTHING_HALF) -> None:
     """Run a command: flags, settings, `main`; errors that users can mend end it with one sentence and exit status 1.
 
     What stands on the command line beside flags is refused, or with `takes_arguments` given to `main` as a list.
+
+    SIGTERM and Ctrl-C end it with status 75 and a sentence; `kept` is its end: what is kept, and how to go on.
 
     Where this package itself refuses something, its message is all there is to know, and the same goes for files that
     are missing or disks that are full. Errors from elsewhere keep their traceback.
@@ -31,6 +36,7 @@ def run_command(main: Callable[..., None], takes_arguments: bool = False) -> Non
     def run(argv: Sequence[str]) -> None:
         if len(argv) > 1 and not takes_arguments:
             sys.exit(f"error: unexpected argument '{argv[1]}': flags are written --name=value.")
+        stop_signals.end_with(kept)
         try:
             start_up()
             main(*([argv[1:]] if takes_arguments else []))
@@ -44,6 +50,7 @@ def run_command(main: Callable[..., None], takes_arguments: bool = False) -> Non
         except Exception as error:
             _end(error, None)
 
+    stop_signals.catch()
     app.run(run, flags_parser=parse_flags)
 
 

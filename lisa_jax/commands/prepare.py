@@ -126,4 +126,4 @@ def _add(named: dict[str, str], name: str, value: str) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["source", "out"])
-    run_command(main)
+    run_command(main, kept="leaving; what is finished is kept, and the same command goes on from there.")

@@ -22,7 +22,7 @@ from lisa_jax.experiments.pretraining import pretraining
 from lisa_jax.families.family import Setup
 from lisa_jax.families.pixel_base import write_new_base
 from lisa_jax.families.registry import load_family
-from lisa_jax.parallel.cluster import STOPPED_EARLY
+from lisa_jax.parallel.stop_signals import STOPPED_EARLY
 from lisa_jax.training.loop import fit
 from lisa_jax.training.work_directory import claimed
 
@@ -63,4 +63,4 @@ def _pretrain(config: ConfigDict, workdir: Path) -> bool:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    run_command(main)
+    run_command(main, kept="leaving; nothing is lost, and the same command goes on.")

@@ -90,4 +90,4 @@ def _run(laboratory: Laboratory, cells: Sequence[Cell], results: Results, deadli
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "out"])
-    run_command(main)
+    run_command(main, kept="leaving; finished cells are kept, and the same command goes on with the next one.")

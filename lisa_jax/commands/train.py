@@ -2,7 +2,8 @@
 
     python -m lisa_jax train --config=configs/openmoji_lineart.py --workdir=DIR [--config.field=value]
 
-The same command continues an interrupted run from its newest checkpoint. SIGTERM saves and leaves, with exit status 75.
+The same command continues an interrupted run from its newest checkpoint. SIGTERM or Ctrl-C saves and leaves, with exit
+status 75; a second Ctrl-C leaves at once.
 """
 
 import logging
@@ -17,8 +18,8 @@ from lisa_jax.experiments.base import absolute_paths, load_base
 from lisa_jax.experiments.control import check_aligned_rows
 from lisa_jax.experiments.fields import check_control
 from lisa_jax.experiments.training_run import training_experiment
-from lisa_jax.parallel.cluster import STOPPED_EARLY
 from lisa_jax.parallel.sharding import make_mesh
+from lisa_jax.parallel.stop_signals import STOPPED_EARLY
 from lisa_jax.training.loop import fit
 from lisa_jax.training.state import TrainState
 from lisa_jax.training.work_directory import claimed
@@ -47,4 +48,4 @@ def _train(config: ConfigDict, workdir: str) -> TrainState:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "workdir"])
-    run_command(main)
+    run_command(main, kept="leaving before a step was done; nothing is lost, and the same command goes on.")

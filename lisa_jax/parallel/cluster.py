@@ -20,9 +20,6 @@ PROCESSES_VARIABLE = "LISA_JAX_PROCESSES"
 # After so many seconds without a sign of life a process counts as lost, and the others end.
 HEARTBEAT_VARIABLE = "LISA_JAX_HEARTBEAT_SECONDS"
 _HEARTBEAT_SECONDS = 60
-# Exit status of a run that stopped before its last step because it was asked to (EX_TEMPFAIL of sysexits.h): the
-# launchers start it again, as they do not after an error or at the end.
-STOPPED_EARLY = 75
 # How long a process that fails waits for others that fail alike.
 _LEAVE_TOGETHER_SECONDS = 10
 # Longest sentence, in bytes of UTF-8, that a process tells the others.

@@ -13,8 +13,8 @@ from lisa_jax.training.experiment import Experiment
 from lisa_jax.training.parameter_table import parameter_table
 from lisa_jax.training.program import make_program, run_keys
 from lisa_jax.training.run_log import RunLog
-from lisa_jax.training.sigterm import Sigterm
 from lisa_jax.training.state import TrainState
+from lisa_jax.training.stop_request import StopRequest
 from lisa_jax.training.tracking import write_config
 from lisa_jax.training.waiting import watched
 
@@ -33,7 +33,7 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
       workdir: gets `config.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `previews/`.
 
     Returns:
-      The state where training ended: at num_steps, or earlier after SIGTERM.
+      The state where training ended: at num_steps, or earlier after SIGTERM or Ctrl-C.
     Raises:
       NonFiniteLossError: with step, key and noise levels; nothing of that step is saved.
       ResumeError: the work directory belongs to another run.
@@ -63,8 +63,8 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     # ---- the steps
     batches = watched(experiment.batches.iterate(start), start, experiment.reading)
     log = RunLog(workdir, start, config, program.schedule, step_key)
-    # Closed from right to left, also after an error: SIGTERM is held back until everything is on disk.
-    with Sigterm() as sigterm, checkpoints, log:
+    # Closed from right to left, also after an error: signals are held back until everything is on disk.
+    with StopRequest() as request, checkpoints, log:
         for step, batch in zip(range(start, config.num_steps), batches, strict=False):
             done = step + 1
             with noticing_lost_processes(step):
@@ -72,7 +72,7 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
                 # Before the step, which takes the state's buffers.
                 diagnosed = program.diagnose(step, state, frozen, inputs, step_key)
                 state, found = program.step_at(step)(state, frozen, inputs, step_key)
-                stops = sigterm.asks_to_stop(done)
+                stops = request.asks_to_stop(done)
                 saves = done % config.save_every == 0 or done == config.num_steps or stops
                 # Refuses a step that is not finite, so that nothing of it is saved below.
                 log.add(step, found, diagnosed, ends_window=saves)
@@ -83,6 +83,6 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
                     checkpoints.save(state, done)
                 log.resume_clock()
             if stops:
-                _LOG.warning("SIGTERM: saving after step %d; the same command goes on from there.", done)
+                _LOG.warning("%s: saving after step %d; the same command goes on from there.", request.name, done)
                 break
     return state

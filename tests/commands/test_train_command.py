@@ -18,7 +18,7 @@ from PIL import Image
 from lisa_jax.checkpoints.checkpoint import CheckpointError
 from lisa_jax.families.family import Setup
 from lisa_jax.families.registry import load_family
-from lisa_jax.parallel.cluster import STOPPED_EARLY
+from lisa_jax.parallel.stop_signals import STOPPED_EARLY
 
 
 @pytest.fixture

@@ -93,7 +93,8 @@ def experiment(before_step=None, loss_fn=loss, evaluate=None, identity=None, wid
 
 
 if __name__ == "__main__":
-    from lisa_jax.parallel.cluster import STOPPED_EARLY, LostProcessError, join_processes, leave
+    from lisa_jax.parallel import stop_signals
+    from lisa_jax.parallel.cluster import LostProcessError, join_processes, leave
     from lisa_jax.training.loop import fit
     from lisa_jax.training.work_directory import claimed
 
@@ -107,6 +108,7 @@ if __name__ == "__main__":
     parser.add_argument("--tensor", type=int, default=1)
     flags = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    stop_signals.catch()
     join_processes(os.environ.get("LISA_JAX_PROCESSES", ""))
 
     def slowly(step, batch):
@@ -125,4 +127,4 @@ if __name__ == "__main__":
     except (LostProcessError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         leave(error)
-    sys.exit(STOPPED_EARLY if done < flags.num_steps else 0)
+    sys.exit(stop_signals.STOPPED_EARLY if done < flags.num_steps else 0)

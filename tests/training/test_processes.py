@@ -12,7 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from lisa_jax.parallel.cluster import STOPPED_EARLY, join_processes
+from lisa_jax.parallel.cluster import join_processes
+from lisa_jax.parallel.stop_signals import STOPPED_EARLY
 from lisa_jax.training.loop import fit
 
 # Far more than is needed: for a machine that is busy. Of the heartbeat it is a part.

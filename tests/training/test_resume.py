@@ -312,6 +312,23 @@ def test_sigterm_saves_after_the_step_and_the_rerun_goes_on_from_there(
     assert_same_state(resumed, whole[1])
 
 
+def test_ctrl_c_saves_after_the_step_and_a_second_one_does_not_wait(toy, tmp_path):
+    def before_step(step, batch):
+        if step >= 4:
+            signal.raise_signal(signal.SIGINT)
+        return batch
+
+    stopped = fit(toy.experiment(before_step), toy.config(save_every=100), tmp_path / "once")
+    assert saved_steps(tmp_path / "once") == [5] and int(stopped.step) == 5
+
+    def twice(step, batch):
+        return before_step(step, before_step(step, batch))
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(toy.experiment(twice), toy.config(save_every=100), tmp_path / "twice")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_metrics_of_steps_that_come_again_are_dropped_with_a_line_cut_short(toy, crashed, whole, metrics_of):
     with (crashed / "metrics.jsonl").open("a") as file:
         file.write('{"step": 7, "loss": 1.0}\n{"step": 8, "lo')
