@@ -3,6 +3,8 @@
 import dataclasses
 import html
 import json
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,7 @@ class ModelCard:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        environment.filters |= {"yaml": _yaml, "cell": _cell, "python": _python}
+        environment.filters |= {"yaml": _yaml, "cell": _cell, "code": _code, "python": _python}
         base = base_name(self.config["base"])
         sampling = SAMPLING_DEFAULTS | dict(self.config["sampling"])
         front_matter = {
@@ -114,13 +116,15 @@ class ModelCard:
             "noise": noise_in_words(self.process),
         }
         template = self.usage.template
-        return environment.get_template("model_card.md.jinja").render(
+        card = environment.get_template("model_card.md.jinja").render(
             **known,
             front_matter=front_matter,
             hooks=parse_hooks(self.config["lisa"]["hook"]),
             usage=_ONLY_HERE if template is None else environment.from_string(template.read_text()).render(**known),
             config_json=json.dumps(without_folders(self.config), indent=2),
         )
+        # Bytes of a folder's name that are no text.
+        return card.encode("utf-8", "replace").decode()
 
     def _by_network(self, value: Any) -> Any:
         """One number, or where there are several networks one for each."""
@@ -194,8 +198,19 @@ def last_validation(workdir: str | Path, step: int) -> tuple[dict[str, float], i
     return {}, None
 
 
+class _OneLineDumper(yaml.SafeDumper):
+    """Writes every text on one line: who looks for the line --- that ends the front matter finds no other."""
+
+
+def _text(dumper: yaml.Dumper, value: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
+
+
+_OneLineDumper.add_representer(str, _text)
+
+
 def _yaml(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return yaml.dump(value, Dumper=_OneLineDumper, sort_keys=False, allow_unicode=True, width=math.inf)
 
 
 def _python(value: Any) -> str:
@@ -203,7 +218,16 @@ def _python(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
+# What Markdown, or a site that shows it, takes for markup within a line; _ only outside of words.
+_MARKUP = re.compile(r"[\\`*\[\]|~#$]|\b_(?!\w)|(?<!\w)_")
+
+
 def _cell(value: Any) -> str:
-    """Text for a cell of a Markdown table, where `|` and line breaks end it and HTML would be taken as such."""
+    """Text as it is, within a line or a cell of a table in Markdown, where line breaks would end both."""
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
+    return _MARKUP.sub(r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
+
+
+def _code(value: Any) -> str:
+    """Text as code, within a cell of a table in Markdown."""
+    return "`" + " ".join(str(value).replace("`", "'").split()).replace("|", "\\|") + "`"

@@ -124,3 +124,39 @@ def test_last_validation_is_that_of_the_exported_step(tmp_path):
     lines.append({"step": 8, "loss": 1.0})
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 9, "vali')
     assert last_validation(tmp_path, 11) == ({"main_loss": 0.8}, 8)
+
+
+ODD = [
+    "a\n---\nlicense: mit\n---\n# b",
+    "<script>alert(1)</script>",
+    "[a](https://b.c) ![](d) `e` *f* _g_ ~~h~~ $i$ #j | k",
+    "{{ 7 * 7 }}{% raw %}",
+    "- a",
+    "\u2028b\x85c\x7f",
+    "bytes \udcff",
+    "*" * 300,
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_nothing_that_a_name_or_a_licence_holds_is_markup(odd):
+    from markdown_it import MarkdownIt
+
+    config = CONFIG | {"base": f"bases/{odd}".replace("/script", "script"), "data": {**CONFIG["data"], "dir": odd}}
+    front_matter, text = parts(card(config=config, license=odd, validation={odd: 1.0}, validation_step=1).render())
+    assert front_matter["license"] == odd
+    assert set(front_matter) == {"license", "base_model", "library_name", "tags"}
+    plain = card(config=CONFIG, license="mit", validation={"loss": 1.0}, validation_step=1).render()
+
+    def structure(markdown):
+        """Kinds of blocks and of what is in their lines, text apart."""
+        blocks = MarkdownIt("gfm-like", {"linkify": False}).parse(markdown)
+        inside = [child.type for block in blocks for child in block.children or () if child.type != "text"]
+        return [block.type for block in blocks], inside
+
+    assert structure(text) == structure(parts(plain)[1])
+
+
+def test_a_hook_of_any_name_stays_code():
+    _, text = parts(card(config=CONFIG | {"lisa": CONFIG["lisa"] | {"hook": ("a`b|c", "mid")}}).render())
+    assert "at `a'b\\|c`, `mid` |" in text
