@@ -25,7 +25,8 @@ from PIL import Image
 
 from lisa_jax.data.conditions.registry import get_condition
 from lisa_jax.data.pipeline import Batches
-from lisa_jax.data.prepared.layout import Metadata, Shard, features_of
+from lisa_jax.data.prepared.layout import features_of
+from lisa_jax.data.prepared.metadata import Metadata, Shard
 from lisa_jax.data.prepared.reader import PreparedSource, load_prepared, parse
 from lisa_jax.data.rows import Row
 from lisa_jax.preparing.encoding import Encoding, load_encoding

@@ -10,6 +10,7 @@ a kill. DIR appears when everything is done; `tfds.builder_from_directory(DIR)` 
 """
 
 import os
+from typing import Any
 
 import jax
 from absl import flags
@@ -22,6 +23,7 @@ from lisa_jax.data.rows import Columns, open_rows
 from lisa_jax.preparing.encoding import load_encoding
 from lisa_jax.preparing.images import LABELS, ImageMaker
 from lisa_jax.preparing.prepare import Task, prepare
+from lisa_jax.preparing.settings import NAMED
 
 _SOURCE = flags.DEFINE_string("source", None, "Where the rows are.")
 _ALLOW_OUTSIDE = flags.DEFINE_bool(
@@ -80,12 +82,24 @@ def main() -> None:
         "nearest": sorted(_NEAREST.value),
         "test_fraction": _TEST_FRACTION.value,
         "chunk_rows": _CHUNK_ROWS.value,
+        NAMED: {"source": _naming_flags(columns), "base": {"--base": _BASE.value}},
     }
     make_image = ImageMaker(
         sizes, tuple(columns.conditions), computed, _TEST_FRACTION.value, _NEAREST.value, _MIN_SIZE.value
     )
     task = Task(make_image, encoding, _CHUNK_ROWS.value, _ON_ERROR.value == "skip", settings)
     prepare(rows, task, _OUT.value, workers=_WORKERS.value or len(os.sched_getaffinity(0)))
+
+
+def _naming_flags(columns: Columns) -> dict[str, Any]:
+    """The flags that say which rows there are."""
+    return {
+        "--source": _SOURCE.value,
+        "--image_column": columns.image,
+        "--caption_column": columns.caption,
+        "--condition_column": dict(columns.conditions),
+        "--labels_column": _LABELS_COLUMN.value,
+    }
 
 
 def _computed_specs() -> dict[str, str]:

@@ -15,8 +15,9 @@ from ml_collections import ConfigDict
 
 from lisa_jax.alignment import Alignment, LamSchedule, LossTerms, add_noise, lisa_loss
 from lisa_jax.dual_branch import DualBranch, Params, Tree, parse_hooks
+from lisa_jax.experiments.data_identity import data_identity
 from lisa_jax.experiments.inputs import model_inputs
-from lisa_jax.experiments.upgrade import UPGRADE
+from lisa_jax.experiments.upgrade import upgrade
 from lisa_jax.families.family import Family
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.parallel.sharding import row_blocks
@@ -26,7 +27,9 @@ from lisa_jax.training.experiment import Diagnostic, DiagnosticFn, Experiment, L
 _LOG = logging.getLogger("lisa_jax")
 
 
-def control_experiment(config: ConfigDict, family: Family, frozen: Params, empty: Tree) -> Experiment:
+def control_experiment(
+    config: ConfigDict, family: Family, frozen: Params, empty: Tree, data_fingerprint: str | None = None
+) -> Experiment:
     """The experiment whose trainable tree is the side networks and their alignment decoders, without its data.
 
     Args:
@@ -34,6 +37,7 @@ def control_experiment(config: ConfigDict, family: Family, frozen: Params, empty
       family: the base with its side networks, or its architecture alone.
       frozen: what the step reads and does not train, arrays or shapes, see `Split.frozen`.
       empty: context of the empty caption, (1, ...).
+      data_fingerprint: of the data set that it will train on, which its checkpoints are bound to.
 
     Raises:
       ValueError: a hook that the side networks do not have, a lam schedule or a weighting that does not exist.
@@ -46,8 +50,8 @@ def control_experiment(config: ConfigDict, family: Family, frozen: Params, empty
         init=partial(_init, model=family.model, hooks=() if align is None else align.hooks),
         loss_at=losses.loss_at,
         load_start=family.read_start,
-        identity=identity(config, family),
-        upgrade=UPGRADE,
+        identity=identity(config, family) | data_identity(config, data_fingerprint),
+        upgrade=upgrade(config, data_fingerprint),
         rules=family.rules,
         diagnostic=None if every is None else Diagnostic(every, losses.gradients_at),
     )
@@ -150,7 +154,7 @@ def check_aligned_rows(config: ConfigDict, mesh: Mesh) -> None:
 
 
 def identity(config: ConfigDict, family: Family) -> Mapping[str, Any]:
-    """What two runs that share checkpoints must share."""
+    """What two runs that share checkpoints must share, beside their data."""
     align = alignment_of(config, family.model)
     return {
         "base": family.fingerprint,
@@ -158,7 +162,6 @@ def identity(config: ConfigDict, family: Family) -> Mapping[str, Any]:
         "batch_size": config.batch_size,
         "accumulate": config.accumulate,
         "frozen_dtype": config.frozen_dtype,
-        "data": config.data.to_dict(),
         "side_networks": tuple(family.model.sides),
         "hook": None if align is None else align.hooks,
         "condition_channels": tuple(config.condition_channels),

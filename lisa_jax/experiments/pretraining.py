@@ -7,11 +7,13 @@ from ml_collections import ConfigDict
 
 from lisa_jax.alignment import add_noise, main_loss
 from lisa_jax.dual_branch import Params
+from lisa_jax.experiments.data_identity import data_identity, with_data_fingerprint
 from lisa_jax.experiments.inputs import model_inputs
 from lisa_jax.experiments.splits import Split, load_split, training_batches
 from lisa_jax.families.family import Family
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.training.experiment import Evaluation, Experiment, Report
+from lisa_jax.training.upgrade import Upgrade
 
 
 def pretraining(config: ConfigDict, family: Family) -> Experiment:
@@ -38,10 +40,11 @@ def pretraining(config: ConfigDict, family: Family) -> Experiment:
             "seed": config.seed,
             "batch_size": config.batch_size,
             "accumulate": config.accumulate,
-            "data": config.data.to_dict(),
             "ema_decay": config.ema_decay,
             "start": family.fingerprint,
+            **data_identity(config, train.fingerprint),
         },
+        upgrade=Upgrade(lambda saved: with_data_fingerprint(saved, config, train.fingerprint)),
     )
 
 

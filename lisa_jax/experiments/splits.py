@@ -1,7 +1,7 @@
 """From a config and a family to the splits of its data set, whose batches the model reads."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from lisa_jax.data.pipeline import Batches, Source, ordered_batches
 from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.evaluation.evaluation_set import truth_of
+from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.conditions import condition_specs
 from lisa_jax.families.family import Family
 
@@ -39,6 +40,11 @@ class Split:
     make_inputs: Callable[[Mapping[str, Any]], dict[str, Tree]]
     empty: Tree
     reads_captions: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells the data set from another, wherever it lies."""
+        return self.source.fingerprint
 
     def ordered_batches(self, batch_size: int) -> Iterator[dict[str, Any]]:
         """Every example once, in order."""
@@ -141,12 +147,24 @@ def _prepared_split(config: ConfigDict, family: Family, split: str) -> Split:
     return Split(source, family, make_inputs, empty, reads_captions)
 
 
+def _check_image_size(config: ConfigDict, sizes: Sequence[tuple[int, int]]) -> None:
+    """Raise ValueError unless prepared data have the size that samples of the run will have."""
+    if sizes and example_size(config)[-2:] not in sizes:
+        shown = ", ".join(f"{height}x{width}" for height, width in sizes[:4]) + (", ..." if len(sizes) > 4 else "")
+        raise ValueError(
+            f"{config.data.dir} was prepared at {shown} (height x width), but config.data.image_size is "
+            f"{config.data.image_size}: set it to what was prepared, or prepare with --image_size of this."
+        )
+
+
 def training_batches(config: ConfigDict, split: Split) -> Batches:
     """The training stream of this process.
 
     Raises:
-      ValueError: `data.flip` where moments are cached, which are of the picture as it was.
+      ValueError: `data.flip` where moments are cached, which are of the picture as it was; or pictures of other sizes
+        than `data.image_size`.
     """
+    _check_image_size(config, getattr(split.source, "sizes", ()))
     if config.data.flip and "moments" in getattr(split.source, "cached", ()):
         raise ValueError(
             f"{split.source!r} holds cached moments, which cannot be mirrored: set config.data.flip to False, or "

@@ -27,7 +27,7 @@ def training_experiment(config: ConfigDict, family: Family) -> Experiment:
     train, test = (load_split(config, family, split, own) for split in ("train", "test"))
     losses = control_losses(config, family, train.empty)
     return dataclasses.replace(
-        control_experiment(config, family, train.frozen(), train.empty),
+        control_experiment(config, family, train.frozen(), train.empty, train.fingerprint),
         batches=training_batches(config, train),
         reading=oldest_read,
         evaluations=(

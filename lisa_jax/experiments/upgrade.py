@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from lisa_jax.data.conditions.names import name_of
 from lisa_jax.dual_branch import Tree
+from lisa_jax.experiments.data_identity import with_data_fingerprint
 from lisa_jax.training.upgrade import Layout, Upgrade
 from lisa_jax.weighting import UNIFORM
 
@@ -109,4 +110,13 @@ def _everywhere(tree: Tree, change: Callable[[Mapping[str, Any]], Tree]) -> Tree
     return tuple(_everywhere(part, change) for part in tree) if isinstance(tree, tuple) else tree
 
 
-UPGRADE = Upgrade(_upgraded_identity, _saved_layout)
+def upgrade(config: ConfigDict, data_fingerprint: str | None) -> Upgrade:
+    """How the checkpoints of earlier versions are read by a run.
+
+    Args:
+      config: the run's.
+      data_fingerprint: see `data_identity`.
+    """
+    return Upgrade(
+        lambda saved: with_data_fingerprint(_upgraded_identity(saved), config, data_fingerprint), _saved_layout
+    )

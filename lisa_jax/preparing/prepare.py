@@ -12,7 +12,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lisa_jax.data.prepared.layout import Metadata, features_of
+from lisa_jax.data.prepared.layout import features_of
+from lisa_jax.data.prepared.metadata import Metadata
 from lisa_jax.data.rows import Row, RowError, Rows
 from lisa_jax.preparing.encoding import Encoding, batch_encoder, batches_of_one_size, with_contexts
 from lisa_jax.preparing.images import ConditionedImage, ImageMaker

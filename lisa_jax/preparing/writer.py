@@ -6,45 +6,31 @@ so that a process killed at any moment leaves nothing that would be taken for da
 
 import dataclasses
 import json
+import logging
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow
 import tensorflow_datasets as tfds
-from array_record.python import array_record_module
-from safetensors.numpy import save_file
-from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from lisa_jax.data.prepared.layout import (
-    DATASET,
-    EMPTY_CONTEXT_FILE,
-    METADATA_FILE,
-    VERSION,
-    Metadata,
-    Shard,
-    named_leaves,
-    shard_file,
-    tfds_features,
-)
+from lisa_jax.checkpoints.safetensors_file import write_safetensors
+from lisa_jax.data.prepared.layout import DATASET, EMPTY_CONTEXT_FILE, named_leaves, shard_file, tfds_features
+from lisa_jax.data.prepared.metadata import METADATA_FILE, Metadata, Shard
 from lisa_jax.data.prepared.paths import Tree
+from lisa_jax.data.prepared.shard_hashes import ends_of, sha256_of
+from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.lock import Lock
 from lisa_jax.files.whole_file import write_whole_text
+from lisa_jax.preparing.chunk import SPLITS, Chunk, ChunkWriter, chunk_shard, matches
 from lisa_jax.preparing.report import Skipped, write_report
+from lisa_jax.preparing.settings import check_same
 
-SPLITS = ("train", "test")
-# One record a group: random access reads nothing else. zstd below level 0 shortens runs and repetitions only: drawn
-# conditions (edges, poses, maps) go down to a few percent, cached encodings stay as they are, and all of it is read
-# sooner than it would be uncompressed.
-ZSTD_LEVEL = -1
-COMPRESSED = f"group_size:1,zstd:{ZSTD_LEVEL}"
-# Photographs hardly shrink.
-UNCOMPRESSED = "group_size:1,uncompressed"
-_WORTH_COMPRESSING = 2 / 3
+_LOG = logging.getLogger("lisa_jax")
 
+# Of records in chunks, which a continued preparation must share.
+_CHUNK_FORMAT = 2
 _SETTINGS_FILE = "settings.json"
-_CHUNK_FILE = "chunk.json"
 _LOCK_FILE = ".lock"
 
 
@@ -56,19 +42,20 @@ class WorkFolder:
 
         Args:
           out: where the finished data set shall appear.
-          settings: JSON values that decide what is written.
+          settings: JSON values that decide what is written, see `preparing.settings`.
 
         Raises:
           ValueError: `out` or what was begun for it has other settings, or another process is writing it.
           FileExistsError: `out` is something else.
         """
-        self.out = Path(out)
-        self.folder = self.out.with_name(self.out.name + ".partial")
+        # Absolute, for "." has no name.
+        self.out = Path(out).absolute()
         # As they are read back.
         self.settings = json.loads(json.dumps(dict(settings)))
         self.finished = self._is_finished()
         if self.finished:
             return
+        self.folder = self.out.with_name(self.out.name + ".partial")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock_folder()
         self._check_begun()
@@ -78,10 +65,22 @@ class WorkFolder:
             self._publish()
 
     def chunk_done(self, index: int) -> bool:
-        """Whether a chunk is on disk already."""
-        return (self._chunk(index) / _CHUNK_FILE).is_file()
+        """Whether a chunk is on disk already; one that a crash of the machine has damaged is removed."""
+        folder = self._chunk(index)
+        if not folder.exists():
+            return False
+        try:
+            chunk = Chunk.read(folder)
+            # Once all chunks are done, their shards are moved one after the other.
+            whole = self._is_moving() or chunk.is_whole(folder)
+        except (OSError, ValueError):
+            whole = False
+        if not whole:
+            _LOG.warning("%s is damaged: its rows are prepared again.", folder)
+            shutil.rmtree(folder)
+        return whole
 
-    def begin_chunk(self, index: int, metadata: Metadata) -> "ChunkWriter":
+    def begin_chunk(self, index: int, metadata: Metadata) -> ChunkWriter:
         """A writer of one chunk; `metadata` gives the features."""
         return ChunkWriter(self._chunk(index), metadata)
 
@@ -96,19 +95,18 @@ class WorkFolder:
         Returns:
           the metadata with its shards.
         Raises:
-          ValueError: no row could be used.
+          ValueError: no row could be used, or a shard is not there any more.
         """
-        written = [json.loads((self._chunk(index) / _CHUNK_FILE).read_text("utf-8")) for index in range(chunks)]
-        skipped = [Skipped(**row) for chunk in written for row in chunk["skipped"]]
+        written = [Chunk.read(self._chunk(index)) for index in range(chunks)]
+        skipped = [row for chunk in written for row in chunk.skipped]
         shards = {split: self._move_shards(split, written) for split in SPLITS}
         shards = {split: found for split, found in shards.items() if found}
         if not shards:
             raise ValueError(f"None of the {len(skipped)} rows could be used; the first one: {_describe(skipped)}")
-        metadata = dataclasses.replace(metadata, splits=shards, skipped=len(skipped))
+        context = None if empty_context is None else self._write_empty_context(empty_context)
+        metadata = dataclasses.replace(metadata, splits=shards, skipped=len(skipped), empty_context=context)
         _write_tfds_metadata(self.folder, metadata)
         write_report(self.folder, skipped)
-        if empty_context is not None:
-            save_file(named_leaves({"context": empty_context}), self.folder / EMPTY_CONTEXT_FILE)
         # From here on the chunks are not needed any more.
         metadata.write(self.folder)
         self._publish()
@@ -127,12 +125,15 @@ class WorkFolder:
     def _chunk(self, index: int) -> Path:
         return self.folder / f"chunk-{index:06d}"
 
+    def _is_moving(self) -> bool:
+        return any(self.folder.glob(f"{DATASET}-*"))
+
     def _is_finished(self) -> bool:
         if not self.out.exists():
             return False
         if not (self.out / METADATA_FILE).is_file():
             raise FileExistsError(f"{self.out} exists already and is no prepared data set: give another --out.")
-        _check_same(Metadata.read(self.out).settings, self.settings, self.out)
+        check_same(Metadata.read(self.out).settings, self.settings, self.out)
         return True
 
     def _lock_folder(self) -> None:
@@ -142,75 +143,38 @@ class WorkFolder:
     def _check_begun(self) -> None:
         path = self.folder / _SETTINGS_FILE
         # Chunks of one data set must be of one format.
-        begun = {"format": VERSION, **self.settings}
+        begun = {"format": _CHUNK_FORMAT, **self.settings}
         if (self.folder / METADATA_FILE).is_file():
-            _check_same(Metadata.read(self.folder).settings, self.settings, self.folder)
+            check_same(Metadata.read(self.folder).settings, self.settings, self.folder)
         elif path.is_file():
-            _check_same(json.loads(path.read_text("utf-8")), begun, self.folder)
+            try:
+                check_same(read_object(path), begun, self.folder)
+            except JsonError as error:
+                raise ValueError(f"{error}: delete {self.folder} to begin anew.") from error
         else:
             write_whole_text(path, json.dumps(begun, indent=1) + "\n")
 
-    def _move_shards(self, split: str, written: list[dict]) -> tuple[Shard, ...]:
+    def _move_shards(self, split: str, written: Sequence[Chunk]) -> tuple[Shard, ...]:
         """Rename a split's files; those that a killed process has renamed already are passed over."""
-        full = [index for index, chunk in enumerate(written) if chunk["shards"][split]["runs"]]
+        full = [index for index, chunk in enumerate(written) if chunk.shards[split].runs]
         shards = []
         for number, index in enumerate(full):
-            name = shard_file(split, number, len(full))
-            source = self._chunk(index) / f"{split}.array_record"
+            path = self.folder / shard_file(split, number, len(full))
+            source, shard = chunk_shard(self._chunk(index), split), written[index].shards[split]
             if source.exists():
-                source.rename(self.folder / name)
-            shard = written[index]["shards"][split]
-            shards.append(Shard(name, shard["bytes"], tuple(map(tuple, shard["runs"]))))
+                source.rename(path)
+            if not matches(path, shard):
+                raise ValueError(f"{path} is missing or damaged: delete {self.folder} to begin anew.")
+            # Chunks that an earlier version wrote have no hashes.
+            hashes = (shard.sha256 or sha256_of(path), shard.ends or ends_of(path))
+            shards.append(Shard(path.name, shard.bytes, shard.runs, *hashes))
         return tuple(shards)
 
-
-class ChunkWriter:
-    """Writes the shards of one chunk, a file a split, in a private folder; `close` lets the chunk appear."""
-
-    def __init__(self, folder: Path, metadata: Metadata):
-        self._final = folder
-        self._folder = folder.with_name(folder.name + ".tmp")
-        self._folder.mkdir()
-        self._features = tfds_features(metadata)
-        self._serializer = ExampleSerializer(self._features.get_serialized_info())
-        self._writers: dict[str, Any] = {}
-        self._runs: dict[str, list[list[int]]] = {split: [] for split in SPLITS}
-
-    def write(self, split: str, size_index: int, caption: str, inputs: Tree) -> None:
-        """Append an example to a split."""
-        encoded = self._features.encode_example({"caption": caption, **named_leaves(inputs)})
-        example = self._serializer.get_tf_example(encoded)
-        # Otherwise the order of the features is another one in every process.
-        record = example.SerializeToString(deterministic=True)
-        if split not in self._writers:
-            self._writers[split] = array_record_module.ArrayRecordWriter(str(self._path(split)), writer_options(record))
-        self._writers[split].write(record)
-        runs = self._runs[split]
-        if runs and runs[-1][0] == size_index:
-            runs[-1][1] += 1
-        else:
-            runs.append([size_index, 1])
-
-    def close(self, skipped: Iterable[Skipped]) -> None:
-        """Finish the files; `skipped` are the rows of this chunk that were left out."""
-        for writer in self._writers.values():
-            writer.close()
-        shards = {
-            split: {"bytes": self._path(split).stat().st_size if runs else 0, "runs": runs}
-            for split, runs in self._runs.items()
-        }
-        content = {"shards": shards, "skipped": [dataclasses.asdict(row) for row in skipped]}
-        (self._folder / _CHUNK_FILE).write_text(json.dumps(content) + "\n", encoding="utf-8")
-        self._folder.rename(self._final)
-
-    def _path(self, split: str) -> Path:
-        return self._folder / f"{split}.array_record"
-
-
-def writer_options(record: bytes) -> str:
-    """Options of the ArrayRecord file that begins with this record: zstd where that makes it much smaller."""
-    compressed = pyarrow.Codec("zstd", compression_level=ZSTD_LEVEL).compress(record)
-    return COMPRESSED if compressed.size < _WORTH_COMPRESSING * len(record) else UNCOMPRESSED
+    def _write_empty_context(self, context: Tree) -> str:
+        """Write the context of the empty caption; returns the file's hash."""
+        leaves, path = named_leaves({"context": context}), self.folder / EMPTY_CONTEXT_FILE
+        write_safetensors(path, {name: (leaf.shape, leaf.dtype) for name, leaf in leaves.items()}, leaves.get, {})
+        return sha256_of(path)
 
 
 def _write_tfds_metadata(folder: Path, metadata: Metadata) -> None:
@@ -241,14 +205,5 @@ def _write_tfds_metadata(folder: Path, metadata: Metadata) -> None:
     info.write_to_directory(folder)
 
 
-def _check_same(begun: Mapping[str, Any], asked: Mapping[str, Any], folder: Path) -> None:
-    for name in sorted({*begun, *asked}):
-        if begun.get(name) != asked.get(name):
-            raise ValueError(
-                f"{folder} was made with {name} = {json.dumps(begun.get(name))}, but now it is "
-                f"{json.dumps(asked.get(name))}: give the same again, or another --out."
-            )
-
-
-def _describe(skipped: list[Skipped]) -> str:
+def _describe(skipped: Sequence[Skipped]) -> str:
     return f"{skipped[0].where}: {skipped[0].reason}" if skipped else "there are no rows."

@@ -46,3 +46,16 @@ def test_cached_moments_are_not_mirrored(prepared):
     split = Split(prepared, FAMILY, dict, prepared.empty_context)
     with pytest.raises(ValueError, match=r"cached moments, which cannot be mirrored: set config\.data\.flip to False"):
         training_batches(ConfigDict({"data": {"flip": True}}), split)
+
+
+@pytest.mark.parametrize(("asked", "fits"), [(512, True), ((512, 640), True), (64, False), ((640, 512), False)])
+def test_data_of_another_size_than_the_config_says_are_refused(prepared, asked, fits):
+    prepared.sizes = ((512, 512), (512, 640))
+    split = Split(prepared, FAMILY, dict, prepared.empty_context)
+    # Flipping is refused after the size, which ends both here.
+    wrong = ConfigDict({"data": {"dir": "data/set", "image_size": asked, "flip": True}})
+    sentence = (
+        "cached moments" if fits else "data/set was prepared at 512x512, 512x640 .* but config.data.image_size is"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        training_batches(wrong, split)

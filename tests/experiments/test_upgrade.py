@@ -13,7 +13,7 @@ from configs import base
 from lisa_jax.experiments.base import load_base
 from lisa_jax.experiments.control import control_experiment
 from lisa_jax.experiments.saved_run import load_run, read_config
-from lisa_jax.experiments.upgrade import UPGRADE, upgraded
+from lisa_jax.experiments.upgrade import upgrade, upgraded
 from lisa_jax.parallel.sharding import make_mesh
 from lisa_jax.training.checkpoint import Checkpoints
 from lisa_jax.training.program import make_program
@@ -53,9 +53,10 @@ def test_a_condition_whose_module_has_moved_is_found():
     config = base.control()
     config.data.condition = MOVED
     assert upgraded(config).data.condition == TODAY
-    several = UPGRADE.identity({"data": {"condition": ("seg", "pose")}, "hook": "mid"})
+    here = upgrade(config, None)
+    several = here.identity({"data": {"condition": ("seg", "pose")}, "hook": "mid"})
     assert several["side_networks"] == ["pose", "seg"] and several["data"]["condition"] == ("seg", "pose")
-    assert UPGRADE.identity({"data": {"condition": MOVED}, "hook": "mid"}) == {
+    assert here.identity({"data": {"condition": MOVED}, "hook": "mid"}) == {
         "data": {"condition": TODAY},
         "hook": ["mid"],
         "decoder_width": 1.0,
@@ -91,7 +92,7 @@ def test_a_tree_from_before_everything_had_a_name_is_named_wherever_it_is(condit
     if hook is not None:
         hooks = [hook] if isinstance(hook, str) else hook
         today["decoder"] = {one: {name: f"{name[0].upper()} {one}" for name in names} for one in hooks}
-    layout = UPGRADE.layout({"data": {"condition": condition}, "hook": hook})
+    layout = upgrade(base.control(), None).layout({"data": {"condition": condition}, "hook": hook})
 
     def state(params):
         moments = optax.ScaleByAdamState(3, params, params)
@@ -107,9 +108,10 @@ def test_a_run_of_an_earlier_version_is_read(trained_run, tmp_path):
     config.write_text(json.dumps(make_old(json.loads(config.read_text()))))
     saved = json.loads((trained_run / "checkpoints" / "8" / "identity" / "metadata").read_text())
     assert saved.pop("decoder_width") == 1 and saved.pop("side_networks") == ["lineart"]
-    saved["hook"] = "down_1"
+    assert saved.pop("data_fingerprint") == "openmoji/size_16/1.0.0"
+    saved["hook"], saved["data"] = "down_1", {"name": "openmoji", **saved["data"]}
     today = load_run(trained_run)
-    layout = UPGRADE.layout(saved)
+    layout = upgrade(read_config(run), None).layout(saved)
     params = layout.to_saved({"side": today.side, "decoder": today.decoder})
     assert set(params["decoder"]) > {"conv_out"}, "the only decoder had no name"
     write_checkpoint_of_then(run, trained_run, saved, layout)

@@ -13,11 +13,11 @@ import tensorflow_datasets as tfds
 
 from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.data.rows import RowError
-from lisa_jax.preparing import writer
+from lisa_jax.preparing import chunk
+from lisa_jax.preparing.chunk import COMPRESSED, UNCOMPRESSED, writer_options
 from lisa_jax.preparing.encoding import Encoding
 from lisa_jax.preparing.images import ImageMaker, split_of
 from lisa_jax.preparing.prepare import prepare
-from lisa_jax.preparing.writer import COMPRESSED, UNCOMPRESSED, writer_options
 
 
 def files(folder):
@@ -119,6 +119,49 @@ def test_killed_while_it_is_being_finished(toy, folder, tmp_path, monkeypatch):
     assert files(out) == files(folder)
 
 
+DAMAGES = {
+    "an empty description": lambda chunk: (chunk / "chunk.json").write_bytes(b""),
+    "a shard that was never written": lambda chunk: (chunk / "train.array_record").unlink(),
+    "a shard of zeros": lambda chunk: (chunk / "train.array_record").write_bytes(bytes(2**17)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_chunk_that_a_crash_has_damaged_is_made_again(toy, folder, tmp_path, caplog, damage):
+    with pytest.raises(RowError):
+        prepare(toy.Table(27, {25: "image"}), toy.task(), tmp_path / "set", workers=1)
+    damage(tmp_path / "set.partial" / "chunk-000001")
+    prepare(toy.Table(27), toy.task(), tmp_path / "set", workers=1)
+    assert "chunk-000001 is damaged: its rows are prepared again." in caplog.text
+    assert files(tmp_path / "set") == files(folder)
+
+
+def test_chunks_of_the_version_before_are_continued(toy, folder, tmp_path):
+    with pytest.raises(RowError):
+        prepare(toy.Table(27, {25: "image"}), toy.task(), tmp_path / "set", workers=1)
+    for path in (tmp_path / "set.partial").glob("chunk-*/chunk.json"):
+        content = json.loads(path.read_text())
+        for shard in content["shards"].values():
+            del shard["sha256"], shard["ends"]
+        path.write_text(json.dumps(content))
+    prepare(toy.Table(27), toy.task(), tmp_path / "set", workers=1)
+    assert files(tmp_path / "set") == files(folder)
+
+
+def test_settings_that_a_crash_has_damaged_are_named(toy, tmp_path):
+    with pytest.raises(RowError):
+        prepare(toy.Table(27, {15: "image"}), toy.task(), tmp_path / "set", workers=1)
+    (tmp_path / "set.partial" / "settings.json").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"settings\.json is not valid JSON .*: delete .*set\.partial to begin anew\.$"
+    ):
+        prepare(toy.Table(27), toy.task(), tmp_path / "set", workers=1)
+
+
+def test_every_file_has_the_permissions_of_the_others(folder):
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
 def test_a_finished_data_set_is_left_alone(toy, folder):
     before = files(folder)
     prepare(toy.Table(27), toy.task(computed={"negative": lambda example: 1 / 0}), folder, workers=1)
@@ -198,6 +241,29 @@ def test_a_condition_that_refuses_an_image_makes_a_bad_row_and_a_mistake_ends_th
     with pytest.raises(ValueError, match=r"gives float64 \(16, 16, 3\), but must give uint8"):
         halves = toy.task(computed={"negative": lambda example: example["image"] / 2})
         prepare(toy.Table(5), halves, tmp_path / "d", workers=1)
+
+
+@pytest.mark.parametrize("spoilt", ["moments", "context", "overflow"])
+def test_what_a_base_encodes_to_no_numbers_ends_the_work_by_row(toy, tmp_path, spoilt):
+    """Of float32 that overflows in bfloat16, too."""
+
+    def moments(params, images):
+        found = toy.box_means(params, images)
+        return found * {"moments": jnp.nan, "overflow": 3.4e38 / found}.get(spoilt, 1)
+
+    def context(params, letters):
+        found = toy.text_lengths(params, letters)
+        return jnp.where(found == ord("4"), jnp.nan if spoilt == "context" else 0, found)
+
+    encoding = Encoding(
+        replace(toy.LATENTS, moments=moments), conditioner=replace(toy.CONDITIONER, encode=context), batch_size=4
+    )
+    row = 4 if spoilt == "context" else 0
+    name = "context" if spoilt == "context" else "moments"
+    with pytest.raises(
+        ValueError, match=rf"table\.parquet row {row}: its {name} are not finite, for the base's encoder"
+    ):
+        prepare(toy.Table(9), toy.task(encoding=encoding), tmp_path / "set", workers=1)
 
 
 def test_label_maps_are_fitted_for_the_condition_that_reads_them(toy, tmp_path):
@@ -282,7 +348,7 @@ def test_what_zstd_hardly_shrinks_is_stored_as_it_is():
 # The first is how data sets were written before.
 @pytest.mark.parametrize("options", ["group_size:1,zstd:1", COMPRESSED, UNCOMPRESSED])
 def test_compressed_or_not_the_same_is_read(toy, folder, tmp_path, monkeypatch, options):
-    monkeypatch.setattr(writer, "writer_options", lambda record: options)
+    monkeypatch.setattr(chunk, "writer_options", lambda record: options)
     prepare(toy.Table(27), toy.task(), tmp_path / "set", workers=1)
     for ours, expected in zip(load_prepared(tmp_path / "set"), load_prepared(folder), strict=True):
         assert ours["caption"] == expected["caption"]

@@ -15,6 +15,10 @@ class RecordSource:
     """Examples of a TFDS folder by index, text as `str` and `category` as int, an index into `category_names`.
 
     Indexing raises IndexError out of range, and CorruptRecordError for a record that cannot be read.
+
+    Attributes:
+      fingerprint: what tells the data set from another, wherever it lies: "openmoji/size_32/1.0.0".
+      category_names: names of the categories.
     """
 
     def __init__(self, folder: Path, split: str, title: str, text: Sequence[str]):
@@ -29,11 +33,14 @@ class RecordSource:
         # Imported here: handling a CorruptRecordError must not need TFDS.
         import tensorflow_datasets as tfds
 
-        self._records = tfds.builder_from_directory(folder).as_data_source(split)
+        builder = tfds.builder_from_directory(folder)
+        self._records = builder.as_data_source(split)
         self._folder = folder
         self._split = split
         self._title = title
         self._text = text
+        # They are computed, so that name, size and version of the builder tell them from all others.
+        self.fingerprint: str = builder.info.full_name
         self.category_names: list[str] = self._records.dataset_info.features["category"].names
 
     def __len__(self) -> int:

@@ -3,19 +3,20 @@
 import bisect
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, SupportsIndex
 
 import numpy as np
 from array_record.python import array_record_data_source
-from safetensors.numpy import load_file
 
 from lisa_jax.data.embedded.records import CorruptRecordError
-from lisa_jax.data.prepared.first_format import NULL_CONTEXT_FILE
-from lisa_jax.data.prepared.layout import EMPTY_CONTEXT_FILE, Feature, Metadata, Shard
-from lisa_jax.data.prepared.paths import Tree, tree_of
+from lisa_jax.data.prepared.empty_context import empty_context_file, read_empty_context
+from lisa_jax.data.prepared.metadata import Feature, Metadata, Shard
+from lisa_jax.data.prepared.paths import tree_of
 from lisa_jax.data.prepared.reads import reading
+from lisa_jax.data.prepared.shard_hashes import ends_of_shards, fingerprint_of
 from lisa_jax.data.prepared.tf_example import bytes_features
 from lisa_jax.parallel.messages import with_kind
 
@@ -25,14 +26,28 @@ def load_prepared(folder: str | Path, split: str = "train") -> "PreparedSource":
 
     Raises:
       FileNotFoundError: the folder is no prepared data set, or a shard is missing.
-      ValueError: there is no such split.
-      CorruptRecordError: a shard has not the size that it was written with.
+      ValueError: there is no such split, or lisa_jax.json is damaged.
+      CorruptRecordError: a shard is not the one that was written, or has not its size.
     """
     folder = Path(folder).expanduser()
     metadata = Metadata.read(folder)
-    if split not in metadata.splits:
-        raise ValueError(f"{folder} has no split {split!r}: it has {', '.join(sorted(metadata.splits))}.")
-    for shard in metadata.splits[split]:
+    shards = metadata.splits.get(split, ())
+    if not any(shard.examples for shard in shards):
+        raise ValueError(
+            f"{folder} has no split {split!r}, only {_counts(metadata)}: for examples of it prepare the data set "
+            "again, with another --test_fraction or from more rows."
+        )
+    _check_shards(folder, shards)
+    return PreparedSource(folder, split, metadata)
+
+
+def _counts(metadata: Metadata) -> str:
+    sides = (f"{sum(shard.examples for shard in shards)} {name}" for name, shards in sorted(metadata.splits.items()))
+    return " and ".join(sides) or "empty ones"
+
+
+def _check_shards(folder: Path, shards: Sequence[Shard]) -> None:
+    for shard in shards:
         path = folder / shard.file
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: restore this shard, or prepare the data set again.")
@@ -41,7 +56,13 @@ def load_prepared(folder: str | Path, split: str = "train") -> "PreparedSource":
                 f"{path} has {path.stat().st_size} bytes, but was written with {shard.bytes}: restore this shard, or "
                 "prepare the data set again."
             )
-    return PreparedSource(folder, split, metadata)
+    noted = [shard for shard in shards if shard.ends]
+    for shard, ends in zip(noted, ends_of_shards(folder, noted), strict=True):
+        if ends != shard.ends:
+            raise CorruptRecordError(
+                f"{folder / shard.file} is not as it was written (its hash is another one): restore this shard, or "
+                "prepare the data set again."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +87,14 @@ class PreparedSource:
       sizes: (height, width) of the buckets; one where there are none.
       size_index: int32 (len,): the bucket of each example. A batch holds examples of one bucket only.
       base: fingerprint of the base that cached, or None where nothing is.
+      fingerprint: of the whole data set, see `fingerprint_of`.
       empty_context: context of the empty caption, a tree of arrays (1, ...), floats in float32; None where contexts are
         not cached.
     """
 
     def __init__(self, folder: Path, split: str, metadata: Metadata):
         self._folder = folder
+        self._metadata = metadata
         self._split = split
         self._shards = metadata.splits[split]
         self._records = array_record_data_source.ArrayRecordDataSource(
@@ -84,7 +107,12 @@ class PreparedSource:
         self.sizes = metadata.sizes
         self.size_index = _size_index(self._shards)
         self.base = metadata.base
-        self.empty_context = _empty_context(folder, metadata) if "context" in metadata.cached else None
+        self.empty_context = read_empty_context(folder, metadata) if "context" in metadata.cached else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells this data set from another, wherever it lies; both splits have the same."""
+        return fingerprint_of(self._folder, self._metadata, empty_context_file(self._folder, self._metadata))
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -136,10 +164,3 @@ def parse(record: bytes, features: Mapping[str, Feature], size_index: int) -> di
         value = stored[name if name in stored else f"{name}/value"]
         leaves[feature.path] = np.frombuffer(value, np.dtype(feature.dtype)).reshape(feature.shapes[size_index])
     return {"caption": bytes(stored["caption"]).decode(), "inputs": tree_of(leaves)}
-
-
-def _empty_context(folder: Path, metadata: Metadata) -> Tree:
-    if (folder / NULL_CONTEXT_FILE).is_file():
-        return np.load(folder / NULL_CONTEXT_FILE, allow_pickle=False)
-    arrays = load_file(folder / EMPTY_CONTEXT_FILE)
-    return tree_of({metadata.features[name].path: array for name, array in arrays.items()})["context"]
