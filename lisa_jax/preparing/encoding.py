@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from lisa_jax.data.buckets import Size
 from lisa_jax.data.prepared.dtypes import stored_dtype
+from lisa_jax.data.prepared.paths import leaves_by_path, name_of
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.family import ENCODE_BATCH, UNIT_PICTURES, ConditionEncoder, Conditioner, LatentSpace, Setup
 from lisa_jax.families.registry import load_family
@@ -42,9 +43,10 @@ class Encoding:
     batch_size: int = 8
 
     def empty_context(self) -> Tree | None:
-        """Context of the empty caption, a tree of arrays (1, ...), floats in float32."""
+        """Context of the empty caption, a tree (1, ...), floats in float32; ValueError where it is not finite."""
         if self.conditioner is None:
             return None
+        check_finite({"context": self.conditioner.empty}, "The empty caption")
 
         def stored(leaf: np.ndarray) -> np.ndarray:
             return leaf.astype(np.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
@@ -134,16 +136,31 @@ def batches_of_one_size(images: Iterable[ConditionedImage], batch_size: int) -> 
 
 
 def batch_encoder(encoding: Encoding) -> Callable[[Sequence[ConditionedImage]], Iterator[dict[str, Tree]]]:
-    """From images of one size, with their contexts and batch_size of them at most, to the inputs of each."""
+    """From images of one size, with their contexts and batch_size of them at most, to the inputs of each.
+
+    ValueError, with file and row, for inputs that are not finite.
+    """
     encode = None if encoding.latents is None else _moments_encoder(encoding.latents.params, encoding.batch_size)
 
     def inputs(images: Sequence[ConditionedImage]) -> Iterator[dict[str, Tree]]:
         conditions = {name: np.stack([image.conditions[name] for image in images]) for name in images[0].conditions}
         rows = encoding.stored_pictures(np.stack([image.image for image in images]), conditions, encode)
         for row, image in enumerate(images):
-            yield _row(rows, row) | ({} if image.context is None else {"context": image.context})
+            found = _row(rows, row) | ({} if image.context is None else {"context": image.context})
+            check_finite(found, image.where)
+            yield found
 
     return inputs
+
+
+def check_finite(encoded: Tree, where: str) -> None:
+    """Raise ValueError where something encoded is not finite as it is stored; `where` names what it is encoded of."""
+    for path, leaf in leaves_by_path(encoded).items():
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(leaf).all():
+            raise ValueError(
+                f"{where}: its {name_of(path)} are not finite, for the base's encoder or its weights overflow: give a "
+                "--base whose VAE and text encoder are in float32, or mended for float16."
+            )
 
 
 def _moments_encoder(params: Params, batch_size: int) -> Callable[[Moments, np.ndarray], np.ndarray]:

@@ -21,6 +21,7 @@ class ConditionedImage:
     """What is made of a row.
 
     Attributes:
+      where: file and row that it is made of.
       split: "train" or "test".
       size_index: which of the sizes it has.
       image: uint8 (H, W, 3).
@@ -31,6 +32,7 @@ class ConditionedImage:
       context: tree of arrays, once it is encoded.
     """
 
+    where: str
     split: str
     size_index: int
     image: np.ndarray
@@ -86,7 +88,8 @@ class ImageMaker:
             conditions[name] = _compute(function, name, seen, size, row.where)
         split = split_of(row, self.test_fraction)
         size_index = self.sizes.index(size)
-        return ConditionedImage(split, size_index, fitted.image, conditions, row.caption, original_size, fitted.crop)
+        made = (fitted.image, conditions, row.caption, original_size, fitted.crop)
+        return ConditionedImage(row.where, split, size_index, *made)
 
 
 def split_of(row: Row, test_fraction: float) -> str:

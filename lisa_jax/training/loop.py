@@ -10,6 +10,7 @@ from lisa_jax.parallel.cluster import noticing_lost_processes
 from lisa_jax.parallel.sharding import global_rows, make_mesh
 from lisa_jax.training.checkpoint import Checkpoints
 from lisa_jax.training.experiment import Experiment
+from lisa_jax.training.finite import looking_at_the_batch
 from lisa_jax.training.parameter_table import parameter_table
 from lisa_jax.training.program import make_program, run_keys
 from lisa_jax.training.run_log import RunLog
@@ -67,7 +68,7 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     with StopRequest() as request, checkpoints, log:
         for step, batch in zip(range(start, config.num_steps), batches, strict=False):
             done = step + 1
-            with noticing_lost_processes(step):
+            with noticing_lost_processes(step), looking_at_the_batch(experiment.batches):
                 inputs = global_rows(batch["inputs"], mesh)
                 # Before the step, which takes the state's buffers.
                 diagnosed = program.diagnose(step, state, frozen, inputs, step_key)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lisa_jax import metrics
 from lisa_jax.data.embedded.openmoji import CorruptRecordError
 from lisa_jax.data.pipeline import Batches
 from lisa_jax.training.finite import NonFiniteLossError
@@ -49,6 +50,7 @@ def test_non_finite_loss_stops_with_step_key_and_noise_level(toy, tmp_path, bad_
     assert f"key {np.asarray(key)}" in message
     (noise_level,) = re.search(r"in 1 of 8 examples, at noise levels \[(.*?)\]", message).groups()
     assert 0 < float(noise_level) < 1
+    assert message.endswith("Its data are not finite either: x of row 2; prepare them again.")
     assert saved_steps(tmp_path) == [step for step in (2, 4, 6) if step <= bad_step]
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert all(line["step"] <= bad_step and np.isfinite(line["loss"]) for line in lines if "loss" in line)
@@ -59,6 +61,7 @@ def test_non_finite_gradient_of_a_finite_loss_stops(toy, tmp_path):
         NonFiniteLossError, match=r"Step 3 is not finite: loss [\d.]+, grad_norm nan.*at noise levels \["
     ) as whole:
         fit(toy.experiment(loss_fn=nan_gradient_at(toy, 3)), toy.config(), tmp_path / "whole")
+    assert str(whole.value).endswith("Its batch is finite, and the steps before were: lower the learning rate.")
     assert saved_steps(tmp_path / "whole") == [2]
     # The loss that it tells is a mean, in however many parts it was computed.
     with pytest.raises(NonFiniteLossError) as parts:
@@ -70,9 +73,29 @@ def test_non_finite_gradient_of_a_finite_loss_stops(toy, tmp_path):
 def test_parameters_that_overflow_in_the_update_are_not_saved(toy, tmp_path):
     config = toy.config()
     config.optimizer.update(learning_rate=1e38, warmup_steps=0, weight_decay=10.0)
-    with pytest.raises(NonFiniteLossError, match=r"Step 0 is not finite: loss .*param_norm inf"):
+    with pytest.raises(NonFiniteLossError, match=r"Step 0 .*param_norm inf.* the update is not: lower the"):
         fit(toy.experiment(), config, tmp_path)
     assert saved_steps(tmp_path) == []
+
+
+def test_the_learning_rate_is_not_blamed_for_a_base_that_overflows(toy, tmp_path):
+    def overflows(params, frozen, inputs, *, key, step):
+        value, found = toy.loss(params, frozen, inputs, key=key, step=step)
+        return value / 0.0, found
+
+    with pytest.raises(
+        NonFiniteLossError, match=r"Nothing has been learned yet, so the learning rate is not the cause"
+    ):
+        fit(toy.experiment(loss_fn=overflows), toy.config(), tmp_path / "at once")
+
+    def gap_overflows(params, frozen, inputs, *, key, step):
+        value, found = overflows(params, frozen, inputs, key=key, step=step)
+        return value, found._replace(means=found.means | {"gap_power": metrics.scalar(np.inf)})
+
+    with pytest.raises(
+        NonFiniteLossError, match=r"The frozen network's own prediction is not finite, though its batch"
+    ):
+        fit(toy.experiment(loss_fn=gap_overflows), toy.config(), tmp_path / "prior")
 
 
 class DamagedSource:
