@@ -13,8 +13,11 @@ import jinja2
 import yaml
 
 from lisa_jax.dual_branch import parse_hooks
+from lisa_jax.experiments.fields import STEPS
+from lisa_jax.experiments.kinds import Number, require
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.usage import Usage
+from lisa_jax.files.lines import read_objects
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.processes import Process
 
@@ -184,15 +187,16 @@ def last_validation(workdir: str | Path, step: int) -> tuple[dict[str, float], i
     path = Path(workdir) / "metrics.jsonl"
     if not path.is_file():
         return {}, None
-    # A line cut short by a kill has no newline; the run drops it when it goes on.
-    lines = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
     prefix = "validation/"
-    for line in reversed(lines):
+    for where, line in reversed(list(read_objects(path))):
+        require(f"{where}: step", line.get("step"), STEPS)
         found = {
             name.removeprefix(prefix): value
             for name, value in line.items()
             if name.startswith(prefix) and not name[:-1].endswith("_q")
         }
+        for name, value in found.items():
+            require(f"{where}: {prefix}{name}", value, Number())
         if found and line["step"] <= step:
             return found, line["step"]
     return {}, None

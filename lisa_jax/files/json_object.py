@@ -12,6 +12,10 @@ class JsonError(ValueError):
     """What should be a JSON object is none; the message begins with the place."""
 
 
+class NoObjectError(JsonError):
+    """It is JSON, but no object."""
+
+
 def read_object(path: str | Path) -> dict[str, Any]:
     """Read a file that holds one JSON object, in UTF-8, with or without a byte order mark.
 
@@ -43,7 +47,7 @@ def parse_object(text: bytes | str, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise JsonError(f"{where} is not valid JSON ({error})") from error
     if not isinstance(found, dict):
-        raise JsonError(f"{where} holds a JSON {_kind(found)}, but must hold an object: {{...}}")
+        raise NoObjectError(f"{where} holds a JSON {_kind(found)}, but must hold an object: {{...}}")
     return found
 
 

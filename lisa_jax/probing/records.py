@@ -12,11 +12,12 @@ A line has id, lam, hook, task, step, seed, setting, alignment, pictures, pixels
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lisa_jax.files.lines import append_lines
+from lisa_jax.files.json_object import JsonError
+from lisa_jax.files.lines import append_lines, read_objects
 
 # Of a study's folder; no file of results.
 FILE = "probes.jsonl"
@@ -41,19 +42,20 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
       ValueError: a line that is no probed run, by number. A last line that was cut short is left out.
     """
     found = {}
-    for number, line in enumerate(_whole_lines(Path(path)).splitlines(), 1):
+    for where, line in _lines(path):
         try:
-            record = {name: {} for name in CONTEXT} | json.loads(line)
+            record = {name: {} for name in CONTEXT} | line
             key = json.dumps([record[name] for name in (*RUN, *CONTEXT)], sort_keys=True)
             found[key] = {name: record[name] for name in ("rows", "decoder")} | record
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
-                f"{path} line {number} is no probed run ({type(error).__name__}: {error}): give a file that "
-                "lisa_jax probe wrote."
+                f"{where} is no probed run ({type(error).__name__}: {error}): give a file that lisa_jax probe wrote."
             ) from None
     return list(found.values())
 
 
-def _whole_lines(path: Path) -> str:
-    text = path.read_text(encoding="utf-8")
-    return text[: text.rfind("\n") + 1]
+def _lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        yield from read_objects(path)
+    except JsonError as error:
+        raise ValueError(f"{error}: give a file that lisa_jax probe wrote.") from error

@@ -1,12 +1,13 @@
 """Reading what studies and training runs leave in a folder."""
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lisa_jax.files.json_object import NoObjectError, read_object
+from lisa_jax.files.lines import read_objects
 from lisa_jax.probing.records import FILE as PROBES_FILE
 from lisa_jax.probing.records import read_records
 from lisa_jax.studies.quality import read_quality, with_quality
@@ -92,7 +93,11 @@ def _training(path: Path) -> dict[str, Any]:
     for picture in sorted((path / "previews").glob("*.png")):
         if match := _PREVIEW.fullmatch(picture.name):
             previews.setdefault(match[1], {})[int(match[2])] = picture
-    return {"config": _json(path / CONFIG_FILE), "metrics": tuple(_lines(path / METRICS_FILE)), "previews": previews}
+    return {
+        "config": read_object(path / CONFIG_FILE),
+        "metrics": tuple(_lines(path / METRICS_FILE)),
+        "previews": previews,
+    }
 
 
 def _study(path: Path) -> dict[str, Any]:
@@ -101,7 +106,7 @@ def _study(path: Path) -> dict[str, Any]:
         identity = next((identity for identity in found if identity is not None), None)
         rows = () if identity is None else tuple(read_folder(path).values())
         quality = read_quality(path)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: a .jsonl file there is not a study's results ({error!r}).") from error
     if not rows:
         return {}
@@ -127,7 +132,7 @@ def _references(path: Path, task: str, quality: Mapping[str, Any]) -> dict[str, 
     file = path / REFERENCES_FILE
     found: dict[str, dict[str, float | None]] = {}
     for kind, sets in (
-        ("fidelity", _json(file).get(task, {}) if file.is_file() else {}),
+        ("fidelity", read_object(file).get(task, {}) if file.is_file() else {}),
         ("quality", quality.get(task, {})),
     ):
         for pictures, values in sets.items():
@@ -143,24 +148,15 @@ def _evaluations(path: Path) -> dict[str, Mapping[str, Any]]:
     found = {}
     for file in sorted(path.glob("*.json")):
         if file.name not in (CONFIG_FILE, REFERENCES_FILE):
-            content = _json(file)
-            if isinstance(content, dict) and ("fidelity" in content or "quality" in content):
+            try:
+                content = read_object(file)
+            except NoObjectError:
+                continue
+            if "fidelity" in content or "quality" in content:
                 found[file.name] = content
     return found
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from error
-
-
 def _lines(path: Path) -> Iterable[dict[str, Any]]:
     """JSON lines of a file; a last line that a kill cut short is left out."""
-    if not path.is_file():
-        return []
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON lines: {error}.") from error
+    return [line for _, line in read_objects(path)] if path.is_file() else []

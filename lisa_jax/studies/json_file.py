@@ -5,14 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lisa_jax.files.json_object import read_object
 from lisa_jax.files.lock import alone
 from lisa_jax.files.whole_file import write_whole_text
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """What is in a file; {} where there is none."""
-    path = Path(path)
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """The object in a file; {} where there is none; JsonError where it is damaged."""
+    return read_object(path) if Path(path).exists() else {}
 
 
 def change_json(path: str | Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

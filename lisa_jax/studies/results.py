@@ -5,7 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lisa_jax.files.lines import append_lines
+from lisa_jax.experiments.fields import STEPS
+from lisa_jax.experiments.kinds import shown
+from lisa_jax.files.changes import changes
+from lisa_jax.files.lines import append_lines, read_objects
+from lisa_jax.parallel.messages import with_kind
 from lisa_jax.studies.grid import Cell, read_cell
 
 
@@ -48,11 +52,8 @@ class Results:
         append_lines(self._path, [*first, json.dumps(row)])
 
     def _check(self, path: Path, identity: Mapping[str, Any]) -> None:
-        differing = [k for k in {*identity, *self._identity} if identity.get(k) != self._identity.get(k)]
-        if differing:
-            raise ValueError(
-                f"{path} holds results of another study: {', '.join(sorted(differing))} differ. Use another --out."
-            )
+        if differing := changes(identity, self._identity):
+            raise ValueError(f"{path} holds results of another study: {'; '.join(differing)}. Use another --out.")
 
 
 def read_folder(folder: str | Path) -> dict[str, dict[str, Any]]:
@@ -76,9 +77,33 @@ def read_rows(path: str | Path) -> tuple[dict[str, Any] | None, list[dict[str, A
 
     `cell` of a row is a `Cell`, with the usual values of fields that are younger than the row. A last line that was cut
     short is left out.
+
+    Raises:
+      ValueError: a line that is no row of a study, by number.
     """
-    lines = [line for line in Path(path).read_text(encoding="utf-8").split("\n")[:-1] if line]
-    if not lines or "identity" not in (first := json.loads(lines[0])):
+    lines = read_objects(path)
+    where, first = next(lines, ("", {}))
+    if "identity" not in first:
         return None, []
-    rows = map(json.loads, lines[1:])
-    return first["identity"], [{**row, "cell": read_cell(row["cell"])} for row in rows]
+    if not isinstance(first["identity"], dict):
+        raise ValueError(f"{where} should say the identity of a study, but says {shown(first['identity'])}.")
+    return first["identity"], [_read_row(row, where) for where, row in lines]
+
+
+def _is_point(point: Any) -> bool:
+    return (
+        isinstance(point, dict)
+        and STEPS.takes(point.get("step"))
+        and all(value is None or isinstance(value, int | float) for value in point.values())
+    )
+
+
+def _read_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    try:
+        cell = read_cell(row["cell"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{where} is no row of a study: its cell cannot be read ({with_kind(error)}).") from error
+    curve = row.get("curve", [])
+    if not isinstance(row.get("id"), str) or not isinstance(curve, list) or not all(map(_is_point, curve)):
+        raise ValueError(f"{where} is no row of a study: it needs an id, and a curve of points, numbers with a step.")
+    return {**row, "cell": cell}

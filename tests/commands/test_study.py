@@ -46,4 +46,5 @@ def test_a_study_runs_continues_and_does_not_mix(study):
     summary = run("--summary")
     assert "### segmentation" in summary and "| 0.2 | mid | 1 |" in summary
 
-    assert "another study: protocol differ" in run("--config.training.sampling.num_steps=2", returncode=1)
+    told = run("--config.training.sampling.num_steps=2", returncode=1)
+    assert "another study: protocol.training.sampling.num_steps was 1 and is 2 now. Use another --out." in told

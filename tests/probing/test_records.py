@@ -65,7 +65,7 @@ def test_a_line_that_is_no_probed_run_is_named(tmp_path, line):
     append_record(path, record())
     with path.open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(ValueError, match=r"probes.jsonl line 2 is no probed run .*lisa_jax probe wrote"):
+    with pytest.raises(ValueError, match=r"probes\.jsonl line 2 .*lisa_jax probe wrote"):
         read_records(path)
 
 

@@ -251,7 +251,7 @@ def test_a_page_escapes_what_folders_say_and_needs_nothing_else(folders):
 
 
 def test_parts_that_are_missing_are_left_out(small, tmp_path):
-    rows = [small.row(small.cell(task="of mine", lam=0.2, hook="mid"), measure="own_measure")]
+    rows = [small.row(small.cell(task="of_mine", lam=0.2, hook="mid"), measure="own_measure")]
     page = render([read(small.write_study(tmp_path / "one", rows))])
     assert "no pair yet" in page and "own measure" in page
     for part in ('class="viewer', 'class="probes"', 'id="others"', "Ceilings and floors", 'class="strips"'):
@@ -294,9 +294,14 @@ def test_pictures_wider_than_screens_are_shrunk_and_others_refused(tmp_path, sma
         (None, FileNotFoundError, "is no folder: give the --out of a study or the --workdir of a training run"),
         ({}, ValueError, "holds nothing to report"),
         ({"notes.json": "{}", "config.json": "{}"}, ValueError, "holds nothing to report"),
-        ({"evaluation.json": "{"}, ValueError, r"evaluation\.json is not JSON"),
-        ({"config.json": "{}", "metrics.jsonl": "x\n"}, ValueError, r"metrics\.jsonl is not JSON lines"),
-        ({"results.jsonl": "x\n"}, ValueError, "not a study's results"),
+        ({"evaluation.json": "{"}, ValueError, r"evaluation\.json is not valid JSON"),
+        ({"config.json": "{}", "metrics.jsonl": "x\n"}, ValueError, r"metrics\.jsonl line 1 is not valid JSON"),
+        ({"results.jsonl": "x\n"}, ValueError, r"results\.jsonl line 1 is not valid JSON"),
+        (
+            {"results.jsonl": '{"identity": 3}\n'},
+            ValueError,
+            r"line 1 should say the identity of a study",
+        ),
         ({"results.jsonl": '{"identity": {}}\n'}, ValueError, "holds nothing to report"),
         ({"probes.jsonl": "{}\n"}, ValueError, r"probes\.jsonl line 1 is no probed run"),
     ],
