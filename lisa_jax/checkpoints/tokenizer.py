@@ -57,6 +57,10 @@ class Tokenizer:
         ids = [encoding.ids for encoding in self.backend.encode_batch(list(captions))]
         return np.asarray(ids, np.int32).reshape(-1, self.max_length)
 
+    def cuts(self, captions: Sequence[str]) -> list[bool]:
+        """Whether each caption has more tokens than fit, so that its end is left out."""
+        return [bool(encoding.overflowing) for encoding in self.backend.encode_batch(list(captions))]
+
 
 def load_tokenizer(checkpoint: Checkpoint, component: str = "") -> Tokenizer:
     """Load the tokenizer of a checkpoint.

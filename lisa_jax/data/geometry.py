@@ -11,6 +11,8 @@ from lisa_jax.data.rows import RowError
 
 Size = tuple[int, int]
 
+_ALIKE = ": they are cropped together, so make both of the same part of the picture"
+
 
 class Fitted(NamedTuple):
     """What is cut out of an image and its conditions.
@@ -64,7 +66,7 @@ def fit(
         if not same_aspect(condition.shape[:2], (height, width)):
             raise RowError(
                 f"{where}: size mismatch: condition {name!r} is {condition.shape[1]}x{condition.shape[0]}, but the "
-                f"{subject} is {width}x{height}, which is another aspect ratio{hints.get(name, '')}."
+                f"{subject} is {width}x{height}, which is another aspect ratio{hints.get(name, _ALIKE)}."
             )
 
     scale = min(height / size[0], width / size[1])

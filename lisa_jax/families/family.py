@@ -80,6 +80,7 @@ class Conditioner:
         it takes the place of the context where captions are dropped, and guidance leads away from it where there is no
         negative prompt.
       shapes: shape and dtype of every leaf of a context, without n.
+      cuts: examples -> of each, whether `read` leaves out the end of its caption; None where it never does.
     """
 
     load_params: Callable[[], Params]
@@ -87,6 +88,7 @@ class Conditioner:
     encode: Callable[[Params, Tree], Tree]
     null: Callable[[Tree, Tree], Tree]
     shapes: Tree
+    cuts: Callable[[Sequence[Mapping[str, Any]]], Sequence[bool]] | None = None
 
     @cached_property
     def params(self) -> Params:

@@ -111,6 +111,7 @@ class StableDiffusion:
             tokenizer.max_length,
             tokenizer,
             lambda: CLIP_TEXT.read(checkpoint, "text_encoder", jnp.float32)[1],
+            tokenizer.cuts,
         )
         components = COMPONENTS | ({} if self.vae is None else {"vae": DIFFUSERS_WEIGHTS})
         return self._family(
@@ -255,6 +256,7 @@ def clip_conditioner(
     length: int,
     tokenize: Callable[[Sequence[str]], np.ndarray],
     load_params: Callable[[], Params],
+    cuts_captions: Callable[[Sequence[str]], Sequence[bool]] | None = None,
 ) -> Conditioner:
     """Captions to the last hidden state of a CLIP text model, float32 (n, length, width)."""
 
@@ -265,9 +267,13 @@ def clip_conditioner(
     def encode(params: Params, ids: jax.Array) -> jax.Array:
         return CLIPTextModel(config).apply({"params": params}, ids).last_hidden_state
 
+    def cuts(examples: Sequence[Mapping[str, Any]]) -> Sequence[bool]:
+        """Whether captions are cut."""
+        return cuts_captions([example["caption"] for example in examples])
+
     def null(context: Tree, empty: Tree) -> Tree:
         """The empty caption's context."""
         return jnp.broadcast_to(empty, context.shape)
 
     shape = jax.ShapeDtypeStruct((length, config.hidden_size), jnp.float32)
-    return Conditioner(load_params, read, encode, null, shape)
+    return Conditioner(load_params, read, encode, null, shape, cuts if cuts_captions else None)

@@ -18,7 +18,7 @@ from lisa_jax.data.prepared.shard_hashes import ends_of, sha256_of
 from lisa_jax.files.json_object import read_object
 from lisa_jax.files.typed import typed
 from lisa_jax.parallel.messages import one_line
-from lisa_jax.preparing.report import Skipped
+from lisa_jax.preparing.report import Note, Skipped
 
 SPLITS = ("train", "test")
 # One record a group: random access reads nothing else. zstd below level 0 shortens runs and repetitions only: drawn
@@ -50,10 +50,12 @@ class Chunk:
     Attributes:
       shards: by split.
       skipped: its rows that were left out.
+      notes: what is to be told of others.
     """
 
     shards: Mapping[str, ChunkShard]
     skipped: tuple[Skipped, ...]
+    notes: tuple[Note, ...] = ()
 
     @staticmethod
     def read(folder: Path) -> "Chunk":
@@ -106,14 +108,15 @@ class ChunkWriter:
         else:
             runs.append([size_index, 1])
 
-    def close(self, skipped: Iterable[Skipped]) -> None:
-        """Finish the files; `skipped` are the rows of this chunk that were left out."""
+    def close(self, skipped: Iterable[Skipped], notes: Iterable[Note] = ()) -> None:
+        """Finish the files; `skipped` are the rows of this chunk that were left out, `notes` what to tell of others."""
         for split, writer in self._writers.items():
             with _written_to(chunk_shard(self._folder, split)):
                 writer.close()
         content = {
             "shards": {split: dataclasses.asdict(self._shard(split)) for split in SPLITS},
             "skipped": [dataclasses.asdict(row) for row in skipped],
+            "notes": [dataclasses.asdict(note) for note in notes],
         }
         (self._folder / _CHUNK_FILE).write_text(json.dumps(content) + "\n", encoding="utf-8")
         self._folder.rename(self._final)

@@ -19,6 +19,7 @@ from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.family import ENCODE_BATCH, UNIT_PICTURES, ConditionEncoder, Conditioner, LatentSpace, Setup
 from lisa_jax.families.registry import load_family
 from lisa_jax.preparing.images import ConditionedImage
+from lisa_jax.preparing.report import CUT
 
 # (parameters of the latent space, uint8 (n, H, W, 3)) -> moments (n, h, w, m).
 Moments = Callable[[Params, jax.Array], jax.Array]
@@ -34,6 +35,7 @@ class Encoding:
       conditioner: the conditioner whose contexts are cached, or None.
       fingerprint: of the base, or None where nothing is cached.
       batch_size: images encoded at once.
+      cuts: whether captions are cut, see `Conditioner.cuts`; None where that is not known or never happens.
     """
 
     latents: LatentSpace | None = None
@@ -41,6 +43,7 @@ class Encoding:
     conditioner: Conditioner | None = None
     fingerprint: str | None = None
     batch_size: int = 8
+    cuts: Callable[[Sequence[Mapping[str, Any]]], Sequence[bool]] | None = None
 
     def empty_context(self) -> Tree | None:
         """Context of the empty caption, a tree (1, ...), floats in float32; ValueError where it is not finite."""
@@ -107,6 +110,7 @@ def load_encoding(base: str | Path | None, cache: Collection[str], batch_size: i
         family.conditioner if "context" in cache else None,
         family.fingerprint,
         batch_size,
+        family.conditioner.cuts,
     )
 
 
@@ -121,6 +125,17 @@ def with_contexts(images: Iterable[ConditionedImage], conditioner: Conditioner |
             stored = jax.tree.map(lambda rows: rows.astype(stored_dtype(rows.dtype)), contexts)
             for row, image in enumerate(block):
                 yield dataclasses.replace(image, context=_row(stored, row))
+
+
+def with_cuts_noted(
+    images: Iterable[ConditionedImage], cuts: Callable[[Sequence[Mapping[str, Any]]], Sequence[bool]] | None
+) -> Iterator[ConditionedImage]:
+    """The same images in the same order, with a note where the caption is cut."""
+    images = iter(images)
+    while block := list(islice(images, ENCODE_BATCH)):
+        cut = [False] * len(block) if cuts is None else cuts([image.example() for image in block])
+        for image, is_cut in zip(block, cut, strict=True):
+            yield dataclasses.replace(image, notes=(*image.notes, CUT)) if is_cut else image
 
 
 def batches_of_one_size(images: Iterable[ConditionedImage], batch_size: int) -> Iterator[list[ConditionedImage]]:

@@ -9,11 +9,17 @@ import numpy as np
 
 from lisa_jax.data.buckets import Size, nearest_bucket
 from lisa_jax.data.conditions.registry import Condition
-from lisa_jax.data.geometry import fit
+from lisa_jax.data.geometry import fit, same_aspect
 from lisa_jax.data.prepared.paths import Tree
-from lisa_jax.data.rows import Row, RowError, decode_labels, decode_picture
+from lisa_jax.data.rows import Decoded, Row, RowError, read_labels, read_picture
+from lisa_jax.preparing.report import FRAMES, TURNED
 
 LABELS = "labels"
+
+_TURNED_HINT = (
+    "; EXIF turns one of the two and not the other: turn the pixels themselves (magick mogrify -auto-orient), and make "
+    "conditions of those"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +36,7 @@ class ConditionedImage:
       original_size: (height, width) of the row's image.
       crop: (top, left) of the image in the row's one, once that is resized.
       context: tree of arrays, once it is encoded.
+      notes: what was decided about it that the user may not want, see `report`.
     """
 
     where: str
@@ -41,6 +48,7 @@ class ConditionedImage:
     original_size: Size
     crop: tuple[int, int]
     context: Tree | None = None
+    notes: tuple[str, ...] = ()
 
     def example(self) -> dict[str, Any]:
         """What a conditioner may read of it."""
@@ -75,21 +83,34 @@ class ImageMaker:
 
     def __call__(self, row: Row) -> ConditionedImage:
         """Raises RowError for a row that cannot be used."""
-        original = decode_picture(row.image, row.where)
-        original_size = original.shape[:2]
+        original = read_picture(row.image, row.where)
+        original_size = original.pixels.shape[:2]
         size = nearest_bucket(*original_size, self.sizes)
-        pictures = {name: decode_picture(row.conditions[name], row.where) for name in self.given}
+        read = {name: read_picture(row.conditions[name], row.where) for name in self.given}
         if LABELS in row.extras:
-            pictures[LABELS] = decode_labels(row.extras[LABELS], row.where)
-        fitted = fit(original, pictures, size, where=row.where, labels=self.nearest, min_size=self.min_size)
+            read[LABELS] = read_labels(row.extras[LABELS], row.where)
+        turned = [name for name, picture in read.items() if _turned_apart(original, picture)]
+        pictures = {name: picture.pixels for name, picture in read.items()}
+        hints = dict.fromkeys(turned, _TURNED_HINT)
+        bounds = {"labels": self.nearest, "min_size": self.min_size}
+        fitted = fit(original.pixels, pictures, size, where=row.where, hints=hints, **bounds)
         seen = {"image": fitted.image, "caption": row.caption, **fitted.conditions}
         conditions = {name: fitted.conditions[name] for name in self.given}
         for name, function in self.computed.items():
             conditions[name] = _compute(function, name, seen, size, row.where)
         split = split_of(row, self.test_fraction)
         size_index = self.sizes.index(size)
+        frames = any(picture.frames for picture in (original, *read.values()))
+        notes = ((TURNED,) if turned else ()) + ((FRAMES,) if frames else ())
         made = (fitted.image, conditions, row.caption, original_size, fitted.crop)
-        return ConditionedImage(row.where, split, size_index, *made)
+        return ConditionedImage(row.where, split, size_index, *made, notes=notes)
+
+
+def _turned_apart(image: Decoded, condition: Decoded) -> bool:
+    """Whether EXIF turns the one and not the other, and they would fit as they are stored."""
+    if image.orientation == condition.orientation:
+        return False
+    return same_aspect(image.stored_size(), condition.stored_size())
 
 
 def split_of(row: Row, test_fraction: float) -> str:
@@ -98,9 +119,13 @@ def split_of(row: Row, test_fraction: float) -> str:
     Rows that share an image, as those of a picture with several captions do, thus fall on the same side, and a row
     stays on its side when the source grows or is ordered anew.
     """
+    return "test" if rank_of(row) < test_fraction * 2**64 else "train"
+
+
+def rank_of(row: Row) -> int:
+    """A number below 2**64 that the stored image alone decides: those of the lowest ranks are in the test split."""
     stored = row.image if isinstance(row.image, bytes) else np.ascontiguousarray(row.image).tobytes()
-    digest = hashlib.sha256(stored).digest()
-    return "test" if int.from_bytes(digest[:8], "big") < test_fraction * 2**64 else "train"
+    return int.from_bytes(hashlib.sha256(stored).digest()[:8], "big")
 
 
 def _compute(function: Condition, name: str, example: Mapping, size: Size, where: str) -> np.ndarray:

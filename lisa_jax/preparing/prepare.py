@@ -10,20 +10,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from lisa_jax.data.prepared.layout import features_of
 from lisa_jax.data.prepared.metadata import Metadata
 from lisa_jax.data.rows import Row, RowError, Rows
-from lisa_jax.preparing.encoding import Encoding, batch_encoder, batches_of_one_size, with_contexts
+from lisa_jax.preparing.encoding import Encoding, batch_encoder, batches_of_one_size, with_contexts, with_cuts_noted
 from lisa_jax.preparing.images import ConditionedImage, ImageMaker
-from lisa_jax.preparing.report import REPORT_FILE, Skipped
+from lisa_jax.preparing.report import REPORT_FILE, Note, Skipped
+from lisa_jax.preparing.small_splits import warn_of_empty_splits
 from lisa_jax.preparing.writer import WorkFolder
 
 _LOG = logging.getLogger("lisa_jax")
 
-# Rows that are read before they are needed, for each worker.
+# Rows that are read before they are needed, for each worker, and how many bytes of pictures all of them may hold.
 READ_AHEAD = 4
+READ_AHEAD_BYTES = 2**29
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,7 @@ def prepare(rows: Rows, task: Task, out: str | Path, *, workers: int) -> Metadat
     if work.finished:
         _LOG.info("%s is there already, prepared with the same settings from the same source.", out)
         return Metadata.read(Path(out))
+    warn_of_empty_splits(rows, task.make_image.test_fraction)
     chunks = [range(start, min(start + task.chunk_rows, len(rows))) for start in range(0, len(rows), task.chunk_rows)]
     missing = [index for index in range(len(chunks)) if not work.chunk_done(index)]
     total = sum(len(chunks[index]) for index in missing)
@@ -78,13 +82,16 @@ def prepare(rows: Rows, task: Task, out: str | Path, *, workers: int) -> Metadat
         for index in missing:
             part = _Chunk(islice(results, len(chunks[index])), bar)
             writer = work.begin_chunk(index, metadata)
-            images = with_contexts(part, task.encoding.conditioner)
+            notes: dict[str, list[str]] = {}
+            images = with_cuts_noted(with_contexts(part, task.encoding.conditioner), task.encoding.cuts)
             for batch in batches_of_one_size(images, task.encoding.batch_size):
                 for image, inputs in zip(batch, encode(batch), strict=True):
                     writer.write(image.split, image.size_index, image.caption, inputs)
-            writer.close(part.skipped)
+                    for note in image.notes:
+                        notes.setdefault(note, []).append(image.where)
+            writer.close(part.skipped, [Note(note, tuple(where)) for note, where in notes.items()])
     metadata = work.finish(len(chunks), metadata, empty_context)
-    _summarise(metadata, Path(out), total, time.monotonic() - started)
+    _summarise(metadata, work.notes, Path(out), total, time.monotonic() - started)
     return metadata
 
 
@@ -114,13 +121,21 @@ def _in_order(
     caller's thread: sources are read fastest in order.
     """
     pending: deque[Future] = deque()
+    sizes: deque[int] = deque()
 
     def finish() -> ConditionedImage | Skipped:
+        sizes.popleft()
+        # Without a name, by which an error would keep itself alive, and with it the lock of the folder.
         return pending.popleft().result()
 
     try:
         for index in order:
-            pending.append(pool.submit(_work, *_read(rows, index), task))
+            index, row = _read(rows, index)
+            size = 0 if isinstance(row, RowError) else _bytes(row)
+            while pending and sum(sizes) + size > READ_AHEAD_BYTES:
+                yield finish()
+            pending.append(pool.submit(_work, index, row, task))
+            sizes.append(size)
             if len(pending) >= READ_AHEAD * workers:
                 yield finish()
         while pending:
@@ -128,6 +143,11 @@ def _in_order(
     finally:
         for future in pending:
             future.cancel()
+
+
+def _bytes(row: Row) -> int:
+    pictures = [row.image, *row.conditions.values(), *row.extras.values()]
+    return sum(memoryview(value).nbytes for value in pictures if isinstance(value, (bytes, np.ndarray)))
 
 
 def _read(rows: Rows, index: int) -> tuple[int, Row | RowError]:
@@ -161,7 +181,7 @@ def _metadata(task: Task) -> Metadata:
     )
 
 
-def _summarise(metadata: Metadata, out: Path, rows: int, seconds: float) -> None:
+def _summarise(metadata: Metadata, notes: Sequence[Note], out: Path, rows: int, seconds: float) -> None:
     shards = [shard for shards in metadata.splits.values() for shard in shards]
     examples = sum(shard.examples for shard in shards)
     sides = ", ".join(f"{sum(shard.examples for shard in shards)} {split}" for split, shards in metadata.splits.items())
@@ -169,5 +189,7 @@ def _summarise(metadata: Metadata, out: Path, rows: int, seconds: float) -> None
         "%s: %s examples, %.1f kB each; %d rows in %.0f s, %.1f images/s.",
         *(out, sides, sum(shard.bytes for shard in shards) / examples / 1000, rows, seconds, rows / max(seconds, 1e-9)),
     )
+    for note in notes:
+        _LOG.warning("%d rows: %s. %s says which.", len(note.where), note.note, out / REPORT_FILE)
     if metadata.skipped:
         _LOG.warning("%d rows were skipped: %s says which and why.", metadata.skipped, out / REPORT_FILE)

@@ -23,7 +23,7 @@ from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.lock import Lock
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.preparing.chunk import SPLITS, Chunk, ChunkWriter, chunk_shard, matches
-from lisa_jax.preparing.report import Skipped, write_report
+from lisa_jax.preparing.report import Note, Skipped, merged, write_report
 from lisa_jax.preparing.settings import check_same
 
 _LOG = logging.getLogger("lisa_jax")
@@ -50,6 +50,8 @@ class WorkFolder:
         """
         # Absolute, for "." has no name.
         self.out = Path(out).absolute()
+        # What is to be told of rows that are used, once it is finished.
+        self.notes: list[Note] = []
         # As they are read back.
         self.settings = json.loads(json.dumps(dict(settings)))
         self.finished = self._is_finished()
@@ -106,7 +108,8 @@ class WorkFolder:
         context = None if empty_context is None else self._write_empty_context(empty_context)
         metadata = dataclasses.replace(metadata, splits=shards, skipped=len(skipped), empty_context=context)
         _write_tfds_metadata(self.folder, metadata)
-        write_report(self.folder, skipped)
+        self.notes = merged(note for chunk in written for note in chunk.notes)
+        write_report(self.folder, skipped, self.notes)
         # From here on the chunks are not needed any more.
         metadata.write(self.folder)
         self._publish()

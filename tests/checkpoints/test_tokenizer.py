@@ -28,6 +28,12 @@ def test_row_is_start_tokens_end_padding(folder):
     assert ids.max() < tokenizer.vocab_size <= 600
 
 
+def test_captions_that_do_not_fit_are_told(folder):
+    tokenizer = load_tokenizer(open_checkpoint(folder))
+    # "red" is one token, and two places are those of the special ones.
+    assert tokenizer.cuts(["", "red " * 8, "red " * 9]) == [False, False, True]
+
+
 def test_case_and_whitespace_do_not_matter(folder):
     tokenizer = load_tokenizer(open_checkpoint(folder))
     ids = tokenizer(["A  Red\n\tCAT ", "a red cat"])

@@ -193,7 +193,7 @@ def test_that_a_picture_was_turned_is_told(kind):
     for orientation in range(1, 9):
         exif[0x0112] = orientation
         read = read_picture(encode(Image.new("RGB", (8, 4)), kind, exif=exif), WHERE)
-        assert read.turned == (orientation > 1)
+        assert read.orientation == orientation and read.stored_size() == (4, 8)
         assert read.pixels.shape == ((8, 4, 3) if orientation > 4 else (4, 8, 3))
 
 

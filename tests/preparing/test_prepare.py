@@ -1,7 +1,9 @@
 """Preparing a data set, in this process, with encoders that tell what they were given."""
 
+import io
 import itertools
 import json
+import re
 from dataclasses import replace
 
 import jax
@@ -10,14 +12,17 @@ import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from lisa_jax.data.prepared.reader import load_prepared
-from lisa_jax.data.rows import RowError
+from lisa_jax.data.rows import Row, RowError
 from lisa_jax.preparing import chunk
 from lisa_jax.preparing.chunk import COMPRESSED, UNCOMPRESSED, writer_options
 from lisa_jax.preparing.encoding import Encoding
 from lisa_jax.preparing.images import ImageMaker, split_of
 from lisa_jax.preparing.prepare import prepare
+from lisa_jax.preparing.report import CUT, TURNED
+from lisa_jax.preparing.small_splits import warn_of_empty_splits
 
 
 def files(folder):
@@ -353,3 +358,104 @@ def test_compressed_or_not_the_same_is_read(toy, folder, tmp_path, monkeypatch, 
     for ours, expected in zip(load_prepared(tmp_path / "set"), load_prepared(folder), strict=True):
         assert ours["caption"] == expected["caption"]
         jax.tree.map(np.testing.assert_array_equal, ours["inputs"], expected["inputs"])
+
+
+def report_of(folder):
+    return [json.loads(line) for line in (folder / "report.jsonl").read_text().splitlines()]
+
+
+def turned(picture, orientation):
+    """A picture whose EXIF says how its pixels are stored."""
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(picture).save(buffer, "PNG", exif=exif)
+    return buffer.getvalue()
+
+
+def made_of(image, condition, size=(8, 8)):
+    return ImageMaker((size,), ("pose",), {}, 0.0)(Row("table row 0", image, {"pose": condition}, "a", {}))
+
+
+def test_an_image_that_exif_turns_and_its_condition_not_is_noted_where_sizes_cannot_tell():
+    square, wide = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 16, 3), np.uint8)
+    high = wide.transpose(1, 0, 2)
+    for orientation in range(2, 9):
+        assert made_of(turned(square, orientation), turned(square, 1)).notes == (TURNED,)
+        assert made_of(turned(square, 1), turned(square, orientation)).notes == (TURNED,)
+        assert made_of(turned(square, orientation), turned(square, orientation)).notes == ()
+        sideways = orientation > 4
+        # Of the upright picture's shape: it can only have been made of that, unless both shapes are one.
+        assert made_of(turned(wide, orientation), turned(high if sideways else wide, 1)).notes == (
+            () if sideways else (TURNED,)
+        )
+    with pytest.raises(RowError, match=r"condition 'pose' is 16x8, but the image is 8x16, .* ratio; EXIF turns one of"):
+        made_of(turned(wide, 6), turned(wide, 1))
+    with pytest.raises(RowError, match=r"which is another aspect ratio: they are cropped together, [^;]*$"):
+        made_of(turned(wide, 6), turned(square, 1))
+
+
+def test_what_was_decided_about_rows_is_reported_with_them_also_after_a_kill(toy, tmp_path, caplog):
+    class Turned(toy.Table):
+        def __getitem__(self, index):
+            row = super().__getitem__(index)
+            image = turned(toy.picture(row.image), 3) if index in (1, 15) else row.image
+            return row._replace(image=image)
+
+    conditioner = replace(toy.CONDITIONER, cuts=lambda examples: [e["caption"] == "number 4" for e in examples])
+    encoding = replace(toy.task().encoding, conditioner=conditioner, cuts=conditioner.cuts)
+    with pytest.raises(RowError):
+        prepare(Turned(27, {22: "image"}), toy.task(encoding=encoding), tmp_path / "set", workers=1)
+    caplog.set_level("INFO", "lisa_jax")
+    prepare(Turned(27, {22: "image"}), toy.task(encoding=encoding, skip_bad_rows=True), tmp_path / "set", workers=2)
+    skipped, *notes = report_of(tmp_path / "set")
+    assert skipped["row"] == 22
+    found = {note["note"]: (note["count"], sorted(note["where"])) for note in notes}
+    assert found == {
+        TURNED: (2, ["table.parquet row 1", "table.parquet row 15"]),
+        CUT: (5, sorted(f"table.parquet row {index}" for index in (4, 9, 14, 19, 24))),
+    }
+    assert "2 rows: EXIF turns the image" in caplog.text and "5 rows: the caption is longer" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("length", "fraction", "said"),
+    [
+        (
+            3,
+            0.001,
+            r"All of the 3 rows fall into the train split by --test_fraction=0.001, .*: give one from 0\.\d+ to",
+        ),
+        (3, 0.999, r"None of the rows \(3\) falls into the train split by --test_fraction=0.999"),
+        (1, 0.5, r"None of the rows \(1\) falls into .*: give more rows"),
+        (3, 0.0, None),
+        (27, 0.3, None),
+    ],
+)
+def test_a_split_that_would_be_empty_is_told_before_the_work(toy, caplog, length, fraction, said):
+    warn_of_empty_splits(toy.Table(length, {0: "caption"} if length > 1 else None), fraction)
+    assert (re.search(said, caplog.text) is not None) if said else not caplog.text
+    if length == 3 and said and "give one" in said:
+        fractions = re.search(r"from (0\.\d+) to (0\.\d+)", caplog.text).groups()
+        for fraction in map(float, fractions):
+            assert {split_of(toy.Table(3)[index], fraction) for index in (1, 2)} == {"train", "test"}
+
+
+def test_large_pictures_are_not_read_far_ahead(toy, tmp_path, monkeypatch):
+    held = []
+
+    class Watched(toy.Table):
+        def __getitem__(self, index):
+            held.append(index - done)
+            return super().__getitem__(index)
+
+    done = 0
+
+    def counting(example):
+        nonlocal done
+        done += 1
+        return toy.negative(example)
+
+    monkeypatch.setattr("lisa_jax.preparing.prepare.READ_AHEAD_BYTES", 1)
+    task = toy.task(computed={"negative": counting}, test_fraction=0.0)
+    prepare(Watched(60), task, tmp_path / "set", workers=2)
+    assert max(held) <= 1

@@ -16,14 +16,19 @@ class Decoded(NamedTuple):
     """A picture, and what has been decided about it.
 
     Attributes:
-      pixels: uint8 (H, W, 3).
-      turned: EXIF says that it is stored another way up, and it has been turned.
+      pixels: uint8 (H, W, 3), or int32 (H, W) where they are labels; upright.
+      orientation: of the stored pixels, as EXIF counts them: 1 is upright, from 5 on height and width are exchanged.
       frames: there are further frames (an animation, pages), which have been left out.
     """
 
     pixels: np.ndarray
-    turned: bool = False
+    orientation: int = 1
     frames: bool = False
+
+    def stored_size(self) -> tuple[int, int]:
+        """(height, width) of the pixels as they are stored."""
+        height, width = self.pixels.shape[:2]
+        return (width, height) if self.orientation > 4 else (height, width)
 
 
 def decode_picture(data: Picture | Path, where: str) -> np.ndarray:
@@ -66,7 +71,7 @@ def read_picture(data: Picture | Path, where: str) -> Decoded:
     for top in range(0, picture.height, step):
         strip = picture.crop((0, top, picture.width, min(top + step, picture.height)))
         pixels[top : top + step] = _strip_to_rgb(strip, opened.grey, where)
-    return Decoded(pixels, opened.turned, opened.frames)
+    return Decoded(pixels, opened.orientation, opened.frames)
 
 
 def decode_labels(data: Picture | Path, where: str) -> np.ndarray:
@@ -83,11 +88,16 @@ def decode_labels(data: Picture | Path, where: str) -> np.ndarray:
     Raises:
       RowError: it is no picture, truncated or damaged, in colours, or compressed by JPEG, which changes labels.
     """
+    return read_labels(data, where).pixels
+
+
+def read_labels(data: Picture | Path, where: str) -> Decoded:
+    """`decode_labels`, with what has been decided about the map."""
     if isinstance(data, np.ndarray):
         labels = data[:, :, 0] if data.ndim == 3 and data.shape[2] == 1 else data
         if labels.ndim != 2 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
             raise RowError(f"{where}: a label map must be integers (H, W), but this is {data.dtype} {data.shape}.")
-        return labels.astype(np.int32)
+        return Decoded(labels.astype(np.int32))
     opened = open_picture(data, where, lossless=True)
     picture = opened.picture
     if not (picture.mode in ("1", "P", "L", "I") or picture.mode.startswith("I;16")):
@@ -98,7 +108,8 @@ def decode_labels(data: Picture | Path, where: str) -> np.ndarray:
     if opened.inverted:
         raise RowError(f"{where}: the label map is stored with white as 0, which inverts labels: store it otherwise.")
     labels = np.asarray(picture)
-    return (labels if opened.stretch == 1 else np.round(labels / opened.stretch)).astype(np.int32)
+    labels = labels if opened.stretch == 1 else np.round(labels / opened.stretch)
+    return Decoded(labels.astype(np.int32), opened.orientation, opened.frames)
 
 
 def _strip_to_rgb(strip: Image.Image, grey: tuple[int, int] | None, where: str) -> np.ndarray:

@@ -22,7 +22,7 @@ def unread_layout(folder: Path) -> str | None:
             f"--source={folder / 'prompt.json'} --image_column=target --condition_column=source --caption_column=prompt"
         )
     if inner := [name for name, held in below.items() if {"metadata.jsonl", "metadata.csv"} & set(held)]:
-        return f"its folder {inner[0]!r} does: name that, --source={folder / inner[0]}"
+        return f"its folder {inner[0]!r} holds a listing: name that, --source={folder / inner[0]}"
     if others := [name for name in names if name.endswith(_LISTINGS)]:
         return f"if {others[0]!r} is the listing, name the file itself, --source={folder / others[0]}"
     if any(_has_captions(held) for held in [names, *below.values()]):

@@ -33,7 +33,7 @@ class Opened(NamedTuple):
       grey: (black, white), where the values are 16 bit numbers of one channel, or fewer bits than that; else None.
       stretch: what Pillow has multiplied grey values of few bits with, so that the greatest one became white.
       inverted: whether Pillow has inverted grey values, because white is stored as 0.
-      turned: whether EXIF says that the picture is stored another way up.
+      orientation: of the stored pixels, as EXIF counts them, 1 to 8.
       frames: whether there are further frames.
     """
 
@@ -41,7 +41,7 @@ class Opened(NamedTuple):
     grey: tuple[int, int] | None
     stretch: float
     inverted: bool
-    turned: bool
+    orientation: int
     frames: bool
 
 
@@ -109,10 +109,10 @@ def _decoded(picture: Image.Image) -> Opened:
     grey, stretch = _grey(picture), _stretch(picture)
     inverted = picture.format == "TIFF" and ";" in _raw_mode(picture) and _raw_mode(picture).endswith("I")
     frames = bool(getattr(picture, "is_animated", False)) and picture.format != "MPO"
-    turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
     picture.load()
     ImageOps.exif_transpose(picture, in_place=True)
-    return Opened(picture, grey, stretch, inverted, turned, frames)
+    return Opened(picture, grey, stretch, inverted, orientation if orientation in range(1, 9) else 1, frames)
 
 
 def _grey(picture: Image.Image) -> tuple[int, int] | None:

@@ -118,7 +118,8 @@ class WebDatasetRows:
             if len(self) and not found[part] and not in_json:
                 raise RowError(
                     f"{self._name(self._files[0])}: no row has a file for the {part}, looked for as "
-                    f"{list(self._parts[part])}; the first row's extensions are {list(self._extensions[0])}."
+                    f"{list(self._parts[part])}; the first row's extensions are {list(self._extensions[0])}, all that "
+                    "follows the first dot of a name."
                 )
 
     def _name(self, file: Path) -> str:
