@@ -5,40 +5,18 @@ Only JSON, text and safetensors are read, nothing that executes.
 
 import dataclasses
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
+from lisa_jax.checkpoints.errors import CheckpointError
+from lisa_jax.checkpoints.recognise import no_folder, what_else
+from lisa_jax.checkpoints.weight_files import StoredTensor, find_tensors
+from lisa_jax.files.json_object import JsonError, read_object
 
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model"
 TRANSFORMERS_WEIGHTS = "model"
 _WHAT_TO_GIVE = "give the folder of a checkpoint, as diffusers or transformers writes it"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is missing something, or whose tensors do not fit the model that its config describes."""
-
-
-@dataclasses.dataclass(frozen=True)
-class StoredTensor:
-    """A tensor of a safetensors file, read when it is asked for.
-
-    Attributes:
-      path: the file.
-      name: key of the tensor in it.
-    """
-
-    path: Path
-    name: str
-
-    def read(self) -> np.ndarray:
-        """The tensor as the file has it; the file stays mapped while the array lives."""
-        # Opened anew for every tensor: a file stays mapped while it is open, and the pages read of it count as ours.
-        with safe_open(self.path, framework="numpy") as file:
-            return file.get_tensor(self.name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,16 +44,16 @@ class Checkpoint:
 
     def config(self, component: str = "", name: str = "config.json") -> dict:
         """Read a JSON file of a component; raises CheckpointError where it is missing or not JSON."""
-        path = self.file(component, name)
-        if path is None:
-            raise CheckpointError(f"{self.where(component, name)} is missing: {_WHAT_TO_GIVE}.")
+        path = self.folder / component / name
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise CheckpointError(f"{path} is not valid JSON ({error}): fetch the folder again.") from error
+            return read_object(path)
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{path} is missing: {_WHAT_TO_GIVE}.") from error
+        except JsonError as error:
+            raise CheckpointError(f"{what_else(path) or error}: fetch the folder again.") from error
 
     def tensors(self, component: str = "", stem: str = DIFFUSERS_WEIGHTS) -> dict[str, StoredTensor]:
-        """Find the tensors of a component, in one file, in shards with an index, or in the fp16 variant of either.
+        """Find the tensors of a component, in one file, in shards with an index, or in another precision of either.
 
         Args:
           component: the component.
@@ -84,25 +62,9 @@ class Checkpoint:
         Returns:
           Key in the files -> tensor, which is not read yet.
         Raises:
-          CheckpointError: no safetensors there (a `.bin` is named with the way to convert it), or a missing or
-            truncated shard.
+          CheckpointError: see `find_tensors`.
         """
-        folder = self.folder / component
-        for variant in ("", ".fp16"):
-            index = folder / f"{stem}.safetensors.index{variant}.json"
-            if index.is_file():
-                names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-                return {tensor.name: tensor for name in sorted(names) for tensor in _tensors_of(folder / name)}
-            single = folder / f"{stem}{variant}.safetensors"
-            if single.is_file():
-                return {tensor.name: tensor for tensor in _tensors_of(single)}
-        binary = next(folder.glob("*.bin"), None)
-        if binary is not None:
-            raise CheckpointError(
-                f"{binary} is a pickle, which can execute code, and is not read: load it once with "
-                "`from_pretrained(...)` in PyTorch and call `save_pretrained(..., safe_serialization=True)`."
-            )
-        raise CheckpointError(f"{folder / (stem + '.safetensors')} is missing: no safetensors weights in this folder.")
+        return find_tensors(self.folder / component, stem)
 
     def fingerprint(self, components: Mapping[str, str | None]) -> str:
         """SHA-256 over what is read of the checkpoint, as hex digits: tells one base from another.
@@ -118,7 +80,9 @@ class Checkpoint:
         for component, stem in sorted(components.items()):
             part, name = self.folder / component, component or self.folder.resolve().name
             weights = () if stem is None else (tensor.path for tensor in self.tensors(component, stem).values())
-            for path in sorted({*part.glob("*.json"), *part.glob("*.txt"), *weights}):
+            # Opening a pipe would never end.
+            texts = (path for path in (*part.glob("*.json"), *part.glob("*.txt")) if path.is_file())
+            for path in sorted({*texts, *weights}):
                 digest.update(f"{name}/{path.relative_to(part).as_posix()}".encode())
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -133,22 +97,24 @@ def open_checkpoint(spec: str | Path) -> Checkpoint:
     """Open a source of weights.
 
     Args:
-      spec: a folder as diffusers or transformers writes it.
+      spec: a folder as diffusers or transformers writes it, or that of the hub's cache that holds it as its snapshot.
 
     Raises:
-      CheckpointError: there is no such folder.
+      CheckpointError: there is no such folder; what lies there in its place is named.
     """
     folder = Path(spec)
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is missing: {_WHAT_TO_GIVE}.")
-    return Checkpoint(folder)
+        raise CheckpointError(no_folder(folder))
+    return Checkpoint(_snapshot(folder) if (folder / "snapshots").is_dir() else folder)
 
 
-def _tensors_of(path: Path) -> list[StoredTensor]:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is named by the index but missing: fetch the folder again.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return [StoredTensor(path, name) for name in list(file.keys())]
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is not a whole safetensors file ({error}): fetch it again.") from error
+def _snapshot(cache: Path) -> Path:
+    """The snapshot of a repository in the hub's cache: that of its branch `main`, else the only one."""
+    main = cache / "refs" / "main"
+    named = main.read_text(errors="replace").strip() if main.is_file() and main.stat().st_size < 200 else ""
+    snapshots = sorted(path for path in (cache / "snapshots").iterdir() if path.is_dir())
+    chosen = [path for path in snapshots if path.name == named] or snapshots
+    if len(chosen) != 1:
+        names = ", ".join(path.name for path in snapshots) or "none"
+        raise CheckpointError(f"{cache} is a folder of the hub's cache: give one of its snapshots ({names}).")
+    return chosen[0]

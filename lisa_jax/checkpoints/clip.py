@@ -15,7 +15,7 @@ MODEL_TYPE = "clip"
 _VISION = TransformersConfig(
     title="image tower config",
     kind=CLIPVisionConfig,
-    fixed={"model_type": "clip_vision_model", "attention_dropout": 0.0, "dropout": 0.0, "num_channels": 3},
+    fixed={"model_type": "clip_vision_model", "num_channels": 3},
 )
 
 # Fields of `CLIPImageProcessor` that we know one value of. 3 is Pillow's bicubic filter.

@@ -12,7 +12,7 @@ from lisa_jax.checkpoints.component import Component
 from lisa_jax.checkpoints.config_files import TransformersConfig
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
 
-_SAME = {"model_type": "clip_text_model", "architectures": ["CLIPTextModel"], "attention_dropout": 0.0}
+_MODEL_TYPE = {"model_type": "clip_text_model"}
 
 
 def _shapes(config: CLIPTextConfig) -> dict:
@@ -24,12 +24,13 @@ CLIP_TEXT = Component(
     config_file=TransformersConfig(
         title="text encoder config",
         kind=CLIPTextConfig,
-        fixed=_SAME | {"dropout": 0.0},
-        written=_SAME | {"initializer_range": 0.02},
+        fixed=_MODEL_TYPE,
+        written=_MODEL_TYPE | {"architectures": ["CLIPTextModel"], "attention_dropout": 0.0, "initializer_range": 0.02},
     ),
     shapes=_shapes,
     containers=("layers",),
     stem=TRANSFORMERS_WEIGHTS,
     prefix="text_model.",
-    ignore=("position_ids",),
+    # The projection is that of `CLIPTextModelWithProjection`, whose hidden states are the same.
+    ignore=("position_ids", "text_projection.weight"),
 )

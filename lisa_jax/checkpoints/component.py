@@ -12,7 +12,17 @@ import jax.numpy as jnp
 from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, Checkpoint, CheckpointError, StoredTensor
 from lisa_jax.checkpoints.config_files import Config, ConfigFile, remove_config, write_config
 from lisa_jax.checkpoints.key_table import Entry, key_table
-from lisa_jax.checkpoints.params import Placement, read_params, write_params
+from lisa_jax.checkpoints.params import Placement, check_tensors, read_params, write_params
+
+# Of a resnet of a VAE, which has no embedding of time; every other layer has more.
+_LEAST_TENSORS = 8
+# What PyTorch puts before the keys of a network that was wrapped when it was saved: in parallel, or compiled.
+_WRAPPERS = ("module.", "_orig_mod.")
+
+
+def float32_shape(shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """An input that networks are traced with: it takes no memory, whatever sizes a config asks for."""
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
 # Compared by identity, so that a key table can be kept for each.
@@ -21,7 +31,7 @@ class Component(Generic[Config]):
     """How a kind of network lies in a checkpoint.
 
     Attributes:
-      config_file: its `config.json`.
+      config_file: its `config.json`; the config says how many `layers` it asks for at least.
       shapes: config -> parameter tree of `jax.ShapeDtypeStruct`.
       containers: names of modules that PyTorch numbers with a dot, see `key_table`.
       stem: name of its weight files without ending.
@@ -72,6 +82,7 @@ class Component(Generic[Config]):
         Raises:
           CheckpointError: a config that is not supported, or tensors that do not fit it.
         """
+        self.check(checkpoint, component)
         config = self.config(checkpoint, component)
         return config, self.read_params(checkpoint, component, self.key_table(config), dtype, placement)
 
@@ -88,6 +99,23 @@ class Component(Generic[Config]):
         """Read the parameters of a key table: of the whole network, or of a part of it; else as `read`."""
         tensors, where = self._tensors(checkpoint, component, table), checkpoint.where(component)
         return read_params(tensors, table, dtype, placement, where=where, whole=whole)
+
+    def check(self, checkpoint: Checkpoint, component: str = "") -> None:
+        """Check by the headers of the files that the weights of a component fit its config; none is read.
+
+        Raises:
+          CheckpointError: as `read`.
+        """
+        config = self.config(checkpoint, component)
+        count = len(checkpoint.tensors(component, self.stem))
+        # Before the network is traced, which takes seconds, or minutes where a config asks for the senseless.
+        if config.layers * _LEAST_TENSORS > count:
+            raise CheckpointError(
+                f"{checkpoint.where(component)} does not fit its config: {config.layers} layers have at least "
+                f"{config.layers * _LEAST_TENSORS} tensors, but there are {count}."
+            )
+        table = self.key_table(config)
+        check_tensors(self._tensors(checkpoint, component, table), table, where=checkpoint.where(component))
 
     def write(self, folder: str | Path, config: Config, params: Mapping, dtype: jnp.dtype | None = None) -> None:
         """Write config and parameters into a folder that diffusers or transformers loads.
@@ -122,17 +150,26 @@ class Component(Generic[Config]):
             if f".{new}." in key
         }
         found: dict[str, StoredTensor] = {}
-        for name, tensor in checkpoint.tensors(component, self.stem).items():
+        for name, tensor in _unwrapped(checkpoint.tensors(component, self.stem)).items():
             if name.endswith(self.ignore):
                 continue
             key = name.removeprefix(self.prefix)
             key = today.get(key, key)
             if key in found:
                 raise CheckpointError(
-                    f"{checkpoint.where(component)} holds one tensor under two names, {found[key].name} and {name}."
+                    f"{checkpoint.where(component)} holds one tensor under two names, {found[key].name} and "
+                    f"{tensor.name}."
                 )
             found[key] = tensor
         return found
+
+
+def _unwrapped(tensors: Mapping[str, StoredTensor]) -> Mapping[str, StoredTensor]:
+    """Tensors without the prefixes of wrappers that all of their keys begin with."""
+    for wrapper in _WRAPPERS:
+        if tensors and all(name.startswith(wrapper) for name in tensors):
+            return _unwrapped({name.removeprefix(wrapper): tensor for name, tensor in tensors.items()})
+    return tensors
 
 
 # Tracing a network of full size takes seconds.

@@ -10,11 +10,13 @@ import jax.numpy as jnp
 
 from lisa_jax.checkpoints.checkpoint import CheckpointError
 from lisa_jax.files.whole_file import write_whole_text
+from lisa_jax.models.config_fields import hints, shown
 
 Config = TypeVar("Config")
 
 CONFIG_FILE = "config.json"
 DIFFUSERS_VERSION = "0.42.1"
+_SWITCHES = (bool, bool | tuple[bool, ...])
 
 
 class ConfigFile(Protocol[Config]):
@@ -29,19 +31,32 @@ class ConfigFile(Protocol[Config]):
         """The file's fields of a config, for weights of a dtype."""
 
 
+# What diffusers' `EMAModel` notes in the config of the average that it saves: how the average was made.
+_EMA_NOTES = ("decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup")
+
+
 @dataclasses.dataclass(frozen=True)
 class DiffusersConfig(Generic[Config]):
     """A config of diffusers.
 
+    A field that nobody knows may change the network of a later diffusers: it is refused, unless it is switched off
+    (null, false or empty).
+
     Attributes:
       class_name: the class that the file must name, where it names one.
       kind: frozen dataclass with diffusers' field names and defaults.
-      neutral: fields of diffusers that `kind` lacks, with the one value that leaves them without effect.
+      neutral: fields of diffusers that `kind` lacks, with the one value that leaves them without effect. Null is as
+        good where that value is false. Those that tell most about a network first: the first of them is named.
+      inert: fields that diffusers does not read for such networks, or only beside a neutral one of another value; with
+        its default.
+      telling: neutral field -> what a network is that gives it another value.
     """
 
     class_name: str
     kind: type[Config]
     neutral: Mapping[str, Any]
+    inert: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    telling: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def parse(self, fields: Mapping) -> Config:
         """Make the config; absent fields take its defaults, those that begin with `_` are diffusers' own notes.
@@ -51,25 +66,37 @@ class DiffusersConfig(Generic[Config]):
         """
         found_class = fields.get("_class_name", self.class_name)
         if found_class != self.class_name:
-            raise CheckpointError(f"_class_name {found_class!r} is not supported here: this reads a {self.class_name}.")
-        fields = {name: value for name, value in fields.items() if not name.startswith("_")}
-        known = {field.name for field in dataclasses.fields(self.kind)}
-        for name in fields.keys() - known:
-            refused = f"{self.class_name} config: {name} {fields[name]!r} is not supported"
-            if name not in self.neutral:
-                raise CheckpointError(f"{refused}: unknown field.")
-            if fields[name] != self.neutral[name]:
-                raise CheckpointError(f"{refused}: only {self.neutral[name]!r}.")
+            raise CheckpointError(
+                f"_class_name {shown(found_class)} is not supported here: this reads a {self.class_name}."
+            )
+        for name, value in self.neutral.items():
+            found = fields.get(name, value)
+            if found != value and not (found is None and value is False):
+                told = f", as for {self.telling[name]}" if name in self.telling else ""
+                raise CheckpointError(f"{self._refused(name, found)}{told}: only {value!r} is.")
+        values = {}
+        for name, value in fields.items():
+            if name in hints(self.kind):
+                # Null is off to diffusers, which asks for the truth of it.
+                values[name] = False if value is None and hints(self.kind)[name] in _SWITCHES else _freeze(value)
+            elif not (name.startswith("_") or name in self.neutral | self.inert or name in _EMA_NOTES or not value):
+                raise CheckpointError(
+                    f"{self._refused(name, value)}: unknown field, which may change the network; remove it if the "
+                    "checkpoint is the same without."
+                )
         try:
-            return self.kind(**{name: _freeze(fields[name]) for name in fields.keys() & known})
+            return self.kind(**values)
         except ValueError as error:
             raise CheckpointError(f"{self.class_name} config: {error}") from error
+
+    def _refused(self, name: str, value: Any) -> str:
+        return f"{self.class_name} config: {name[:80]} {shown(value)} is not supported"
 
     def fields(self, config: Config, dtype: jnp.dtype | None = None) -> dict:
         """Every field of diffusers, with lists for tuples as JSON has them; it notes no dtype."""
         del dtype
         own = {name: _thaw(value) for name, value in dataclasses.asdict(config).items()}
-        return class_notes(self.class_name) | self.neutral | own
+        return class_notes(self.class_name) | dict(self.neutral) | dict(self.inert) | own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,17 +123,12 @@ class TransformersConfig(Generic[Config]):
         """
         for name, supported in self.fixed.items():
             if fields.get(name) not in (None, supported):
-                raise CheckpointError(f"{self.title}: {name} {fields[name]!r} is not supported, only {supported!r} is.")
-        types = {field.name: field.type for field in dataclasses.fields(self.kind)}
-        values = {name: value for name, value in fields.items() if name in types and value is not None}
-        for name, value in values.items():
-            allowed = (int, float) if types[name] is float else types[name]
-            if not isinstance(value, allowed) or isinstance(value, bool):
                 raise CheckpointError(
-                    f"{self.title}: {name} {value!r} is not supported, only type {types[name].__name__} is."
+                    f"{self.title}: {name} {shown(fields[name])} is not supported, only {supported!r} is."
                 )
+        known = hints(self.kind)
         try:
-            return self.kind(**values)
+            return self.kind(**{name: value for name, value in fields.items() if name in known and value is not None})
         except ValueError as error:
             raise CheckpointError(f"{self.title}: {error}") from error
 
@@ -136,7 +158,7 @@ def remove_config(folder: str | Path) -> None:
 
 
 def _freeze(value: Any) -> Any:
-    return tuple(map(_freeze, value)) if isinstance(value, list | tuple) else value
+    return tuple(value) if isinstance(value, list | tuple) else value
 
 
 def _thaw(value: Any) -> Any:

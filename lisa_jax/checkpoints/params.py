@@ -14,7 +14,10 @@ import numpy as np
 
 from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, CheckpointError, StoredTensor
 from lisa_jax.checkpoints.key_table import Entry
+from lisa_jax.checkpoints.recognise import what_keys
 from lisa_jax.checkpoints.safetensors_file import write_safetensors
+
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 # Where a leaf goes as soon as it is read: a sharding; a function of the array and its path ("mid_block/resnets_0/..."),
 # which can thus follow sharding rules; or None: it stays in numpy.
@@ -46,26 +49,60 @@ def read_params(
     Returns:
       Nested dictionaries of arrays in the tree's layout.
     Raises:
-      CheckpointError: a tensor that is missing, extra or misshapen, by name.
+      CheckpointError: a tensor that is missing, extra or misshapen, or whose values are not finite, by name.
     """
-    missing = sorted(table.keys() - tensors.keys())
-    extra = sorted(tensors[key].name for key in tensors.keys() - table.keys()) if whole else []
-    if missing or extra:
-        raise CheckpointError(
-            f"{where} does not fit its config: "
-            + "; ".join(
-                f"{len(keys)} {word} tensor(s), e.g. {', '.join(keys[:3])}"
-                for word, keys in (("missing", missing), ("unexpected", extra))
-                if keys
-            )
-            + "."
-        )
+    check_tensors(tensors, table, where=where, whole=whole)
     place = _place(placement)
     tree: dict = {}
     for key, entry in table.items():
         # Not named, for a name would hold it while the next is read.
         _set(tree, entry.path, place("/".join(entry.path), _read_leaf(tensors[key], entry, dtype)))
     return tree
+
+
+def check_tensors(
+    tensors: Mapping[str, StoredTensor],
+    table: Mapping[str, Entry],
+    *,
+    where: str = "The checkpoint",
+    whole: bool = True,
+) -> None:
+    """Check names, shapes and dtypes of tensors against a key table; arguments as of `read_params`, nothing is read.
+
+    Raises:
+      CheckpointError: a tensor that is missing, extra, misshapen or of no floating point, by name.
+    """
+    missing = sorted(table.keys() - tensors.keys())
+    extra = sorted(tensors[key].name for key in tensors.keys() - table.keys()) if whole else []
+    if missing or extra:
+        lists = (
+            f"{len(keys)} {word} tensor(s), e.g. {', '.join(key[:200] for key in keys[:3])}"
+            for word, keys in (("missing", missing), ("unexpected", extra))
+            if keys
+        )
+        raise CheckpointError(f"{where} does not fit its config: {'; '.join(lists)}.{_advice(extra)}")
+    for key, entry in table.items():
+        stored = tensors[key]
+        if stored.dtype not in _FLOATS:
+            raise CheckpointError(
+                f"{stored.path}: tensor {stored.name} is {stored.dtype}: quantised weights are not read, give those in "
+                f"{', '.join(_FLOATS)}."
+            )
+        # A linear map may also stand as the 1x1 convolution that it was.
+        as_convolution = entry.layout == "linear" and stored.shape == (*entry.torch_shape, 1, 1)
+        if stored.shape != entry.torch_shape and not as_convolution:
+            raise CheckpointError(
+                f"{stored.path}: tensor {stored.name} has shape {stored.shape}, but the config asks for "
+                f"{entry.torch_shape}."
+            )
+
+
+def _advice(extra: list[str]) -> str:
+    """What to do about tensors that no network of this kind has."""
+    if any(".base_layer." in key or "lora_" in key for key in extra):
+        return " It was saved with an adapter (LoRA) in it: call `merge_and_unload()` of PEFT and save it again."
+    kind = what_keys(extra)
+    return f" It looks like {kind}." if kind else ""
 
 
 def write_params(
@@ -103,14 +140,9 @@ def write_params(
 
 
 def _read_leaf(stored: StoredTensor, entry: Entry, dtype: jnp.dtype | None) -> np.ndarray:
-    tensor = stored.read()
-    if entry.layout == "linear" and tensor.shape == (*entry.torch_shape, 1, 1):
-        tensor = tensor[..., 0, 0]
-    if tensor.shape != entry.torch_shape:
-        raise CheckpointError(
-            f"{stored.path}: tensor {stored.name} has shape {tensor.shape}, but the config asks for "
-            f"{entry.torch_shape}."
-        )
+    tensor = stored.read().reshape(entry.torch_shape)
+    if not np.isfinite(tensor).all():
+        raise CheckpointError(f"{stored.path}: tensor {stored.name} holds values that are not finite: fetch it again.")
     # A copy always, else a leaf that needs no conversion would keep the file mapped.
     return np.array(entry.from_torch(tensor), dtype or tensor.dtype, order="C", copy=True)
 

@@ -6,6 +6,7 @@ from typing import Any
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
 from lisa_jax.checkpoints.component import Component
 from lisa_jax.checkpoints.controlnet import CONTROLNET
+from lisa_jax.checkpoints.recognise import no_side_network
 from lisa_jax.models.small_controlnet import SmallControlNetConfig
 
 # diffusers has no class for it.
@@ -28,10 +29,15 @@ def stored_side_network(checkpoint: Checkpoint) -> Component:
     Raises:
       CheckpointError: a config that is missing, or names another class.
     """
-    name = checkpoint.config().get("_class_name", CONTROLNET.config_file.class_name)
+    has_config = (checkpoint.folder / "config.json").exists()
+    name = str(checkpoint.config().get("_class_name", CONTROLNET.config_file.class_name)) if has_config else ""
     if name not in SIDE_NETWORKS:
+        told = no_side_network(checkpoint.folder, name)
+        if told is None and not has_config:
+            checkpoint.config()
         raise CheckpointError(
-            f"{checkpoint.where(name='config.json')}: _class_name {name!r} is not supported here: this reads a "
+            told
+            or f"{checkpoint.where(name='config.json')}: _class_name {name[:80]!r} is not supported here: this reads a "
             f"{' or a '.join(SIDE_NETWORKS)}."
         )
     return SIDE_NETWORKS[name]

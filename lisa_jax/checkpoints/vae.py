@@ -1,15 +1,14 @@
 """Autoencoders of diffusers (`AutoencoderKL`)."""
 
 import jax
-import jax.numpy as jnp
 
-from lisa_jax.checkpoints.component import Component
+from lisa_jax.checkpoints.component import Component, float32_shape
 from lisa_jax.checkpoints.config_files import DiffusersConfig
 from lisa_jax.models.vae import AutoencoderKL, AutoencoderKLConfig
 
 
 def _shapes(config: AutoencoderKLConfig) -> dict:
-    images = jnp.zeros((1, config.downsampling, config.downsampling, config.in_channels))
+    images = float32_shape((1, config.downsampling, config.downsampling, config.in_channels))
     return jax.eval_shape(AutoencoderKL(config).init, jax.random.key(0), images)["params"]
 
 
@@ -17,7 +16,9 @@ VAE = Component(
     config_file=DiffusersConfig(
         class_name="AutoencoderKL",
         kind=AutoencoderKLConfig,
-        neutral={"latents_mean": None, "latents_std": None},
+        neutral={},
+        # Of Stable Diffusion XL's pipelines alone.
+        inert={"latents_mean": None, "latents_std": None},
     ),
     shapes=_shapes,
     containers=("down_blocks", "up_blocks", "resnets", "attentions", "downsamplers", "upsamplers", "to_out"),

@@ -56,7 +56,7 @@ def chosen_preset(config: ConfigDict, preset: str | None) -> str | None:
     Raises:
       ValueError: neither base nor preset.
     """
-    if preset is None and Path(config.base).is_dir():
+    if preset is None and Path(config.base).exists():
         return None
     name = preset or config.preset
     if name is None:

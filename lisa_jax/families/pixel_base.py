@@ -11,11 +11,11 @@ from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.tokenizer import train_tokenizer
 from lisa_jax.checkpoints.unet import UNET
+from lisa_jax.families.pixels import PIXEL_CHANNELS
 from lisa_jax.families.stable_diffusion import write_model_index
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
 from lisa_jax.models.unet import UNet, UNetConfig
 
-PIXEL_CHANNELS = 3
 SCHEDULER_CLASS = "DDIMScheduler"
 
 

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from lisa_jax.dual_branch import Params
 from lisa_jax.families.family import LatentSpace
 
+PIXEL_CHANNELS = 3
+
 
 def moments(params: Params, images: jax.Array) -> jax.Array:
     """uint8 (n, H, W, 3) -> float32 in [-1, 1]; nothing is left to chance."""
@@ -25,4 +27,4 @@ def decode(params: Params, latents: jax.Array) -> jax.Array:
     return jnp.clip(jnp.round((latents.astype(jnp.float32) + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
 
-PIXELS = LatentSpace(dict, moments, sample, decode, lambda height, width: (height, width, 3), draws=False)
+PIXELS = LatentSpace(dict, moments, sample, decode, lambda height, width: (height, width, PIXEL_CHANNELS), draws=False)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from lisa_jax.checkpoints.params import Placement
+from lisa_jax.checkpoints.recognise import no_base, what_pipeline
 from lisa_jax.families import stable_diffusion
 from lisa_jax.families.family import Architecture, Family, Setup
 
@@ -31,12 +32,18 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     Raises:
       CheckpointError: a class that is no family here, or a config that the family does not support.
     """
-    index = checkpoint.file("", "model_index.json")
-    place = ("", "model_index.json") if index is not None else ("unet", "config.json")
-    class_name = checkpoint.config(*place).get("_class_name", "UNet2DConditionModel")
+    if (checkpoint.folder / "model_index.json").exists():
+        place = ("", "model_index.json")
+    elif checkpoint.has("unet"):
+        place = ("unet", "config.json")
+    else:
+        raise CheckpointError(no_base(checkpoint.folder))
+    class_name = str(checkpoint.config(*place).get("_class_name", "UNet2DConditionModel"))
     if class_name not in FAMILIES:
+        model = what_pipeline(class_name)
         raise CheckpointError(
-            f"{checkpoint.where(*place)} names a {class_name}, which is not supported: {', '.join(FAMILIES)} are."
+            f"{checkpoint.where(*place)} names a {class_name[:80]}{f' ({model})' if model else ''}, which is not "
+            f"supported: {', '.join(FAMILIES)} are."
         )
     return FAMILIES[class_name](checkpoint)
 

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS, Checkpoint, CheckpointError
+from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS, Checkpoint
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.params import Placement
-from lisa_jax.checkpoints.scheduler import SCHEDULER_CONFIG, process_of
+from lisa_jax.checkpoints.scheduler import process_of
 from lisa_jax.checkpoints.side_network import side_network_of
 from lisa_jax.checkpoints.tokenizer import load_tokenizer
 from lisa_jax.checkpoints.unet import UNET
@@ -35,6 +35,13 @@ from lisa_jax.families.side_networks import (
     SideStart,
     continued_side_network,
     side_network_of_unet,
+)
+from lisa_jax.families.stable_diffusion_checks import (
+    check_context,
+    check_latents,
+    check_side_network,
+    check_tokens,
+    read_scheduler,
 )
 from lisa_jax.families.unet_control import controlnet_side, unet_functions
 from lisa_jax.families.usage import TEMPLATES, Usage
@@ -101,11 +108,17 @@ class StableDiffusion:
         )
 
     def load(self, setup: Setup, checkpoint: Checkpoint, placement: Placement = None) -> Family:
-        """See `Architecture.load`. Each part of the checkpoint is read at its first use, and only then held."""
+        """See `Architecture.load`. Each part of the checkpoint is read at its first use, and only then held.
+
+        That the weights fit their configs is known from the files' headers before.
+        """
         dtype = jnp.dtype(setup.compute_dtype)
         latents = self._latents(setup, lambda: VAE.read(checkpoint, "vae", dtype)[1])
-        self._check_latents(checkpoint, latents)
+        networks = {"unet": UNET, "text_encoder": CLIP_TEXT} | ({} if self.vae is None else {"vae": VAE})
+        for name, network in networks.items():
+            network.check(checkpoint, name)
         tokenizer = load_tokenizer(checkpoint, "tokenizer")
+        check_tokens(checkpoint, tokenizer, self.text)
         conditioner = clip_conditioner(
             self.text,
             tokenizer.max_length,
@@ -170,15 +183,6 @@ class StableDiffusion:
             checkpoint, self.unet, setup.condition_channels, setup.block_out_channels, setup.layers_per_block
         )
 
-    def _check_latents(self, checkpoint: Checkpoint, latents: LatentSpace) -> None:
-        """Refuse a UNet that takes more than latents (inpainting, depth) or other ones."""
-        channels = latents.shape(1024, 1024)[-1]
-        if not channels == self.unet.in_channels == self.unet.out_channels:
-            raise CheckpointError(
-                f"{checkpoint.where()}: latents have {channels} channels, but the UNet takes {self.unet.in_channels} "
-                f"and gives {self.unet.out_channels}: only bases without further inputs are supported."
-            )
-
     def _write_main(self, checkpoint: Checkpoint, components: Sequence[str], target: str | Path, main: Params) -> None:
         for component in components:
             if component != "unet":
@@ -210,29 +214,11 @@ def read_architecture(checkpoint: Checkpoint) -> StableDiffusion:
       CheckpointError: a part that is missing, not supported, or does not fit the others, by name.
     """
     unet, text = UNET.config(checkpoint, "unet"), CLIP_TEXT.config(checkpoint, "text_encoder")
-    if text.hidden_size != unet.cross_attention_dim:
-        raise CheckpointError(
-            f"{checkpoint.where()}: the text encoder is {text.hidden_size} wide, but the UNet's cross_attention_dim is "
-            f"{unet.cross_attention_dim}."
-        )
+    check_context(checkpoint, unet, text)
     vae = VAE.config(checkpoint, "vae") if checkpoint.has("vae") else None
-    return StableDiffusion(unet, text, vae, _read_scheduler(checkpoint))
-
-
-def _read_scheduler(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The fields of the scheduler's config; raises CheckpointError unless they describe a discrete diffusion."""
-    found = checkpoint.config("scheduler", SCHEDULER_CONFIG)
-    where = checkpoint.where("scheduler", SCHEDULER_CONFIG)
-    try:
-        process = process_of(found)
-    except ValueError as error:
-        raise CheckpointError(f"{where}: {error}") from error
-    if not isinstance(process, Diffusion):
-        raise CheckpointError(
-            f"{where} describes {type(process).__name__}, but Stable Diffusion is a discrete diffusion: take a base "
-            "that was trained as one."
-        )
-    return found
+    check_latents(checkpoint, unet, vae)
+    check_side_network(checkpoint, unet)
+    return StableDiffusion(unet, text, vae, read_scheduler(checkpoint))
 
 
 def _check_export(

@@ -18,6 +18,11 @@ class CLIPConfig:
     vision: CLIPVisionConfig
     projection_dim: int = 512
 
+    @property
+    def layers(self) -> int:
+        """Transformer blocks of both towers."""
+        return self.text.num_hidden_layers + self.vision.num_hidden_layers
+
 
 class CLIPModel(nn.Module):
     """Both towers with their projections, in float32. The trained temperature `logit_scale` is not a part of it."""

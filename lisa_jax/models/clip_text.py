@@ -6,11 +6,13 @@ names are transformers' own (`encoder/layers_0/self_attn/q_proj/kernel`).
 
 import dataclasses
 import functools
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from lisa_jax.models.config_fields import Epsilon, Heads, Range, Width, check_fields, shown
 
 ACTIVATIONS = {
     "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
@@ -25,19 +27,24 @@ LEGACY_EOS_TOKEN_ID = 2
 class CLIPTextConfig:
     """Fields of transformers' `CLIPTextConfig` that decide the network, with its defaults."""
 
-    vocab_size: int = 49408
-    hidden_size: int = 512
-    intermediate_size: int = 2048
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 8
-    max_position_embeddings: int = 77
+    vocab_size: Annotated[int, Range(1, 2**24)] = 49408
+    hidden_size: Width = 512
+    intermediate_size: Width = 2048
+    num_hidden_layers: Annotated[int, Range(1, 64)] = 12
+    num_attention_heads: Heads = 8
+    max_position_embeddings: Annotated[int, Range(1, 4096)] = 77
     hidden_act: str = "quick_gelu"
-    layer_norm_eps: float = 1e-5
+    layer_norm_eps: Epsilon = 1e-5
     initializer_factor: float = 1.0
     projection_dim: int = 512
     pad_token_id: int = 1
     bos_token_id: int = 49406
     eos_token_id: int = 49407
+
+    @property
+    def layers(self) -> int:
+        """Transformer blocks."""
+        return self.num_hidden_layers
 
     def __post_init__(self):
         check_transformer(self)
@@ -56,9 +63,12 @@ class TransformerConfig(Protocol):
 
 
 def check_transformer(config: TransformerConfig) -> None:
-    """Raise ValueError for an activation that is not supported, or heads that do not divide the width."""
+    """Raise ValueError for a field beyond its type or range, an unknown activation, or heads that do not divide."""
+    check_fields(config)
     if config.hidden_act not in ACTIVATIONS:
-        raise ValueError(f"hidden_act {config.hidden_act!r} is not supported: use one of {', '.join(ACTIVATIONS)}.")
+        raise ValueError(
+            f"hidden_act {shown(config.hidden_act)} is not supported: use one of {', '.join(ACTIVATIONS)}."
+        )
     if config.hidden_size % config.num_attention_heads:
         raise ValueError(
             f"hidden_size {config.hidden_size} is not a multiple of num_attention_heads {config.num_attention_heads}."

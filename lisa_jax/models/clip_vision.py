@@ -5,27 +5,29 @@ names are transformers' own, the spelling of `pre_layrnorm` included.
 """
 
 import dataclasses
+from typing import Annotated
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from lisa_jax.models.clip_text import CLIPEncoder, check_transformer, layer_norm
+from lisa_jax.models.config_fields import Epsilon, Heads, Range, Width
 
 
 @dataclasses.dataclass(frozen=True)
 class CLIPVisionConfig:
     """Fields of transformers' `CLIPVisionConfig` that decide the network, with its defaults."""
 
-    hidden_size: int = 768
-    intermediate_size: int = 3072
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    num_channels: int = 3
-    image_size: int = 224
-    patch_size: int = 32
+    hidden_size: Width = 768
+    intermediate_size: Width = 3072
+    num_hidden_layers: Annotated[int, Range(1, 64)] = 12
+    num_attention_heads: Heads = 12
+    num_channels: Annotated[int, Range(1, 1024)] = 3
+    image_size: Annotated[int, Range(1, 4096)] = 224
+    patch_size: Annotated[int, Range(1, 4096)] = 32
     hidden_act: str = "quick_gelu"
-    layer_norm_eps: float = 1e-5
+    layer_norm_eps: Epsilon = 1e-5
     initializer_factor: float = 1.0
 
     def __post_init__(self):

@@ -1,14 +1,17 @@
 """ControlNet (Zhang et al. 2023, arXiv 2302.05543; diffusers' `ControlNetModel`), NHWC."""
 
 import dataclasses
+from typing import Annotated
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lisa_jax.models.config_fields import Heads, Range, Width
 from lisa_jax.models.embeddings import TimestepEmbedding
 from lisa_jax.models.encoder import (
     CROSS_ATTENTION_MID,
+    Channels,
     EncoderConfig,
     check_context,
     down_blocks,
@@ -29,10 +32,10 @@ class ControlNetConfig(EncoderConfig):
     n entries in `conditioning_embedding_out_channels` downsample the condition by 2^(n-1).
     """
 
-    conditioning_channels: int = 3
-    num_attention_heads: int | tuple[int, ...] | None = None
+    conditioning_channels: Channels = 3
+    num_attention_heads: Heads | tuple[Heads, ...] | None = None
     controlnet_conditioning_channel_order: str = "rgb"
-    conditioning_embedding_out_channels: tuple[int, ...] = (16, 32, 96, 256)
+    conditioning_embedding_out_channels: Annotated[tuple[Width, ...], Range(1, 8)] = (16, 32, 96, 256)
     global_pool_conditions: bool = False
 
     @property
@@ -56,8 +59,8 @@ class ControlNetConfig(EncoderConfig):
         return self.levels == len(self.unet_levels[0])
 
     def __post_init__(self) -> None:
-        if self.num_attention_heads is not None:
-            self._require_one_a_level("num_attention_heads", int)
+        if isinstance(self.num_attention_heads, tuple):
+            self._require_one_a_level("num_attention_heads")
         super().__post_init__()
         self._require_one_of("mid_block_type", {CROSS_ATTENTION_MID, "UNetMidBlock2D"})
         self._require_one_of("controlnet_conditioning_channel_order", {"rgb", "bgr"})
@@ -65,8 +68,6 @@ class ControlNetConfig(EncoderConfig):
             raise ValueError(
                 f"layers_per_block {self.layers_per_block} is not supported: a ControlNet has one integer."
             )
-        if not self.conditioning_embedding_out_channels:
-            raise ValueError("conditioning_embedding_out_channels is empty: give at least one width.")
 
 
 class ConditioningEmbedding(nn.Module):

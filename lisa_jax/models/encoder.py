@@ -2,15 +2,20 @@
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from lisa_jax.models.blocks import BlockSettings, DownBlock, MidBlock
+from lisa_jax.models.config_fields import Epsilon, Heads, Range, Width, check_fields, check_layers, shown
 from lisa_jax.models.embeddings import sinusoidal_embedding
 
 CROSS_ATTENTION_MID = "UNetMidBlock2DCrossAttn"
+
+Channels = Annotated[int, Range(1, 1024)]
+Layers = Annotated[int, Range(1, 32)]
+TransformerLayers = Annotated[int, Range(0, 64)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,22 +29,22 @@ class EncoderConfig:
       ValueError: a field whose value is not supported, by name.
     """
 
-    in_channels: int = 4
+    in_channels: Channels = 4
     flip_sin_to_cos: bool = True
-    freq_shift: int = 0
+    freq_shift: Annotated[int, Range(0, 1)] = 0
     down_block_types: tuple[str, ...] = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
     mid_block_type: str | None = CROSS_ATTENTION_MID
     only_cross_attention: bool | tuple[bool, ...] = False
-    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
-    layers_per_block: int | tuple[int, ...] = 2
-    downsample_padding: int = 1
-    mid_block_scale_factor: float = 1.0
+    block_out_channels: Annotated[tuple[Width, ...], Range(1, 10)] = (320, 640, 1280, 1280)
+    layers_per_block: Layers | tuple[Layers, ...] = 2
+    downsample_padding: Annotated[int, Range(0, 3)] = 1
+    mid_block_scale_factor: Annotated[float, Range(1e-6, 1e6)] = 1.0
     act_fn: str = "silu"
-    norm_num_groups: int = 32
-    norm_eps: float = 1e-5
-    cross_attention_dim: int = 1280
-    transformer_layers_per_block: int | tuple[int, ...] = 1
-    attention_head_dim: int | tuple[int, ...] = 8
+    norm_num_groups: Width = 32
+    norm_eps: Epsilon = 1e-5
+    cross_attention_dim: Width = 1280
+    transformer_layers_per_block: TransformerLayers | tuple[TransformerLayers, ...] = 1
+    attention_head_dim: Heads | tuple[Heads, ...] = 8
     use_linear_projection: bool = False
     upcast_attention: bool = False
 
@@ -58,17 +63,38 @@ class EncoderConfig:
         """Width of the time embedding that all resnets get."""
         return 4 * self.block_out_channels[0]
 
+    @property
+    def layers(self) -> int:
+        """Resnets and transformer blocks of the down blocks and the mid block."""
+        down = self._layers_of(self.down_block_types, self.layers_per_block)
+        return down + 2 + per_level(self.transformer_layers_per_block, self.levels)[-1]
+
+    def _layers_of(self, kinds: tuple[str, ...], layers_per_block: int | tuple[int, ...]) -> int:
+        """Resnets and transformer blocks of one block a level, finest first."""
+        sizes = per_level(layers_per_block, self.levels), per_level(self.transformer_layers_per_block, self.levels)
+        return sum(
+            layers * (1 + transformer_layers * ("CrossAttn" in kind))
+            for kind, layers, transformer_layers in zip(kinds, *sizes, strict=True)
+        )
+
     def __post_init__(self) -> None:
-        if not isinstance(self.block_out_channels, tuple) or not self.block_out_channels:
-            raise ValueError(f"block_out_channels {self.block_out_channels!r} is not supported: give a width a level.")
+        check_fields(self)
         self._require_one_of("down_block_types", {"CrossAttnDownBlock2D", "DownBlock2D"})
         self._require_one_of("act_fn", {"silu", "swish"})
-        self._require_one_a_level("down_block_types", str)
-        for name in ("only_cross_attention", "layers_per_block", "transformer_layers_per_block", "attention_head_dim"):
-            self._require_one_a_level(name, int)
-        for name in ("norm_num_groups", "cross_attention_dim"):
-            if not isinstance(getattr(self, name), int):
-                raise ValueError(f"{name} {getattr(self, name)!r} is not supported: it must be one integer.")
+        for name in (
+            "down_block_types",
+            "only_cross_attention",
+            "layers_per_block",
+            "transformer_layers_per_block",
+            "attention_head_dim",
+        ):
+            self._require_one_a_level(name)
+        check_layers(self.layers)
+        # diffusers divides by half of the sinusoids less the shift.
+        if self.block_out_channels[0] // 2 == self.freq_shift:
+            raise ValueError(
+                f"freq_shift {self.freq_shift} is not supported with {self.block_out_channels[0]} channels."
+            )
         for channels in self.block_out_channels:
             if channels % self.norm_num_groups:
                 raise ValueError(
@@ -86,13 +112,12 @@ class EncoderConfig:
                     f"block_out_channels {self.block_out_channels[level]}."
                 )
 
-    def _require_one_a_level(self, name: str, kind: type) -> None:
+    def _require_one_a_level(self, name: str) -> None:
         """Refuse a field that is neither one value nor a value for every level."""
-        values = per_level(getattr(self, name), self.levels)
-        if len(values) != self.levels or not all(isinstance(value, kind) for value in values):
+        if len(per_level(getattr(self, name), self.levels)) != self.levels:
             raise ValueError(
-                f"{name} {getattr(self, name)!r} is not supported: give one {kind.__name__} for each of the "
-                f"{self.levels} block_out_channels."
+                f"{name} {shown(getattr(self, name))} is not supported: give one for each of the {self.levels} "
+                "block_out_channels."
             )
 
     def _require_one_of(self, name: str, supported: set[str | None]) -> None:
@@ -101,7 +126,7 @@ class EncoderConfig:
         for item in value if isinstance(value, tuple) else (value,):
             if item not in supported:
                 names = ", ".join(sorted(map(repr, supported)))
-                raise ValueError(f"{name} {item!r} is not supported: only {names}.")
+                raise ValueError(f"{name} {shown(item)} is not supported: only {names}.")
 
 
 def per_level(value: Any, levels: int) -> tuple:

@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
+from typing import Annotated
 
+from lisa_jax.models.config_fields import Range, Width
 from lisa_jax.models.controlnet import ControlNetConfig
-from lisa_jax.models.encoder import per_level
+from lisa_jax.models.encoder import Layers, per_level
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,8 +18,8 @@ class SmallControlNetConfig(ControlNetConfig):
     convolutions project to the UNet's channels. `ControlNetModel` of diffusers has no such networks.
     """
 
-    unet_block_out_channels: tuple[int, ...]
-    unet_layers_per_block: int
+    unet_block_out_channels: Annotated[tuple[Width, ...], Range(1, 10)]
+    unet_layers_per_block: Layers
 
     @property
     def unet_levels(self) -> tuple[tuple[int, ...], int]:

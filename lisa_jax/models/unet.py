@@ -1,16 +1,18 @@
 """The text-conditioned UNet of Stable Diffusion 1.x and 2.x (diffusers' `UNet2DConditionModel`), NHWC."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from lisa_jax.models.blocks import UpBlock
+from lisa_jax.models.config_fields import Range, check_fields
 from lisa_jax.models.embeddings import TimestepEmbedding
 from lisa_jax.models.encoder import (
     CROSS_ATTENTION_MID,
+    Channels,
     EncoderConfig,
     block_settings,
     check_context,
@@ -21,23 +23,37 @@ from lisa_jax.models.encoder import (
 )
 from lisa_jax.models.layers import Conv, group_norm
 
+Side = Annotated[int, Range(1, 65_536)]
+Kernel = Annotated[int, Range(1, 31)]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UNetConfig(EncoderConfig):
     """Config of a UNet, by diffusers' field names and with its defaults."""
 
-    sample_size: int | tuple[int, int] | None = None
-    out_channels: int = 4
+    sample_size: Side | tuple[Side, Side] | None = None
+    out_channels: Channels = 4
     center_input_sample: bool = False
     up_block_types: tuple[str, ...] = ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
-    conv_in_kernel: int = 3
-    conv_out_kernel: int = 3
+    conv_in_kernel: Kernel = 3
+    conv_out_kernel: Kernel = 3
+
+    @property
+    def layers(self) -> int:
+        """Resnets and transformer blocks of the whole network."""
+        up = self._layers_of(tuple(reversed(self.up_block_types)), self.layers_per_block)
+        # An up block has one layer more than the down block of its level.
+        return super().layers + up + self.levels
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        check_fields(self)
         self._require_one_of("up_block_types", {"CrossAttnUpBlock2D", "UpBlock2D"})
+        self._require_one_a_level("up_block_types")
+        super().__post_init__()
         self._require_one_of("mid_block_type", {CROSS_ATTENTION_MID, "UNetMidBlock2D", None})
-        self._require_one_a_level("up_block_types", str)
+        for name in ("conv_in_kernel", "conv_out_kernel"):
+            if getattr(self, name) % 2 == 0:
+                raise ValueError(f"{name} {getattr(self, name)} is not supported: an even one changes the size.")
         self._check_heads(level for level, kind in enumerate(reversed(self.up_block_types)) if "CrossAttn" in kind)
 
 

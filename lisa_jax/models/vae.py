@@ -5,6 +5,7 @@ diffusers' own (`encoder/down_blocks_0/resnets_0/conv1/kernel`).
 """
 
 import dataclasses
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -12,8 +13,11 @@ import jax.numpy as jnp
 
 from lisa_jax.models.attention import attend
 from lisa_jax.models.blocks import BlockSettings, DownBlock
+from lisa_jax.models.config_fields import Range, Width, check_fields, check_layers, shown
 from lisa_jax.models.layers import Conv, Linear, group_norm
 from lisa_jax.models.resnet import Upsample2D
+
+Channels = Annotated[int, Range(1, 1024)]
 
 NORM_EPS = 1e-6
 DOWN_BLOCK, UP_BLOCK = "DownEncoderBlock2D", "UpDecoderBlock2D"
@@ -30,18 +34,18 @@ class AutoencoderKLConfig:
       ValueError: a field whose value is not supported, by name.
     """
 
-    in_channels: int = 3
-    out_channels: int = 3
+    in_channels: Channels = 3
+    out_channels: Channels = 3
     down_block_types: tuple[str, ...] = (DOWN_BLOCK,)
     up_block_types: tuple[str, ...] = (UP_BLOCK,)
-    block_out_channels: tuple[int, ...] = (64,)
-    layers_per_block: int = 1
+    block_out_channels: Annotated[tuple[Width, ...], Range(1, 10)] = (64,)
+    layers_per_block: Annotated[int, Range(1, 32)] = 1
     act_fn: str = "silu"
-    latent_channels: int = 4
-    norm_num_groups: int = 32
-    sample_size: int | tuple[int, int] = 32
-    scaling_factor: float = 0.18215
-    shift_factor: float | None = None
+    latent_channels: Channels = 4
+    norm_num_groups: Width = 32
+    sample_size: Width | tuple[Width, Width] = 32
+    scaling_factor: Annotated[float, Range(1e-6, 1e6)] = 0.18215
+    shift_factor: Annotated[float, Range(-1e6, 1e6)] | None = None
     force_upcast: bool = True
     use_quant_conv: bool = True
     use_post_quant_conv: bool = True
@@ -52,23 +56,23 @@ class AutoencoderKLConfig:
         """Factor between an image and its latents."""
         return 2 ** (len(self.block_out_channels) - 1)
 
+    @property
+    def layers(self) -> int:
+        """Resnets of encoder and decoder."""
+        return len(self.block_out_channels) * (2 * self.layers_per_block + 1) + 4
+
     def __post_init__(self) -> None:
-        if not isinstance(self.block_out_channels, tuple) or not self.block_out_channels:
-            raise ValueError(f"block_out_channels {self.block_out_channels!r} is not supported: give a width a level.")
+        check_fields(self)
+        check_layers(self.layers)
         levels = len(self.block_out_channels)
         for name, kind in (("down_block_types", DOWN_BLOCK), ("up_block_types", UP_BLOCK)):
             if getattr(self, name) != (kind,) * levels:
                 raise ValueError(
-                    f"{name} {getattr(self, name)!r} is not supported: only {kind!r}, once for each of the {levels} "
-                    "block_out_channels."
+                    f"{name} {shown(getattr(self, name))} is not supported: only {kind!r}, once for each of the "
+                    f"{levels} block_out_channels."
                 )
         if self.act_fn not in ("silu", "swish"):
-            raise ValueError(f"act_fn {self.act_fn!r} is not supported: only 'silu'.")
-        for name in ("layers_per_block", "norm_num_groups", "in_channels", "out_channels", "latent_channels"):
-            if not isinstance(getattr(self, name), int):
-                raise ValueError(f"{name} {getattr(self, name)!r} is not supported: it must be one integer.")
-        if not isinstance(self.scaling_factor, int | float):
-            raise ValueError(f"scaling_factor {self.scaling_factor!r} is not supported: it must be one number.")
+            raise ValueError(f"act_fn {shown(self.act_fn)} is not supported: only 'silu'.")
         for channels in self.block_out_channels:
             if channels % self.norm_num_groups:
                 raise ValueError(

@@ -62,6 +62,30 @@ def test_a_missing_folder_is_refused_in_one_sentence(folder):
 
 
 def test_a_config_that_is_no_json_is_named(folder):
-    (folder / "unet" / "config.json").write_text("<html>")
-    with pytest.raises(CheckpointError, match=r"unet/config\.json is not valid JSON"):
-        open_checkpoint(folder).config("unet")
+    for content, told in (
+        ("<!DOCTYPE html><html>", "is a web page in place of the file"),
+        ("version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS in place of the file"),
+        ("", "is empty"),
+        ('{"a": 1,}', r"is not valid JSON \(.*\)"),
+        ("[1]", "holds a JSON list, but must hold an object"),
+    ):
+        (folder / "unet" / "config.json").write_text(content)
+        with pytest.raises(CheckpointError, match=rf"unet/config\.json {told}.*: fetch the folder again"):
+            open_checkpoint(folder).config("unet")
+
+
+@pytest.mark.parametrize("refs", ["abc\n", None])
+def test_a_folder_of_the_hub_s_cache_stands_for_its_snapshot(folder, tmp_path, refs):
+    cache = tmp_path / "models--owner--name"
+    (cache / "snapshots").mkdir(parents=True)
+    folder.rename(cache / "snapshots" / "abc")
+    if refs:
+        (cache / "refs").mkdir()
+        (cache / "refs" / "main").write_text(refs)
+        (cache / "snapshots" / "older").mkdir()
+    assert open_checkpoint(cache).folder == cache / "snapshots" / "abc"
+    for path in cache.glob("refs/main"):
+        path.write_text("../..")
+    (cache / "snapshots" / "newer").mkdir()
+    with pytest.raises(CheckpointError, match=r"give one of its snapshots \(abc, newer"):
+        open_checkpoint(cache)

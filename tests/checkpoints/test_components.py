@@ -173,7 +173,6 @@ def test_folder_without_config_or_weights_is_named(tmp_path, folder):
         ("resnet_time_scale_shift", "scale_shift"),
         ("time_embedding_type", "fourier"),
         ("attention_type", "gated"),
-        ("dropout", 0.1),
         ("act_fn", "gelu"),
         ("mid_block_type", "UNetMidBlock2DSimpleCrossAttn"),
         ("down_block_types", ["AttnDownBlock2D", "DownBlock2D"]),

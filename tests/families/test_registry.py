@@ -49,7 +49,7 @@ def test_another_architecture_is_refused_with_those_that_there_are(base):
     with pytest.raises(CheckpointError) as refused:
         architecture_of(open_checkpoint(base))
     assert str(refused.value) == (
-        f"{base}/model_index.json names a StableCascadeCombinedPipeline, which is not supported: "
+        f"{base}/model_index.json names a StableCascadeCombinedPipeline (Stable Cascade), which is not supported: "
         f"{', '.join(FAMILIES)} are."
     )
 
@@ -61,7 +61,7 @@ def test_without_model_index_the_class_of_the_unet_decides(base):
     with pytest.raises(CheckpointError, match=r"unet/config\.json names a UNet2DModel, which is not supported: Stable"):
         architecture_of(open_checkpoint(base))
     shutil.rmtree(base / "unet")
-    with pytest.raises(CheckpointError, match=r"unet/config\.json is missing"):
+    with pytest.raises(CheckpointError, match=r"model_index\.json and unet/config\.json are missing"):
         architecture_of(open_checkpoint(base))
 
 

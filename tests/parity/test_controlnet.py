@@ -60,8 +60,14 @@ UNUSUAL = {
     "conditioning_embedding_out_channels": (6,),
     "global_pool_conditions": True,
 }
+# Of embeddings that no such network has.
+INERT = {
+    "addition_embed_type_num_heads": 4,
+    "addition_time_embed_dim": 6,
+    "projection_class_embeddings_input_dim": 10,
+}
 CASES = {
-    "sd15_bgr_odd": (SD15_BGR, (9, 13)),
+    "sd15_bgr_odd": (SD15_BGR | INERT, (9, 13)),
     "sd21": (SD21, (5, 6)),
     "unusual_pooled": (UNUSUAL, (7, 10)),
 }

@@ -17,7 +17,17 @@ from lisa_jax.models.unet import UNet
 
 TOLERANCE = 1e-5
 
-SD15 = {  # convolutional projections, one number of heads
+INERT = {  # what diffusers reads for other kinds of blocks, beside other embeddings or in training alone
+    "dropout": 0.3,
+    "addition_embed_type_num_heads": 4,
+    "addition_time_embed_dim": 6,
+    "projection_class_embeddings_input_dim": 10,
+    "cross_attention_norm": "layer_norm",
+    "mid_block_only_cross_attention": True,
+    "resnet_out_scale_factor": 2.0,
+    "resnet_skip_time_act": True,
+}
+SD15 = INERT | {  # convolutional projections, one number of heads
     "block_out_channels": (8, 16, 16),
     "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),

@@ -6,6 +6,7 @@ Latents are (n, f, h, w, c). The context is a tree: `tokens` float32 (n, length,
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ BLOCKS = ("blocks_0", "blocks_1")
 class NetworkConfig:
     """Sizes that the main network and its side networks share."""
 
+    layers: ClassVar[int] = 0
     latent_channels: int = 4
     width: int = 8
     text_width: int = 6
@@ -40,6 +42,7 @@ class SideConfig(NetworkConfig):
 class TextConfig:
     """Config of the text encoder, which reads bytes."""
 
+    layers: ClassVar[int] = 0
     length: int = 6
     width: int = 6
     pooled_width: int = 5
@@ -49,6 +52,7 @@ class TextConfig:
 class AutoencoderConfig:
     """Config of the autoencoder, which makes one latent of `patch` frames, rows and columns."""
 
+    layers: ClassVar[int] = 0
     patch: tuple[int, int, int] = (2, 2, 2)
     latent_channels: int = 4
     scaling_factor: float = 0.9

@@ -1,0 +1,153 @@
+"""What lies in the place of a checkpoint that is none: told by names, first bytes and keys, for messages alone."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from lisa_jax.files.json_object import JsonError, read_object
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_PICKLES = (".ckpt", ".pth", ".pt", ".bin")
+# Part of a key -> what a file with such a key is; the first that is found counts.
+_KEYS = (
+    ("lora_", "a LoRA, which changes a base and is none"),
+    (".lora.", "a LoRA, which changes a base and is none"),
+    ("control_model.", "a ControlNet in one file"),
+    ("controlnet_", "a ControlNet without its folder"),
+    ("conditioner.embedders.1.", "Stable Diffusion XL in one file"),
+    ("joint_blocks.", "Stable Diffusion 3 in one file"),
+    ("double_blocks.", "Flux in one file"),
+    ("model.diffusion_model.", "Stable Diffusion in one file"),
+    ("adapter.", "a T2I-Adapter"),
+    ("body.", "a T2I-Adapter"),
+    ("down_blocks.", "the weights of one network, without their folder"),
+)
+# Class in a config.json -> what the folder is.
+_CLASSES = {
+    "UNet2DConditionModel": "a UNet alone: give the folder that it lies in, with text_encoder/, vae/ and the others",
+    "AutoencoderKL": "a VAE alone: give the folder that it lies in, with unet/, text_encoder/ and the others",
+    "ControlNetModel": "a ControlNet, not a base: it goes to --controlnet, or to config.side.start_from",
+    "ControlNetUnionModel": "a ControlNet of several conditions (union), which is not supported",
+    "LisaJaxSideNetwork": "a side network, not a base: it goes to --controlnet, or to config.side.start_from",
+    "T2IAdapter": "a T2I-Adapter, which is not supported",
+    "MultiAdapter": "a T2I-Adapter, which is not supported",
+    "SD3Transformer2DModel": "the transformer of Stable Diffusion 3, which is not supported",
+    "SD3ControlNetModel": "a ControlNet of Stable Diffusion 3, which is not supported",
+    "FluxTransformer2DModel": "the transformer of Flux, which is not supported",
+    "FluxControlNetModel": "a ControlNet of Flux, which is not supported",
+    "UNet2DModel": "a UNet without text, which is not supported",
+}
+# Beginning of a pipeline's class -> the model behind it; the first that fits counts.
+_PIPELINES = (
+    ("StableDiffusionXL", "Stable Diffusion XL"),
+    ("StableDiffusion3", "Stable Diffusion 3"),
+    ("StableDiffusionInstructPix2Pix", "InstructPix2Pix, whose UNet sees a picture beside the latents"),
+    ("StableDiffusionUpscale", "an upscaler, whose UNet sees a picture beside the latents"),
+    ("StableDiffusionLatentUpscale", "an upscaler"),
+    ("StableDiffusionDepth2Img", "Stable Diffusion with depth, whose UNet sees it beside the latents"),
+    ("StableUnCLIP", "Stable unCLIP"),
+    ("StableVideoDiffusion", "Stable Video Diffusion"),
+    ("StableCascade", "Stable Cascade"),
+    ("LatentConsistency", "a latent consistency model (LCM)"),
+    ("Kandinsky", "Kandinsky"),
+    ("Flux", "Flux"),
+    ("PixArt", "PixArt"),
+    ("IF", "DeepFloyd IF"),
+)
+
+
+def what_else(path: Path) -> str | None:
+    """What a file is that should hold JSON or weights, as a sentence begins; None: nothing that is known."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    if not start:
+        return f"{path} is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return f"{path} is a pointer of Git LFS in place of the file (`git lfs pull` in its folder gets it)"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return f"{path} is a web page in place of the file"
+    if start.startswith(b"pk\x03\x04") or start[:1] == b"\x80":
+        return f"{path} is a pickle of PyTorch, which can execute code, and is not read"
+    return None
+
+
+def what_pipeline(class_name: str) -> str | None:
+    """The model that a pipeline of diffusers runs, None where it is not known."""
+    return next((model for start, model in _PIPELINES if class_name.startswith(start)), None)
+
+
+def what_class(class_name: str) -> str | None:
+    """What a folder is whose config.json names a class, None where it is not known."""
+    return _CLASSES.get(class_name)
+
+
+def what_keys(keys: Iterable[str]) -> str | None:
+    """What a file of weights is by its keys, None where it is not known."""
+    keys = list(keys)
+    return next((what for part, what in _KEYS if any(part in key for key in keys)), None)
+
+
+def no_folder(path: Path) -> str:
+    """What to do where a folder is asked for and `path` is none."""
+    if path.is_file():
+        return _single_file(path)
+    if path.exists():
+        return f"{path} is no folder: give that of a checkpoint, as diffusers or transformers writes it."
+    missing = f"{path} is missing: give the folder of a checkpoint, as diffusers or transformers writes it"
+    if _HUB_ID.fullmatch(str(path)):
+        missing += f". If it is a repository of the hub: hf download {path} --local-dir FOLDER, and give FOLDER"
+    return f"{missing}."
+
+
+def no_base(folder: Path) -> str:
+    """What a folder is that has neither model_index.json nor unet/, and what to give in its place."""
+    if (folder / "adapter_config.json").is_file() or any(folder.glob("*lora*.safetensors")):
+        return f"{folder} is a LoRA, which changes a base and is none: give the folder of a base."
+    if (kind := what_class(_class_of(folder))) is not None:
+        return f"{folder} is {kind}."
+    files = sorted(path for path in folder.glob("*") if path.suffix in (".safetensors", *_PICKLES) and path.is_file())
+    if files and not (folder / "config.json").is_file():
+        return f"{folder} holds no folder of a checkpoint. {_single_file(files[0])}"
+    return (
+        f"{folder} is no base: model_index.json and unet/config.json are missing. Give the folder of a checkpoint, as "
+        "diffusers writes it."
+    )
+
+
+def no_side_network(folder: Path, class_name: str) -> str | None:
+    """What a folder is whose config.json names no side network, None where it is not known."""
+    if (folder / "model_index.json").is_file() or (folder / "unet").is_dir():
+        return f"{folder} is a whole base, not a side network: give the folder of a ControlNet."
+    if (folder / "adapter_config.json").is_file() or any(folder.glob("*lora*.safetensors")):
+        return f"{folder} is a LoRA, not a side network: give the folder of a ControlNet."
+    if (kind := what_class(class_name)) is not None and class_name:
+        return f"{folder} is {kind.partition(':')[0]}, not a ControlNet of Stable Diffusion."
+    return None
+
+
+def _class_of(folder: Path) -> str:
+    try:
+        return str(read_object(folder / "config.json").get("_class_name", ""))
+    except (OSError, JsonError):
+        return ""
+
+
+def _single_file(path: Path) -> str:
+    advice = (
+        "convert it once in PyTorch, `StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER)`, and "
+        "give FOLDER."
+    )
+    if path.suffix in _PICKLES:
+        return f"{path} is a single file, and a pickle, which can execute code and is not read: {advice}"
+    if path.suffix != ".safetensors":
+        return f"{path} is no folder: give that of a checkpoint, as diffusers or transformers writes it."
+    try:
+        with safe_open(path, framework="numpy") as file:
+            kind = what_keys(file.keys())
+    except (SafetensorError, OSError):
+        return f"{what_else(path) or f'{path} is no whole safetensors file'}: fetch it again, as a folder."
+    if kind in (None, "Stable Diffusion in one file"):
+        return f"{path} is {kind or 'a single file'}: {advice}"
+    return f"{path} is {kind}: give the folder of a checkpoint, as diffusers or transformers writes it."
