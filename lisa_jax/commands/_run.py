@@ -1,5 +1,7 @@
 """Running a command: its flags, its settings, and how its errors are told."""
 
+import asyncio
+import errno
 import logging
 import os
 import sys
@@ -13,8 +15,10 @@ from absl import app
 from absl import logging as absl_logging
 
 import lisa_jax
+from lisa_jax.commands._event_loops import PatientLoops
 from lisa_jax.commands._parsing import parse_flags
 from lisa_jax.data.embedded.records import CorruptRecordError
+from lisa_jax.files.home import cache_folder
 from lisa_jax.parallel import stop_signals
 from lisa_jax.parallel.cluster import PROCESSES_VARIABLE, LostProcessError, join_processes, leave
 from lisa_jax.parallel.messages import one_line
@@ -68,8 +72,9 @@ def _end(error: Exception, sentence: str | None) -> NoReturn:
 def start_up() -> None:
     """Settings that every command wants: its processes joined, readable logs, compiled programs kept between runs."""
     join_processes(os.environ.get(PROCESSES_VARIABLE, ""))
-    # Orbax, TFDS and JAX tell their whole story through absl and the root logger.
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    # Orbax, TFDS and JAX tell their whole story through absl and the root logger; errors they raise as well.
+    absl_logging.set_verbosity(absl_logging.FATAL)
+    asyncio.set_event_loop_policy(PatientLoops())
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     ours = logging.getLogger("lisa_jax")
@@ -78,4 +83,18 @@ def start_up() -> None:
     ours.setLevel(logging.INFO if jax.process_index() == 0 else logging.ERROR)
     ours.propagate = False
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(Path("~/.cache/lisa_jax/xla").expanduser()))
+        _keep_compiled_programs()
+
+
+def _keep_compiled_programs() -> None:
+    """Between runs; where there is no place for them, commands work as well, and only start later."""
+    try:
+        folder = cache_folder() / "xla"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    except OSError as error:
+        told = "Compiled programs are not kept between runs (%s): JAX_COMPILATION_CACHE_DIR names a folder for them."
+        logging.getLogger("lisa_jax").warning(told, one_line(error))
+    else:
+        jax.config.update("jax_compilation_cache_dir", str(folder))

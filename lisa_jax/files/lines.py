@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lisa_jax.files.json_object import parse_object
+from lisa_jax.files.naming import naming
 from lisa_jax.files.regular_file import read_regular
 
 _LARGEST_BYTES = 2**30
@@ -12,7 +13,7 @@ _LARGEST_BYTES = 2**30
 
 def append_lines(path: str | Path, lines: Sequence[str]) -> None:
     """Add lines to a file in UTF-8; half a line that a killed process left there is cut off first."""
-    with Path(path).open("a+b") as file:
+    with naming(path), Path(path).open("a+b") as file:
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
         file.write("".join(f"{line}\n" for line in lines).encode())

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lisa_jax.files.naming import naming
+
 
 def write_whole(path: str | Path, write: Callable[[Path], Any]) -> None:
     """Put a file in place of what was there, at once.
@@ -15,7 +17,8 @@ def write_whole(path: str | Path, write: Callable[[Path], Any]) -> None:
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        write(partial)
+        with naming(path):
+            write(partial)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -5,10 +5,11 @@ files. Resuming takes the newest one that can be read and is as it was written; 
 name, and said so.
 """
 
+import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from lisa_jax.parallel.cluster import LostProcessError, as_first_finds, lost_process
-from lisa_jax.parallel.messages import with_kind
+from lisa_jax.parallel.messages import storage_reason, with_kind
 from lisa_jax.training import checksums
 from lisa_jax.training.checkpoint_items import (
     IdentityHandler,
@@ -73,6 +74,7 @@ class Checkpoints:
         self._identity = json.loads(json.dumps(dict(identity)))
         self._upgrade = upgrade
         self._read_only = read_only
+        self._saving = 0
         self._manager = ocp.CheckpointManager(
             self._folder,
             item_handlers={_STATE: StateHandler(), _IDENTITY: IdentityHandler()},
@@ -88,17 +90,27 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # A checkpoint is whole only when all processes have written theirs: one that is gone would be waited for.
-        if kind is None or not issubclass(kind, LostProcessError):
+        if kind is None:
             self.close()
+        # A checkpoint is whole only when all processes have written theirs: one that is gone would be waited for.
+        elif not issubclass(kind, LostProcessError):
+            # What ended the run is told, not what followed from it.
+            with contextlib.suppress(SaveError):
+                self.close()
 
     def save(self, state: TrainState, step: int) -> None:
-        """Start writing the state after `step` steps; training goes on meanwhile."""
+        """Start writing the state after `step` steps; training goes on meanwhile.
+
+        Raises:
+          SaveError: this checkpoint or the one before could not be written.
+          LostProcessError: another process of the run is gone.
+        """
         if step in self._manager.all_steps():
             return
         args = ocp.args.Composite(state=SaveState(state), identity=SaveIdentity(self._identity))
         # Forced: Orbax may otherwise skip a checkpoint while the one before is being written.
-        self._manager.save(step, args=args, force=True)
+        with self._telling_failures(step):
+            self._manager.save(step, args=args, force=True)
 
     def restore(self, like: TrainState) -> TrainState | None:
         """Read the newest checkpoint that is whole, and set unreadable newer ones aside.
@@ -139,9 +151,24 @@ class Checkpoints:
         return None
 
     def close(self) -> None:
-        """Wait until all that was saved is on disk, and release the manager's threads."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Wait until all that was saved is on disk, and release the manager's threads; raises as `save`."""
+        with self._telling_failures(self._saving):
+            self._manager.wait_until_finished()
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _telling_failures(self, step: int) -> Iterator[None]:
+        """In place of the many kinds of error that Orbax and TensorStore raise, from its threads too."""
+        self._saving = step
+        try:
+            yield
+        except Exception as error:
+            if lost := lost_process(error, step):
+                raise lost from error
+            raise SaveError(
+                f"Checkpoints cannot be written to {self._folder} ({storage_reason(error)}): once that is mended, the "
+                "same command goes on from the newest one that is whole."
+            ) from error
 
     def _read(self, step: int, like: Any) -> Any:
         restore = RestoreState(like, restore_args=ocp.checkpoint_utils.construct_restore_args(like))

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from lisa_jax.files.naming import naming
 from lisa_jax.files.whole_file import write_whole, write_whole_text
 
 CONFIG_FILE = "config.json"
@@ -47,8 +48,9 @@ class Tracker:
         """Record numbers after `step` steps."""
         if not self._enabled:
             return
-        self._jsonl.write(json.dumps({"step": step, **values}) + "\n")
-        self._jsonl.flush()
+        with naming(self._jsonl.name):
+            self._jsonl.write(json.dumps({"step": step, **values}) + "\n")
+            self._jsonl.flush()
         for name, value in values.items():
             self._tensorboard.add_scalar(name, value, step)
         self._tensorboard.flush()
@@ -68,7 +70,8 @@ class Tracker:
     def close(self) -> None:
         """Flush everything to disk."""
         if self._enabled:
-            self._jsonl.close()
+            with naming(self._jsonl.name):
+                self._jsonl.close()
             self._tensorboard.close()
 
 

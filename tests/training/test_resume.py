@@ -8,12 +8,14 @@ import signal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from lisa_jax.parallel import cluster
 from lisa_jax.parallel.cluster import LostProcessError
 from lisa_jax.parallel.sharding import make_mesh, replicated
-from lisa_jax.training.checkpoint import Checkpoints, ResumeError
+from lisa_jax.training.checkpoint import Checkpoints, ResumeError, SaveError
+from lisa_jax.training.checkpoint_items import StateHandler
 from lisa_jax.training.loop import fit
 from lisa_jax.training.upgrade import Upgrade
 
@@ -252,6 +254,27 @@ def test_a_process_lost_while_reading_says_nothing_about_the_checkpoint(toy, cra
     assert saved_steps(crashed) == [2, 4, 6]
     assert int(checkpoints.restore(whole[1]).step) == 6
     checkpoints.close()
+
+
+def raising(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+def test_a_disk_that_is_full_is_told_in_one_sentence_whoever_notices(toy, tmp_path, monkeypatch):
+    said = r"Checkpoints cannot be written to .*checkpoints \(No space left on device\): .* the same command goes on"
+    full = ValueError("RESOURCE_EXHAUSTED: Failed writing: [os_error_code='28']")
+    # Where the loop saves, and in the background, where the next save or the end of the run meets it.
+    for step, (name, error) in enumerate({"save": full, "finalize": OSError(28, os.strerror(28))}.items()):
+        handler = StateHandler if name == "finalize" else ocp.CheckpointManager
+        with monkeypatch.context() as patch:
+            patch.setattr(handler, name, raising(error))
+            with pytest.raises(SaveError, match=said):
+                fit(toy.experiment(), toy.config(num_steps=2 + step), tmp_path)
+        assert saved_steps(tmp_path) == []
+    assert int(fit(toy.experiment(), toy.config(num_steps=3), tmp_path).step) == 3
 
 
 @pytest.mark.parametrize("name", ["base", "seed", "batch_size", "hook"])

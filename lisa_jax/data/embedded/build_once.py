@@ -9,10 +9,12 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from lisa_jax.files.home import cache_folder, expanded
+
 
 def data_root(data_dir: str | Path | None) -> Path:
     """Where data sets live: `data_dir`, else $LISA_JAX_DATA, else ~/.cache/lisa_jax."""
-    return Path(data_dir or os.environ.get("LISA_JAX_DATA") or "~/.cache/lisa_jax").expanduser()
+    return expanded(data_dir or os.environ.get("LISA_JAX_DATA") or cache_folder())
 
 
 def build_once(

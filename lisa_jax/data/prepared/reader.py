@@ -18,6 +18,7 @@ from lisa_jax.data.prepared.paths import tree_of
 from lisa_jax.data.prepared.reads import reading
 from lisa_jax.data.prepared.shard_hashes import ends_of_shards, fingerprint_of
 from lisa_jax.data.prepared.tf_example import bytes_features
+from lisa_jax.files.home import expanded
 from lisa_jax.parallel.messages import with_kind
 
 
@@ -29,7 +30,7 @@ def load_prepared(folder: str | Path, split: str = "train") -> "PreparedSource":
       ValueError: there is no such split, or lisa_jax.json is damaged.
       CorruptRecordError: a shard is not the one that was written, or has not its size.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     metadata = Metadata.read(folder)
     shards = metadata.splits.get(split, ())
     if not any(shard.examples for shard in shards):

@@ -4,6 +4,7 @@ import glob
 import re
 from pathlib import Path
 
+from lisa_jax.files.home import expanded
 from lisa_jax.files.regular_file import IrregularFileError, check_regular
 
 # Names that hubs give to the files or folders of one split: train-00000-of-00017.parquet, val_0003.tar, test/0.parquet.
@@ -19,7 +20,7 @@ def matching_files(location: str, suffix: str) -> list[Path]:
       ValueError: there is none, or one is a pipe, a device or the like.
       OSError: one is a link to nothing, or may not be seen.
     """
-    path = Path(location).expanduser()
+    path = expanded(location)
     if path.is_dir():
         # Folders apart, what is no file is not passed over: its rows would be missing without a word.
         files = [file for file in path.rglob(f"*{suffix}") if not file.is_dir()]
@@ -47,7 +48,7 @@ def common_folder(files: list[Path]) -> Path:
 
 def check_one_split(files: list[Path], location: str) -> None:
     """ValueError when `location` is a folder whose files are of several splits, so that none is trained on unawares."""
-    if not Path(location).expanduser().is_dir():
+    if not expanded(location).is_dir():
         return
     root = common_folder(files)
     splits = set()

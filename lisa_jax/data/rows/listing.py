@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lisa_jax.data.rows.layouts import unread_layout
+from lisa_jax.files.home import expanded
 
 NAMES = ("metadata.jsonl", "metadata.csv")
 SUFFIXES = (".jsonl", ".json", ".csv")
@@ -14,7 +15,7 @@ def find_listing(location: str) -> Path:
     Raises:
       ValueError: there is none, or a folder holds both kinds.
     """
-    path = Path(location).expanduser()
+    path = expanded(location)
     if path.is_file():
         return path
     found = [path / name for name in NAMES if (path / name).is_file()]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from lisa_jax.data.rows.image_folder import ImageFolderRows
 from lisa_jax.data.rows.layouts import unread_layout
@@ -11,6 +10,7 @@ from lisa_jax.data.rows.parquet import ParquetRows
 from lisa_jax.data.rows.row import Columns, Rows
 from lisa_jax.data.rows.tfds import TFDSRows
 from lisa_jax.data.rows.webdataset import WebDatasetRows
+from lisa_jax.files.home import expanded
 
 _KINDS: dict[str, Callable[[str, Columns], Rows]] = {
     "parquet": ParquetRows,
@@ -47,7 +47,7 @@ def open_rows(spec: str, columns: Columns | None = None, allow_outside: bool = F
 
 
 def _kind_of(spec: str) -> str:
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if path.is_dir():
         kinds = [
             kind

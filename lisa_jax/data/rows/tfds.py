@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 
 from lisa_jax.data.rows.layouts import SAVED_TO_DISK, is_saved_to_disk
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of
+from lisa_jax.files.home import expanded
 from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.regular_file import check_regular
 from lisa_jax.parallel.messages import with_kind
@@ -39,7 +40,7 @@ class TFDSRows:
         """
         match = _SPEC.fullmatch(spec)
         self._location, self._split = match["location"], match["split"] or "train"
-        if Path(spec).expanduser().is_dir():
+        if expanded(spec).is_dir():
             self._location, self._split = spec, "train"
         self._columns = columns
         info, builder = _open(self._location)
@@ -102,7 +103,7 @@ class TFDSRows:
 
 
 def _open(location: str) -> tuple[tfds.core.DatasetInfo, tfds.core.DatasetBuilder]:
-    folder = Path(location).expanduser()
+    folder = expanded(location)
     if is_saved_to_disk(folder):
         raise ValueError(f"{location!r} is no TFDS data set: {SAVED_TO_DISK}.")
     if (folder / "dataset_info.json").is_file():
