@@ -14,8 +14,10 @@ condition_<name> in a listing. Numbers of --control_scale, --control_start and -
 name=number. A listing is a .jsonl or .csv file with the fields prompt, condition and, if wanted, negative_prompt.
 """
 
+import contextlib
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,42 +26,58 @@ from absl import flags
 from tqdm import tqdm
 
 from lisa_jax.commands._condition_module import CONDITION_MODULE
+from lisa_jax.commands._flags import COUNT, DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
-from lisa_jax.drawing.inputs import Drawing, batches, drawings_of_requests, drawings_of_split, stacked
+from lisa_jax.drawing.inputs import Drawing, batches
+from lisa_jax.drawing.listing import read_listing
 from lisa_jax.drawing.networks import Networks, networks_of_folders, networks_of_runs
+from lisa_jax.drawing.order import Order, order_of_requests, order_of_split
 from lisa_jax.drawing.output import SampleFolder
-from lisa_jax.drawing.requests import Request, numbers_by_name, read_listing, requests_of_flags
+from lisa_jax.drawing.requests import Request, numbers_by_name, requests_of_flags
+from lisa_jax.drawing.sizes import Sizes, parse_size
 from lisa_jax.experiments.base import example_size
+from lisa_jax.experiments.fields import CONTROL, FACTOR, ROWS, SEED, SHARE
 from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.experiments.splits import load_split
 from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.sampling.generate import make_generator
+from lisa_jax.sampling.samplers.sampler import SAMPLERS
 
 _LOG = logging.getLogger("lisa_jax")
 _WORKDIR = flags.DEFINE_list("workdir", [], "Work directories of training runs beside the same base.")
 _BASE = flags.DEFINE_string("base", None, "Folder of the base, with --controlnet in place of --workdir.")
 _CONTROLNET = flags.DEFINE_list("controlnet", [], "ControlNet folders.")
-_OUT = flags.DEFINE_string("out", None, "Folder for the pictures.")
+_OUT = DEFINE_checked("out", None, "Folder for the pictures.", Folder())
 _WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters of a run to use.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "With --base: dtype of weights and compute.")
 _SPLIT = flags.DEFINE_string("split", "test", "Split that conditions and captions come from.")
-_NUM = flags.DEFINE_integer("num", 32, "Number of examples of the split, from the first on.", lower_bound=1)
+_NUM = DEFINE_checked("num", 32, "Number of examples of the split, from the first on.", COUNT)
 _PROMPT = flags.DEFINE_multi_string("prompt", [], "A prompt in place of a split; may be repeated.")
 _CONDITION = flags.DEFINE_multi_string("condition", [], "The prompt's condition picture; several with commas between.")
 _LISTING = flags.DEFINE_string("listing", None, "A .jsonl or .csv file of prompts and condition pictures.")
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Side of prompted pictures; the run's, or 512, by default.")
-_SAMPLER = flags.DEFINE_string("sampler", None, "ddim, euler or dpmpp_2m; the run's by default, as for those below.")
-_STEPS = flags.DEFINE_integer("num_steps", None, "Sampling steps.")
-_GUIDANCE = flags.DEFINE_float("guidance_scale", None, "Classifier-free guidance; 1 is none.")
+_IMAGE_SIZE = flags.DEFINE_string(
+    "image_size",
+    None,
+    "HEIGHTxWIDTH of prompted pictures, or one number for both; by default the condition's aspect ratio, with about as "
+    "many pixels as in training.",
+)
+_NEAREST = flags.DEFINE_list(
+    "nearest", [], "Conditions whose colours are classes, beside those that the data set says: resized without mixing."
+)
+_SAMPLER = flags.DEFINE_enum("sampler", None, list(SAMPLERS), "The run's by default, as for those below.")
+_STEPS = DEFINE_checked("num_steps", None, "Sampling steps.", CONTROL["sampling.num_steps"])
+_GUIDANCE = DEFINE_checked("guidance_scale", None, "Classifier-free guidance; 1 is none.", FACTOR)
 _NEGATIVE = flags.DEFINE_string("negative_prompt", None, "What guidance leads away from.")
 _SCALE = flags.DEFINE_list("control_scale", None, "Factor on the side network's residuals.")
 _START = flags.DEFINE_list("control_start", None, "Share of the steps after which control sets in.")
 _END = flags.DEFINE_list("control_end", None, "Share of the steps after which control ends.")
 _GUESS = flags.DEFINE_bool("guess_mode", None, "Control of the prompted prediction alone, as in diffusers.")
-_SEED = flags.DEFINE_integer("seed", 0, "Sample i depends on (seed, i) alone.")
-_BATCH = flags.DEFINE_integer("batch_size", None, "Examples at a time; changes no image.", lower_bound=1)
+_SEED = DEFINE_checked("seed", 0, "Sample i depends on (seed, i) alone.", SEED)
+_BATCH = DEFINE_checked("batch_size", None, "Examples at a time; changes no image.", ROWS)
 
 GRID_EXAMPLES = 32
+# Of prompted pictures where neither run nor base says how large pictures were in training.
+FOLDER_SIZE = (512, 512)
 
 
 def sampling_settings(networks: Networks) -> dict[str, Any]:
@@ -70,9 +88,9 @@ def sampling_settings(networks: Networks) -> dict[str, Any]:
         "num_steps": _STEPS.value,
         "guidance_scale": _GUIDANCE.value,
         "negative_prompt": _NEGATIVE.value,
-        "control_scale": numbers_by_name("control_scale", _SCALE.value, names),
-        "control_start": numbers_by_name("control_start", _START.value, names),
-        "control_end": numbers_by_name("control_end", _END.value, names),
+        "control_scale": numbers_by_name("control_scale", _SCALE.value, names, FACTOR),
+        "control_start": numbers_by_name("control_start", _START.value, names, SHARE),
+        "control_end": numbers_by_name("control_end", _END.value, names, SHARE),
         "guess_mode": _GUESS.value,
     }
     return networks.sampling | {name: value for name, value in given.items() if value is not None}
@@ -87,14 +105,41 @@ def asked_for(networks: Networks) -> list[Request]:
     requests = requests_of_flags(_PROMPT.value, _CONDITION.value, networks.names)
     if not requests and networks.config is None:
         raise ValueError("--base has no data set of its own: give --prompt and --condition, or --listing.")
+    if not requests and (_IMAGE_SIZE.value or _NEAREST.value):
+        raise ValueError(
+            "--image_size and --nearest are of prompted pictures: a split has its own sizes and conditions."
+        )
     return requests
 
 
-def asked_size(networks: Networks) -> tuple[int, ...]:
-    """Size of prompted pictures: the flag's, else that of the run's examples."""
-    if _IMAGE_SIZE.value is not None:
-        return (_IMAGE_SIZE.value, _IMAGE_SIZE.value)
-    return example_size(networks.config) if networks.config else (512, 512)
+def sizes_of(networks: Networks) -> Sizes:
+    """Which size each prompted picture gets."""
+    trained = example_size(networks.config) if networks.config else networks.family.size or FOLDER_SIZE
+    if len(trained) != 2:
+        raise ValueError("Prompts with condition pictures are drawn by bases of images: this one makes videos.")
+    asked = None if _IMAGE_SIZE.value is None else parse_size(_IMAGE_SIZE.value)
+    return Sizes(trained, networks.family.latents.shape, asked)
+
+
+def classes_of(networks: Networks) -> frozenset[str]:
+    """Names of the conditions whose colours must not be mixed."""
+    for name in _NEAREST.value:
+        if name not in networks.names:
+            raise ValueError(f"--nearest={name}: the conditions are {', '.join(networks.names)}.")
+    return networks.classes | set(_NEAREST.value)
+
+
+def order_of(networks: Networks, settings: Mapping[str, Any]) -> Order:
+    """What the flags ask for."""
+    requests, family = asked_for(networks), networks.family
+    identity = {**networks.identity, "sampling": settings, "seed": _SEED.value}
+    if requests:
+        choose, classes = sizes_of(networks), classes_of(networks)
+        negative = settings.get("negative_prompt", "")
+        return order_of_requests(_OUT.value, family, requests, choose, classes, identity, negative)
+    split = load_split(networks.config, family, _SPLIT.value, CONDITION_MODULE.value)
+    data = {"data": networks.config.data.to_dict(), "split": _SPLIT.value}
+    return order_of_split(_OUT.value, split, _NUM.value, {**identity, **data})
 
 
 def main() -> None:
@@ -107,37 +152,28 @@ def main() -> None:
         networks = networks_of_runs({workdir: load_run(workdir, weights) for workdir in _WORKDIR.value}, weights)
     else:
         networks = networks_of_folders(_BASE.value, _CONTROLNET.value, _DTYPE.value)
-    family, settings, requests = networks.family, sampling_settings(networks), asked_for(networks)
+    settings = sampling_settings(networks)
     # Changes no image, and so may change between two calls.
     configured = settings.pop("batch_size", 16)
-    batch_size = _BATCH.value or configured
-    identity = networks.identity | {"sampling": settings, "seed": _SEED.value}
-    if requests:
-        size = asked_size(networks)
-        digests = [request.digest() for request in requests]
-        out = SampleFolder(_OUT.value, family.medium, identity | {"image_size": list(size)}, digests)
-        negative = settings.get("negative_prompt", "")
-        drawings = drawings_of_requests(requests, family.conditioner, negative, size)
-        total = len(requests)
-    else:
-        split = load_split(networks.config, family, _SPLIT.value, CONDITION_MODULE.value)
-        total = min(_NUM.value, len(split.source))
-        data = {"data": networks.config.data.to_dict(), "split": _SPLIT.value}
-        out = SampleFolder(_OUT.value, family.medium, identity | data)
-        drawings = drawings_of_split(split, total)
-
+    order = order_of(networks, settings)
+    total, out = order.total, order.out
     done = out.finished() & set(range(total))
     shown: list[Drawing] = []
     with tqdm(total=total, initial=len(done), unit="image", dynamic_ncols=True) as bar:
-        generate_missing(networks, settings, _not_done(drawings, done, shown), out, min(batch_size, total), bar)
-    columns = {
-        **stacked([drawing.conditions for drawing in shown]),
-        "sample": np.stack([out.read(drawing.index) for drawing in shown]),
-    }
-    if shown[0].reference is not None:
-        columns["reference"] = np.stack([drawing.reference for drawing in shown])
-    out.write_grid(family.medium.sheet(columns, blocks=min(4, len(shown))))
+        missing = _not_done(order.drawings, done, shown)
+        found = batches(missing, min(_BATCH.value or configured, total), order.counts)
+        generate_missing(networks, settings, found, out, bar)
+    out.write_grid(networks.family.medium.sheet(_columns(shown, out), blocks=min(4, len(shown))))
     _LOG.info("%d images and grid.png are in %s; %d of them were there before.", total, _OUT.value, len(done))
+
+
+def _columns(shown: Sequence[Drawing], out: SampleFolder) -> dict[str, list[np.ndarray]]:
+    """The grid's columns: conditions, sample and, where there is one, the real picture."""
+    columns = {name: [drawing.conditions[name] for drawing in shown] for name in shown[0].conditions}
+    columns["sample"] = [out.read(drawing.index) for drawing in shown]
+    if shown[0].reference is not None:
+        columns["reference"] = [drawing.reference for drawing in shown]
+    return columns
 
 
 def _not_done(drawings: Iterator[Drawing], done: set[int], shown: list[Drawing]) -> Iterator[Drawing]:
@@ -152,21 +188,37 @@ def _not_done(drawings: Iterator[Drawing], done: set[int], shown: list[Drawing])
 def generate_missing(
     networks: Networks,
     settings: dict[str, Any],
-    drawings: Iterator[Drawing],
+    found: Iterator[tuple[list[Drawing], dict[str, Any]]],
     out: SampleFolder,
-    batch_size: int,
     bar: tqdm,
 ) -> None:
-    """Sample drawings and write their pictures."""
+    """Sample batches of drawings and write their pictures."""
     family = networks.family
-    generate = make_generator(family, **settings, batch_size=batch_size)
+    # Batches come as large as they are to be.
+    generate = make_generator(family, **settings, batch_size=sys.maxsize)
     # Once, not with every batch.
     params = jax.device_put((family.frozen, family.latents.params, networks.side), replicated(make_mesh()))
-    for found, arrays in batches(drawings, batch_size):
-        samples = generate(*params, **arrays, seed=_SEED.value)
-        for drawing, sample in zip(found, samples, strict=False):
+    for drawings, arrays in found:
+        with told_without_memory(arrays["conditions"]):
+            samples = generate(*params, **arrays, seed=_SEED.value)
+        for drawing, sample in zip(drawings, samples, strict=False):
             out.write(drawing.index, sample)
-        bar.update(len(found))
+        bar.update(len(drawings))
+
+
+@contextlib.contextmanager
+def told_without_memory(conditions: Mapping[str, np.ndarray]) -> Iterator[None]:
+    """Tell what could not be held in memory, and what would need less."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        count, *size, _ = next(iter(conditions.values())).shape
+        raise ValueError(
+            f"{count} pictures of {'x'.join(map(str, size))} at once take more memory than there is: use a smaller "
+            "--batch_size, or where pictures are prompted a smaller --image_size."
+        ) from error
 
 
 if __name__ == "__main__":

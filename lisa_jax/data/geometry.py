@@ -63,11 +63,7 @@ def fit(
     height, width = image.shape[:2]
     _check_large_enough(height, width, size, where, min_size, subject)
     for name, condition in conditions.items():
-        if not same_aspect(condition.shape[:2], (height, width)):
-            raise RowError(
-                f"{where}: size mismatch: condition {name!r} is {condition.shape[1]}x{condition.shape[0]}, but the "
-                f"{subject} is {width}x{height}, which is another aspect ratio{hints.get(name, _ALIKE)}."
-            )
+        check_same_aspect(name, condition.shape[:2], (height, width), where, subject, hints.get(name, _ALIKE))
 
     scale = min(height / size[0], width / size[1])
     top, left = 0.5 * (height - scale * size[0]) / height, 0.5 * (width - scale * size[1]) / width
@@ -81,6 +77,15 @@ def fit(
         },
         (round(top * height / scale), round(left * width / scale)),
     )
+
+
+def check_same_aspect(name: str, condition: Size, other: Size, where: str, subject: str, hint: str = "") -> None:
+    """Raise RowError unless a condition has the aspect ratio of another picture, the subject; both (height, width)."""
+    if not same_aspect(condition, other):
+        raise RowError(
+            f"{where}: size mismatch: condition {name!r} is {condition[1]}x{condition[0]}, but the {subject} is "
+            f"{other[1]}x{other[0]}, which is another aspect ratio{hint}."
+        )
 
 
 def same_aspect(a: Size, b: Size) -> bool:

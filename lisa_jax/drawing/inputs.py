@@ -1,14 +1,15 @@
 """What is to be drawn, from a split of a data set or from requests, and batches of it."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import numpy as np
 
-from lisa_jax.drawing.requests import Request, load_conditions
+from lisa_jax.data.geometry import Size, fit
+from lisa_jax.drawing.requests import Request, read_conditions
 from lisa_jax.dual_branch import Tree
 from lisa_jax.experiments.splits import Split
 from lisa_jax.families.family import Conditioner
@@ -37,42 +38,95 @@ class Drawing:
 
 
 def drawings_of_split(split: Split, count: int) -> Iterator[Drawing]:
-    """The first `count` examples of a split, with the real ones."""
+    """The first `count` examples of a split, with the real ones; where they have several sizes, size by size."""
+    split = split.first(count)
     for batch in split.ordered_batches(READ_BATCH):
         rows = (split.contexts(batch), split.conditions(batch), split.references(batch))
         for row, index in enumerate(batch["index"]):
-            if index == count:
-                return
             context, conditions, reference = jax.tree.map(lambda leaf, row=row: leaf[row], rows)
             yield Drawing(int(index), context, conditions, None, reference)
 
 
 def drawings_of_requests(
-    requests: Sequence[Request], conditioner: Conditioner, negative_prompt: str, size: tuple[int, int]
+    requests: Sequence[Request],
+    sizes: Sequence[Size],
+    conditioner: Conditioner,
+    negative_prompt: str,
+    classes: Collection[str] = (),
 ) -> Iterator[Drawing]:
-    """Drawings of requests; conditions come to `size` (height, width), errors as `load_conditions`."""
+    """Drawings of requests.
+
+    Args:
+      requests: prompts with their conditions.
+      sizes: (height, width) of each.
+      conditioner: encodes the prompts.
+      negative_prompt: for requests that have none of their own.
+      classes: conditions whose colours are classes, see `fit`.
+
+    Raises:
+      RowError: a condition that cannot be read, or conditions of different aspect ratios.
+    """
     for start in range(0, len(requests), READ_BATCH):
-        rows = requests[start : start + READ_BATCH]
+        rows, to = requests[start : start + READ_BATCH], sizes[start : start + READ_BATCH]
         prompts = [request.prompt for request in rows]
         negatives = [negative_prompt if row.negative_prompt is None else row.negative_prompt for row in rows]
-        encoded = tuple(conditioner.contexts([{"caption": text} for text in texts]) for texts in (prompts, negatives))
+        encoded = tuple(
+            conditioner.contexts([_example(text, size) for text, size in zip(texts, to, strict=True)])
+            for texts in (prompts, negatives)
+        )
         for row, request in enumerate(rows):
             context, negative = jax.tree.map(lambda leaf, row=row: leaf[row], encoded)
-            yield Drawing(start + row, context, load_conditions(request, size), negative)
+            yield Drawing(start + row, context, fitted_conditions(request, to[row], classes), negative)
 
 
-def batches(drawings: Iterator[Drawing], size: int) -> Iterator[tuple[list[Drawing], dict[str, Any]]]:
-    """Drawings by `size`, with the arrays that a generator takes; the last are filled up by repeating one of them."""
-    while found := list(islice(drawings, size)):
-        filled = found + found[-1:] * (size - len(found))
-        arrays = {
-            "context": stacked([drawing.context for drawing in filled]),
-            "conditions": stacked([drawing.conditions for drawing in filled]),
-            "indices": np.asarray([drawing.index for drawing in filled]),
-        }
-        if filled[0].negative_context is not None:
-            arrays["negative_context"] = stacked([drawing.negative_context for drawing in filled])
-        yield found, arrays
+def _example(caption: str, size: Size) -> dict[str, Any]:
+    """What a conditioner may read of a picture that is still to be made: one that was never resized nor cropped."""
+    return {"caption": caption, "size": size, "original_size": size, "crop": (0, 0)}
+
+
+def fitted_conditions(request: Request, size: Size, classes: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """A request's conditions, resized and cropped to `size` (height, width) as those of rows are: uint8 (H, W, 3).
+
+    Raises:
+      RowError: a condition that cannot be read, or conditions of different aspect ratios.
+    """
+    pictures = read_conditions(request)
+    first = next(iter(pictures))
+    how = {"where": request.where, "min_size": 1, "subject": f"condition {first!r}"}
+    return fit(pictures[first], pictures, size, labels=classes, **how).conditions
+
+
+def batches(
+    drawings: Iterable[Drawing], size: int, counts: Mapping[Size, int] = MappingProxyType({})
+) -> Iterator[tuple[list[Drawing], dict[str, Any]]]:
+    """Drawings by `size`, with the arrays that a generator takes.
+
+    Args:
+      drawings: those of one size of pictures share batches; the last are filled up by repeating one of them.
+      size: of a batch.
+      counts: how many there are of a size of pictures; where these are fewer, so are those of a batch.
+    """
+    waiting: dict[Size, list[Drawing]] = {}
+    for drawing in drawings:
+        space = next(iter(drawing.conditions.values())).shape[:-1]
+        group = waiting.setdefault(space, [])
+        group.append(drawing)
+        if len(group) == min(size, counts.get(space, size)):
+            yield group, _arrays(waiting.pop(space))
+    for space, group in waiting.items():
+        missing = min(size, counts.get(space, size)) - len(group)
+        yield group, _arrays(group + group[-1:] * missing)
+
+
+def _arrays(drawings: Sequence[Drawing]) -> dict[str, Any]:
+    arrays = {
+        "context": stacked([drawing.context for drawing in drawings]),
+        "conditions": stacked([drawing.conditions for drawing in drawings]),
+        "indices": np.asarray([drawing.index for drawing in drawings]),
+    }
+    if drawings[0].negative_context is not None:
+        arrays["negative_context"] = stacked([drawing.negative_context for drawing in drawings])
+    return arrays
 
 
 def stacked(trees: Sequence[Tree]) -> Tree:

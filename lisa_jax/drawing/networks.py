@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, open_checkpoint
 from lisa_jax.data.conditions.names import identifier_of
+from lisa_jax.drawing.class_colours import class_conditions
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.conditions import condition_specs
 from lisa_jax.experiments.saved_run import TrainedRun
@@ -32,6 +33,7 @@ class Networks:
       config: config of the run, or of the first one, asking for all conditions; None for folders.
       sampling: settings to start from.
       identity: what tells these networks from others, as JSON.
+      classes: names of the conditions that are known to be in colours of classes.
     """
 
     family: Family
@@ -40,6 +42,7 @@ class Networks:
     config: ConfigDict | None
     sampling: dict[str, Any]
     identity: dict[str, Any]
+    classes: frozenset[str] = frozenset()
 
 
 def networks_of_runs(runs: Mapping[str, TrainedRun], weights: str) -> Networks:
@@ -84,6 +87,7 @@ def networks_of_runs(runs: Mapping[str, TrainedRun], weights: str) -> Networks:
             "side networks": [[str(Path(workdir).resolve()), run.step] for workdir, run in runs.items()],
             "weights": weights,
         },
+        frozenset().union(*(class_conditions(run.config) for run in runs.values())),
     )
 
 

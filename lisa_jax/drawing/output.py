@@ -7,27 +7,31 @@ from typing import Any
 
 import numpy as np
 
+from lisa_jax.drawing.differences import differences, example_differences
+from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.media import image
 from lisa_jax.media.medium import Medium
 
 SETTINGS_FILE = "settings.json"
+# What each sample is made of, see `Examined.record`.
+Examples = Sequence[Mapping[str, Any]]
 
 
 class SampleFolder:
     """A folder of `00000.png`, `00001.png`, ..., as the medium has it, and the settings that they were made with."""
 
-    def __init__(self, folder: str | Path, medium: Medium, settings: Mapping[str, Any], examples: Sequence[str] = ()):
+    def __init__(self, folder: str | Path, medium: Medium, settings: Mapping[str, Any], examples: Examples = ()):
         """Open or make the folder.
 
         Args:
           folder: where samples go.
           medium: what they are.
           settings: everything that all samples depend on, as JSON.
-          examples: what each sample depends on besides, as a hash; more than there were continue the folder.
+          examples: what each sample depends on besides; more than there were continue the folder.
 
         Raises:
-          ValueError: the folder holds samples of other settings or examples.
+          ValueError: the folder holds samples of other settings or examples, or its settings are damaged.
         """
         self._folder, self._medium = Path(folder), medium
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -37,24 +41,11 @@ class SampleFolder:
         if self.finished():
             if not path.is_file():
                 raise ValueError(f"{self._folder} holds pictures, but no {SETTINGS_FILE}: give another --out.")
-            before = json.loads(path.read_text(encoding="utf-8"))
-            self._check(path, before, now)
-            now["examples"] = max(before["examples"], now["examples"], key=len)
+            before = _read(path)
+            _check(path, before, now)
+            if len(before["examples"]) > len(now["examples"]):
+                now["examples"] += before["examples"][len(now["examples"]) :]
         write_whole_text(path, json.dumps(now, indent=2) + "\n")
-
-    def _check(self, path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        names = sorted((set(before) | set(now)) - {"examples"})
-        changed = [
-            f"{name} was {json.dumps(before.get(name))} and is {json.dumps(now.get(name))} now"
-            for name in names
-            if before.get(name) != now.get(name)
-        ]
-        for index, (then, today) in enumerate(zip(before["examples"], now["examples"], strict=False)):
-            if then != today:
-                changed.append(f"example {index} had another prompt or condition")
-                break
-        if changed:
-            raise ValueError(f"{path}: {'; '.join(changed)}: give another --out, or the settings of before.")
 
     def path(self, index: int) -> Path:
         """The file of a sample."""
@@ -62,7 +53,9 @@ class SampleFolder:
 
     def finished(self) -> set[int]:
         """The samples that are there."""
-        return {int(path.stem) for path in self._folder.glob(f"*{self._medium.suffix}") if path.stem.isdecimal()}
+        numbers = (int(path.stem) for path in self._folder.glob(f"*{self._medium.suffix}") if path.stem.isdecimal())
+        # Not 3.png, nor what is called so and is none of ours.
+        return {number for number in numbers if self.path(number).is_file()}
 
     def write(self, index: int, sample: np.ndarray) -> None:
         """Write a sample, uint8 (*space, 3); it has its name only when it is whole."""
@@ -75,3 +68,28 @@ class SampleFolder:
     def write_grid(self, picture: np.ndarray) -> None:
         """Write grid.png, a picture of many samples."""
         image.write(self._folder / "grid.png", picture)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Settings of before; those of earlier versions said one size for all."""
+    try:
+        before = read_object(path)
+    except JsonError as error:
+        raise ValueError(f"{error}: give another --out.") from error
+    examples = before.get("examples")
+    if not isinstance(examples, list) or not all(isinstance(example, dict | str) for example in examples):
+        raise ValueError(f"{path} has no list of examples: give another --out.")
+    return before
+
+
+def _check(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    then, today = ({name: value for name, value in part.items() if name != "examples"} for part in (before, now))
+    size = then.pop("image_size", None)
+    of_examples = (
+        example_differences(index, old, new, size)
+        for index, (old, new) in enumerate(zip(before["examples"], now["examples"], strict=False))
+    )
+    # The first example that differs is enough.
+    changed = differences(then, today) + next(filter(None, of_examples), [])
+    if changed:
+        raise ValueError(f"{path}: {'; '.join(changed)}: give another --out, or the settings of before.")

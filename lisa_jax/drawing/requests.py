@@ -1,17 +1,18 @@
-"""What to sample beside a data set: prompts with condition pictures, from the command line or a listing."""
+"""What to sample beside a data set: prompts with condition pictures."""
 
-import csv
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from lisa_jax.data.geometry import fit
+from lisa_jax.data.geometry import check_same_aspect
+from lisa_jax.data.rows.decode import decode_picture
+from lisa_jax.data.rows.named_file import read_named
+from lisa_jax.experiments.kinds import Kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,9 @@ class Request:
       prompt: text.
       conditions: file of every condition by its side network's name.
       negative_prompt: text in place of the one for all, or None.
+
+    Raises:
+      ValueError: a text that is none in Unicode.
     """
 
     where: str
@@ -30,12 +34,78 @@ class Request:
     conditions: Mapping[str, Path]
     negative_prompt: str | None = None
 
+    def __post_init__(self) -> None:
+        for name, text in (("prompt", self.prompt), ("negative_prompt", self.negative_prompt or "")):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"{self.where}: the {name} {text!a} holds half a character: write UTF-8.") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Examined:
+    """A request whose files have been read once.
+
+    Attributes:
+      request: what was asked for.
+      size: (height, width) of the first condition as it is.
+      hashes: SHA-256 of every condition's file by name.
+    """
+
+    request: Request
+    size: tuple[int, int]
+    hashes: Mapping[str, str]
+
+    @property
     def digest(self) -> str:
-        """Hash of everything that the picture depends on; 16 hexadecimal digits."""
-        digest = hashlib.sha256(json.dumps([self.prompt, self.negative_prompt, list(self.conditions)]).encode())
-        for path in self.conditions.values():
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        """Hash of everything that the picture depends on but its size; 16 hexadecimal digits."""
+        asked = self.request
+        digest = hashlib.sha256(json.dumps([asked.prompt, asked.negative_prompt, list(asked.conditions)]).encode())
+        for file_hash in self.hashes.values():
+            digest.update(bytes.fromhex(file_hash))
         return digest.hexdigest()[:16]
+
+    def record(self, size: tuple[int, int]) -> dict[str, Any]:
+        """What is kept beside the picture, which is of this size (height, width), as JSON."""
+        files = {
+            name: {"file": str(path), "sha256": self.hashes[name]} for name, path in self.request.conditions.items()
+        }
+        words = {"prompt": self.request.prompt, "negative_prompt": self.request.negative_prompt}
+        return {**words, "conditions": files, "size": list(size), "digest": self.digest}
+
+
+def examined(request: Request) -> Examined:
+    """Read a request's files.
+
+    Raises:
+      RowError: one that is missing or no picture, or pictures of different aspect ratios.
+    """
+    contents = {name: _contents(request, name) for name in request.conditions}
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    sizes = {name: _decoded(request, name, data).shape[:2] for name, data in contents.items()}
+    first, *others = sizes
+    for name in others:
+        check_same_aspect(name, sizes[name], sizes[first], request.where, f"condition {first!r}")
+    return Examined(request, sizes[first], hashes)
+
+
+def read_conditions(request: Request) -> dict[str, np.ndarray]:
+    """The pictures of a request as `lisa_jax prepare` reads those of rows, uint8 (H, W, 3) by name, as they are.
+
+    Raises:
+      RowError: a file that is missing or no picture, see `decode_picture`.
+    """
+    return {name: _decoded(request, name, _contents(request, name)) for name in request.conditions}
+
+
+def _contents(request: Request, name: str) -> bytes:
+    # The user's own words, whatever folder they lead to.
+    return read_named(Path(), str(request.conditions[name]), allow_outside=True, what=name, where=request.where)
+
+
+def _decoded(request: Request, name: str, data: bytes) -> np.ndarray:
+    where, file = request.where, str(request.conditions[name])
+    return decode_picture(data, where if file in where else f"{where}: {file}")
 
 
 def requests_of_flags(prompts: Sequence[str], conditions: Sequence[str], names: Collection[str]) -> list[Request]:
@@ -66,82 +136,27 @@ def requests_of_flags(prompts: Sequence[str], conditions: Sequence[str], names: 
     return found
 
 
-def numbers_by_name(flag: str, parts: list[str] | None, names: tuple[str, ...]) -> float | dict[str, float] | None:
-    """One number for all, numbers in the order of the side networks, or name=number of each."""
+def numbers_by_name(
+    flag: str, parts: list[str] | None, names: tuple[str, ...], kind: Kind
+) -> float | dict[str, float] | None:
+    """One number for all, numbers in the order of the side networks, or name=number of each; all of a kind."""
     if parts is None:
         return None
+    found = _numbers(parts, names)
+    for number in found.values() if isinstance(found, dict) else [found]:
+        if number is None or not kind.takes(number):
+            each = f", or one for each of {', '.join(names)}" if len(names) > 1 else ""
+            raise ValueError(f"--{flag}={','.join(parts)}: give one number{each}; {kind}.")
+    return found
+
+
+def _numbers(parts: list[str], names: tuple[str, ...]) -> float | dict[str, float] | None:
+    """None where they are no numbers, or not one for each."""
     try:
         if len(parts) == 1 and "=" not in parts[0]:
             return float(parts[0])
         pairs = dict(part.split("=") for part in parts) if "=" in parts[0] else dict(zip(names, parts, strict=True))
-        if set(pairs) == set(names):
-            return {name: float(pairs[name]) for name in names}
-    except ValueError:
-        pass
-    wanted = f"one number, or one for each of {', '.join(names)}" if len(names) > 1 else "one number"
-    raise ValueError(f"--{flag}={','.join(parts)}: give {wanted}.")
-
-
-def read_listing(path: str | Path, names: Collection[str]) -> list[Request]:
-    """Requests of a .jsonl or .csv file, one a row.
-
-    A row has the fields `prompt`, `condition` (a file, from the listing's folder; for several side networks
-    `condition_<name>` each) and, if wanted, `negative_prompt`.
-
-    Raises:
-      ValueError: another kind of file, a row that is not JSON, or fields that are missing or unknown, by row.
-    """
-    path = Path(path)
-    fields = {f"condition_{name}" if len(names) > 1 else "condition": name for name in names}
-    requests = []
-    for where, row in _rows(path):
-        missing = [field for field in ("prompt", *fields) if not isinstance(row.get(field), str)]
-        unknown = sorted(set(row) - {"prompt", "negative_prompt", *fields}, key=str)
-        if missing or unknown:
-            problem = f"has no {missing[0]}" if missing else f"has an unknown field {unknown[0]}"
-            raise ValueError(f"{where} {problem}: a row has prompt, {', '.join(fields)} and maybe negative_prompt.")
-        conditions = {name: path.parent / row[field] for field, name in fields.items()}
-        requests.append(Request(where, row["prompt"], conditions, row.get("negative_prompt") or None))
-    if not requests:
-        raise ValueError(f"{path} has no rows.")
-    return requests
-
-
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    if path.suffix not in (".jsonl", ".csv"):
-        raise ValueError(f"{path} is neither a .jsonl nor a .csv file.")
-    with path.open(encoding="utf-8", newline="") as file:
-        if path.suffix == ".csv":
-            for number, row in enumerate(csv.DictReader(file), 1):
-                yield f"{path} row {number}", row
-            return
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                where = f"{path} line {number}"
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{where} is not JSON ({error}).") from None
-                if not isinstance(row, dict):
-                    raise ValueError(f"{where} is not a JSON object.")
-                yield where, row
-
-
-def load_conditions(request: Request, size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Read a request's conditions, resized and centre-cropped alike to `size` (height, width).
-
-    Returns:
-      uint8 (H, W, 3) by name.
-    Raises:
-      ValueError: a file that is missing or no picture, or pictures of different aspect ratios.
-    """
-    pictures = {}
-    for name, path in request.conditions.items():
-        try:
-            pictures[name] = np.asarray(Image.open(path).convert("RGB"))
-        except OSError as error:
-            raise ValueError(f"{request.where}: {path} cannot be read as a picture ({error}).") from None
-    first, *others = pictures
-    rest = {name: pictures[name] for name in others}
-    fitted = fit(pictures[first], rest, size, where=request.where, min_size=1, subject=f"condition {first!r}")
-    return {first: fitted.image} | fitted.conditions
+        return {name: float(pairs[name]) for name in names} if set(pairs) == set(names) else None
+    # None at all, as of --control_scale=.
+    except (ValueError, IndexError):
+        return None

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from lisa_jax.data.conditions.registry import get_condition
 from lisa_jax.data.embedded.load import load_embedded
@@ -104,12 +103,12 @@ def read_samples(folder: str | Path) -> tuple[list[int], np.ndarray]:
 
     Raises:
       FileNotFoundError: the folder has none.
-      ValueError: their sizes differ, by file.
+      ValueError: one is no picture, or their sizes differ, by file.
     """
     paths = sorted((path for path in Path(folder).glob("*.png") if path.stem.isdecimal()), key=lambda p: int(p.stem))
     if not paths:
         raise FileNotFoundError(f"{folder} holds no samples: pictures must be named 00000.png, 00001.png and so on.")
-    images = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    images = [decode_picture(path, str(path)) for path in paths]
     for path, image in zip(paths, images, strict=True):
         if image.shape != images[0].shape:
             raise ValueError(

@@ -46,6 +46,10 @@ class Split:
         """What tells the data set from another, wherever it lies."""
         return self.source.fingerprint
 
+    def first(self, count: int) -> "Split":
+        """The first `count` examples."""
+        return dataclasses.replace(self, source=_First(self.source, min(count, len(self.source))))
+
     def ordered_batches(self, batch_size: int) -> Iterator[dict[str, Any]]:
         """Every example once, in order."""
         return ordered_batches(self.source, self.make_inputs, batch_size)
@@ -87,6 +91,26 @@ class Split:
         """(params, moments) -> pictures; compiled once for all batches of a size."""
         latents = self.family.latents
         return jax.jit(lambda params, moments: latents.decode(params, latents.mean(moments)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _First:
+    """The first `count` examples of a source."""
+
+    source: Source
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        return self.source[index]
+
+    @property
+    def size_index(self) -> np.ndarray | None:
+        """See `Source`."""
+        whole = getattr(self.source, "size_index", None)
+        return None if whole is None else whole[: self.count]
 
 
 def load_split(config: ConfigDict, family: Family, split: str, trusted: Collection[str] = ()) -> Split:

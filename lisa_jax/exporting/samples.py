@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lisa_jax.data.rows.decode import decode_picture
 from lisa_jax.experiments.saved_run import TrainedRun
 from lisa_jax.experiments.splits import load_split
 from lisa_jax.sampling.generate import make_generator
@@ -24,17 +25,20 @@ def card_picture(
       trusted: as of `load_split`, where samples are made.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: a number below 1.
+      ValueError: there is no such file, it is no picture, or a number below 1.
     """
     if samples is None:
         newest = newest_preview(workdir, run.step)
-        return None if newest is None else Image.open(newest)
+        return None if newest is None else _read(newest)
     if not samples.isdecimal():
-        return Image.open(samples)
+        return _read(Path(samples))
     if int(samples) < 1:
         raise ValueError(f"--samples is {samples}: give a number of 1 or more, or a picture.")
     return Image.fromarray(sample_grid(run, int(samples), trusted))
+
+
+def _read(path: Path) -> Image.Image:
+    return Image.fromarray(decode_picture(path, str(path)))
 
 
 def newest_preview(workdir: str | Path, step: int) -> Path | None:

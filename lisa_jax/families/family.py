@@ -166,6 +166,7 @@ class Family:
         computes has changed by being written to the folder, see `families.export_check`.
       usage: how others use an exported side network.
       fingerprint: hash of configs and weights of the base; tells one base from another.
+      size: of the examples that the main network was trained with, as its config says; None where it does not.
     """
 
     model: DualBranch
@@ -183,6 +184,7 @@ class Family:
     check_export: Callable[..., Any]
     usage: Usage
     fingerprint: str
+    size: tuple[int, ...] | None = None
 
     @cached_property
     def frozen(self) -> Params:

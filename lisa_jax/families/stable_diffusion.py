@@ -161,8 +161,17 @@ class StableDiffusion:
             write_side=write_side,
             check_export=partial(_check_export, parts["latents"], parts["conditioner"], process),
             usage=PIXEL_USAGE if self.vae is None else USAGE,
+            size=self._size(),
             **parts,
         )
+
+    def _size(self) -> tuple[int, int] | None:
+        given = self.unet.sample_size
+        if given is None:
+            return None
+        factor = 1 if self.vae is None else self.vae.downsampling
+        height, width = (given, given) if isinstance(given, int) else given
+        return factor * height, factor * width
 
     def _latents(self, setup: Setup, load_params: Callable[[], Params]) -> LatentSpace:
         if self.vae is None:

@@ -23,10 +23,10 @@ def write(path: Path, picture: np.ndarray) -> None:
 
 
 def read(path: Path) -> np.ndarray:
-    """A picture, uint8 (H, W, 3)."""
-    from PIL import Image
+    """A picture, uint8 (H, W, 3); raises RowError, a ValueError, where it is none."""
+    from lisa_jax.data.rows.decode import decode_picture
 
-    return np.asarray(Image.open(path).convert("RGB"))
+    return decode_picture(path, str(path))
 
 
 IMAGE = Medium(".png", mirror, labelled_grid, write, read)

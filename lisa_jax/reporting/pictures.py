@@ -5,7 +5,9 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from lisa_jax.data.rows.decode import decode_picture
 
 # No screen shows more; previews of large pictures are wider.
 MAX_WIDTH = 1400
@@ -27,11 +29,7 @@ def embed(paths: list[Path]) -> dict[Path, str]:
 
 
 def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as file:
-            picture = file.convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as a picture: {error}.") from error
+    picture = Image.fromarray(decode_picture(path, str(path)))
     if picture.width > MAX_WIDTH:
         height = round(picture.height * MAX_WIDTH / picture.width)
         picture = picture.resize((MAX_WIDTH, height), Image.Resampling.LANCZOS)

@@ -106,4 +106,7 @@ def _read_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     curve = row.get("curve", [])
     if not isinstance(row.get("id"), str) or not isinstance(curve, list) or not all(map(_is_point, curve)):
         raise ValueError(f"{where} is no row of a study: it needs an id, and a curve of points, numbers with a step.")
+    # Pictures of the run lie in a folder of that name.
+    if Path(row["id"]).name != row["id"]:
+        raise ValueError(f"{where} is no row of a study: its id {row['id']!r} is no name of a run.")
     return {**row, "cell": cell}

@@ -1,5 +1,7 @@
 """The folder of samples: what it holds is whole and of one kind."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -35,12 +37,67 @@ def test_other_settings_are_refused_by_name(tmp_path):
         SampleFolder(tmp_path, IMAGE, SETTINGS | {"split": "test"})
 
 
+def example(prompt="cat", file="a.png", sha256="0", size=(4, 4)):
+    conditions = {"pose": {"file": file, "sha256": sha256}}
+    digest = f"{prompt} {sha256}"
+    return {
+        "prompt": prompt,
+        "negative_prompt": None,
+        "conditions": conditions,
+        "size": list(size),
+        "digest": digest,
+    }
+
+
+def test_what_differs_is_said_in_words(tmp_path):
+    base = {"base": "0" * 64, "side networks": ["1" * 64]}
+    SampleFolder(tmp_path, IMAGE, SETTINGS | base).write(0, PICTURE)
+    other = {"base": "2" * 64, "side networks": ["1" * 64], "sampling": {"num_steps": 30, "names": ["a", "b"]}}
+    with pytest.raises(ValueError) as refusal:
+        SampleFolder(tmp_path, IMAGE, SETTINGS | other)
+    assert "the files of base has changed; sampling.num_steps was 20 and is 30 now: give another" in str(refusal.value)
+    assert "side networks" not in str(refusal.value) and "000" not in str(refusal.value)
+
+
 def test_more_examples_continue_and_others_are_refused(tmp_path):
-    SampleFolder(tmp_path, IMAGE, SETTINGS, ["a", "b"]).write(0, PICTURE)
-    SampleFolder(tmp_path, IMAGE, SETTINGS, ["a", "b", "c"])
-    SampleFolder(tmp_path, IMAGE, SETTINGS, ["a"])
-    with pytest.raises(ValueError, match="example 2 had another prompt or condition"):
-        SampleFolder(tmp_path, IMAGE, SETTINGS, ["a", "b", "d"])
+    first, second = example(), example("dog", "b.png", "1")
+    SampleFolder(tmp_path, IMAGE, SETTINGS, [first, second]).write(0, PICTURE)
+    SampleFolder(tmp_path, IMAGE, SETTINGS, [first, second, example("third")])
+    SampleFolder(tmp_path, IMAGE, SETTINGS, [first])
+    for other, complaint in {
+        "example 1 had the prompt 'dog' and has 'cow' now": example("cow", "b.png", "1"),
+        "example 1 had the condition file b.png and has c.png now": example("dog", "c.png", "2"),
+        "example 1 had the condition file b.png, whose content has changed": example("dog", "b.png", "2"),
+        "example 1 had the size": example("dog", "b.png", "1", size=(4, 8)),
+    }.items():
+        with pytest.raises(ValueError, match=other):
+            SampleFolder(tmp_path, IMAGE, SETTINGS, [first, complaint])
+    # The same picture under another name is the same.
+    SampleFolder(tmp_path, IMAGE, SETTINGS, [first, example("dog", "elsewhere.png", "1")])
+
+
+def test_folders_of_before_go_on(tmp_path):
+    SampleFolder(tmp_path, IMAGE, SETTINGS).write(0, PICTURE)
+    then = SETTINGS | {"image_size": [4, 4], "examples": ["cat 0", "dog 1"]}
+    (tmp_path / "settings.json").write_text(json.dumps(then))
+    SampleFolder(tmp_path, IMAGE, SETTINGS, [example()])
+    (tmp_path / "settings.json").write_text(json.dumps(then))
+    with pytest.raises(ValueError, match="example 0 had another prompt or condition"):
+        SampleFolder(tmp_path, IMAGE, SETTINGS, [example("cow")])
+    with pytest.raises(ValueError, match=r"example 0 had the size \[4, 4\]: give"):
+        SampleFolder(tmp_path, IMAGE, SETTINGS, [example(size=(8, 8))])
+
+
+def test_damaged_settings_and_foreign_files_are_told(tmp_path):
+    out = SampleFolder(tmp_path, IMAGE, SETTINGS)
+    (tmp_path / "7.png").write_text("of somebody")
+    (tmp_path / "00008.png").mkdir()
+    assert out.finished() == set()
+    out.write(0, PICTURE)
+    for content, complaint in {"{": "is not valid JSON", "{}": "has no list of examples"}.items():
+        (tmp_path / "settings.json").write_text(content)
+        with pytest.raises(ValueError, match=rf"settings\.json {complaint}.*: give another --out"):
+            SampleFolder(tmp_path, IMAGE, SETTINGS)
 
 
 def test_settings_bind_once_a_picture_is_there(tmp_path):

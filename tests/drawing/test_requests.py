@@ -1,12 +1,16 @@
-"""Prompts and condition pictures, from flags and listings."""
+"""Prompts and condition pictures."""
 
-import json
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lisa_jax.drawing.requests import load_conditions, numbers_by_name, read_listing, requests_of_flags
+from lisa_jax.data.rows import Row
+from lisa_jax.drawing.inputs import fitted_conditions
+from lisa_jax.drawing.requests import Request, examined, numbers_by_name, requests_of_flags
+from lisa_jax.experiments.kinds import Number
+from lisa_jax.preparing.images import ImageMaker
 
 NAMES = ("pose", "depth")
 ONE = ("pose",)
@@ -22,7 +26,7 @@ def test_the_ith_prompt_has_the_ith_condition(tmp_path):
     pixels = write_picture(tmp_path / "a.png")
     (request,) = requests_of_flags(["cat"], [str(tmp_path / "a.png")], ONE)
     assert request.prompt == "cat" and request.negative_prompt is None
-    np.testing.assert_array_equal(load_conditions(request, (8, 8))["pose"], pixels)
+    np.testing.assert_array_equal(fitted_conditions(request, (8, 8))["pose"], pixels)
     (both,) = requests_of_flags(["cat"], [f"{tmp_path}/a.png,{tmp_path}/b.png"], NAMES)
     assert both.conditions == {"pose": tmp_path / "a.png", "depth": tmp_path / "b.png"}
 
@@ -36,49 +40,11 @@ def test_prompts_without_their_conditions_are_refused(conditions, names, message
         requests_of_flags(["cat"], conditions, names)
 
 
-def test_a_jsonl_and_a_csv_listing_say_the_same(tmp_path):
-    rows = [
-        {"prompt": "cat, red", "condition": "a.png", "negative_prompt": "dog"},
-        {"prompt": "é", "condition": "b.png"},
-    ]
-    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
-    (tmp_path / "rows.csv").write_text('prompt,condition,negative_prompt\n"cat, red",a.png,dog\né,b.png,\n')
-    found = [read_listing(tmp_path / f"rows.{kind}", ONE) for kind in ("jsonl", "csv")]
-    for requests in found:
-        assert [request.prompt for request in requests] == ["cat, red", "é"]
-        assert [request.negative_prompt for request in requests] == ["dog", None]
-        assert [request.conditions["pose"] for request in requests] == [tmp_path / "a.png", tmp_path / "b.png"]
-
-
-def test_a_listing_names_the_condition_of_each_side_network(tmp_path):
-    row = {"prompt": "cat", "condition_depth": "d.png", "condition_pose": "p.png"}
-    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
-    (request,) = read_listing(tmp_path / "rows.jsonl", NAMES)
-    assert request.conditions == {"pose": tmp_path / "p.png", "depth": tmp_path / "d.png"}
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("rows.jsonl", '{"prompt": "cat"}', "line 1 has no condition"),
-        ("rows.jsonl", '{"prompt": "cat", "condition": "a.png", "seed": 1}', "line 1 has an unknown field seed"),
-        ("rows.jsonl", '{"prompt": "cat", "condition": "a.png"}\n{', "line 2 is not JSON"),
-        ("rows.jsonl", "\n", "has no rows"),
-        ("rows.csv", "prompt\ncat\n", "row 1 has no condition"),
-        ("rows.txt", "cat", "neither a .jsonl nor a .csv"),
-    ],
-)
-def test_bad_listings_are_refused_by_row(tmp_path, name, content, message):
-    (tmp_path / name).write_text(content)
-    with pytest.raises(ValueError, match=message):
-        read_listing(tmp_path / name, ONE)
-
-
 def test_conditions_are_resized_and_cropped_alike(tmp_path):
     large = write_picture(tmp_path / "a.png", (16, 32))
     Image.fromarray(large).resize((16, 8), Image.Resampling.BOX).save(tmp_path / "b.png")
     (request,) = requests_of_flags(["cat"], [f"{tmp_path}/a.png,{tmp_path}/b.png"], NAMES)
-    found = load_conditions(request, (8, 8))
+    found = fitted_conditions(request, (8, 8))
     assert all(found[name].shape == (8, 8, 3) for name in NAMES)
     # The middle of both, at half the size of the first.
     middle = np.asarray(Image.open(tmp_path / "b.png"))[:, 4:12]
@@ -86,27 +52,91 @@ def test_conditions_are_resized_and_cropped_alike(tmp_path):
     assert np.abs(found["pose"].astype(int) - middle).mean() < np.abs(found["pose"].astype(int) - middle[::-1]).mean()
 
 
-def test_unreadable_pictures_are_named(tmp_path):
-    (tmp_path / "a.png").write_text("not a picture")
-    (request,) = requests_of_flags(["cat"], [str(tmp_path / "a.png")], ONE)
-    with pytest.raises(ValueError, match=r"a\.png cannot be read as a picture"):
-        load_conditions(request, (8, 8))
+def written(folder, kind):
+    """A picture as people have them, not square."""
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (24, 40, 3), np.uint8)
+    path = folder / f"{kind}.png"
+    if kind == "16 bit":
+        Image.fromarray(np.linspace(0, 65535, 24 * 40).reshape(24, 40).astype(np.uint16)).save(path)
+    elif kind == "turned":
+        path = path.with_suffix(".jpg")
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(colours).save(path, exif=exif)
+    elif kind == "palette":
+        Image.fromarray(colours).convert("P").save(path)
+    elif kind == "transparent":
+        Image.fromarray(rng.integers(0, 256, (24, 40, 4), np.uint8)).save(path)
+    else:
+        # Blocks of a colour each, as segmentation has them.
+        Image.fromarray(np.kron(colours[:6, :10], np.ones((4, 4, 1), np.uint8))).save(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["16 bit", "turned", "palette", "transparent", "label colours"])
+@pytest.mark.parametrize("size", [(16, 16), (32, 24)])
+def test_what_is_sampled_from_is_what_is_trained_on(tmp_path, kind, size):
+    path = written(tmp_path, kind)
+    nearest = ("pose",) if kind == "label colours" else ()
+    prepare = ImageMaker([size], ONE, {}, 0.0, nearest, min_size=1)
+    prepared = prepare(Row("row 0", path.read_bytes(), {"pose": path.read_bytes()}, "cat", {})).conditions["pose"]
+    sampled = fitted_conditions(Request("row 0", "cat", {"pose": path}), size, nearest)["pose"]
+    assert prepared.dtype == sampled.dtype == np.uint8 and prepared.std() > 10
+    np.testing.assert_array_equal(sampled, prepared)
+    if nearest:
+        colours = {*map(tuple, np.asarray(Image.open(path)).reshape(-1, 3))}
+        assert {*map(tuple, sampled.reshape(-1, 3))} <= colours
+
+
+def test_what_cannot_be_prepared_cannot_be_sampled_from(tmp_path):
+    (tmp_path / "text.png").write_text("not a picture")
+    Image.fromarray(np.ones((8, 8), np.float32)).save(tmp_path / "float.tif")
+    os.mkfifo(tmp_path / "pipe.png")
+    refused = {
+        "text.png": "are no picture of a known format",
+        "float.tif": "whose black and white are not known",
+        "pipe.png": "a named pipe",
+        "nothing.png": r"nothing\.png' of 'pose' cannot be read \(No such file",
+        "of\\windows.png": "folders are separated by /",
+        "nul\0.png": "cannot be read",
+    }
+    for name, complaint in refused.items():
+        (request,) = requests_of_flags(["cat"], [f"{tmp_path}/{name}"], ONE)
+        with pytest.raises(ValueError, match=f"--condition={tmp_path}/.*{complaint}"):
+            examined(request)
+
+
+def test_conditions_of_different_shapes_are_named_and_no_image(tmp_path):
+    write_picture(tmp_path / "a.png", (8, 16))
+    write_picture(tmp_path / "b.png", (8, 8))
+    (request,) = requests_of_flags(["cat"], [f"{tmp_path}/a.png,{tmp_path}/b.png"], NAMES)
+    with pytest.raises(ValueError, match="condition 'depth' is 8x8, but the condition 'pose' is 16x8"):
+        fitted_conditions(request, (8, 8))
 
 
 def test_a_digest_changes_with_prompt_and_picture(tmp_path):
     def digest(prompt, seed):
         write_picture(tmp_path / "a.png", seed=seed)
-        return requests_of_flags([prompt], [str(tmp_path / "a.png")], ONE)[0].digest()
+        return examined(requests_of_flags([prompt], [str(tmp_path / "a.png")], ONE)[0]).digest
 
     assert digest("cat", 0) == digest("cat", 0)
     assert len({digest("cat", 0), digest("dog", 0), digest("cat", 1)}) == 3
 
 
+def test_half_a_character_is_no_prompt():
+    with pytest.raises(ValueError, match=r"line 3: the prompt '\\ud800' holds half a character"):
+        Request("line 3", "\ud800", {})
+
+
 def test_numbers_of_side_networks():
-    assert numbers_by_name("control_scale", ["0.5"], ONE) == numbers_by_name("control_scale", ["0.5"], NAMES) == 0.5
-    assert numbers_by_name("control_scale", ["0.5", "1"], NAMES) == {"pose": 0.5, "depth": 1.0}
-    assert numbers_by_name("control_scale", ["depth=1", "pose=0.5"], NAMES) == {"pose": 0.5, "depth": 1.0}
-    assert numbers_by_name("control_scale", None, NAMES) is None
-    for parts in (["1", "2", "3"], ["pose=1"], ["pose=1", "depth"], ["much"]):
-        with pytest.raises(ValueError, match=r"--control_scale=.*: give one number, or one for each of pose, depth"):
-            numbers_by_name("control_scale", parts, NAMES)
+    def numbers(parts, names=NAMES):
+        return numbers_by_name("control_scale", parts, names, Number(least=0, most=10))
+
+    assert numbers(["0.5"], ONE) == numbers(["0.5"]) == 0.5
+    assert numbers(["0.5", "1"]) == {"pose": 0.5, "depth": 1.0}
+    assert numbers(["depth=1", "pose=0.5"]) == {"pose": 0.5, "depth": 1.0}
+    assert numbers(None) is None
+    for parts in (["1", "2", "3"], ["pose=1"], ["pose=1", "depth"], ["much"], [], ["nan"], ["-1"], ["1", "11"]):
+        with pytest.raises(ValueError, match=r"--control_scale=.*: give one number, or one for each of pose, depth; "):
+            numbers(parts)

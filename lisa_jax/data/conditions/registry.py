@@ -18,7 +18,7 @@ from PIL import Image
 
 from lisa_jax.data.conditions.openpose import draw_openpose
 from lisa_jax.data.conditions.palettes import ade20k_palette, figure_parts_palette, voc_palette
-from lisa_jax.data.embedded.tasks import TASK_CONDITIONS
+from lisa_jax.data.embedded.tasks import CLASS_MAPS, TASK_CONDITIONS
 
 Condition = Callable[[Mapping[str, Any]], np.ndarray]
 
@@ -39,17 +39,19 @@ _EMBEDDED = frozenset(spec for conditions in TASK_CONDITIONS.values() for spec i
 class _Registered:
     function: Condition
     of_pictures: bool
+    classes: bool
 
 
 _CONDITIONS: dict[str, _Registered] = {}
 
 
-def register(name: str, *, of_pictures: bool = False) -> Callable[[Condition], Condition]:
+def register(name: str, *, of_pictures: bool = False, classes: bool = False) -> Callable[[Condition], Condition]:
     """Decorator that makes a condition available by name.
 
     Args:
       name: of the condition.
       of_pictures: whether a picture is all that it is computed from.
+      classes: whether its colours are classes, none of which may be mixed with another.
 
     Raises:
       ValueError: the name is taken.
@@ -58,7 +60,7 @@ def register(name: str, *, of_pictures: bool = False) -> Callable[[Condition], C
     def add(function: Condition) -> Condition:
         if name in _CONDITIONS:
             raise ValueError(f"A condition named {name!r} exists already: choose another name.")
-        _CONDITIONS[name] = _Registered(function, of_pictures)
+        _CONDITIONS[name] = _Registered(function, of_pictures, classes)
         return function
 
     return add
@@ -95,6 +97,11 @@ def get_condition(name: str, trusted: Collection[str] = ()) -> Condition:
     if not callable(function):
         raise ValueError(f"Condition {name!r}: module {module_name!r} has no function {function_name!r}.")
     return function
+
+
+def shows_classes(name: str) -> bool:
+    """Whether the colours of a condition, as `get_condition` takes it, are known to be classes; imports nothing."""
+    return name in CLASS_MAPS or (name in _CONDITIONS and _CONDITIONS[name].classes)
 
 
 def _known() -> str:
@@ -151,7 +158,7 @@ def lowres(example: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
-@register("segmentation")
+@register("segmentation", classes=True)
 def segmentation(example: Mapping[str, Any]) -> np.ndarray:
     """`labels`, integers (H, W) from 0 to 255, in the 256 colours of PASCAL VOC's colour map: uint8 (H, W, 3).
 
@@ -160,7 +167,7 @@ def segmentation(example: Mapping[str, Any]) -> np.ndarray:
     return _paint(example, "segmentation", voc_palette())
 
 
-@register("segmentation_ade20k")
+@register("segmentation_ade20k", classes=True)
 def segmentation_ade20k(example: Mapping[str, Any]) -> np.ndarray:
     """`labels`, integers (H, W) as in ADE20K's annotation files, in the colours ControlNets expect: uint8 (H, W, 3).
 
@@ -180,7 +187,7 @@ def segmentation_ade20k(example: Mapping[str, Any]) -> np.ndarray:
     return _paint(example, "segmentation_ade20k", palette)
 
 
-@register("figure_parts")
+@register("figure_parts", classes=True)
 def figure_parts(example: Mapping[str, Any]) -> np.ndarray:
     """`labels` of a figure (see `lisa_jax.data.embedded.figures.body.PARTS`) in far-apart colours: uint8 (H, W, 3)."""
     return _paint(example, "figure_parts", figure_parts_palette())

@@ -9,3 +9,5 @@ TASK_CONDITIONS = {
     },
     "figures": {"pose": "pose", "depth": "depth"},
 }
+# Those of them whose colours are classes.
+CLASS_MAPS = frozenset({TASK_CONDITIONS["openmoji"]["segmentation"]})

@@ -1,0 +1,56 @@
+"""Listings: requests from a .jsonl or .csv file."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from lisa_jax.data.rows.table_lines import table_lines
+from lisa_jax.drawing.requests import Request
+from lisa_jax.files.json_object import JsonError, parse_object
+
+# A sample each, in memory at once.
+MOST_ROWS = 1_000_000
+
+
+def read_listing(path: str | Path, names: Collection[str]) -> list[Request]:
+    """Requests of a .jsonl or .csv file, one a row, read as the metadata of image folders are.
+
+    A row has the fields `prompt`, `condition` (a file, from the listing's folder; for several side networks
+    `condition_<name>` each) and, if wanted, `negative_prompt`.
+
+    Raises:
+      OSError: there is no such file.
+      ValueError: another kind of file, no text in UTF-8, a row that is not JSON, or fields that are missing, unknown or
+        no text, by row.
+    """
+    path = Path(path)
+    fields = {f"condition_{name}" if len(names) > 1 else "condition": name for name in names}
+    requests = []
+    for where, row in _rows(path):
+        missing = [field for field in ("prompt", *fields) if not isinstance(row.get(field), str)]
+        unknown = sorted(set(row) - {"prompt", "negative_prompt", *fields}, key=str)
+        if missing or unknown:
+            problem = f"has no {missing[0]}" if missing else f"has an unknown field {unknown[0]}"
+            raise ValueError(f"{where} {problem}: a row has prompt, {', '.join(fields)} and maybe negative_prompt.")
+        negative = row.get("negative_prompt")
+        if not isinstance(negative, str | None):
+            raise ValueError(f"{where}: negative_prompt is {negative!r}, but must be a text.")
+        conditions = {name: path.parent / row[field] for field, name in fields.items()}
+        requests.append(Request(where, row["prompt"], conditions, negative or None))
+    if not requests:
+        raise ValueError(f"{path} has no rows.")
+    return requests
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if path.suffix not in (".jsonl", ".csv"):
+        raise ValueError(f"{path} is neither a .jsonl nor a .csv file.")
+    unit = "row" if path.suffix == ".csv" else "line"
+    for count, (number, text) in enumerate(table_lines(path)):
+        if count == MOST_ROWS:
+            raise ValueError(f"{path} has more than {MOST_ROWS:,} rows: give several listings.")
+        where = f"{path} {unit} {number}"
+        try:
+            yield where, parse_object(text, where)
+        except JsonError as error:
+            raise ValueError(f"{error}.") from error

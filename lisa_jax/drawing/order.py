@@ -1,0 +1,89 @@
+"""An order: what is to be drawn, in which sizes, and the folder that it goes to."""
+
+import dataclasses
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lisa_jax.data.geometry import Size
+from lisa_jax.drawing.inputs import Drawing, drawings_of_requests, drawings_of_split
+from lisa_jax.drawing.output import SampleFolder
+from lisa_jax.drawing.requests import Examined, Request, examined
+from lisa_jax.drawing.sizes import Sizes, cropped_to
+from lisa_jax.experiments.splits import Split
+from lisa_jax.families.family import Family
+
+_LOG = logging.getLogger("lisa_jax")
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What is to be drawn, and where to.
+
+    Attributes:
+      out: the folder.
+      drawings: what each picture is made of.
+      total: how many there are.
+      counts: how many of a size, where pictures have several.
+    """
+
+    out: SampleFolder
+    drawings: Iterator[Drawing]
+    total: int
+    counts: Mapping[Size, int]
+
+
+def order_of_requests(
+    folder: str | Path,
+    family: Family,
+    requests: Sequence[Request],
+    sizes: Sizes,
+    classes: Collection[str],
+    settings: Mapping[str, Any],
+    negative_prompt: str,
+) -> Order:
+    """Prompted pictures. Every file is read once before anything is drawn, so that a bad one is told at the start.
+
+    Args:
+      folder: where pictures go.
+      family: draws them.
+      requests: at least one.
+      sizes: choose how large each is; what is cropped for it is said.
+      classes: conditions whose colours are classes, see `data.geometry.fit`.
+      settings: see `SampleFolder`.
+      negative_prompt: for requests that have none of their own.
+
+    Raises:
+      RowError: a file that is missing or no picture.
+      ValueError: see `SampleFolder`.
+    """
+    found = [examined(request) for request in requests]
+    chosen = [sizes.of(one.size) for one in found]
+    _say_what_is_cropped(found, chosen)
+    told = {**settings, "nearest": sorted(classes)} if classes else settings
+    records = [one.record(size) for one, size in zip(found, chosen, strict=True)]
+    out = SampleFolder(folder, family.medium, told, records)
+    drawings = drawings_of_requests(requests, chosen, family.conditioner, negative_prompt, classes)
+    return Order(out, drawings, len(requests), Counter(chosen))
+
+
+def order_of_split(folder: str | Path, split: Split, count: int, settings: Mapping[str, Any]) -> Order:
+    """The first `count` examples of a split; folder and settings, and what is raised, as for requests."""
+    total = min(count, len(split.source))
+    out = SampleFolder(folder, split.family.medium, settings)
+    return Order(out, drawings_of_split(split, total), total, {})
+
+
+def _say_what_is_cropped(found: Sequence[Examined], sizes: Sequence[Size]) -> None:
+    cropped = [(one, used) for one, size in zip(found, sizes, strict=True) if (used := cropped_to(one.size, size))]
+    if not cropped:
+        return
+    first, used = cropped[0]
+    others = f", and likewise of {len(cropped) - 1} others" if len(cropped) > 1 else ""
+    _LOG.warning(
+        "%s: of the condition's %dx%d pixels only the middle %dx%d are used%s; --image_size=HEIGHTxWIDTH sets another "
+        "size.",
+        *(first.request.where, *first.size[::-1], *used[::-1], others),
+    )
