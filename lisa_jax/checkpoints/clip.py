@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from lisa_jax.checkpoints.checkpoint import TRANSFORMERS_WEIGHTS, Checkpoint, CheckpointError
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
@@ -10,6 +10,7 @@ from lisa_jax.checkpoints.component import Component
 from lisa_jax.checkpoints.config_files import TransformersConfig
 from lisa_jax.models.clip import CLIPConfig, clip_shapes
 from lisa_jax.models.clip_vision import CLIPVisionConfig
+from lisa_jax.models.config_fields import Range, Width, check_value, shown
 
 MODEL_TYPE = "clip"
 _VISION = TransformersConfig(
@@ -27,6 +28,7 @@ _FIXED_PREPROCESSING = {
     "resample": 3,
     "do_pad": False,
 }
+_ONE_OF_255 = Annotated[float, Range(1 / 255 - 1e-9, 1 / 255 + 1e-9)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,22 +56,27 @@ class _ConfigOfBothTowers:
         """
         if fields.get("model_type") != MODEL_TYPE:
             raise CheckpointError(
-                f"model_type is {fields.get('model_type')!r}, not {MODEL_TYPE!r}: give the folder of a whole CLIP "
+                f"model_type is {shown(fields.get('model_type'))}, not {MODEL_TYPE!r}: give the folder of a whole CLIP "
                 "model, text and image tower, as CLIPModel.save_pretrained writes it."
             )
         text, vision = _tower(fields, "text"), _tower(fields, "vision")
         projection_dim = fields.get("projection_dim")
         if projection_dim is None:
             projection_dim = CLIPConfig.projection_dim
-        if not isinstance(projection_dim, int) or projection_dim < 1:
-            raise CheckpointError(f"CLIP config: projection_dim {projection_dim!r} is not a positive whole number.")
+        try:
+            check_value("projection_dim", projection_dim, Width)
+        except ValueError as error:
+            raise CheckpointError(f"CLIP config: {error}") from error
         return CLIPConfig(CLIP_TEXT.config_file.parse(text), _VISION.parse(vision), projection_dim)
 
 
 def _tower(fields: Mapping, name: str) -> Mapping:
     # A `..._config_dict`, which older files have, replaces the other where it is not null (transformers' rule).
     older = fields.get(f"{name}_config_dict")
-    return (fields.get(f"{name}_config") if older is None else older) or {}
+    tower = (fields.get(f"{name}_config") if older is None else older) or {}
+    if not isinstance(tower, Mapping):
+        raise CheckpointError(f"CLIP config: {name}_config {shown(tower)} is no object.")
+    return tower
 
 
 CLIP = Component(
@@ -97,27 +104,39 @@ def read_clip_preprocessing(checkpoint: Checkpoint) -> CLIPPreprocessing:
         )
     settings = checkpoint.config(name=where.name)
     if not older:
-        settings = settings.get("image_processor", {})
+        settings = settings.get("image_processor") or {}
+    if not isinstance(settings, Mapping):
+        raise CheckpointError(f"{where}: image_processor {shown(settings)} is no object.")
+    settings = {name: value for name, value in settings.items() if value is not None}
     for field, supported in _FIXED_PREPROCESSING.items():
-        if settings.get(field) not in (None, supported):
-            raise CheckpointError(f"{where}: {field} {settings[field]!r} is not supported, only {supported!r} is.")
-    if abs(settings.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-9:
-        raise CheckpointError(f"{where}: rescale_factor {settings['rescale_factor']} is not supported, 1/255 is.")
+        if settings.get(field, supported) != supported:
+            raise CheckpointError(f"{where}: {field} {shown(settings[field])} is not supported, only {supported!r} is.")
     default = CLIPPreprocessing()
-    shortest_edge = _side(settings.get("size", default.shortest_edge), ("shortest_edge",), f"{where}: size")
-    crop = _side(settings.get("crop_size", default.crop), ("height", "width"), f"{where}: crop_size")
+    try:
+        check_value("rescale_factor", settings.get("rescale_factor", 1 / 255), _ONE_OF_255)
+        shortest_edge = _side("size", settings.get("size", default.shortest_edge), ("shortest_edge",))
+        crop = _side("crop_size", settings.get("crop_size", default.crop), ("height", "width"))
+        mean = _three("image_mean", settings.get("image_mean", default.mean), Range(-1e3, 1e3))
+        std = _three("image_std", settings.get("image_std", default.std), Range(1e-6, 1e3))
+    except ValueError as error:
+        raise CheckpointError(f"{where}: {error}") from error
     if crop > shortest_edge:
         raise CheckpointError(f"{where}: crop_size {crop} is larger than the resized picture, {shortest_edge}.")
-    mean, std = tuple(settings.get("image_mean", default.mean)), tuple(settings.get("image_std", default.std))
-    if len(mean) != 3 or len(std) != 3:
-        raise CheckpointError(f"{where}: image_mean {mean} and image_std {std} must be three numbers each.")
     return CLIPPreprocessing(shortest_edge, crop, mean, std)
 
 
-def _side(value: Any, names: tuple[str, ...], what: str) -> int:
+def _side(name: str, value: Any, names: tuple[str, ...]) -> int:
     """One length, written as a number (older files) or under each of the names."""
     given = value if isinstance(value, Mapping) else dict.fromkeys(names, value)
-    sides = {side for name, side in given.items() if side is not None}
-    if {name for name, side in given.items() if side is not None} != set(names) or len(sides) != 1:
-        raise CheckpointError(f"{what} {value!r} is not supported: one length as {' and '.join(names)} is.")
-    return int(sides.pop())
+    sides = [side for side in given.values() if side is not None]
+    if {name for name, side in given.items() if side is not None} != set(names) or sides != sides[:1] * len(sides):
+        raise ValueError(f"{name} {shown(value)} is not supported: one length as {' and '.join(names)} is.")
+    check_value(name, sides[0], Annotated[int, Range(1, 4096)])
+    return sides[0]
+
+
+def _three(name: str, value: Any, bounds: Range) -> tuple[float, ...]:
+    """A number for each of red, green and blue."""
+    numbers, number = tuple(value) if isinstance(value, list | tuple) else value, Annotated[float, bounds]
+    check_value(name, numbers, tuple[number, number, number])
+    return numbers

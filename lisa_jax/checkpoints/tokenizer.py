@@ -7,7 +7,6 @@ transformers' `CLIPTokenizer` (5.x). A folder of its own can be trained from cap
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,18 @@ from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, p
 
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from lisa_jax.checkpoints.config_files import write_config
+from lisa_jax.checkpoints.tokenizer_files import (
+    END,
+    END_OF_WORD,
+    NAMED_TOKENS,
+    START,
+    TokenizerFiles,
+    read_tokenizer_files,
+)
 
-START = "<|startoftext|>"
-END = "<|endoftext|>"
-END_OF_WORD = "</w>"
 CLIP_MAX_LENGTH = 77
 
 _SPLIT = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
-_NAMED_TOKENS = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
-_CLASSES = (None, "CLIPTokenizer", "CLIPTokenizerFast")
 _MERGES_HEADER = "#version: 0.2"
 # transformers writes 1e30 for "no limit".
 _NO_LIMIT = 1_000_000
@@ -75,32 +77,18 @@ def load_tokenizer(checkpoint: Checkpoint, component: str = "") -> Tokenizer:
     Raises:
       CheckpointError: missing or broken files, or a tokenizer that is not CLIP's, by field and value.
     """
-    settings = _optional_json(checkpoint, component, "tokenizer_config.json")
-    for field, supported in (
-        ("tokenizer_class", _CLASSES),
-        ("padding_side", (None, "right")),
-        ("truncation_side", (None, "right")),
-    ):
-        if settings.get(field) not in supported:
-            raise CheckpointError(
-                f"{checkpoint.where(component)}: {field} {settings[field]!r} is not supported: give a CLIP tokenizer "
-                "that pads and truncates on the right."
-            )
-    model, added = _read_model(checkpoint, component)
-    if "added_tokens_decoder" in settings:
-        added = settings["added_tokens_decoder"]
-    else:
-        settings = settings | _optional_json(checkpoint, component, "special_tokens_map.json")
-    named = {name: _added_token(settings.get(name) or default) for name, default in _NAMED_TOKENS.items()}
-
-    backend = _clip_backend(model)
+    files = read_tokenizer_files(checkpoint, component)
+    backend = _clip_backend(_model(files, checkpoint.where(component)))
+    named = {name: _added_token(token) for name, token in files.named.items()}
     # How a string is matched: as listed, else as the last of the names that claim it says (transformers' rule).
-    listed = [_added_token(added[index]) for index in sorted(added, key=int)]
-    contents = {token.content for token in listed}
-    special = {token.content: token for token in [*listed, *(t for t in named.values() if t.content not in contents)]}
+    listed = {index: _added_token(token) for index, token in files.listed.items()}
+    contents = {token.content for token in listed.values()}
+    others = [token for token in named.values() if token.content not in contents]
+    special = {token.content: token for token in [*listed.values(), *others]}
     backend.add_special_tokens(list(special.values()))
+    _check_ids(backend, {index: token.content for index, token in listed.items()}, checkpoint.where(component))
     ids = {name: backend.token_to_id(token.content) for name, token in named.items()}
-    max_length = settings.get("model_max_length") or CLIP_MAX_LENGTH
+    max_length = files.max_length or CLIP_MAX_LENGTH
     max_length = int(max_length) if max_length < _NO_LIMIT else CLIP_MAX_LENGTH
 
     backend.post_processor = processors.RobertaProcessing(
@@ -111,9 +99,21 @@ def load_tokenizer(checkpoint: Checkpoint, component: str = "") -> Tokenizer:
     )
     backend.enable_truncation(max_length)
     backend.enable_padding(pad_id=ids["pad_token"], pad_token=named["pad_token"].content, length=max_length)
-    return Tokenizer(
-        backend, max_length, backend.get_vocab_size(), ids["bos_token"], ids["eos_token"], ids["pad_token"]
-    )
+    highest = max(backend.get_vocab(with_added_tokens=True).values())
+    return Tokenizer(backend, max_length, highest + 1, ids["bos_token"], ids["eos_token"], ids["pad_token"])
+
+
+def _check_ids(backend: tokenizers.Tokenizer, listed: Mapping[int, str], where: str) -> None:
+    """Refuse special tokens whose ids are others than the files list, or those of other tokens."""
+    for index, content in listed.items():
+        if backend.token_to_id(content) != index:
+            raise CheckpointError(
+                f"{where} lists {content!r} as token {index}, but by its vocabulary it is "
+                f"{backend.token_to_id(content)}: load and save the folder with transformers 5."
+            )
+    ids = list(backend.get_vocab(with_added_tokens=True).values())
+    if len(set(ids)) < len(ids):
+        raise CheckpointError(f"{where}: a special token gets the id of another: number the vocabulary without gaps.")
 
 
 def train_tokenizer(captions: Iterable[str], vocab_size: int, max_length: int, folder: str | Path) -> Tokenizer:
@@ -150,8 +150,8 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int, max_length: int, f
     tokens = [*sorted(model["vocab"], key=model["vocab"].get), START, END]
 
     folder = Path(folder)
-    write_config(folder, _NAMED_TOKENS, name="special_tokens_map.json")
-    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": max_length} | _NAMED_TOKENS
+    write_config(folder, NAMED_TOKENS, name="special_tokens_map.json")
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": max_length} | NAMED_TOKENS
     write_config(folder, settings, name="tokenizer_config.json")
     (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
     merges = "\n".join([_MERGES_HEADER, *(" ".join(pair) for pair in model["merges"])])
@@ -174,41 +174,11 @@ def _clip_backend(model: models.BPE) -> tokenizers.Tokenizer:
     return backend
 
 
-def _read_model(checkpoint: Checkpoint, component: str) -> tuple[models.BPE, Mapping]:
-    """The byte-pair model, and the added tokens that `tokenizer.json` lists, by id."""
-    where, added = partial(checkpoint.where, component), {}
-    contents = _optional_json(checkpoint, component, "tokenizer.json")
-    if contents:
-        model = contents["model"]
-        if model.get("type") != "BPE" or model.get("end_of_word_suffix") != END_OF_WORD:
-            raise CheckpointError(
-                f"{where('tokenizer.json')}: model type {model.get('type')!r} with end_of_word_suffix "
-                f"{model.get('end_of_word_suffix')!r} is not supported: give CLIP's BPE with {END_OF_WORD!r}."
-            )
-        vocab = model["vocab"]
-        # Older files write a pair as one string.
-        merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in model["merges"]]
-        added = {token["id"]: token for token in contents.get("added_tokens", ())}
-    else:
-        vocab = checkpoint.config(component, "vocab.json")
-        merges_file = checkpoint.file(component, "merges.txt")
-        if merges_file is None:
-            raise CheckpointError(f"{where('merges.txt')} is missing: a CLIP tokenizer needs it beside vocab.json.")
-        unknown = _optional_json(checkpoint, component, "added_tokens.json").keys() - vocab.keys()
-        if unknown:
-            raise CheckpointError(
-                f"{where('added_tokens.json')} adds {min(unknown)!r} to the vocabulary, which is not supported: "
-                "load and save the folder with transformers 5, which writes tokenizer.json."
-            )
-        lines = merges_file.read_text(encoding="utf-8").split("\n")
-        merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-    for token in (START, END):
-        if token not in vocab:
-            raise CheckpointError(f"{where()}: the vocabulary has no {token!r}: it is not a CLIP tokenizer.")
+def _model(files: TokenizerFiles, where: str) -> models.BPE:
     try:
-        return models.BPE(vocab, merges, unk_token=END, end_of_word_suffix=END_OF_WORD, fuse_unk=False), added
+        return models.BPE(files.vocab, files.merges, unk_token=END, end_of_word_suffix=END_OF_WORD, fuse_unk=False)
     except Exception as error:  # the library raises nothing more special
-        raise CheckpointError(f"{where()}: vocabulary and merges do not fit each other ({error}).") from error
+        raise CheckpointError(f"{where}: vocabulary and merges do not fit each other ({error}).") from error
 
 
 def _added_token(value: str | Mapping) -> AddedToken:
@@ -217,7 +187,3 @@ def _added_token(value: str | Mapping) -> AddedToken:
         return AddedToken(value, special=True)
     matching = {name: value[name] for name in ("lstrip", "rstrip", "single_word", "normalized") if name in value}
     return AddedToken(value["content"], special=True, **matching)
-
-
-def _optional_json(checkpoint: Checkpoint, component: str, name: str) -> dict:
-    return checkpoint.config(component, name) if checkpoint.file(component, name) else {}

@@ -132,6 +132,9 @@ def _load(task: str, image_size: int, data: str, folder: Path) -> Estimator:
     wanted = {key: leaf.shape for key, leaf in _by_key(shapes).items()}
     if {key: tensor.shape for key, tensor in tensors.items()} != wanted:
         raise ValueError(f"{path} holds other tensors than this version's network has: fit it anew.")
+    for key, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"{path}: tensor {key} holds values that are not finite: fit it anew.")
     params = jax.tree_util.tree_map_with_path(lambda path, _: jnp.asarray(tensors[_key(path)], jnp.float32), shapes)
 
     @jax.jit

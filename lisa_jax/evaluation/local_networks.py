@@ -18,8 +18,8 @@ Nothing in these files is executed: ONNX is a graph of known operators, PyTorch 
 
 import dataclasses
 import hashlib
-import json
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ import numpy as np
 
 from lisa_jax.evaluation.network_outputs import OUTPUTS
 from lisa_jax.evaluation.onnx_network import NetworkInput, open_onnx
+from lisa_jax.files.json_object import JsonError, read_object
 
 MANIFEST = "manifest.json"
 # What a file is for -> the format that it must have.
@@ -87,9 +88,15 @@ class LocalNetwork:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"pictures must be uint8 (n, H, W, 3), but are {images.dtype} {images.shape}.")
         try:
-            return [self.decode(self.run(image), self.takes, images.shape[1:3]) for image in images]
+            return [self.decode(_finite(self.run(image)), self.takes, images.shape[1:3]) for image in images]
         except ValueError as error:
             raise ValueError(f"{self.file.path.name} as {self.file.role!r}: {error}") from error
+
+
+def _finite(outputs: list[np.ndarray]) -> list[np.ndarray]:
+    if not all(np.isfinite(output).all() for output in outputs):
+        raise ValueError("its outputs are not finite: fetch the file again, and its sha256 from where it is published.")
+    return outputs
 
 
 def read_manifest(folder: str | Path) -> dict[str, LocalFile]:
@@ -102,10 +109,10 @@ def read_manifest(folder: str | Path) -> dict[str, LocalFile]:
     if not path.is_file():
         raise ManifestError(f"{path} is missing: it must say which file is which network, with their sha256.")
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ManifestError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        entries = read_object(path)
+    except JsonError as error:
+        raise ManifestError(f"{error}: it must say which file is which network.") from error
+    if not all(isinstance(entry, dict) for entry in entries.values()):
         raise ManifestError(f"{path} must be an object of objects: role -> file, sha256, format, ...")
     return {role: _entry(path, role, entry) for role, entry in entries.items()}
 
@@ -170,11 +177,11 @@ def _entry(path: Path, role: str, entry: Mapping[str, Any]) -> LocalFile:
                 f"{where} {problem} {', '.join(map(repr, names))}: its fields are {', '.join(allowed)}."
             )
     if entry["format"] != FORMATS[role]:
-        raise ManifestError(f"{where}: format {entry['format']!r} is not supported, {FORMATS[role]!r} is.")
+        raise ManifestError(f"{where}: format {reprlib.repr(entry['format'])} is not supported, {FORMATS[role]!r} is.")
     if not isinstance(entry["file"], str) or not entry["file"]:
-        raise ManifestError(f"{where}: file {entry['file']!r} is not a name.")
+        raise ManifestError(f"{where}: file {reprlib.repr(entry['file'])} is not a name.")
     if not isinstance(entry["sha256"], str) or not re.fullmatch("[0-9a-f]{64}", entry["sha256"]):
-        raise ManifestError(f"{where}: sha256 {entry['sha256']!r} is not 64 small hexadecimal digits.")
+        raise ManifestError(f"{where}: sha256 {reprlib.repr(entry['sha256'])} is not 64 small hexadecimal digits.")
     if FORMATS[role] == "onnx":
         _check_onnx(where, role, entry)
     settings = {name: value for name, value in entry.items() if name not in _COMMON}
@@ -183,14 +190,14 @@ def _entry(path: Path, role: str, entry: Mapping[str, Any]) -> LocalFile:
 
 def _check_onnx(where: str, role: str, entry: Mapping[str, Any]) -> None:
     def refuse(name: str, wanted: str) -> None:
-        raise ManifestError(f"{where}: {name} {entry[name]!r} is not supported: give {wanted}.")
+        raise ManifestError(f"{where}: {name} {reprlib.repr(entry[name])} is not supported: give {wanted}.")
 
     size = entry["size"]
-    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
-        refuse("size", "[height, width] in pixels")
+    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and 0 < side <= 8192 for side in size):
+        refuse("size", "[height, width] in pixels, at most 8192")
     for name in ("mean", "std"):
         value = entry[name]
-        if not isinstance(value, list) or len(value) != 3 or not all(type(part) in (int, float) for part in value):
+        if not isinstance(value, list) or len(value) != 3 or not all(map(_is_number, value)):
             refuse(name, "three numbers, for pixel values from 0 to 1")
     if 0 in entry["std"]:
         refuse("std", "three numbers other than 0")
@@ -200,6 +207,10 @@ def _check_onnx(where: str, role: str, entry: Mapping[str, Any]) -> None:
     names = entry.get("output_names", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         refuse("output_names", "a list of the names of the graph's outputs to use")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e6
 
 
 def _tuple(value: Any) -> Any:

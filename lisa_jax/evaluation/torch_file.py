@@ -9,14 +9,19 @@ storage), and the older sequence of pickles with the storages after them.
 
 import collections
 import dataclasses
+import math
 import pickle
+import pickletools
+import reprlib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
+
+from lisa_jax.files.regular_file import IrregularFileError, check_regular
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -45,16 +50,21 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
     Returns:
       Tensor name -> array that owns its memory, in the file's order and dtypes (bfloat16 as `ml_dtypes` has it).
     Raises:
-      ValueError: the file asks for anything but tensors, by name; holds something else than tensors by name; is a
-        TorchScript archive, or is damaged.
+      ValueError: the file asks for anything but tensors, by name; holds something else than tensors by name, or values
+        that are not finite; is a TorchScript archive, or is damaged.
       FileNotFoundError: there is no such file.
     """
     path = Path(path)
+    try:
+        check_regular(path)
+    except IrregularFileError as error:
+        raise ValueError(f"{error}.") from error
     with path.open("rb") as file:
         is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
         file.seek(0)
         try:
             tensors, content = _read_zip(file) if is_zip else _read_legacy(file)
+            _check_sizes(tensors, path.stat().st_size)
             return {name: _array(name, tensor, content(tensor.storage)) for name, tensor in tensors.items()}
         except _RefusedError as error:
             raise ValueError(f"{path} {error}: only a dictionary of tensors, a state dict, is read.") from error
@@ -123,11 +133,17 @@ class _TensorUnpickler(pickle.Unpickler):
         # ("storage", class, key, device, number of elements), and in the old format a view of another storage or None.
         kind, storage_type, key, _, count, *view = identity
         if kind != "storage" or not isinstance(storage_type, _StorageType) or any(part is not None for part in view):
-            raise _RefusedError(f"refers to '{identity}', which is not a whole storage")
+            raise _RefusedError(f"refers to {reprlib.repr(identity)}, which is not a whole storage")
         return _Storage(str(key), storage_type.dtype, int(count))
 
 
 def _load(file: BinaryIO) -> Any:
+    start = file.tell()
+    # The unpickler makes room for as many remembered objects as the highest number among them says.
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if "PUT" in opcode.name and argument > count:
+            raise ValueError(f"it numbers an object {argument}")
+    file.seek(start)
     return _TensorUnpickler(file, encoding="utf-8").load()
 
 
@@ -137,7 +153,7 @@ def _load_tensors(file: BinaryIO) -> dict[str, _Tensor]:
         raise _RefusedError(f"holds a {type(table).__name__}")
     for name, value in table.items():
         if not isinstance(name, str) or not isinstance(value, _Tensor):
-            raise _RefusedError(f"holds {name!r}, a {type(value).__name__}")
+            raise _RefusedError(f"holds {reprlib.repr(name)}, a {type(value).__name__}")
     return table
 
 
@@ -173,9 +189,17 @@ def _read_zip(file: BinaryIO) -> tuple[dict[str, _Tensor], Callable[[_Storage], 
         raise _RefusedError("is a TorchScript archive, a program")
     if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
         raise _RefusedError("was written on a big-endian machine")
+    if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+        raise _RefusedError("is compressed, which PyTorch's files are not")
     with archive.open(f"{root}data.pkl") as pickled:
         tensors = _load_tensors(pickled)
     return tensors, lambda storage: archive.read(f"{root}data/{storage.key}")
+
+
+def _check_sizes(tensors: Mapping[str, _Tensor], file_size: int) -> None:
+    """Refuse tensors that repeat a few stored numbers until the memory is full; weights may be tied, though."""
+    if sum(math.prod(tensor.shape) * tensor.storage.dtype.itemsize for tensor in tensors.values()) > 4 * file_size:
+        raise ValueError("its tensors are larger than the file")
 
 
 def _array(name: str, tensor: _Tensor, content: bytes) -> np.ndarray:
@@ -189,4 +213,7 @@ def _array(name: str, tensor: _Tensor, content: bytes) -> np.ndarray:
     if min([tensor.offset, *tensor.shape, *tensor.strides]) < 0 or tensor.offset + sum(steps) >= flat.size:
         raise ValueError(f"{name} reaches beyond its storage")
     strides = [stride * flat.itemsize for stride in tensor.strides]
-    return np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False).copy()
+    array = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, strides, writeable=False).copy()
+    if not np.isfinite(array).all():
+        raise _RefusedError(f"holds values that are not finite in {name}")
+    return array

@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers.pre_tokenizers import ByteLevel
 
 from lisa_jax.checkpoints.config_files import write_config
-from lisa_jax.checkpoints.tokenizer import END, END_OF_WORD, START
+from lisa_jax.checkpoints.tokenizer_files import END, END_OF_WORD, START
 
 SMALLEST_VOCABULARY = 514
 

@@ -99,9 +99,51 @@ def test_other_tokenizers_are_refused(folder, field, value):
         load_tokenizer(open_checkpoint(folder))
 
 
-def test_other_models_are_refused(folder):
-    (folder / "tokenizer.json").write_text(json.dumps({"model": {"type": "Unigram", "vocab": []}}))
-    with pytest.raises(CheckpointError, match="Unigram"):
+MODEL = {"type": "BPE", "end_of_word_suffix": "</w>", "vocab": {"<|startoftext|>": 0, "<|endoftext|>": 1}, "merges": []}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tokenizer.json", {"model": {"type": "Unigram", "vocab": []}}, "Unigram"),
+        ("tokenizer.json", {"version": "1.0"}, "has no model"),
+        ("tokenizer.json", {"model": MODEL | {"vocab": ["a"]}}, "holds no vocabulary"),
+        ("tokenizer.json", {"model": MODEL | {"vocab": {"a": 0}}}, r"has no '<\|startoftext\|>'"),
+        ("tokenizer.json", {"model": MODEL | {"merges": [["a"]]}}, r"the merge \['a'\] is no pair"),
+        ("tokenizer.json", {"model": MODEL | {"merges": 7}}, "the merge 7 is no pair"),
+        ("tokenizer.json", {"model": MODEL, "added_tokens": ["a"]}, "added_tokens .* is no list of tokens"),
+        ("tokenizer.json", {"model": MODEL, "added_tokens": [{"id": 9, "content": "<x>"}]}, "'<x>' as token 9, .* 2:"),
+        ("tokenizer.json", {"model": MODEL, "added_tokens": [{"id": 2}]}, "{'id': 2} is no special token"),
+        ("vocab.json", MODEL["vocab"] | {"a": "2"}, "holds no vocabulary"),
+        ("vocab.json", MODEL["vocab"] | {"a": 1}, "ids of the vocabulary must be from 0 to .*, each once"),
+        ("vocab.json", MODEL["vocab"] | {"a": 10**12}, "ids of the vocabulary must be from 0 to"),
+        ("vocab.json", ["a"], "holds a JSON list"),
+        ("special_tokens_map.json", {"pad_token": 7}, "pad_token: 7 is no special token"),
+        ("special_tokens_map.json", {"pad_token": {"content": "!", "lstrip": 3}}, "pad_token: .* is no special token"),
+        ("tokenizer_config.json", {"model_max_length": "77"}, "model_max_length '77' is no number of tokens"),
+        ("tokenizer_config.json", {"model_max_length": 1}, "model_max_length 1 is no number of tokens from 2 on"),
+        (
+            "tokenizer_config.json",
+            {"added_tokens_decoder": {"first": "a"}},
+            "added_tokens_decoder .* is no list of ids",
+        ),
+        ("merges.txt", "a b c", "merges.txt: the merge 'a b c' is no pair of tokens"),
+    ],
+)
+def test_what_no_clip_tokenizer_holds_is_refused_by_its_file(folder, name, content, message):
+    (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(CheckpointError, match=message) as refused:
+        load_tokenizer(open_checkpoint(folder))
+    assert str(folder) in str(refused.value) and len(str(refused.value)) < 500
+
+
+def test_merges_in_other_bytes_or_without_end_are_refused(folder):
+    (folder / "merges.txt").write_bytes("é b".encode("latin-1"))
+    with pytest.raises(CheckpointError, match=r"merges\.txt is not UTF-8 \(byte 0\)"):
+        load_tokenizer(open_checkpoint(folder))
+    with (folder / "merges.txt").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(CheckpointError, match=r"merges\.txt' has 1,099,511,627,776 bytes"):
         load_tokenizer(open_checkpoint(folder))
 
 

@@ -83,6 +83,8 @@ def test_missing_entry_and_manifest_are_named(folder):
         ("depth", {"sha": ""}, "unknown field 'sha'"),
         ("depth", {"size": [384]}, "size"),
         ("depth", {"size": [384, 0.5]}, "size"),
+        ("depth", {"size": [10**9, 384]}, "size .* at most 8192"),
+        ("depth", {"mean": [float("nan"), 0, 0]}, "mean"),
         ("depth", {"mean": [0.5]}, "mean"),
         ("depth", {"std": [1, 1, 0]}, "std"),
         ("depth", {"channels": "gray"}, "one of rgb, bgr"),

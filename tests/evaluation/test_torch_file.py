@@ -118,11 +118,37 @@ def test_other_contents_are_refused_by_name(saved):
         tensor((2, 2), (3, 3)),
         tensor((6,), (1,), count=7),
         tensor((3,), (1,), count=3, kind="torch.HalfStorage"),
+        # A number repeated until the memory is full.
+        tensor((2**40,), (0,)),
     ],
 )
 def test_a_tensor_outside_its_storage_is_damage(saved, value):
     with pytest.raises(ValueError, match="damaged one"):
         read_torch_file(saved({"weight": value}))
+
+
+def test_values_that_are_not_finite_are_named_by_tensor(saved):
+    path = saved({"weight": tensor((6,), (1,))})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("weights/data.pkl", pickled({"weight": tensor((6,), (1,))}))
+        archive.writestr("weights/data/0", np.array([0, 1, np.nan, 3, 4, 5], "<f4").tobytes())
+    with pytest.raises(ValueError, match=r"weights\.pth holds values that are not finite in weight"):
+        read_torch_file(path)
+
+
+@pytest.mark.parametrize(
+    ("compression", "program", "message"),
+    [
+        # Puts an object into place 2,000,000,000 of the unpickler's memory.
+        (zipfile.ZIP_STORED, b"\x80\x02}r" + (2 * 10**9).to_bytes(4, "little") + b".", "numbers an object 2000000000"),
+        (zipfile.ZIP_DEFLATED, pickled({}), "is compressed, which PyTorch's files are not"),
+    ],
+)
+def test_what_could_fill_the_memory_is_refused(tmp_path, compression, program, message):
+    with zipfile.ZipFile(tmp_path / "weights.pth", "w", compression) as archive:
+        archive.writestr("weights/data.pkl", program)
+    with pytest.raises(ValueError, match=message):
+        read_torch_file(tmp_path / "weights.pth")
 
 
 def test_damaged_files(saved, tmp_path):

@@ -177,6 +177,12 @@ def test_newer_processor_file_is_read(folder):
         ("preprocessor_config.json", {"crop_size": 24}, "cropped to 24 px, but the image tower takes 32"),
         ("preprocessor_config.json", {"crop_size": 64}, "larger than the resized picture"),
         ("preprocessor_config.json", {"rescale_factor": 1.0}, "rescale_factor 1.0"),
+        ("preprocessor_config.json", {"rescale_factor": "1/255"}, "rescale_factor '1/255'"),
+        ("preprocessor_config.json", {"size": [32]}, r"size \[32\] is not supported"),
+        ("preprocessor_config.json", {"crop_size": {"height": [], "width": []}}, r"crop_size \[\] is not supported"),
+        ("preprocessor_config.json", {"image_std": [1, 1, 0]}, r"image_std \(1, 1, 0\) is not supported"),
+        ("preprocessor_config.json", {"image_mean": 0.5}, "image_mean 0.5 is not supported"),
+        ("config.json", {"text_config": "small"}, "text_config 'small' is no object"),
     ],
 )
 def test_unsupported_settings_are_refused_by_name(folder, name, change, message):
