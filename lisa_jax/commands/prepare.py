@@ -15,28 +15,32 @@ from typing import Any
 import jax
 from absl import flags
 
+from lisa_jax.commands._flags import COUNT, DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
 from lisa_jax.data.buckets import make_buckets
 from lisa_jax.data.conditions.names import checked_name, name_of
 from lisa_jax.data.conditions.registry import Condition, get_condition
 from lisa_jax.data.rows import Columns, open_rows
+from lisa_jax.experiments.fields import SIDE
+from lisa_jax.experiments.kinds import Number, Text, Whole
 from lisa_jax.preparing.encoding import load_encoding
 from lisa_jax.preparing.images import LABELS, ImageMaker
 from lisa_jax.preparing.prepare import Task, prepare
 from lisa_jax.preparing.settings import NAMED
 
-_SOURCE = flags.DEFINE_string("source", None, "Where the rows are.")
+_SOURCE = DEFINE_checked("source", None, "Where the rows are.", Text())
 _ALLOW_OUTSIDE = flags.DEFINE_bool(
     "allow_outside", False, "Read pictures that a listing names outside of its own folder; only of people you trust."
 )
-_OUT = flags.DEFINE_string("out", None, "Folder of the prepared data set.")
+_OUT = DEFINE_checked("out", None, "Folder of the prepared data set.", Folder())
 _BASE = flags.DEFINE_string("base", None, "Base that trains later; its encoders are used.")
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 512, "Side of the square images, or of a square of the buckets' area.")
+_IMAGE_SIZE = DEFINE_checked("image_size", 512, "Side of the square images, or of a square of the buckets' area.", SIDE)
 _BUCKETS = flags.DEFINE_bool("buckets", False, "Keep about each image's aspect ratio: a fixed list of sizes.")
-_MIN_SIZE = flags.DEFINE_integer(
+_MIN_SIZE = DEFINE_checked(
     "min_size",
     None,
     "Least shorter side of an image that may be enlarged; by default images that are too small are bad.",
+    Whole(0, 2**14),
 )
 _CONDITIONS = flags.DEFINE_multi_string(
     "condition", [], "Condition to compute: a name, module:function, or name=module:function. May be repeated."
@@ -51,13 +55,13 @@ _IMAGE_COLUMN = flags.DEFINE_string("image_column", "image", "Column of the imag
 _CAPTION_COLUMN = flags.DEFINE_string("caption_column", "caption", "Column of the caption.")
 _LABELS_COLUMN = flags.DEFINE_string("labels_column", None, "Column of a class map, for --condition=segmentation.")
 _CACHE = flags.DEFINE_list("cache", ["moments", "context"], "What to encode now: moments, context; or none.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Images that are encoded at once.", lower_bound=1)
-_WORKERS = flags.DEFINE_integer("workers", None, "Threads that decode and resize; one a CPU by default.", lower_bound=1)
+_BATCH_SIZE = DEFINE_checked("batch_size", 8, "Images that are encoded at once.", Whole(1, 4096))
+_WORKERS = DEFINE_checked("workers", None, "Threads that decode and resize; one a CPU by default.", Whole(1, 1024))
 _ON_ERROR = flags.DEFINE_enum("on_error", "fail", ["fail", "skip"], "What to do about a row that cannot be used.")
-_TEST_FRACTION = flags.DEFINE_float(
-    "test_fraction", 0.02, "Share of the images for the test split.", lower_bound=0.0, upper_bound=1.0
+_TEST_FRACTION = DEFINE_checked(
+    "test_fraction", 0.02, "Share of the images for the test split.", Number(least=0.0, most=1.0)
 )
-_CHUNK_ROWS = flags.DEFINE_integer("chunk_rows", 1000, "Rows a shard; what a kill can cost.", lower_bound=1)
+_CHUNK_ROWS = DEFINE_checked("chunk_rows", 1000, "Rows a shard; what a kill can cost.", COUNT)
 
 
 def main() -> None:

@@ -156,6 +156,8 @@ def _problems(metadata: Metadata) -> Iterator[str]:
     if metadata.skipped < 0:
         yield f"skipped is {metadata.skipped}, but must be 0 or more"
     paths = [feature.path for feature in metadata.features.values()]
+    if sum(path in (("moments",), ("image",)) for path in paths) != 1:
+        yield "features must have either moments or image"
     for name, feature in metadata.features.items():
         if any(other[: len(feature.path)] == feature.path for other in paths if other is not feature.path):
             yield f"features.{name}.path is {list(feature.path)}, which another feature's begins with"
@@ -167,6 +169,9 @@ def _problems(metadata: Metadata) -> Iterator[str]:
             yield f"features.{name}.shapes has {len(feature.shapes)} shapes for {len(metadata.sizes)} sizes"
         if any(side < 0 for shape in feature.shapes for side in shape):
             yield f"features.{name}.shapes has a side below 0"
+    files = [shard.file for shards in metadata.splits.values() for shard in shards]
+    if len(set(files)) < len(files):
+        yield "splits names a file more than once"
     for split, shards in metadata.splits.items():
         for index, shard in enumerate(shards):
             yield from _problems_of_shard(shard, f"splits.{split}[{index}]", len(metadata.sizes))

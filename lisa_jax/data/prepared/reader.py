@@ -16,7 +16,7 @@ from lisa_jax.data.prepared.empty_context import empty_context_file, read_empty_
 from lisa_jax.data.prepared.metadata import Feature, Metadata, Shard
 from lisa_jax.data.prepared.paths import tree_of
 from lisa_jax.data.prepared.reads import reading
-from lisa_jax.data.prepared.shard_hashes import ends_of_shards, fingerprint_of
+from lisa_jax.data.prepared.shard_hashes import ends_of_shards, fingerprint_of, records_of_shards
 from lisa_jax.data.prepared.tf_example import bytes_features
 from lisa_jax.files.home import expanded
 from lisa_jax.parallel.messages import with_kind
@@ -56,6 +56,13 @@ def _check_shards(folder: Path, shards: Sequence[Shard]) -> None:
             raise CorruptRecordError(
                 f"{path} has {path.stat().st_size} bytes, but was written with {shard.bytes}: restore this shard, or "
                 "prepare the data set again."
+            )
+    unknown = [shard for shard in shards if not shard.ends]
+    for shard, records in zip(unknown, records_of_shards(folder, unknown), strict=True):
+        if records != shard.examples:
+            raise CorruptRecordError(
+                f"{folder / shard.file} has {records} records, but {shard.examples} were written: restore this shard, "
+                "or prepare the data set again."
             )
     noted = [shard for shard in shards if shard.ends]
     for shard, ends in zip(noted, ends_of_shards(folder, noted), strict=True):

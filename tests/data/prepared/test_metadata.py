@@ -1,5 +1,6 @@
 """`lisa_jax.json` as others may have changed it: each way is named, and nothing is set aside for what it claims."""
 
+import dataclasses
 import json
 
 import pytest
@@ -17,6 +18,9 @@ WRITTEN = Metadata(
     skipped=0,
     splits={"train": (Shard("prepared-train.array_record-00000-of-00001", 65536, ((0, 5), (1, 2)), "12", "34"),)},
 )
+
+
+WRITTEN_SHARD = dataclasses.asdict(WRITTEN.splits["train"][0])
 
 
 def set_in(content, place, value):
@@ -48,6 +52,8 @@ DAMAGED = {
         "features.moments.dtype is 'float33', which is no",
     ),
     "objects": (("features", "moments", "dtype"), "O", "features.moments.dtype is 'O', which is no dtype"),
+    "a shard twice": (("splits", "test"), [WRITTEN_SHARD], "splits names a file more than once"),
+    "neither moments nor image": (("features", "moments", "path"), ["depth"], "must have either moments or image"),
     "a path within another": (
         ("features", "condition.pose", "path"),
         ["moments", "x"],

@@ -115,6 +115,30 @@ def test_a_data_set_without_hashes_is_known_by_its_sizes_and_first_records(whole
     assert load_prepared(folder).fingerprint != known
 
 
+def test_a_shard_with_other_records_than_the_metadata_say_is_named(folder):
+    forget_hashes(folder)
+    path = folder / "lisa_jax.json"
+    content = json.loads(path.read_text())
+    content["splits"]["train"][1]["runs"][0][1] -= 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(CorruptRecordError, match=r"00001-of-00004 has (\d+) records, but \d+ were written: restore"):
+        load_prepared(folder)
+
+
+def test_a_record_of_other_shapes_than_the_metadata_say_is_named(folder):
+    forget_hashes(folder)
+    path = folder / "lisa_jax.json"
+    content = json.loads(path.read_text())
+    content["features"]["condition.pose"]["shapes"][0] = [10**9, 16, 3]
+    path.write_text(json.dumps(content))
+    source = load_prepared(folder)
+    square = int(np.flatnonzero(source.size_index == 0)[0])
+    with pytest.raises(
+        CorruptRecordError, match=r"prepared-train.* record \d+ is damaged \(ValueError: cannot reshape"
+    ):
+        source[square]
+
+
 def test_a_damaged_record_is_named(folder):
     forget_hashes(folder)
     shard = first_shard(folder)
