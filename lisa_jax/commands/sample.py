@@ -12,12 +12,18 @@ command continues where it was stopped; OUT/settings.json keeps samples of diffe
 Several side networks, trained apart or together, take a condition each: --condition=a.png,b.png in their order, fields
 condition_<name> in a listing. Numbers of --control_scale, --control_start and --control_end are in their order too, or
 name=number. A listing is a .jsonl or .csv file with the fields prompt, condition and, if wanted, negative_prompt.
+
+Condition pictures are read as `lisa_jax prepare` reads them. Each sample has its condition's aspect ratio and about as
+many pixels as in training; where it cannot, or with --image_size=HEIGHTxWIDTH, the middle of the condition is used, and
+that is said. Conditions in colours of classes are resized without mixing any: those that the data set knows as such,
+and those of --nearest.
 """
 
 import contextlib
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -32,13 +38,14 @@ from lisa_jax.drawing.inputs import Drawing, batches
 from lisa_jax.drawing.listing import read_listing
 from lisa_jax.drawing.networks import Networks, networks_of_folders, networks_of_runs
 from lisa_jax.drawing.order import Order, order_of_requests, order_of_split
-from lisa_jax.drawing.output import SampleFolder
+from lisa_jax.drawing.output import DATA_SET, SampleFolder
 from lisa_jax.drawing.requests import Request, numbers_by_name, requests_of_flags
 from lisa_jax.drawing.sizes import Sizes, parse_size
 from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.fields import CONTROL, FACTOR, ROWS, SEED, SHARE
 from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.experiments.splits import load_split
+from lisa_jax.files.lock import Lock
 from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.sampling.samplers.sampler import SAMPLERS
@@ -50,7 +57,7 @@ _CONTROLNET = flags.DEFINE_list("controlnet", [], "ControlNet folders.")
 _OUT = DEFINE_checked("out", None, "Folder for the pictures.", Folder())
 _WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters of a run to use.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "With --base: dtype of weights and compute.")
-_SPLIT = flags.DEFINE_string("split", "test", "Split that conditions and captions come from.")
+_SPLIT = flags.DEFINE_enum("split", "test", ["train", "test"], "Split that conditions and captions come from.")
 _NUM = DEFINE_checked("num", 32, "Number of examples of the split, from the first on.", COUNT)
 _PROMPT = flags.DEFINE_multi_string("prompt", [], "A prompt in place of a split; may be repeated.")
 _CONDITION = flags.DEFINE_multi_string("condition", [], "The prompt's condition picture; several with commas between.")
@@ -138,7 +145,7 @@ def order_of(networks: Networks, settings: Mapping[str, Any]) -> Order:
         negative = settings.get("negative_prompt", "")
         return order_of_requests(_OUT.value, family, requests, choose, classes, identity, negative)
     split = load_split(networks.config, family, _SPLIT.value, CONDITION_MODULE.value)
-    data = {"data": networks.config.data.to_dict(), "split": _SPLIT.value}
+    data = {"data": networks.config.data.to_dict(), DATA_SET: split.fingerprint, "split": _SPLIT.value}
     return order_of_split(_OUT.value, split, _NUM.value, {**identity, **data})
 
 
@@ -152,6 +159,12 @@ def main() -> None:
         networks = networks_of_runs({workdir: load_run(workdir, weights) for workdir in _WORKDIR.value}, weights)
     else:
         networks = networks_of_folders(_BASE.value, _CONTROLNET.value, _DTYPE.value)
+    with Lock(Path(_OUT.value) / ".lock", f"sampling to {_OUT.value}", "wait for it, or give another --out"):
+        draw(networks)
+
+
+def draw(networks: Networks) -> None:
+    """Sample what is asked for and still missing, and the grid of the first ones."""
     settings = sampling_settings(networks)
     # Changes no image, and so may change between two calls.
     configured = settings.pop("batch_size", 16)
@@ -216,7 +229,7 @@ def told_without_memory(conditions: Mapping[str, np.ndarray]) -> Iterator[None]:
             raise
         count, *size, _ = next(iter(conditions.values())).shape
         raise ValueError(
-            f"{count} pictures of {'x'.join(map(str, size))} at once take more memory than there is: use a smaller "
+            f"{count} picture(s) of {'x'.join(map(str, size))} at once take more memory than there is: use a smaller "
             "--batch_size, or where pictures are prompted a smaller --image_size."
         ) from error
 

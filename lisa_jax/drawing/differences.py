@@ -29,7 +29,7 @@ def _leaves(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str,
 
 def _changed(name: str, then: Any, now: Any) -> str:
     if _hashed(then) and _hashed(now):
-        return f"what is in the files of {name} has changed"
+        return f"{name}: another one than before, though it may have the same name"
     return f"{name} was {json.dumps(then)} and is {json.dumps(now)} now"
 
 

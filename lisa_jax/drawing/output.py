@@ -14,6 +14,8 @@ from lisa_jax.media import image
 from lisa_jax.media.medium import Medium
 
 SETTINGS_FILE = "settings.json"
+# What tells a data set from another, among the settings; folders of earlier versions do not say it.
+DATA_SET = "what the data are"
 # What each sample is made of, see `Examined.record`.
 Examples = Sequence[Mapping[str, Any]]
 
@@ -85,6 +87,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _check(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     then, today = ({name: value for name, value in part.items() if name != "examples"} for part in (before, now))
     size = then.pop("image_size", None)
+    if DATA_SET not in then:
+        today.pop(DATA_SET, None)
     of_examples = (
         example_differences(index, old, new, size)
         for index, (old, new) in enumerate(zip(before["examples"], now["examples"], strict=False))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lisa_jax.drawing.output import SampleFolder
+from lisa_jax.drawing.output import DATA_SET, SampleFolder
 from lisa_jax.media.image import IMAGE
 
 SETTINGS = {"seed": 0, "sampling": {"num_steps": 20, "names": ("a", "b")}}
@@ -55,8 +55,11 @@ def test_what_differs_is_said_in_words(tmp_path):
     other = {"base": "2" * 64, "side networks": ["1" * 64], "sampling": {"num_steps": 30, "names": ["a", "b"]}}
     with pytest.raises(ValueError) as refusal:
         SampleFolder(tmp_path, IMAGE, SETTINGS | other)
-    assert "the files of base has changed; sampling.num_steps was 20 and is 30 now: give another" in str(refusal.value)
-    assert "side networks" not in str(refusal.value) and "000" not in str(refusal.value)
+    said = str(refusal.value)
+    assert (
+        "base: another one than before, though it may have the same name; sampling.num_steps was 20 and is 30" in said
+    )
+    assert "side networks" not in said and "000" not in said
 
 
 def test_more_examples_continue_and_others_are_refused(tmp_path):
@@ -86,6 +89,15 @@ def test_folders_of_before_go_on(tmp_path):
         SampleFolder(tmp_path, IMAGE, SETTINGS, [example("cow")])
     with pytest.raises(ValueError, match=r"example 0 had the size \[4, 4\]: give"):
         SampleFolder(tmp_path, IMAGE, SETTINGS, [example(size=(8, 8))])
+
+
+def test_other_data_under_the_same_name_are_noticed(tmp_path):
+    then = SETTINGS | {"data": {"dir": "data/pose"}}
+    SampleFolder(tmp_path, IMAGE, then).write(0, PICTURE)
+    # What was made before the data were noted.
+    SampleFolder(tmp_path, IMAGE, then | {DATA_SET: "0" * 64})
+    with pytest.raises(ValueError, match="what the data are: another one than before"):
+        SampleFolder(tmp_path, IMAGE, then | {DATA_SET: "1" * 64})
 
 
 def test_damaged_settings_and_foreign_files_are_told(tmp_path):
