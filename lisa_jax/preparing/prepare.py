@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def prepare(rows: Rows, task: Task, out: str | Path, *, workers: int) -> Metadat
         tqdm(total=len(rows), initial=len(rows) - total, unit="image", dynamic_ncols=True) as bar,
         ThreadPoolExecutor(workers) as pool,
     ):
-        results = _in_order(pool, rows, task, [row for index in missing for row in chunks[index]], workers)
+        results = _in_order(pool, rows, task, chain.from_iterable(chunks[index] for index in missing), workers)
         for index in missing:
             part = _Chunk(islice(results, len(chunks[index])), bar)
             writer = work.begin_chunk(index, metadata)
@@ -113,7 +113,7 @@ class _Chunk:
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, rows: Rows, task: Task, order: Sequence[int], workers: int
+    pool: ThreadPoolExecutor, rows: Rows, task: Task, order: Iterable[int], workers: int
 ) -> Iterator[ConditionedImage | Skipped]:
     """Results of the rows in their order, worked on a bounded number of rows ahead.
 

@@ -207,6 +207,17 @@ def test_cells_of_too_many_bytes_are_bad_rows_and_few_of_them_are_in_memory(tmp_
         rows[7]
 
 
+def test_a_name_in_the_schema_that_is_no_text_is_told(tmp_path):
+    pq.write_table(table(0, 2).append_column("remark", pa.array([1, 2])), tmp_path / "a.parquet")
+    data = (tmp_path / "a.parquet").read_bytes()
+    # Without Arrow's copy of the schema, Parquet's own counts.
+    (tmp_path / "a.parquet").write_bytes(
+        data.replace(b"ARROW:schema", b"arrow:schema").replace(b"remark", b"\xffemark")
+    )
+    with pytest.raises(RowError, match=r"^a.parquet: not a readable Parquet file"):
+        open_rows(str(tmp_path))
+
+
 def test_columns_of_names_and_columns_that_are_there_twice(tmp_path):
     addresses = pa.table({"image": ["http://example.org/a.png"], "caption": ["x"]})
     pq.write_table(addresses, tmp_path / "a.parquet")

@@ -19,6 +19,9 @@ _KINDS: dict[str, Callable[[str, Columns], Rows]] = {
     "tfds": TFDSRows,
 }
 
+# Twice the largest set of pictures there is.
+_MAX_ROWS = 10**10
+
 
 def open_rows(spec: str, columns: Columns | None = None, allow_outside: bool = False) -> Rows:
     """The rows of a source.
@@ -43,6 +46,10 @@ def open_rows(spec: str, columns: Columns | None = None, allow_outside: bool = F
     rows = open_kind(location, columns or Columns())
     if len(rows) == 0:
         raise ValueError(f"The source {spec!r} holds no rows.")
+    if len(rows) > _MAX_ROWS:
+        raise ValueError(
+            f"The source {spec!r} says that it holds {len(rows):,} rows, more than any does: it is damaged."
+        )
     return rows
 
 

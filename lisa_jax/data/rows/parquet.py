@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
 from lisa_jax.data.rows.open_picture import MAX_BYTES
+from lisa_jax.data.rows.parquet_pages import check_pages
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
 from lisa_jax.parallel.messages import one_line
 
@@ -118,7 +119,8 @@ class ParquetRows:
         try:
             with self._lock:
                 window = self._window(number, row // group.window)
-        except (pa.ArrowException, OSError) as error:
+        # A name in the schema that is not UTF-8 is a ValueError.
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise RowError(f"{where}: cannot be read ({one_line(error)}).") from error
         row %= group.window
 
@@ -167,7 +169,7 @@ class ParquetRows:
 
     def _reader(self, group: int) -> "_Reader":
         place = self._groups[group]
-        return _Reader(self._files[place.file], place.index, self._columns.names(), place.window)
+        return _Reader(self._files[place.file], place.index, self._columns, place.window)
 
     def _row_groups(self, file: Path) -> list[tuple[int, int]]:
         """Rows of each row group, and bytes of the largest of the columns that are read, not compressed."""
@@ -177,13 +179,14 @@ class ParquetRows:
                 self._check_columns(file, schema)
                 groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
                 return [(group.num_rows, self._largest_column(group)) for group in groups]
-        except (pa.ArrowException, OSError) as error:
+        except RowError:
+            raise
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise RowError(f"{self._name(file)}: not a readable Parquet file ({one_line(error)}).") from error
 
     def _largest_column(self, group: pq.RowGroupMetaData) -> int:
-        read = {column.split(".")[0] for column in self._columns.names()} | set(self._columns.names())
-        chunks = [group.column(index) for index in range(group.num_columns)]
-        sizes = [c.total_uncompressed_size for c in chunks if {c.path_in_schema, c.path_in_schema.split(".")[0]} & read]
+        # Empty values take no bytes, but room.
+        sizes = [max(chunk.total_uncompressed_size, chunk.num_values) for chunk in _chunks(group, self._columns)]
         return max(sizes, default=0)
 
     def _check_columns(self, file: Path, schema: pa.Schema) -> None:
@@ -213,11 +216,13 @@ class ParquetRows:
 class _Reader:
     """The windows of one row group, in order."""
 
-    def __init__(self, file: Path, row_group: int, columns: list[str], window: int):
+    def __init__(self, file: Path, row_group: int, columns: Columns, window: int):
         # A buffered stream holds one page at a time; pyarrow's defaults would read the whole row group ahead.
         self._file = pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
+        for chunk in _chunks(self._file.metadata.row_group(row_group), columns):
+            check_pages(file, chunk)
         self._batches: Iterator[pa.RecordBatch] = self._file.iter_batches(
-            batch_size=window, row_groups=[row_group], columns=columns, use_threads=False
+            batch_size=window, row_groups=[row_group], columns=columns.names(), use_threads=False
         )
         self._window = window
         self.next_window = 0
@@ -233,6 +238,13 @@ class _Reader:
             raise OSError("the row group ends early")
         self.next_window += 1
         return self.next_window - 1, pa.Table.from_batches(batches)
+
+
+def _chunks(group: pq.RowGroupMetaData, columns: Columns) -> list[pq.ColumnChunkMetaData]:
+    """The column chunks of a row group that are read for these columns, those inside of structs among them."""
+    read = {column.split(".")[0] for column in columns.names()} | set(columns.names())
+    chunks = [group.column(index) for index in range(group.num_columns)]
+    return [chunk for chunk in chunks if {chunk.path_in_schema, chunk.path_in_schema.split(".")[0]} & read]
 
 
 def _type_of(schema: pa.Schema, column: str) -> pa.DataType | None:
