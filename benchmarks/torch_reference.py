@@ -74,7 +74,7 @@ class AlignmentDecoder(torch.nn.Module):
         self.upsamplings = upsamplings
         self.convs = torch.nn.ModuleList()
         for stage in range(max(upsamplings, 1)):
-            narrowed = max(channels // 2, 64)
+            narrowed = max(channels // 2, 64 if upsamplings else min(channels, 64))
             kernel = 1 if stage == 0 and upsamplings and channels >= 512 else 3
             self.convs.append(torch.nn.Conv2d(channels, narrowed, kernel, padding=kernel // 2))
             channels = narrowed

@@ -2,9 +2,8 @@
 
 What values a field takes, with their bounds, is in `lisa_jax/experiments/fields.py`; commands check it when they start.
 
-The values are the LISA authors' recipe for a ControlNet beside Stable Diffusion 2.1-base at 512 px. Two things are not
-theirs: bfloat16 in place of fp16 (parameters, gradients and optimizer are float32 in both), and the 500 steps of
-warm-up, whose number they do not give.
+The values are the LISA authors' recipe for a ControlNet beside Stable Diffusion 2.1-base at 512 px. One thing is not
+theirs: bfloat16 in place of fp16 (parameters, gradients and optimizer are float32 in both).
 """
 
 from ml_collections import ConfigDict
@@ -50,7 +49,7 @@ def optimizer() -> ConfigDict:
         {
             "learning_rate": 1e-5,  # after warm-up
             "schedule": "constant",  # of it: constant, or cosine, to 0 at num_steps
-            "warmup_steps": 500,  # in which it rises linearly from 0
+            "warmup_steps": 0,  # in which it rises linearly from 0
             "b1": 0.9,  # decay of the gradient's mean
             "b2": 0.999,  # decay of the gradient's square
             "eps": 1e-8,  # added to the square's root

@@ -1,4 +1,4 @@
-r"""A ControlNet with LISA beside Stable Diffusion 2.1-base at 512 px: the authors' recipe to the letter.
+r"""A ControlNet with LISA beside Stable Diffusion 2.1-base at 512 px: the authors' recipe.
 
     python -m lisa_jax train --config=configs/sd21_lisa.py:pose --workdir=runs/sd21_pose --config.base=DIR
 
@@ -9,6 +9,10 @@ docs/real_checkpoints.md goes from a downloaded folder to the exported ControlNe
     python -m lisa_jax prepare --source=TABLE --out=runs/smoke/pose --base=runs/smoke/tiny_sd21 --image_size=64 \
         --condition_column=pose=pose_image
     python -m lisa_jax train --config=configs/sd21_lisa.py:pose,smoke --workdir=runs/smoke/sd21_lisa
+
+Two things are not theirs: bfloat16 in place of fp16, and that `lisa_jax prepare` resizes by an antialiased Lanczos
+filter where they take a bilinear one. The rate is constant from the first step; earlier versions of this config had 500
+steps of warm-up, which are not theirs either: a run begun so goes on alike with --config.optimizer.warmup_steps=500.
 
 Hardware: eight devices of 24 GB with fused attention (NVIDIA), of 48 GB without, at the recipe's 8 images a device and
 microbatch. On one device add --config.accumulate=32, which gives the same 256 images a step.

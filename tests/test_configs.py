@@ -81,7 +81,7 @@ def test_recipe_is_the_authors():
     assert optimizer == {
         "learning_rate": 1e-5,
         "schedule": "constant",
-        "warmup_steps": 500,
+        "warmup_steps": 0,
         "b1": 0.9,
         "b2": 0.999,
         "eps": 1e-8,

@@ -1,6 +1,6 @@
 """What earlier versions saved, in today's words. Nothing else in the package knows how configs and checkpoints were."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -110,6 +110,11 @@ def _everywhere(tree: Tree, change: Callable[[Mapping[str, Any]], Tree]) -> Tree
     return tuple(_everywhere(part, change) for part in tree) if isinstance(tree, tuple) else tree
 
 
+def _is_of_decoder(names: Sequence[str]) -> bool:
+    """Earlier versions widened a feature at latent resolution to 64 channels in its alignment decoder."""
+    return "decoder" in names
+
+
 def upgrade(config: ConfigDict, data_fingerprint: str | None) -> Upgrade:
     """How the checkpoints of earlier versions are read by a run.
 
@@ -117,6 +122,8 @@ def upgrade(config: ConfigDict, data_fingerprint: str | None) -> Upgrade:
       config: the run's.
       data_fingerprint: see `data_identity`.
     """
-    return Upgrade(
-        lambda saved: with_data_fingerprint(_upgraded_identity(saved), config, data_fingerprint), _saved_layout
-    )
+
+    def identity(saved: Mapping[str, Any]) -> Mapping[str, Any]:
+        return with_data_fingerprint(_upgraded_identity(saved), config, data_fingerprint)
+
+    return Upgrade(identity, _saved_layout, _is_of_decoder)

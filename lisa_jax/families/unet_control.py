@@ -65,7 +65,7 @@ def controlnet_side(
         return start_params(network.init(key, *inputs)["params"], start)
 
     def decode(decoder: Params, feature: jax.Array, t: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        module = alignment_decoder(feature.shape[1:], shape[1:], dtype, decoder_width)
+        module = alignment_decoder(feature.shape[1:], shape[1:], dtype).with_channels_of(decoder)
         return module.apply({"params": decoder}, feature, t)
 
     def init_decoder(key: jax.Array, hook: str) -> Params:

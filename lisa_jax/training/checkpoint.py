@@ -29,7 +29,7 @@ from lisa_jax.training.checkpoint_items import (
     StateHandler,
 )
 from lisa_jax.training.state import TrainState
-from lisa_jax.training.upgrade import NO_UPGRADE, Upgrade
+from lisa_jax.training.upgrade import NO_UPGRADE, Upgrade, in_saved_shapes
 
 _LOG = logging.getLogger(__name__)
 
@@ -171,6 +171,8 @@ class Checkpoints:
             ) from error
 
     def _read(self, step: int, like: Any) -> Any:
+        saved = self._manager.item_metadata(step)[_STATE].tree
+        like = in_saved_shapes(like, saved, self._upgrade.keeps_shape)
         restore = RestoreState(like, restore_args=ocp.checkpoint_utils.construct_restore_args(like))
         return self._manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
 

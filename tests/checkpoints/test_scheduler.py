@@ -104,7 +104,7 @@ def test_fields_that_nothing_reads_do_not_matter(config):
     ],
 )
 def test_fields_of_sampling_that_are_nonsense_are_told_by_name(sampler, config, message):
-    with pytest.raises(ValueError, match=f"sampler '{sampler}': {message}"):
+    with pytest.raises(ValueError, match=f"sampler '{sampler}' with the base's scheduler: {message}"):
         make_sampler(sampler, Diffusion(), config, 10)
 
 

@@ -134,6 +134,33 @@ def write_checkpoint_of_then(run, trained_run, identity, layout):
     checkpoints.close()
 
 
+def test_a_decoder_that_an_earlier_version_widened_goes_on_as_it_is(trained_run, tmp_path, caplog):
+    config = read_config(trained_run)
+    family = load_base(config)
+    experiment = control_experiment(config, family, frozen={}, empty=None)
+    state = make_program(experiment, config, make_mesh(devices=jax.devices()[:1])).state
+    narrow = state.params["decoder"]["down_1"]["lineart"]["conv_0"]["kernel"].shape[-1]
+    assert narrow < 64, "the feature has the size of the latents"
+
+    def widened(path, leaf):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        grows = {"conv_0/kernel": 3, "conv_0/bias": 0, "conv_out/kernel": 2}
+        axis = next((axis for end, axis in grows.items() if "/decoder/" in name and name.endswith(end)), None)
+        shape = tuple(64 if index == axis else side for index, side in enumerate(leaf.shape))
+        return np.full(shape, 0.5, leaf.dtype)
+
+    then = jax.tree_util.tree_map_with_path(widened, state)._replace(step=np.int32(8))
+    with Checkpoints(tmp_path, 1, experiment.identity, experiment.upgrade) as checkpoints:
+        checkpoints.save(jax.device_put(then), 8)
+    with Checkpoints(tmp_path, 1, experiment.identity, experiment.upgrade) as checkpoints:
+        restored = checkpoints.restore(state)
+    assert_same(restored, then)
+    assert "An earlier version gave" in caplog.text and f"(64,), not ({narrow},)" in caplog.text
+    feature = np.ones((1, 16, 16, narrow), np.float32)
+    decoder = restored.params["decoder"]["down_1"]["lineart"]
+    assert family.model.sides["lineart"].decode(decoder, feature, np.ones(1), (1, 16, 16, 3)).shape == (1, 16, 16, 3)
+
+
 def assert_same(one, other):
     assert jax.tree.structure(one) == jax.tree.structure(other)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):

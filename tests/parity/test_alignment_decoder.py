@@ -21,7 +21,7 @@ class Reference(torch.nn.Module):
         self.upsamplings = upsamplings
         self.conv = torch.nn.ModuleList()
         for stage in range(max(upsamplings, 1)):
-            narrowed = max(channels // 2, 64)
+            narrowed = max(channels // 2, 64 if upsamplings else min(channels, 64))
             kernel = 1 if stage == 0 and upsamplings and channels >= 512 else 3
             self.conv.append(torch.nn.Conv2d(channels, narrowed, kernel, padding=kernel // 2))
             channels = narrowed
@@ -46,7 +46,13 @@ def initialise(feature_shape, latent_shape):
 @torch.no_grad()
 @pytest.mark.parametrize(
     ("feature", "latents"),
-    [((3, 5, 512), (12, 20, 4)), ((4, 4, 32), (8, 8, 3)), ((6, 4, 512), (6, 4, 4)), ((2, 2, 160), (16, 16, 4))],
+    [
+        ((3, 5, 512), (12, 20, 4)),
+        ((4, 4, 32), (8, 8, 3)),
+        ((6, 4, 512), (6, 4, 4)),
+        ((6, 4, 32), (6, 4, 3)),
+        ((2, 2, 160), (16, 16, 4)),
+    ],
 )
 def test_output_equals_pytorch(feature, latents, to_jax, run, max_difference):
     reference = Reference(feature[2], int(math.log2(latents[0] / feature[0])), latents[2])
@@ -76,6 +82,21 @@ def test_parameter_count_of_stable_diffusion_21(feature, count):
     decoder = alignment_decoder(feature, (64, 64, 4))
     shapes = jax.eval_shape(decoder.init, jax.random.key(0), jnp.zeros((1, *feature)), jnp.zeros(1))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
+
+
+@pytest.mark.parametrize(
+    ("feature", "channels"),
+    [((8, 8, 32), (32,)), ((8, 8, 64), (64,)), ((8, 8, 96), (64,)), ((8, 8, 320), (160,)), ((4, 4, 32), (64,))],
+)
+def test_a_narrow_feature_of_the_latents_size_is_not_widened(feature, channels):
+    assert alignment_decoder(feature, (8, 8, 4)).channels == channels
+
+
+def test_a_decoder_of_an_earlier_version_goes_on_as_wide_as_it_was_born():
+    today = alignment_decoder((4, 4, 32), (4, 4, 3))
+    feature, t = jax.random.normal(jax.random.key(1), (2, 4, 4, 32)), jnp.array([1.0, 900.0])
+    widened = today.clone(channels=(64,)).init(jax.random.key(0), feature, t)["params"]
+    assert today.with_channels_of(widened).apply({"params": widened}, feature, t).shape == (2, 4, 4, 3)
 
 
 def test_width_multiplies_the_hidden_channels():
@@ -121,7 +142,7 @@ def test_first_gradient_reaches_the_last_convolution_only():
 )
 def test_odd_latents_are_met_exactly(feature, latents, stages):
     decoder, params = initialise(feature, latents)
-    assert decoder.stages == stages
+    assert len(decoder.channels) == max(stages, 1)
     assert decoder.apply({"params": params}, jnp.ones((2, *feature)), jnp.ones(2)).shape == (2, *latents)
 
 

@@ -79,4 +79,4 @@ def make_sampler(name: str, process: Process, scheduler_config: Mapping[str, Any
     try:
         return Sampler(num_steps, SAMPLERS[name][type(process)](process, scheduler_config, num_steps))
     except ValueError as error:
-        raise ValueError(f"sampler '{name}': {error}") from error
+        raise ValueError(f"sampler '{name}' with the base's scheduler: {error}") from error
