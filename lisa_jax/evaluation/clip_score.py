@@ -21,6 +21,8 @@ from lisa_jax.checkpoints.tokenizer import Tokenizer, load_tokenizer
 from lisa_jax.models.clip import CLIPConfig, CLIPModel
 from lisa_jax.models.clip_text import LEGACY_EOS_TOKEN_ID
 
+PROTOCOL = "100 max(cos, 0) of CLIP's embeddings of picture and caption; mean over pictures"
+
 
 class Clip(NamedTuple):
     """A CLIP ready to use: network, parameters, tokenizer and preprocessing."""

@@ -1,7 +1,7 @@
 """What samples are measured against: real pictures, conditions, captions and truth, wherever they come from."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class EvaluationSet:
       captions: n strings.
       truth: what the data set knows of the pictures, see `truth_of`.
       embedded: of a data set that comes with the package, whose pictures the measures of `fidelity` were made for.
+      real: index of a sample -> its real picture at its own size, uint8 of any (H, W, 3); None where only the resized
+        ones are known.
     """
 
     references: np.ndarray
@@ -35,6 +37,7 @@ class EvaluationSet:
     captions: Sequence[str]
     truth: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     embedded: bool = False
+    real: Callable[[int], np.ndarray] | None = None
 
 
 def truth_of(examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
@@ -95,7 +98,12 @@ def set_of_rows(rows: Rows, task: str, indices: Sequence[int], size: tuple[int, 
         conditions.append(given.get(CONDITION))
         captions.append(row.caption)
     known = {} if conditions[0] is None else {task: np.stack(conditions)}
-    return EvaluationSet(np.stack(references), known, captions)
+
+    def real(index: int) -> np.ndarray:
+        row = rows[indices[index]]
+        return decode_picture(row.image, row.where)
+
+    return EvaluationSet(np.stack(references), known, captions, real=real)
 
 
 def read_samples(folder: str | Path) -> tuple[list[int], np.ndarray]:

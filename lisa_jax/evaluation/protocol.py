@@ -1,7 +1,7 @@
 """Everything that is measured of sets of samples for the same examples, with ceiling and floor beside them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,11 @@ from lisa_jax.evaluation.evaluation_set import EvaluationSet
 from lisa_jax.evaluation.extractors import Extractor
 from lisa_jax.evaluation.fidelity import fidelity
 from lisa_jax.evaluation.measures.table import MEASURES
-from lisa_jax.evaluation.metric_networks import MetricNetworks, measure_all, wanted_by
+from lisa_jax.evaluation.metric_networks import MetricNetworks, measure_all, protocol_of, truth_in_words, wanted_by
 from lisa_jax.evaluation.quality import quality
-from lisa_jax.evaluation.tasks import parts_of
+from lisa_jax.evaluation.real_size import PROTOCOL as AT_REAL_SIZE
+from lisa_jax.evaluation.real_size import measures_at_real_size
+from lisa_jax.evaluation.tasks import name_within, parts_of
 
 
 def evaluate(
@@ -23,6 +25,8 @@ def evaluate(
     *,
     networks: MetricNetworks | None = None,
     extractor: Extractor | None = None,
+    truth_is_condition: bool = False,
+    at_real_size: bool = False,
 ) -> dict[str, Any]:
     """Measure sets of samples.
 
@@ -32,18 +36,27 @@ def evaluate(
       examples: what they were made for.
       networks: the user's own, see `evaluation.metric_networks`.
       extractor: of the features that distances to the real pictures are computed in; None: no distances.
+      truth_is_condition: hold what the user's networks see in samples against the condition pictures.
+      at_real_size: measure at the real pictures' own size, too, see `real_size`.
 
     Returns:
-      A dictionary for JSON. "fidelity": set -> measure -> value, of the samples, of the "real images" (the ceiling) and
-      of "other images", real ones against the condition of another (a floor); a measure without a bound, as the PSNR of
-      a picture against itself, is None. Where the package's own networks read pose or depth, "estimators": task -> name
-      and sha256. With an extractor "quality": set -> result of `quality`. With networks "networks": role -> file and
-      sha256.
+      A dictionary for JSON. "fidelity", also "fidelity_at_real_size" where asked for: set -> measure -> value, of the
+      samples, of the "real images" (the ceiling) and of "other images", real ones against the condition of another (a
+      floor); a measure without a bound is None. "protocol": measure -> how it was computed; "truth": part of the task
+      -> what samples were held against; "image_size": [H, W] at which; "estimators" and "networks": the package's own
+      and the user's that looked at pictures. With an extractor "quality": set -> result of `quality`.
     Raises:
-      ValueError: nothing measures this task for these examples.
+      ValueError: nothing measures this task for these examples, or not so.
     """
+    if truth_is_condition and (networks is None or not networks.fidelity):
+        raise ValueError(
+            "Only what networks of your own see is held against condition pictures: give --metric_weights with one for "
+            f"'{task}'."
+        )
     measured = _has_measures(task, examples, networks)
-    wanted = None if networks is None else wanted_by(networks, examples.references, examples.truth)
+    real = _real_pictures(examples) if at_real_size else None
+    conditions = examples.conditions if truth_is_condition else None
+    wanted = None if networks is None else wanted_by(networks, examples.references, examples.truth, conditions)
 
     def values(images: np.ndarray) -> dict[str, float | None]:
         found: dict[str, float] = {}
@@ -51,20 +64,69 @@ def evaluate(
             found |= fidelity(task, images, examples.references, examples.conditions, examples.truth)
         if networks is not None:
             found |= measure_all(networks, images, examples.references, examples.captions, wanted)
-        return {name: value if math.isfinite(value) else None for name, value in found.items()}
+        return _finite(found)
 
     bounds = {"real images": examples.references, "other images": np.roll(examples.references, 1, axis=0)}
     result: dict[str, Any] = {
         "task": task,
         "fidelity": {name: values(images) for name, images in {**samples, **bounds}.items()},
+        **_protocol(task, examples, networks, measured=measured, truth_is_condition=truth_is_condition),
+        **_measured_by(task, examples, networks, measured=measured),
     }
-    if measured and (read_by := estimators_of(parts_of(task), examples.references.shape[1])):
-        result["estimators"] = {part: {"name": own.name, "sha256": own.sha256} for part, own in read_by.items()}
-    if networks is not None:
-        result["networks"] = networks.identities
+    if real is not None:
+        found = measures_at_real_size(task, {**samples, **bounds}, real, networks)
+        result["fidelity_at_real_size"] = {name: _finite(values) for name, values in found.items()}
+        result["protocol"]["fidelity_at_real_size"] = AT_REAL_SIZE
     if extractor is not None:
         result["quality"] = {name: quality(images, examples.references, extractor) for name, images in samples.items()}
     return result
+
+
+def _measured_by(
+    task: str, examples: EvaluationSet, networks: MetricNetworks | None, *, measured: bool
+) -> dict[str, Any]:
+    """The networks that see what is measured, the package's own and the user's."""
+    own = estimators_of(parts_of(task), examples.references.shape[1]) if measured else {}
+    estimators = {part: {"name": found.name, "sha256": found.sha256} for part, found in own.items()}
+    return ({"estimators": estimators} if estimators else {}) | (
+        {} if networks is None else {"networks": networks.identities}
+    )
+
+
+def _finite(found: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+
+def _real_pictures(examples: EvaluationSet) -> Callable[[int], np.ndarray]:
+    if examples.real is None:
+        raise ValueError(
+            "The real pictures are known at the samples' size alone, as embedded data have them: give samples of a "
+            "table's rows as --images, with the table as --source."
+        )
+    return examples.real
+
+
+def _protocol(
+    task: str,
+    examples: EvaluationSet,
+    networks: MetricNetworks | None,
+    *,
+    measured: bool,
+    truth_is_condition: bool,
+) -> dict[str, Any]:
+    """How everything is measured: what the user's networks measure they measure in place of the package's own."""
+    truth, protocol = {}, {}
+    for part in parts_of(task) if measured else ():
+        found = MEASURES[part]
+        truth[part] = _AGAINST.get(found.against, f"the data set's {found.against}")
+        protocol |= {name_within(task, part, name): words for name, words in found.protocol.items()}
+    if networks is not None:
+        truth |= truth_in_words(networks, examples.truth, of_condition=truth_is_condition)
+        protocol |= protocol_of(networks)
+    return {"protocol": protocol, "truth": truth, "image_size": list(examples.references.shape[1:-1])}
+
+
+_AGAINST = {"references": "the real picture", "conditions": "the condition picture"}
 
 
 def _has_measures(task: str, examples: EvaluationSet, networks: MetricNetworks | None) -> bool:

@@ -62,7 +62,8 @@ class QualityMeter:
 
     def has(self, name: str, label: str | int) -> bool:
         """Whether samples were measured under this label."""
-        return str(label) in read_json(_path(self.folder, name)).get("sets", {})
+        path = _path(self.folder, name)
+        return path.is_file() and str(label) in _read(path)["sets"]
 
 
 def quality_meter(
@@ -84,10 +85,11 @@ def quality_meter(
         return None
     extractor = load_extractor(wanted.name, wanted.weights or None)
     for path in _files(folder):
-        measured = read_json(path)["extractor"]
+        measured = _read(path)["extractor"]
         if measured != extractor.identity:
+            name = measured.get("name")
             raise ValueError(
-                f"{path} has distances of {measured['name']}, but extractor.name is {wanted.name}: use another --out, "
+                f"{path} has distances of {name}, but extractor.name is {wanted.name}: use another --out, "
                 f"or remove {path.parent} to measure again what can be (saved networks, and runs that are to come)."
             )
     return QualityMeter(Path(folder), extractor, extractor.features(train_pictures(MAX_REFERENCES)))
@@ -97,11 +99,11 @@ def read_quality(folder: str | Path) -> dict[str, Sets]:
     """All that was measured in a study's folder: id of a run or name of a task -> its sets; nothing where nothing was.
 
     Raises:
-      ValueError: files of different networks, numbers or sizes of pictures.
+      ValueError: a file of something else, or files of different networks, numbers or sizes of pictures.
     """
     found, first = {}, None
     for path in _files(folder):
-        content = read_json(path)
+        content = _read(path)
         first = first or content
         try:
             require_comparable(first, content)
@@ -109,6 +111,18 @@ def read_quality(folder: str | Path) -> dict[str, Sets]:
             raise ValueError(f"{path.parent} has files of several kinds: {error}") from None
         found[path.stem] = content["sets"]
     return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What `QualityMeter.measure` wrote to a file; raises ValueError, by field, where it is something else."""
+    content = read_json(path)
+    for name, kind in _FIELDS.items():
+        if not isinstance(content.get(name), kind):
+            raise ValueError(f"{path} is no file of distances: {name} is {content.get(name)!r:.60}; remove it.")
+    return content
+
+
+_FIELDS = {"extractor": dict, "examples": int, "references": int, "image_size": list, "sets": dict}
 
 
 def with_quality(rows: Iterable[Mapping[str, Any]], quality: Mapping[str, Sets]) -> list[dict[str, Any]]:

@@ -51,10 +51,9 @@ def test_identity_is_pipeline_and_weights(no_network):
         "name": "effnet_lite0_128px_bicubic_dither8",
         "sha256": sha256,
     }
-    assert load_extractor("inception_v3", no_network).identity == {
-        "name": "inception_v3_299px_bilinear",
-        "sha256": sha256,
-    }
+    for name, resizing in (("inception_v3", "bilinear"), ("inception_v3_clean", "clean_bicubic")):
+        found = load_extractor(name, no_network).identity
+        assert found == {"name": f"inception_v3_299px_{resizing}", "sha256": sha256}
 
 
 def test_only_the_weights_of_fid_give_a_distance_of_that_name(no_network, monkeypatch):
@@ -62,6 +61,7 @@ def test_only_the_weights_of_fid_give_a_distance_of_that_name(no_network, monkey
     assert load_extractor("inception_v3", no_network).distance == "fd_inception_v3"
     monkeypatch.setattr(extractors, "_FID_SHA256", hashlib.sha256(b"weights").hexdigest()[:8])
     assert load_extractor("inception_v3", no_network).distance == "fid"
+    assert load_extractor("inception_v3_clean", no_network).distance == "clean_fid"
     assert load_extractor("effnet_lite0", no_network).distance == "fd_effnet_lite0"
 
 

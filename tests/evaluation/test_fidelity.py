@@ -43,7 +43,7 @@ def test_pose_is_compared_with_the_true_key_points_not_with_the_references():
     truth = {"keypoints": read_pose(marked([4, 8]))}
     black = np.zeros((2, 16, 16, 3), np.uint8)
     found = fidelity("pose", marked([5, 10]), black, {}, truth, {"pose": read_pose})
-    assert found == {"pck_0.1": 0.5, "pck": 1.0, "pck_0.05": 0.0}
+    assert found == {"pck_0.1": 0.5, "pck": 1.0, "pck_0.05": 0.0, "pck_by_picture": 1.0}
     assert tuple(found) == measures("pose")
 
 

@@ -69,6 +69,9 @@ def test_missing_entry_and_manifest_are_named(folder):
     (folder / "manifest.json").write_text("{")
     with pytest.raises(ManifestError, match="not valid JSON"):
         read_manifest(folder)
+    (folder / "manifest.json").write_text('{"clip": 7}')
+    with pytest.raises(ManifestError, match="entry 'clip' is 7, not an object"):
+        read_manifest(folder)
     (folder / "manifest.json").unlink()
     with pytest.raises(ManifestError, match=r"manifest\.json is missing"):
         local_file(folder, "clip")
@@ -87,6 +90,9 @@ def test_missing_entry_and_manifest_are_named(folder):
         ("depth", {"mean": [float("nan"), 0, 0]}, "mean"),
         ("depth", {"mean": [0.5]}, "mean"),
         ("depth", {"std": [1, 1, 0]}, "std"),
+        ("depth", {"std": [1, 1, float("inf")]}, "std"),
+        ("depth", {"mean": [0, 0, float("nan")]}, "mean"),
+        ("depth", {"size": [10**6, 10**6]}, "size .* at most 8192"),
         ("depth", {"channels": "gray"}, "one of rgb, bgr"),
         ("depth", {"layout": "hwc"}, "one of nchw, nhwc"),
         ("depth", {"output": "logits"}, "one of inverse_depth, depth"),

@@ -9,6 +9,7 @@ import pytest
 import lisa_jax
 from lisa_jax.evaluation.evaluation_set import EvaluationSet
 from lisa_jax.evaluation.extractors import Extractor
+from lisa_jax.evaluation.metric_networks import MetricNetworks
 from lisa_jax.evaluation.protocol import evaluate
 
 
@@ -63,3 +64,45 @@ def test_photographs_need_networks_of_ones_own(drawings):
         evaluate("depth", {"samples": images}, EvaluationSet(images, {"lineart": conditions}, [""] * 8))
     with pytest.raises(ValueError, match="against conditions: give --condition_column"):
         evaluate("lineart", {"samples": images}, EvaluationSet(images, {}, [""] * 8, embedded=True))
+
+
+def test_results_say_how_each_number_was_computed_and_against_what(drawings):
+    images, conditions = drawings
+    found = evaluate("lowres", {"samples": 255 - images}, EvaluationSet(images, {}, [""] * 8))
+    assert set(found["protocol"]) == set(found["fidelity"]["samples"])
+    assert (found["truth"], found["image_size"]) == ({"lowres": "the real picture"}, [16, 16])
+    networks = seeing_red("depth")
+    examples = EvaluationSet(images, {"depth": conditions}, [""] * 8)
+    words = {False: "what the same network sees in the real picture", True: "the condition picture"}
+    for truth_is_condition, truth in words.items():
+        found = evaluate(
+            "depth", {"samples": images}, examples, networks=networks, truth_is_condition=truth_is_condition
+        )
+        assert found["truth"] == {"depth": truth} and "depth_rmse" in found["protocol"]
+        assert (found["fidelity"]["real images"]["depth_rmse"] == 0) != truth_is_condition
+
+
+def test_what_is_no_truth_or_not_known_is_refused(drawings):
+    images, conditions = drawings
+    examples = EvaluationSet(images, {"depth": conditions}, [""] * 8)
+    with pytest.raises(ValueError, match="give --metric_weights with one for 'lowres'"):
+        evaluate("lowres", {"samples": images}, examples, truth_is_condition=True)
+    with pytest.raises(ValueError, match="'pose' cannot be held against condition pictures, only of depth"):
+        evaluate("pose", {"samples": images}, examples, networks=seeing_red("pose"), truth_is_condition=True)
+    with pytest.raises(ValueError, match="known at the samples' size alone"):
+        evaluate("lowres", {"samples": images}, examples, at_real_size=True)
+
+
+def test_measures_at_the_real_size_stand_beside_the_others(drawings):
+    images, _ = drawings
+    large = images.repeat(4, axis=1).repeat(4, axis=2)
+    examples = EvaluationSet(images, {}, [""] * 8, real=large.__getitem__)
+    found = evaluate("lowres", {"samples": 255 - images}, examples, at_real_size=True)
+    real = found["fidelity_at_real_size"]
+    assert real["samples"]["psnr"] < 10 < real["real images"]["psnr"] < 100
+    assert "bicubic" in found["protocol"]["fidelity_at_real_size"]
+
+
+def seeing_red(part):
+    """Networks of one part that see the red of a picture."""
+    return MetricNetworks(part, {part: lambda images: [image[..., 0] / 255 for image in images]}, None, None, {})

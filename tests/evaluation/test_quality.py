@@ -53,6 +53,9 @@ def test_results_of_other_networks_or_numbers_are_not_compared(pictures):
     other_weights = dataclasses.replace(EXTRACTOR, sha256="cd" * 32)
     with pytest.raises(ValueError, match=r"'extractor'.*abab.*cdcd.*cannot be compared"):
         require_comparable(result, quality(pictures[0], pictures[1], other_weights))
+    other_resizing = dataclasses.replace(EXTRACTOR, pipeline="colour_bicubic")
+    with pytest.raises(ValueError, match=r"'extractor'.*colour_any_size.*colour_bicubic.*cannot be compared"):
+        require_comparable(result, quality(pictures[0], pictures[1], other_resizing))
     with pytest.raises(ValueError, match="'examples' 40 and 20 cannot be compared"):
         require_comparable(result, quality(pictures[0][:20], pictures[1], EXTRACTOR))
 

@@ -2,7 +2,8 @@
 
 What is compared is *inverse* depth, large where the scene is near, as MiDaS estimates it: the inverse depth that an
 estimator sees in a sample against the true one (1 / distance) of the example that the sample was asked to follow, or,
-where truth is not known, against the one that the same estimator sees in the real picture.
+where truth is not known, against the one that the same estimator sees in the real picture. The paper's authors hold it
+against the condition picture, which is the inverse depth that an estimator drew.
 """
 
 import jax
@@ -87,7 +88,17 @@ def _check(estimated: np.ndarray, reference: np.ndarray) -> None:
             raise ValueError(f"{name} has values that are not finite: a distance of 0 has no inverse.")
 
 
+def of_condition(pictures: np.ndarray) -> np.ndarray:
+    """Inverse depth, float64 (n, H, W), of condition pictures as depth estimators draw them: uint8 (n, H, W, 3), light
+    where near."""
+    return np.mean(pictures, axis=-1, dtype=np.float64)
+
+
 _ERRORS = {"depth_rmse": depth_rmse, "aligned_depth_rmse": aligned_depth_rmse}
+_PROTOCOL = {
+    "depth_rmse": "RMSE of inverse depth, both maps stretched to 0..1; mean over pictures",
+    "aligned_depth_rmse": "RMSE of inverse depth after the best scale and shift of each map; mean over pictures",
+}
 DEPTH = TaskMeasures(
     _ERRORS,
     against="depth",
@@ -100,5 +111,6 @@ DEPTH = TaskMeasures(
         loss=depth_loss,
         mirror=lambda maps, width: maps[:, :, ::-1],
     ),
-    network=NetworkMeasures(_ERRORS, truth="depth", of_truth=inverse),
+    network=NetworkMeasures(_ERRORS, truth="depth", of_truth=inverse, of_condition=of_condition, protocol=_PROTOCOL),
+    protocol=_PROTOCOL,
 )

@@ -23,4 +23,8 @@ def lines_f1(images: np.ndarray, conditions: np.ndarray, tolerance: int) -> np.n
 LINEART = TaskMeasures(
     {f"f1_tolerance_{tolerance}": partial(lines_f1, tolerance=tolerance) for tolerance in (0, 1)},
     against="conditions",
+    protocol={
+        f"f1_tolerance_{tolerance}": f"F1 of lines, {tolerance} pixels off at most; mean over pictures"
+        for tolerance in (0, 1)
+    },
 )

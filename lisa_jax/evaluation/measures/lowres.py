@@ -79,4 +79,9 @@ LOWRES = TaskMeasures(
     {"psnr": psnr, "ssim": ssim, "lowres_psnr": lowres_psnr},
     against="references",
     any_pictures=True,
+    protocol={
+        "psnr": "dB of uint8 RGB; mean over pictures",
+        "ssim": "Gaussian window of 11 pixels; mean over pictures",
+        "lowres_psnr": "PSNR of averages over boxes of 4 x 4 pixels; mean over pictures",
+    },
 )

@@ -82,5 +82,10 @@ def miou_with_void(labels: np.ndarray, reference: np.ndarray) -> float:
 SEGMENTATION = TaskMeasures(
     {"miou": visible_miou},
     against="references",
-    network=NetworkMeasures({"miou": miou_with_void}, truth="labels"),
+    network=NetworkMeasures(
+        {"miou": miou_with_void},
+        truth="labels",
+        protocol={"miou": "the 150 classes of ADE20K, over the pixels of all pictures, without classes that none has"},
+    ),
+    protocol={"miou": f"the classes {', '.join(VISIBLE_CLASSES)} of flat drawings, over the pixels of all pictures"},
 )

@@ -41,10 +41,10 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkMeasures:
-    """The paper's protocol for photographs, with a network from a file of the user's own.
+    """How photographs are measured, with a network from a file of the user's own.
 
     What the network sees in a sample is held against the example's own truth or, where the data have none, against what
-    the same network sees in the real picture.
+    the same network sees in the real picture; or, if the user wants that, against the condition picture.
 
     Attributes:
       measures: name -> function of what the network sees in the samples and of the reference.
@@ -52,6 +52,9 @@ class NetworkMeasures:
       of_truth: from that field to what `measures` take.
       gather: what the network sees in each picture -> what it sees in all.
       of_seen: from what the network sees in the real pictures to the part of it that is believed.
+      of_condition: from the examples' condition pictures, uint8 (n, H, W, 3), to what `measures` take; None where a
+        condition picture is no such thing.
+      protocol: as of `TaskMeasures`.
     """
 
     measures: Mapping[str, Measure]
@@ -59,6 +62,8 @@ class NetworkMeasures:
     of_truth: Callable[[Any], Any] = np.asarray
     gather: Callable[[list[np.ndarray]], Any] = np.stack
     of_seen: Callable[[Any], Any] = as_given
+    of_condition: Callable[[np.ndarray], Any] | None = None
+    protocol: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def observe(self, images: np.ndarray, network: Network) -> Any:
         """What the network sees in uint8 (n, H, W, 3)."""
@@ -90,6 +95,7 @@ class TaskMeasures:
       reading: how a small network sees in a sample what was asked for; None where the sample itself is compared.
       network: how a network of the user's own measures the task; None where none does. Its role in the manifest is the
         task's name.
+      protocol: measure -> how it is computed, in words that stand beside its value in results.
     """
 
     measures: Mapping[str, Measure]
@@ -99,6 +105,7 @@ class TaskMeasures:
     any_pictures: bool = False
     reading: Reading | None = None
     network: NetworkMeasures | None = None
+    protocol: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def measure(measures: Mapping[str, Measure], seen: Any, wanted: Any) -> dict[str, float]:

@@ -52,6 +52,23 @@ def test_depth_rmse_against_the_real_picture_and_against_truth():
         measured("depth", samples, references, {"depth": distance * 0})
 
 
+def test_depth_is_held_against_the_condition_picture():
+    network = MEASURES["depth"].network
+    samples = pictures([100, 50])
+    wanted = network.of_condition(samples // 2)
+    assert wanted.shape == (1, 4, 4)
+    # Both maps are stretched to 0..1, so half the brightness says the same.
+    values = measure(network.measures, network.observe(samples, RED["depth"]), wanted)
+    assert values == pytest.approx({"depth_rmse": 0, "aligned_depth_rmse": 0}, abs=1e-7)
+
+
+@pytest.mark.parametrize("task", MEASURES)
+def test_every_measure_has_a_protocol_in_words(task):
+    found = MEASURES[task]
+    assert set(found.protocol) == set(found.measures)
+    assert found.network is None or set(found.network.measures) <= set(found.network.protocol)
+
+
 def test_miou_is_over_all_pictures_and_leaves_void_out():
     samples, references = pictures([1, 2], [0]), pictures([1, 1], [0])
     # Class 0: 30 of 30; class 1: 1 of 2; class 2: 0 of 1.
@@ -76,10 +93,10 @@ def test_pck_finds_moved_people_again():
     diagonal = np.linalg.norm(np.ptp(POSE[:, :2], axis=0))
     near, far = int(0.2 * diagonal) - 1, int(0.2 * diagonal) + 2
     references = pictures([0, 10], [0, 10])
-    assert measured("pose", pictures([near, 10], [far, 10]), references) == {"pck": 0.5}
-    assert measured("pose", pictures([0, 10], [0]), references) == {"pck": 0.5}
+    assert measured("pose", pictures([near, 10], [far, 10]), references) == {"pck": 0.5, "pck_by_picture": 0.5}
+    assert measured("pose", pictures([0, 10], [0]), references) == {"pck": 0.5, "pck_by_picture": 0.5}
     truth = {"keypoints": np.stack([POSE, POSE + np.float32([far, 0, 0])])}
-    assert measured("pose", pictures([0, 10], [far, 10]), references, truth) == {"pck": 1}
+    assert measured("pose", pictures([0, 10], [far, 10]), references, truth)["pck"] == 1
 
 
 def test_doubtful_points_of_the_real_picture_are_no_truth():

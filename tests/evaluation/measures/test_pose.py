@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lisa_jax.evaluation.measures.pose import match_people, pck
+from lisa_jax.evaluation.measures.pose import match_people, pck, pck_by_picture
 
 
 def person(x=0.0, y=0.0, visible=18):
@@ -43,6 +43,15 @@ def test_people_are_matched_by_their_boxes_in_any_order():
     assert pck([np.zeros((0, 18, 3))], [reference]) == 0.0
     # Over all pictures together, not a mean of pictures.
     assert pck([reference[0], reference[:0]], [reference[0], reference[2]]) == 18 / 27
+
+
+def test_the_mean_over_pictures_weighs_a_crowd_like_one_person_and_leaves_empty_pictures_out():
+    crowd, alone, empty = np.stack([person(0, 0), person(100, 0)]), person(), np.zeros((0, 18, 3))
+    found, wanted = [crowd[:1], alone, alone], [crowd, alone, empty]
+    assert pck(found, wanted) == 36 / 54
+    assert pck_by_picture(found, wanted) == (18 / 36 + 18 / 18) / 2
+    with pytest.raises(ValueError, match="nothing to find"):
+        pck_by_picture([alone], [empty])
 
 
 def test_matching_gives_each_person_one_match_and_the_largest_overlap_in_all():
