@@ -38,8 +38,9 @@ from lisa_jax.weighting import WEIGHTINGS
 Fields = Mapping[str, Kind]
 
 SEED = Whole(0, 2**32 - 1)
-# Rows of a batch, and the pictures that are shown.
 ROWS = Whole(1, 2**16)
+# Examples that are held in memory at once, to be shown.
+SHOWN = Whole(1, 1024)
 STEPS = Whole(1, 10**9)
 SHARE = Number(least=0, most=1)
 DECAY = Number(least=0, below=1)
@@ -103,7 +104,7 @@ CONTROL: Fields = {
     "lisa.stop_step": or_unset(STEPS),
     "lisa.align_every": ROWS,
     "lisa.weighting": Choice(WEIGHTINGS),
-    "lisa.decoder_width": Number(above=0, most=16),
+    "lisa.decoder_width": Number(least=0.01, most=16),
     "sampling.sampler": Choice(tuple(SAMPLERS)),
     "sampling.num_steps": Whole(1, 10_000),
     "sampling.guidance_scale": FACTOR,
@@ -113,7 +114,7 @@ CONTROL: Fields = {
     "sampling.guess_mode": Maybe(Truth()),
     "sampling.negative_prompt": Maybe(Text(empty=True)),
     "sampling.batch_size": Maybe(ROWS),
-    "preview_count": ROWS,
+    "preview_count": SHOWN,
     "preview_every": STEPS,
     "diagnostics_every": or_unset(STEPS),
 }
@@ -128,16 +129,16 @@ PRETRAINING: Fields = {
     "unet.layers_per_block": Whole(1, 16),
     "unet.heads": Several(Whole(1, 128)),
     "unet.norm_num_groups": Whole(1, 1024),
-    "text.vocab_size": Whole(1, 10**6),
+    "text.vocab_size": Whole(514, 2**16),
     "text.max_length": Whole(3, 1024),
     "text.width": Whole(1, 2048),
     "text.layers": Whole(1, 48),
     "text.heads": Whole(1, 128),
-    "scheduler.beta_schedule": Text(),
-    "scheduler.prediction_type": Text(),
+    "scheduler.beta_schedule": Choice(("linear", "scaled_linear", "squaredcos_cap_v2")),
+    "scheduler.prediction_type": Choice(("epsilon", "v_prediction")),
     "sampling.num_steps": Whole(1, 10_000),
     "sampling.guidance_scale": FACTOR,
-    "sampling.count": ROWS,
+    "sampling.count": SHOWN,
 }
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from lisa_jax.dual_branch import Params
-from lisa_jax.families.family import LatentSpace
+from lisa_jax.families.family import LatentSpace, height_and_width
 from lisa_jax.models.vae import AutoencoderKL, AutoencoderKLConfig
 
 # Bounds of the log-variance in diffusers' `DiagonalGaussianDistribution`.
@@ -39,7 +39,8 @@ def autoencoder_latents(
         x = model.apply({"params": params}, z, method="decode").astype(jnp.float32)
         return jnp.round(jnp.clip(x / 2 + 0.5, 0.0, 1.0) * 255.0).astype(jnp.uint8)
 
-    def shape(height: int, width: int) -> tuple[int, int, int]:
+    def shape(*size: int) -> tuple[int, int, int]:
+        height, width = height_and_width(size)
         if height % factor or width % factor:
             raise ValueError(
                 f"Images of {height} x {width} do not fit this base: its VAE needs height and width to be multiples "

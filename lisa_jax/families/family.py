@@ -66,6 +66,13 @@ class LatentSpace:
         return self.sample(moments, jax.random.key(0))
 
 
+def height_and_width(size: tuple[int, ...]) -> tuple[int, int]:
+    """(H, W) of an image, for `LatentSpace.shape`; raises ValueError for the size of something else, as a video."""
+    if len(size) != 2:
+        raise ValueError(f"This base makes images of (H, W), but data.image_size is {' x '.join(map(str, size))}.")
+    return size
+
+
 @dataclasses.dataclass(frozen=True)
 class Conditioner:
     """Everything that the main network knows of an example, apart from its noisy latents: its context.

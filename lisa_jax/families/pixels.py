@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from lisa_jax.dual_branch import Params
-from lisa_jax.families.family import LatentSpace
+from lisa_jax.families.family import LatentSpace, height_and_width
 
 PIXEL_CHANNELS = 3
 
@@ -27,4 +27,9 @@ def decode(params: Params, latents: jax.Array) -> jax.Array:
     return jnp.clip(jnp.round((latents.astype(jnp.float32) + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
 
 
-PIXELS = LatentSpace(dict, moments, sample, decode, lambda height, width: (height, width, PIXEL_CHANNELS), draws=False)
+def shape(*size: int) -> tuple[int, int, int]:
+    """That of the image."""
+    return (*height_and_width(size), PIXEL_CHANNELS)
+
+
+PIXELS = LatentSpace(dict, moments, sample, decode, shape, draws=False)

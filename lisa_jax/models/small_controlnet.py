@@ -33,6 +33,12 @@ class SmallControlNetConfig(ControlNetConfig):
                 f"block_out_channels {self.block_out_channels} has {self.levels} levels, but the UNet only "
                 f"{len(self.unet_block_out_channels)}."
             )
+        for level, (width, most) in enumerate(zip(self.block_out_channels, self.unet_block_out_channels, strict=False)):
+            if width > most:
+                raise ValueError(
+                    f"block_out_channels {self.block_out_channels} has {width} channels at level {level}, but the UNet "
+                    f"only {most}."
+                )
         if not 1 <= self.layers_per_block <= self.unet_layers_per_block:
             raise ValueError(
                 f"layers_per_block {self.layers_per_block} is not supported: 1 to {self.unet_layers_per_block}, the "
@@ -56,7 +62,7 @@ def small_controlnet_config(
       layers_per_block: None: the UNet's.
 
     Raises:
-      ValueError: more levels or layers than the UNet has.
+      ValueError: more levels, channels or layers than the UNet has.
     """
     widths = config.block_out_channels if block_out_channels is None else tuple(block_out_channels)
     levels, unet_levels = len(widths), config.levels

@@ -160,6 +160,7 @@ def test_a_smaller_network_of_stable_diffusion_keeps_what_fits():
     ("settings", "message"),
     [
         ({"block_out_channels": (8, 8, 8)}, "3 levels, but the UNet only 2"),
+        ({"block_out_channels": (4, 2048)}, "2048 channels at level 1, but the UNet only 16"),
         ({"layers_per_block": 3}, "layers_per_block 3 is not supported: 1 to 2"),
         ({"layers_per_block": 0}, "layers_per_block 0 is not supported: it must be a whole number, 1 to 32"),
     ],
