@@ -27,6 +27,7 @@ import jax
 from absl import flags
 
 from lisa_jax.commands._condition_module import CONDITION_MODULE
+from lisa_jax.commands._flags import DEFINE_checked, Folder, NewFile
 from lisa_jax.commands._run import run_command
 from lisa_jax.data.embedded.load import EMBEDDED
 from lisa_jax.data.rows import Columns, open_rows
@@ -43,24 +44,28 @@ from lisa_jax.evaluation.local_networks import local_file
 from lisa_jax.evaluation.metric_networks import MetricNetworks, load_metric_networks
 from lisa_jax.evaluation.protocol import evaluate
 from lisa_jax.evaluation.tasks import task_of
+from lisa_jax.experiments.fields import SEED
+from lisa_jax.experiments.kinds import Text, Whole
 from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.experiments.splits import load_split
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.sampling.generate import make_generator
 
 _LOG = logging.getLogger("lisa_jax")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Work directory of a training run.")
-_IMAGES = flags.DEFINE_string("images", None, "Folder of samples, in place of --workdir.")
-_SOURCE = flags.DEFINE_string("source", None, f"With --images: {', '.join(EMBEDDED)}, or a table of real pictures.")
+_WORKDIR = DEFINE_checked("workdir", None, "Work directory of a training run.", Folder())
+_IMAGES = DEFINE_checked("images", None, "Folder of samples, in place of --workdir.", Folder())
+_SOURCE = DEFINE_checked("source", None, f"With --images: {', '.join(EMBEDDED)}, or a table of real pictures.", Text())
 _ALLOW_OUTSIDE = flags.DEFINE_bool("allow_outside", False, "Read pictures that a listing names outside of its folder.")
-_CONDITION_COLUMN = flags.DEFINE_string("condition_column", None, "Column of the table that holds the condition.")
-_TASK = flags.DEFINE_string("task", None, "Task; a run's condition by default.")
-_OUT = flags.DEFINE_string("out", None, "JSON file for the result.")
-_NUM = flags.DEFINE_integer("num", 128, "Number of a run's test examples, from the first on.", lower_bound=2)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the starting noise.")
+_CONDITION_COLUMN = DEFINE_checked("condition_column", None, "Column of the table that holds the condition.", Text())
+_TASK = DEFINE_checked("task", None, "Task; a run's condition by default.", Text())
+_OUT = DEFINE_checked("out", None, "JSON file for the result.", NewFile())
+_NUM = DEFINE_checked("num", 128, "Number of a run's test examples, from the first on.", Whole(2, 10**9))
+_SEED = DEFINE_checked("seed", 0, "Seed of the starting noise.", SEED)
 _WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters to use.")
 _QUALITY = flags.DEFINE_enum("quality", None, list(EXTRACTORS), "Network whose features are compared.")
-_METRIC_WEIGHTS = flags.DEFINE_string("metric_weights", None, "Folder of networks of your own, with a manifest.json.")
+_METRIC_WEIGHTS = DEFINE_checked(
+    "metric_weights", None, "Folder of networks of your own, with a manifest.json.", Folder()
+)
 _TRUTH = flags.DEFINE_enum(
     "truth", "own", ["own", "condition"], "What a network's depth is held against: truth or real picture, or condition."
 )

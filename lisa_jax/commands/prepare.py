@@ -33,7 +33,7 @@ _ALLOW_OUTSIDE = flags.DEFINE_bool(
     "allow_outside", False, "Read pictures that a listing names outside of its own folder; only of people you trust."
 )
 _OUT = DEFINE_checked("out", None, "Folder of the prepared data set.", Folder())
-_BASE = flags.DEFINE_string("base", None, "Base that trains later; its encoders are used.")
+_BASE = DEFINE_checked("base", None, "Base that trains later; its encoders are used.", Text())
 _IMAGE_SIZE = DEFINE_checked("image_size", 512, "Side of the square images, or of a square of the buckets' area.", SIDE)
 _BUCKETS = flags.DEFINE_bool("buckets", False, "Keep about each image's aspect ratio: a fixed list of sizes.")
 _MIN_SIZE = DEFINE_checked(
@@ -51,9 +51,9 @@ _CONDITION_COLUMNS = flags.DEFINE_multi_string(
 _NEAREST = flags.DEFINE_list(
     "nearest", [], "Conditions of columns whose colours are classes, as segmentation: resized without mixing colours."
 )
-_IMAGE_COLUMN = flags.DEFINE_string("image_column", "image", "Column of the image.")
-_CAPTION_COLUMN = flags.DEFINE_string("caption_column", "caption", "Column of the caption.")
-_LABELS_COLUMN = flags.DEFINE_string("labels_column", None, "Column of a class map, for --condition=segmentation.")
+_IMAGE_COLUMN = DEFINE_checked("image_column", "image", "Column of the image.", Text())
+_CAPTION_COLUMN = DEFINE_checked("caption_column", "caption", "Column of the caption.", Text())
+_LABELS_COLUMN = DEFINE_checked("labels_column", None, "Column of a class map, for --condition=segmentation.", Text())
 _CACHE = flags.DEFINE_list("cache", ["moments", "context"], "What to encode now: moments, context; or none.")
 _BATCH_SIZE = DEFINE_checked("batch_size", 8, "Images that are encoded at once.", Whole(1, 4096))
 _WORKERS = DEFINE_checked("workers", None, "Threads that decode and resize; one a CPU by default.", Whole(1, 1024))

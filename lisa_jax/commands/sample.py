@@ -43,6 +43,7 @@ from lisa_jax.drawing.requests import Request, numbers_by_name, requests_of_flag
 from lisa_jax.drawing.sizes import Sizes, parse_size
 from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.fields import CONTROL, FACTOR, ROWS, SEED, SHARE
+from lisa_jax.experiments.kinds import Text
 from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.experiments.splits import load_split
 from lisa_jax.files.lock import Lock
@@ -52,7 +53,7 @@ from lisa_jax.sampling.samplers.sampler import SAMPLERS
 
 _LOG = logging.getLogger("lisa_jax")
 _WORKDIR = flags.DEFINE_list("workdir", [], "Work directories of training runs beside the same base.")
-_BASE = flags.DEFINE_string("base", None, "Folder of the base, with --controlnet in place of --workdir.")
+_BASE = DEFINE_checked("base", None, "Folder of the base, with --controlnet in place of --workdir.", Text())
 _CONTROLNET = flags.DEFINE_list("controlnet", [], "ControlNet folders.")
 _OUT = DEFINE_checked("out", None, "Folder for the pictures.", Folder())
 _WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters of a run to use.")
@@ -61,7 +62,7 @@ _SPLIT = flags.DEFINE_enum("split", "test", ["train", "test"], "Split that condi
 _NUM = DEFINE_checked("num", 32, "Number of examples of the split, from the first on.", COUNT)
 _PROMPT = flags.DEFINE_multi_string("prompt", [], "A prompt in place of a split; may be repeated.")
 _CONDITION = flags.DEFINE_multi_string("condition", [], "The prompt's condition picture; several with commas between.")
-_LISTING = flags.DEFINE_string("listing", None, "A .jsonl or .csv file of prompts and condition pictures.")
+_LISTING = DEFINE_checked("listing", None, "A .jsonl or .csv file of prompts and condition pictures.", Text())
 _IMAGE_SIZE = flags.DEFINE_string(
     "image_size",
     None,
