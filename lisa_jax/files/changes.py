@@ -22,7 +22,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             continue
         if isinstance(then, Mapping) and isinstance(today, Mapping):
             found += [f"{name}.{change}" for change in changes(then, today)]
-        elif _is_hash(then) or _is_hash(today):
+        elif (_is_hash(then) or _is_hash(today)) and not _one_says_more(then, today):
             found.append(f"{name} is another than it was")
         else:
             found.append(f"{name} was {_said(then)} and is {_said(today)} now")
@@ -33,6 +33,13 @@ def _is_hash(value: Any) -> bool:
     return isinstance(value, str) and _HASH.fullmatch(value) is not None
 
 
+def _one_says_more(then: Any, today: Any) -> bool:
+    """Whether words stand where the other has a hash."""
+    return any(isinstance(value, str) and " " in value for value in (then, today))
+
+
 def _said(value: Any) -> str:
+    if _is_hash(value):
+        return f"{value[:12]}..."
     text = "missing" if value is _MISSING else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 200 else f"{text[:190]}..."

@@ -149,7 +149,8 @@ class WorkFolder:
         begun = {"format": _CHUNK_FORMAT, **self.settings}
         if (self.folder / METADATA_FILE).is_file():
             check_same(Metadata.read(self.folder).settings, self.settings, self.folder)
-        elif path.is_file():
+        # Settings with which no chunk was finished bind nobody.
+        elif path.is_file() and any(self.folder.glob("chunk-??????")):
             try:
                 check_same(read_object(path), begun, self.folder)
             except JsonError as error:

@@ -17,6 +17,7 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from lisa_jax.files.changes import changes
 from lisa_jax.parallel.cluster import LostProcessError, as_first_finds, lost_process
 from lisa_jax.parallel.messages import storage_reason, with_kind
 from lisa_jax.training import checksums
@@ -204,12 +205,10 @@ class Checkpoints:
         # As JSON reads it back: a tuple becomes a list.
         saved = json.loads(json.dumps(dict(self._upgrade.identity(restored))))
         # Who only reads need not know all that a run is bound to, such as its data.
-        for name in sorted(self._identity.keys() if self._read_only else saved.keys() | self._identity.keys()):
-            if saved.get(name) != self._identity.get(name):
-                raise ResumeError(
-                    f"{self._folder} was trained with {name} = {saved.get(name)!r}, this run has "
-                    f"{self._identity.get(name)!r}: give the same, or another --workdir."
-                )
+        if self._read_only:
+            saved = {name: value for name, value in saved.items() if name in self._identity}
+        if changed := changes(saved, self._identity):
+            raise ResumeError(f"{self._folder} is of another run: {'; '.join(changed)}; give another --workdir.")
         return restored
 
     def _set_aside(self, unreadable: Mapping[int, str]) -> None:

@@ -12,3 +12,4 @@ def test_each_difference_is_told_by_its_dotted_name_and_hashes_are_not_shown():
         f'j was missing and is "{"x" * 189}... now',
     ]
     assert changes(before, before) == []
+    assert changes({"f": "that of /data"}, {"f": "0" * 64}) == ['f was "that of /data" and is 000000000000... now']

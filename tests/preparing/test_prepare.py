@@ -163,6 +163,12 @@ def test_settings_that_a_crash_has_damaged_are_named(toy, tmp_path):
         prepare(toy.Table(27), toy.task(), tmp_path / "set", workers=1)
 
 
+def test_settings_with_which_nothing_was_finished_bind_nobody(toy, tmp_path):
+    with pytest.raises(RowError):
+        prepare(toy.Table(27, {5: "image"}), toy.task(test_fraction=0.5), tmp_path / "set", workers=1)
+    prepare(toy.Table(27), toy.task(), tmp_path / "set", workers=1)
+
+
 def test_every_file_has_the_permissions_of_the_others(folder):
     assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
 
