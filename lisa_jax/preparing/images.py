@@ -2,7 +2,9 @@
 
 import dataclasses
 import hashlib
+import threading
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,14 @@ from lisa_jax.data.conditions.registry import Condition
 from lisa_jax.data.geometry import fit, same_aspect
 from lisa_jax.data.prepared.paths import Tree
 from lisa_jax.data.rows import Decoded, Row, RowError, read_labels, read_picture
+from lisa_jax.data.rows.open_picture import pixel_count
 from lisa_jax.preparing.report import FRAMES, TURNED
 
 LABELS = "labels"
+
+# Beyond so many pixels, one row at a time: decoded, the largest picture takes half a gigabyte.
+_LARGE = 2**24
+_ONE_LARGE = threading.Lock()
 
 _TURNED_HINT = (
     "; EXIF turns one of the two and not the other: turn the pixels themselves (magick mogrify -auto-orient), and make "
@@ -83,6 +90,11 @@ class ImageMaker:
 
     def __call__(self, row: Row) -> ConditionedImage:
         """Raises RowError for a row that cannot be used."""
+        large = any(pixel_count(data) > _LARGE for data in (row.image, *row.conditions.values()))
+        with _ONE_LARGE if large else nullcontext():
+            return self._made(row)
+
+    def _made(self, row: Row) -> ConditionedImage:
         original = read_picture(row.image, row.where)
         original_size = original.pixels.shape[:2]
         size = nearest_bucket(*original_size, self.sizes)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.data.rows import Row, RowError
-from lisa_jax.preparing import chunk
+from lisa_jax.preparing import chunk, images
 from lisa_jax.preparing.chunk import COMPRESSED, UNCOMPRESSED, writer_options
 from lisa_jax.preparing.encoding import Encoding
 from lisa_jax.preparing.images import ImageMaker, split_of
@@ -461,3 +461,16 @@ def test_large_pictures_are_not_read_far_ahead(toy, tmp_path, monkeypatch):
     task = toy.task(computed={"negative": counting}, test_fraction=0.0)
     prepare(Watched(60), task, tmp_path / "set", workers=2)
     assert max(held) <= 1
+
+
+def test_of_large_pictures_one_is_in_memory_at_a_time(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "_LARGE", 16 * 16 - 1)
+    at_once = []
+
+    def watched(example):
+        at_once.append(images._ONE_LARGE.locked())
+        return toy.negative(example)
+
+    prepare(toy.Table(9), toy.task(computed={"negative": watched}), tmp_path / "set", workers=4)
+    # Every third one is smaller.
+    assert at_once.count(True) >= 6

@@ -3,7 +3,7 @@
 import io
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
@@ -77,11 +77,23 @@ def open_picture(data: bytes | Path, where: str, lossless: bool = False) -> Open
             "counts, not the name."
         ) from error
     except Image.DecompressionBombError as error:
-        raise RowError(f"{where}: a decompression bomb, more than {MAX_PIXELS} pixels are refused.") from error
+        raise RowError(
+            f"{where}: the picture is a decompression bomb, for more than {MAX_PIXELS} pixels are refused."
+        ) from error
     # Pillow's decoders raise nearly anything on damaged bytes: OSError, SyntaxError, ValueError, struct.error, ...
     except Exception as error:
         reason = one_line(error, 200) or type(error).__name__
         raise RowError(f"{where}: the picture of {len(data)} bytes is damaged ({reason}).") from error
+
+
+def pixel_count(data: Any) -> int:
+    """Pixels of a picture as its header has them; 0 where it has none, or `data` is no encoded picture."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            return picture.width * picture.height
+    # Told by those who decode it.
+    except Exception:
+        return 0
 
 
 def _contents(path: Path, where: str) -> bytes:
