@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import chain
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from lisa_jax import metrics
@@ -12,6 +13,7 @@ from lisa_jax.data.prepared.reads import oldest_read
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.conditions import condition_specs
 from lisa_jax.experiments.control import control_experiment, control_losses
+from lisa_jax.experiments.previews import previews
 from lisa_jax.experiments.splits import Split, load_split, training_batches
 from lisa_jax.families.family import Family
 from lisa_jax.sampling.generate import make_generator
@@ -61,10 +63,10 @@ def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Para
     batch = next(test.ordered_batches(config.preview_count))
     context, reference, conditions = test.contexts(batch), test.references(batch), test.conditions(batch)
 
-    def run(params: Params, frozen: Params) -> Report:
+    def draw(params: Params, frozen: Params) -> np.ndarray:
         weights = (frozen["main"], frozen["latents"], params["side"])
         samples = generate(*weights, context, conditions, batch["index"])
         columns = {**conditions, "sample": samples, "reference": reference}
-        return Report(images={"samples": family.medium.sheet(columns, cell=96, blocks=4)})
+        return family.medium.sheet(columns, cell=96, blocks=4)
 
-    return run
+    return previews(draw)

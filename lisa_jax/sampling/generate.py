@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lisa_jax.dual_branch import Params, Tree
@@ -69,8 +70,13 @@ def make_generator(
         )
         return chosen.sample(predict, batch["x_T"])
 
-    def decoded(params: SamplingParams, batch: Mapping[str, Any]) -> jax.Array:
-        return family.latents.decode(params.latents, sample(params, batch))
+    def latents(params: SamplingParams, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
+        found = sample(params, batch)
+        return found, _all_finite(found)
+
+    def decoded(params: SamplingParams, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
+        found = sample(params, batch)
+        return family.latents.decode(params.latents, found), _all_finite(found)
 
     return Generator(
         family,
@@ -79,9 +85,14 @@ def make_generator(
         negative=family.conditioner.contexts([{"caption": negative_prompt}]) if negative_prompt else None,
         mesh=mesh,
         # Every process reads the whole result.
-        sample_latents=jax.jit(sample, out_shardings=replicated(mesh)),
+        sample_latents=jax.jit(latents, out_shardings=replicated(mesh)),
         sample_decoded=jax.jit(decoded, out_shardings=replicated(mesh)),
     )
+
+
+def _all_finite(rows: jax.Array) -> jax.Array:
+    """Of each row, whether all of it is numbers; bool (n,)."""
+    return jnp.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
 
 
 def _windows(names: tuple[str, ...], **settings: PerSide) -> dict[str, tuple[float, ...]]:
@@ -118,6 +129,10 @@ def _by_name(setting: str, value: PerSide, names: tuple[str, ...]) -> dict[str, 
     return {name: value[name] for name in names}
 
 
+class NonFiniteSampleError(FloatingPointError):
+    """A sample is not all numbers; the message has its index."""
+
+
 class SamplingParams(NamedTuple):
     """Parameters of the main network, of the latent space, and of the side networks by name (None: no control)."""
 
@@ -138,8 +153,8 @@ class Generator:
     guided: bool
     negative: Tree | None
     mesh: jax.sharding.Mesh
-    sample_latents: Callable[..., jax.Array]
-    sample_decoded: Callable[..., jax.Array]
+    sample_latents: Callable[..., tuple[jax.Array, jax.Array]]
+    sample_decoded: Callable[..., tuple[jax.Array, jax.Array]]
 
     def __call__(
         self,
@@ -166,6 +181,7 @@ class Generator:
 
         Raises:
           ValueError: side networks or conditions of other names than the model's.
+          NonFiniteSampleError: a sample that would be shown as black.
         """
         params = SamplingParams(frozen, latent_params, side)
         return self._run(self.sample_decoded, params, context, conditions, indices, seed, **rest)
@@ -206,7 +222,7 @@ class Generator:
 
     def _run(
         self,
-        program: Callable[..., jax.Array],
+        program: Callable[..., tuple[jax.Array, jax.Array]],
         params: SamplingParams,
         context: Tree,
         conditions: Mapping[str, np.ndarray],
@@ -230,7 +246,7 @@ class Generator:
             inputs["x_T"] = x_T
         # A multiple of the devices; rows that fill it up, and the last batch, are dropped again.
         step = -(-min(self.batch_size, len(indices)) // self.mesh.size) * self.mesh.size
-        found = []
+        found, finite = [], []
         for start in range(0, len(indices), step):
             rows = np.minimum(np.arange(start, start + step), len(indices) - 1)
             batch = jax.tree.map(lambda part, rows=rows: np.asarray(part)[rows], inputs)
@@ -238,7 +254,14 @@ class Generator:
             if x_T is None:
                 batch["x_T"] = np.asarray(initial_noise(seed, index, shape))
             batch = jax.device_put(batch, split_rows(self.mesh))
-            found.append(np.asarray(program(params, batch)))
+            for results, result in zip((found, finite), program(params, batch), strict=True):
+                results.append(np.asarray(result))
+        for index, is_finite in zip(indices, np.concatenate(finite), strict=False):
+            if not is_finite:
+                raise NonFiniteSampleError(
+                    f"Sample {index} holds what is no number: weights or a context that are none, or numbers too large "
+                    "for the dtype that the networks compute in."
+                )
         return np.concatenate(found)[: len(indices)]
 
     def _negative(self, context: Tree, given: Tree | None) -> Tree:

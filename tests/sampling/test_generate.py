@@ -1,5 +1,6 @@
 """Samples of a family: what an image depends on, and what it does not."""
 
+import logging
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ from toys import image
 from toys.image import SIZE, side_params
 from toys.samples import examples, samples
 
-from lisa_jax.sampling.generate import make_generator
+from lisa_jax.experiments.previews import previews
+from lisa_jax.sampling.generate import NonFiniteSampleError, make_generator
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,17 @@ def test_control_scale_zero_is_no_control(family, side, inputs, sampler):
     assert difference(none, full).mean() > 1
     half = difference(none, generate(family, side, inputs, settings=settings | {"control_end": 0.5}))
     assert 0 < half.mean() < difference(none, full).mean()
+
+
+def test_a_sample_of_nan_is_named_and_not_shown_as_black(family, side, inputs, caplog):
+    context, condition, indices = inputs
+    context = np.array(context)
+    context[2] = np.nan
+    with pytest.raises(NonFiniteSampleError, match=f"^Sample {indices[2]} holds what is no number"):
+        generate(family, side, (context, condition, indices))
+    logging.getLogger("lisa_jax").propagate = True
+    shown = previews(lambda params, frozen: generate(family, side, (context, condition, indices)))
+    assert not shown({}, {}).images and f"no preview: Sample {indices[2]}" in caplog.text
 
 
 def test_caption_matters_more_with_guidance(family, inputs):
