@@ -20,6 +20,7 @@ docs/evaluation.md. All that the numbers depend on is written beside them.
 
 import json
 import logging
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,12 @@ from lisa_jax.evaluation.evaluation_set import (
 from lisa_jax.evaluation.extractors import EXTRACTORS, Extractor, load_extractor
 from lisa_jax.evaluation.local_networks import local_file
 from lisa_jax.evaluation.metric_networks import MetricNetworks, load_metric_networks
-from lisa_jax.evaluation.protocol import evaluate
+from lisa_jax.evaluation.protocol import Samples, evaluate
 from lisa_jax.evaluation.tasks import task_of
 from lisa_jax.experiments.fields import SEED
 from lisa_jax.experiments.kinds import Text, Whole
 from lisa_jax.experiments.saved_run import load_run
-from lisa_jax.experiments.splits import load_split
+from lisa_jax.experiments.splits import Split, load_split
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.sampling.generate import make_generator
 
@@ -100,16 +101,18 @@ def evaluate_run(workdir: str) -> dict[str, Any]:
     task = _TASK.value or task_of(run.config.data.condition)
     networks, extractor = _networks(task), _extractor()
     split = load_split(run.config, run.family, SPLIT, CONDITION_MODULE.value)
-    count = min(_NUM.value, len(split.source))
-    batch = next(split.ordered_batches(count))
+    batch = _examples_of_one_size(split)
     generate = make_generator(run.family, **run.config.sampling)
     base = (run.family.frozen, run.family.latents.params)
     conditions = split.conditions(batch)
-    inputs = (split.contexts(batch), conditions, batch["index"])
-    samples = {
-        "control": generate(*base, run.side, *inputs, seed=_SEED.value),
-        "no control": generate(*base, None, *inputs, seed=_SEED.value),
-    }
+
+    def samples() -> Samples:
+        inputs = (split.contexts(batch), conditions, batch["index"])
+        return {
+            "control": generate(*base, run.side, *inputs, seed=_SEED.value),
+            "no control": generate(*base, None, *inputs, seed=_SEED.value),
+        }
+
     examples = EvaluationSet(
         split.references(batch),
         by_task(conditions, task),
@@ -120,13 +123,22 @@ def evaluate_run(workdir: str) -> dict[str, Any]:
     return {
         **evaluate(task, samples, examples, networks=networks, extractor=extractor, **_protocol()),
         "step": run.step,
-        "examples": count,
+        "examples": len(batch["index"]),
         "split": SPLIT,
         "seed": _SEED.value,
         "weights": _WEIGHTS.value,
         "sampling": run.config.sampling.to_dict(),
         "base": run.family.fingerprint,
     }
+
+
+def _examples_of_one_size(split: Split) -> dict[str, Any]:
+    """The first examples of a split; where they have several sizes, those of the commonest: sets are of one size."""
+    found = split.first(_NUM.value)
+    batch = max(found.ordered_batches(len(found.source)), key=lambda batch: len(batch["index"]))
+    if (count := len(batch["index"])) < len(found.source):
+        _LOG.warning("The first %d examples have several sizes: the %d of one are measured.", len(found.source), count)
+    return batch
 
 
 def evaluate_images(folder: str, task: str, source: str) -> dict[str, Any]:
@@ -152,14 +164,18 @@ def evaluate_images(folder: str, task: str, source: str) -> dict[str, Any]:
 def main() -> None:
     if (_WORKDIR.value is None) == (_IMAGES.value is None):
         raise ValueError("Give either --workdir, a run to sample from, or --images, samples that are there.")
+    if _IMAGES.value is not None and (_TASK.value is None or _SOURCE.value is None):
+        raise ValueError("--images also needs --task, and --source, the examples that the samples were made for.")
+    folder = Path(_OUT.value).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    # Refused now, and not when all is measured.
+    with tempfile.TemporaryFile(dir=folder):
+        pass
     if _WORKDIR.value is not None:
         result = evaluate_run(_WORKDIR.value)
     else:
-        if _TASK.value is None or _SOURCE.value is None:
-            raise ValueError("--images also needs --task, and --source, the examples that the samples were made for.")
         result = evaluate_images(_IMAGES.value, _TASK.value, _SOURCE.value)
     result["device"] = jax.devices()[0].device_kind
-    Path(_OUT.value).parent.mkdir(parents=True, exist_ok=True)
     write_whole_text(_OUT.value, json.dumps(result, indent=2) + "\n")
     _show(result)
 

@@ -12,15 +12,17 @@ from lisa_jax.evaluation.extractors import Extractor
 from lisa_jax.evaluation.fidelity import fidelity
 from lisa_jax.evaluation.measures.table import MEASURES
 from lisa_jax.evaluation.metric_networks import MetricNetworks, measure_all, protocol_of, truth_in_words, wanted_by
-from lisa_jax.evaluation.quality import quality
+from lisa_jax.evaluation.quality import MIN_PICTURES, quality
 from lisa_jax.evaluation.real_size import PROTOCOL as AT_REAL_SIZE
 from lisa_jax.evaluation.real_size import measures_at_real_size
 from lisa_jax.evaluation.tasks import name_within, parts_of
 
+Samples = Mapping[str, np.ndarray]
+
 
 def evaluate(
     task: str,
-    samples: Mapping[str, np.ndarray],
+    samples: Samples | Callable[[], Samples],
     examples: EvaluationSet,
     *,
     networks: MetricNetworks | None = None,
@@ -32,7 +34,8 @@ def evaluate(
 
     Args:
       task: see `tasks.task_of`.
-      samples: name -> uint8 (n, H, W, 3), a sample for each example.
+      samples: name -> uint8 (n, H, W, 3), a sample for each example; or what makes them, once it is known that they can
+        be measured.
       examples: what they were made for.
       networks: the user's own, see `evaluation.metric_networks`.
       extractor: of the features that distances to the real pictures are computed in; None: no distances.
@@ -67,9 +70,12 @@ def evaluate(
         return _finite(found)
 
     bounds = {"real images": examples.references, "other images": np.roll(examples.references, 1, axis=0)}
+    of_bounds = {name: values(images) for name, images in bounds.items()}
+    _check_count(examples, extractor)
+    samples = samples() if callable(samples) else samples
     result: dict[str, Any] = {
         "task": task,
-        "fidelity": {name: values(images) for name, images in {**samples, **bounds}.items()},
+        "fidelity": {**{name: values(images) for name, images in samples.items()}, **of_bounds},
         **_protocol(task, examples, networks, measured=measured, truth_is_condition=truth_is_condition),
         **_measured_by(task, examples, networks, measured=measured),
     }
@@ -80,6 +86,11 @@ def evaluate(
     if extractor is not None:
         result["quality"] = {name: quality(images, examples.references, extractor) for name, images in samples.items()}
     return result
+
+
+def _check_count(examples: EvaluationSet, extractor: Extractor | None) -> None:
+    if extractor is not None and (count := len(examples.references)) < MIN_PICTURES:
+        raise ValueError(f"Quality needs {MIN_PICTURES} pictures or more, but there are {count} examples.")
 
 
 def _measured_by(
@@ -133,10 +144,12 @@ def _has_measures(task: str, examples: EvaluationSet, networks: MetricNetworks |
     """Whether `fidelity` can measure these pictures; an error where nothing can."""
     general = [name for name, found in MEASURES.items() if found.any_pictures]
     measured = all(part in (MEASURES if examples.embedded else general) for part in parts_of(task))
-    if not measured and networks is None:
+    offered = () if networks is None else (networks.fidelity, networks.clip, networks.lpips)
+    if not measured and not any(offered):
         raise ValueError(
             f"Nothing measures '{task}' on these pictures: embedded data sets have {', '.join(MEASURES)}, others "
-            f"{', '.join(general)}; for depth, pose and segmentation of photographs give --metric_weights."
+            f"{', '.join(general)}; for depth, pose and segmentation of photographs give --metric_weights with "
+            "networks for them."
         )
     against_conditions = measured and any(MEASURES[part].against == "conditions" for part in parts_of(task))
     if against_conditions and not examples.conditions:

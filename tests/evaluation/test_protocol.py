@@ -66,6 +66,35 @@ def test_photographs_need_networks_of_ones_own(drawings):
         evaluate("lineart", {"samples": images}, EvaluationSet(images, {}, [""] * 8, embedded=True))
 
 
+def test_nothing_is_sampled_that_cannot_be_measured(drawings):
+    images, conditions = drawings
+    examples = EvaluationSet(images, {"lineart": conditions}, [""] * 8, embedded=True)
+    sampled = []
+
+    def samples():
+        sampled.append(True)
+        return {"control": images}
+
+    offers_nothing = MetricNetworks("canny", {}, None, None, {})
+    mean_colour = Extractor("toy", "fd_toy", "toy_1px", "0" * 64, lambda pixels, _: pixels.mean((1, 2)) / 255.0)
+    for refused, complaint in [
+        (lambda: evaluate("canny", samples, examples), "Nothing measures 'canny'"),
+        (lambda: evaluate("canny", samples, examples, networks=offers_nothing), "Nothing measures 'canny'"),
+        (lambda: evaluate("depth", samples, examples), "which truth does not hold"),
+        (lambda: evaluate("lineart", samples, first(examples, 2), extractor=mean_colour), "or more, but there are 2"),
+    ]:
+        with pytest.raises(ValueError, match=complaint):
+            refused()
+    assert not sampled
+    found = evaluate("lineart", samples, examples)["fidelity"]
+    assert sampled and list(found) == ["control", "real images", "other images"]
+
+
+def first(examples, count):
+    conditions = {name: rows[:count] for name, rows in examples.conditions.items()}
+    return EvaluationSet(examples.references[:count], conditions, examples.captions[:count], embedded=True)
+
+
 def test_results_say_how_each_number_was_computed_and_against_what(drawings):
     images, conditions = drawings
     found = evaluate("lowres", {"samples": 255 - images}, EvaluationSet(images, {}, [""] * 8))
