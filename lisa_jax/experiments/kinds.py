@@ -52,6 +52,17 @@ class Number:
 
 
 @dataclasses.dataclass(frozen=True)
+class Measured:
+    """A number that was measured, or None where there was none: NaN and infinity are such, too."""
+
+    def takes(self, value: Any) -> bool:
+        return value is None or (isinstance(value, Real) and not isinstance(value, bool))
+
+    def __str__(self) -> str:
+        return "a number or null"
+
+
+@dataclasses.dataclass(frozen=True)
 class Truth:
     """True or False."""
 
@@ -172,6 +183,19 @@ class Maybe:
 
     def __str__(self) -> str:
         return str(self.of)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Values of one kind by name, as many as there are."""
+
+    of: Kind
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, dict) and all(map(self.of.takes, value.values()))
+
+    def __str__(self) -> str:
+        return f"a table whose every value is {self.of}"
 
 
 def or_unset(kind: Kind) -> Kind:

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lisa_jax.experiments.fields import CONTROL, HOOK, SEED
+from lisa_jax.experiments.kinds import Measured, Several, Table, Text, Whole, or_unset, require, shown
 from lisa_jax.files.json_object import JsonError
 from lisa_jax.files.lines import append_lines, read_objects
 
@@ -25,6 +27,17 @@ FILE = "probes.jsonl"
 RUN = ("id", "lam", "hook", "task", "step", "seed")
 # What it may have in common with others, and what is particular about its alignment: fields by name, none by default.
 CONTEXT = ("setting", "alignment")
+_KINDS = {
+    "id": Text(),
+    "lam": CONTROL["lisa.lam"],
+    "hook": or_unset(HOOK),
+    "task": Text(),
+    "step": Whole(0, 10**9),
+    "seed": SEED,
+    "decoder": Several(Table(Measured()), 0, 10**6),
+}
+# Of a row.
+_PROBE = {"feature": Text(), "target": Text(), "quantile": Measured(), "r2": Measured(), "untrained": Measured()}
 
 
 def append_record(path: str | Path, record: Mapping[str, Any]) -> None:
@@ -45,13 +58,25 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
     for where, line in _lines(path):
         try:
             record = {name: {} for name in CONTEXT} | line
+            _check(record)
             key = json.dumps([record[name] for name in (*RUN, *CONTEXT)], sort_keys=True)
-            found[key] = {name: record[name] for name in ("rows", "decoder")} | record
+            found[key] = record
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f"{where} is no probed run ({type(error).__name__}: {error}): give a file that lisa_jax probe wrote."
             ) from None
     return list(found.values())
+
+
+def _check(record: Mapping[str, Any]) -> None:
+    for name, kind in _KINDS.items():
+        require(name, record[name], kind)
+    for name in CONTEXT:
+        if not isinstance(record[name], dict):
+            raise ValueError(f"{name} is {shown(record[name])}, but must be a group of fields")
+    for row in record["rows"]:
+        for name, kind in _PROBE.items():
+            require(name, row[name], kind)
 
 
 def _lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:

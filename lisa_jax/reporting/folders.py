@@ -2,10 +2,12 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lisa_jax.experiments.fields import CONTROL, STEPS
+from lisa_jax.experiments.kinds import Measured, Table, or_unset, require, shown
 from lisa_jax.files.json_object import NoObjectError, read_object
 from lisa_jax.files.lines import read_objects
 from lisa_jax.probing.records import FILE as PROBES_FILE
@@ -93,11 +95,26 @@ def _training(path: Path) -> dict[str, Any]:
     for picture in sorted((path / "previews").glob("*.png")):
         if match := _PREVIEW.fullmatch(picture.name):
             previews.setdefault(match[1], {})[int(match[2])] = picture
-    return {
-        "config": read_object(path / CONFIG_FILE),
-        "metrics": tuple(_lines(path / METRICS_FILE)),
-        "previews": previews,
-    }
+    return {"config": _config(path / CONFIG_FILE), "metrics": _metrics(path / METRICS_FILE), "previews": previews}
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """A run's config, of which a page shows some fields: those are checked, for it may be of any version."""
+    config = read_object(path)
+    for group, name in (("data", "condition"), ("lisa", "lam")):
+        fields = config.get(group, {})
+        if not isinstance(fields, dict):
+            raise ValueError(f"{path}: {group} is {shown(fields)}, but must be a group of fields.")
+        require(f"{path}: {group}.{name}", fields.get(name), or_unset(CONTROL[f"{group}.{name}"]))
+    return config
+
+
+def _metrics(path: Path) -> tuple[dict[str, Any], ...]:
+    lines = []
+    for where, line in read_objects(path):
+        require(f"{where}: step", line.get("step"), STEPS)
+        lines.append(line)
+    return tuple(lines)
 
 
 def _study(path: Path) -> dict[str, Any]:
@@ -132,12 +149,19 @@ def _references(path: Path, task: str, quality: Mapping[str, Any]) -> dict[str, 
     file = path / REFERENCES_FILE
     found: dict[str, dict[str, float | None]] = {}
     for kind, sets in (
-        ("fidelity", read_object(file).get(task, {}) if file.is_file() else {}),
+        ("fidelity", _fidelity(file).get(task, {}) if file.is_file() else {}),
         ("quality", quality.get(task, {})),
     ):
         for pictures, values in sets.items():
             found.setdefault(pictures, {}).update({f"{kind}/{name}": value for name, value in values.items()})
     return found
+
+
+def _fidelity(path: Path) -> dict[str, dict[str, dict[str, float | None]]]:
+    """What a study writes of its tasks' references."""
+    content = read_object(path)
+    require(f"{path}: what it holds", content, Table(Table(Table(Measured()))))
+    return content
 
 
 def _frames(folder: Path) -> dict[int, Path]:
@@ -155,8 +179,3 @@ def _evaluations(path: Path) -> dict[str, Mapping[str, Any]]:
             if "fidelity" in content or "quality" in content:
                 found[file.name] = content
     return found
-
-
-def _lines(path: Path) -> Iterable[dict[str, Any]]:
-    """JSON lines of a file; a last line that a kill cut short is left out."""
-    return [line for _, line in read_objects(path)] if path.is_file() else []

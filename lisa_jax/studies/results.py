@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from lisa_jax.experiments.fields import STEPS
-from lisa_jax.experiments.kinds import shown
+from lisa_jax.experiments.kinds import Measured, Table, require, shown
 from lisa_jax.files.changes import changes
 from lisa_jax.files.lines import append_lines, read_objects
 from lisa_jax.parallel.messages import with_kind
 from lisa_jax.studies.grid import Cell, read_cell
+
+# What a run took, beside its curve.
+COSTS = ("seconds_per_step", "flops_per_step", "temporary_bytes", "seconds")
 
 
 class Results:
@@ -91,11 +94,7 @@ def read_rows(path: str | Path) -> tuple[dict[str, Any] | None, list[dict[str, A
 
 
 def _is_point(point: Any) -> bool:
-    return (
-        isinstance(point, dict)
-        and STEPS.takes(point.get("step"))
-        and all(value is None or isinstance(value, int | float) for value in point.values())
-    )
+    return Table(Measured()).takes(point) and STEPS.takes(point.get("step"))
 
 
 def _read_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -109,4 +108,6 @@ def _read_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     # Pictures of the run lie in a folder of that name.
     if Path(row["id"]).name != row["id"]:
         raise ValueError(f"{where} is no row of a study: its id {row['id']!r} is no name of a run.")
+    for name in COSTS:
+        require(f"{where}: {name}", row.get(name), Measured())
     return {**row, "cell": cell}

@@ -58,7 +58,9 @@ def test_lines_of_the_bare_contract_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["no json", "[1]", json.dumps({"id": "a"}), json.dumps(record() | {"rows": None})[:-1]]
+    "line",
+    ["no json", "[1]", json.dumps({"id": "a"}), json.dumps(record() | {"rows": None})[:-1]]
+    + [json.dumps(record() | wrong) for wrong in ({"task": 5}, {"rows": [3]}, {"step": "a"}, {"decoder": 3})],
 )
 def test_a_line_that_is_no_probed_run_is_named(tmp_path, line):
     path = tmp_path / "probes.jsonl"
