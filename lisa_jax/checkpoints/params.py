@@ -122,7 +122,7 @@ def write_params(
       stem: file name without ending.
 
     Raises:
-      ValueError: a leaf whose shape is not the table's, by name.
+      ValueError: a leaf whose shape is not the table's, or whose values are not finite in the file's dtype, by name.
     """
 
     def leaf(key: str) -> Any:
@@ -132,7 +132,12 @@ def write_params(
         return node
 
     def tensor(key: str) -> np.ndarray:
-        return table[key].to_torch(np.asarray(jax.device_get(leaf(key)), dtype))
+        # What overflows is refused below, by name.
+        with np.errstate(over="ignore"):
+            array = np.asarray(jax.device_get(leaf(key)), dtype)
+        if not np.isfinite(array).all():
+            raise ValueError(f"Tensor {key} is not finite in {array.dtype.name}: write it in float32.")
+        return table[key].to_torch(array)
 
     specs = {key: (entry.torch_shape, jnp.dtype(dtype or leaf(key).dtype)) for key, entry in table.items()}
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -142,7 +147,10 @@ def write_params(
 def _read_leaf(stored: StoredTensor, entry: Entry, dtype: jnp.dtype | None) -> np.ndarray:
     tensor = stored.read().reshape(entry.torch_shape)
     if not np.isfinite(tensor).all():
-        raise CheckpointError(f"{stored.path}: tensor {stored.name} holds values that are not finite: fetch it again.")
+        raise CheckpointError(
+            f"{stored.path}: tensor {stored.name} holds values that are not finite: fetch it again, or take the "
+            "float32 weights where it overflowed in float16."
+        )
     # A copy always, else a leaf that needs no conversion would keep the file mapped.
     return np.array(entry.from_torch(tensor), dtype or tensor.dtype, order="C", copy=True)
 

@@ -1,10 +1,16 @@
 """What of a run's data its checkpoints are bound to: what they are, not where they lie."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
+
+from lisa_jax.parallel.cluster import noticing_lost_processes
 
 # Fields of `config.data` that say where data are found.
 _PLACE = ("name", "dir")
@@ -19,6 +25,20 @@ def data_identity(config: ConfigDict, fingerprint: str | None) -> dict[str, Any]
     """
     used = {name: value for name, value in config.data.to_dict().items() if name not in _PLACE}
     return {"data": used} | ({} if fingerprint is None else {"data_fingerprint": fingerprint})
+
+
+def check_same_everywhere(fingerprint: str) -> None:
+    """Raise ValueError, in all processes of a run, unless they have found the same data, each on its own machine."""
+    if jax.process_count() == 1:
+        return
+    digest = np.frombuffer(hashlib.sha256(fingerprint.encode()).digest(), np.uint8)
+    with noticing_lost_processes(0):
+        found = np.asarray(multihost_utils.process_allgather(digest))
+    for index, other in enumerate(found):
+        if (other != found[0]).any():
+            raise ValueError(
+                f"Process {index} finds other data than process 0 under the same name: bring the same to all machines."
+            )
 
 
 def with_data_fingerprint(identity: Mapping[str, Any], config: ConfigDict, fingerprint: str | None) -> dict[str, Any]:

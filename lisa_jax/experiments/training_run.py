@@ -13,6 +13,7 @@ from lisa_jax.data.prepared.reads import oldest_read
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.conditions import condition_specs
 from lisa_jax.experiments.control import control_experiment, control_losses
+from lisa_jax.experiments.data_identity import check_same_everywhere
 from lisa_jax.experiments.previews import previews
 from lisa_jax.experiments.splits import Split, load_split, training_batches
 from lisa_jax.families.family import Family
@@ -27,6 +28,7 @@ def training_experiment(config: ConfigDict, family: Family) -> Experiment:
     """`control_experiment` with its data: batches, validation and previews; errors as there and of `load_split`."""
     own = condition_specs(config).values()
     train, test = (load_split(config, family, split, own) for split in ("train", "test"))
+    check_same_everywhere(train.fingerprint)
     losses = control_losses(config, family, train.empty)
     return dataclasses.replace(
         control_experiment(config, family, train.frozen(), train.empty, train.fingerprint),

@@ -305,6 +305,15 @@ def test_writing_holds_no_second_copy(tmp_path, many_maps):
     )
 
 
+def test_weights_that_overflow_in_the_files_dtype_are_named(tmp_path):
+    table = key_table({"a": {"bias": jax.ShapeDtypeStruct((2,), jnp.float32)}}, ())
+    params = {"a": {"bias": np.asarray([1.0, 70000.0], np.float32)}}
+    with pytest.raises(ValueError, match=r"^Tensor a\.bias is not finite in float16: write it in float32\.$"):
+        write_params(tmp_path, params, table, jnp.float16)
+    assert not list(tmp_path.glob("*.safetensors"))
+    write_params(tmp_path, params, table, jnp.bfloat16)
+
+
 def test_leaves_go_where_the_placement_says(folder, config, params):
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     _, placed = UNET.read(open_checkpoint(folder), "", jnp.bfloat16, device)

@@ -1,9 +1,11 @@
 """Which data a run may go on with: the same, wherever they lie."""
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from lisa_jax.experiments.data_identity import data_identity, with_data_fingerprint
+from lisa_jax.experiments import data_identity as module
+from lisa_jax.experiments.data_identity import check_same_everywhere, data_identity, with_data_fingerprint
 
 USED = {"image_size": 64, "condition": "pose", "flip": False}
 
@@ -41,3 +43,14 @@ def test_embedded_data_are_known_by_their_name():
 def test_an_identity_of_today_stays_as_it_is():
     saved = {"seed": 0, **data_identity(config(), "abc")}
     assert with_data_fingerprint(saved, config("/mnt/pose"), "def") == saved
+
+
+def test_data_that_differ_between_machines_are_refused_by_all(monkeypatch):
+    check_same_everywhere("abc")
+    monkeypatch.setattr(module.jax, "process_count", lambda: 3)
+    of_process_2 = []
+    monkeypatch.setattr(module.multihost_utils, "process_allgather", lambda found: [found, found, *of_process_2, found])
+    check_same_everywhere("abc")
+    of_process_2.append(np.zeros(32, np.uint8))
+    with pytest.raises(ValueError, match=r"^Process 2 finds other data than process 0 under the same name: bring"):
+        check_same_everywhere("abc")
