@@ -31,6 +31,7 @@ from lisa_jax.training.checkpoint_items import (
 )
 from lisa_jax.training.state import TrainState
 from lisa_jax.training.upgrade import NO_UPGRADE, Upgrade, in_saved_shapes
+from lisa_jax.training.work_directory import check_name
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,6 +60,9 @@ class Checkpoints:
       identity: names and values that a resumed run must share.
       upgrade: how checkpoints of earlier versions are read.
       read_only: leave the folder as it is; the run may be going on in another process.
+
+    Raises:
+      ValueError: a name that storage cannot write, or read, checkpoints under.
     """
 
     def __init__(
@@ -70,11 +74,13 @@ class Checkpoints:
         *,
         read_only: bool = False,
     ):
+        check_name(workdir, to_write=not read_only)
         self._folder = Path(workdir).absolute() / "checkpoints"
         # As JSON reads it back: a tuple becomes a list.
         self._identity = json.loads(json.dumps(dict(identity)))
         self._upgrade = upgrade
         self._read_only = read_only
+        self._keep = keep
         self._saving = 0
         self._manager = ocp.CheckpointManager(
             self._folder,
@@ -141,6 +147,7 @@ class Checkpoints:
             else:
                 self._refuse_renamed(step, state)
                 self._set_aside(unreadable)
+                self._drop_oldest()
                 return state if layout is None else layout.to_today(state)
         if unreadable:
             # They stay where they are, so that the same command does not start anew in their place.
@@ -210,6 +217,12 @@ class Checkpoints:
         if changed := changes(saved, self._identity):
             raise ResumeError(f"{self._folder} is of another run: {'; '.join(changed)}; give another --workdir.")
         return restored
+
+    def _drop_oldest(self) -> None:
+        """What a killed run, or one that kept more, has left beyond `keep`."""
+        if not self._read_only:
+            for step in sorted(self._manager.all_steps())[: -self._keep]:
+                self._manager.delete(step)
 
     def _set_aside(self, unreadable: Mapping[int, str]) -> None:
         for step, reason in unreadable.items():

@@ -1,7 +1,6 @@
 """The directory of a run, which belongs to one run at a time."""
 
 import contextlib
-import glob
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ def claimed(workdir: str | Path) -> Iterator[Path]:
       ValueError: its name cannot be used, it cannot be written, or another run is training in it.
     """
     workdir = Path(workdir)
-    _check_name(workdir)
+    check_name(workdir)
     lock: Lock | None = None
 
     def take() -> str | None:
@@ -45,14 +44,18 @@ def claimed(workdir: str | Path) -> Iterator[Path]:
             lock.release()
 
 
-def _check_name(workdir: Path) -> None:
-    """Refuse names that the storage of checkpoints takes for patterns, or for other names: it would lose them."""
-    path = str(workdir.absolute())
+def check_name(workdir: str | Path, *, to_write: bool = True) -> None:
+    """Refuse names that the storage of checkpoints takes for patterns, or for other names: it would lose them.
+
+    Raises:
+      ValueError: such a name, also of a folder above; or an address.
+    """
     if re.match(r"[a-z0-9]+:/", str(workdir)):
         raise ValueError(f"--workdir {workdir} is an address, but must be a folder: mount it, and name where.")
-    if glob.has_magic(path) or "\\" in path:
-        found = sorted(set(path) & set("*?[\\"))
+    path = Path(workdir).absolute()
+    # Orbax looks for what the processes have written by a pattern; TensorStore reads `\\` as `/`.
+    if found := sorted(set("*?[\\" if to_write else "\\") & set(str(path))):
         raise ValueError(
-            f"--workdir {path} has {' and '.join(found)} in its name, which checkpoints cannot be written to: "
-            "give another --workdir."
+            f"--workdir {path} has {' and '.join(found)} in its name, which checkpoints do not allow: give another "
+            "--workdir, or rename it."
         )

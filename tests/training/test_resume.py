@@ -81,6 +81,9 @@ def test_finished_run_is_left_as_it_is(toy, whole, assert_same_state, metrics_of
 
 
 def test_only_the_newest_checkpoints_are_kept(toy, tmp_path):
+    fit(toy.experiment(), toy.config(keep=3), tmp_path)
+    assert saved_steps(tmp_path) == [4, 6, 8]
+    # Also where fewer are kept of a run that is finished.
     fit(toy.experiment(), toy.config(keep=2), tmp_path)
     assert saved_steps(tmp_path) == [6, 8]
 
