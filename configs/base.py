@@ -48,7 +48,8 @@ def optimizer() -> ConfigDict:
     return ConfigDict(
         {
             "learning_rate": 1e-5,  # after warm-up
-            "schedule": "constant",  # of it: constant, or cosine, to 0 at num_steps
+            "schedule": "constant",  # of it: constant, or cosine, to 0
+            "schedule_steps": placeholder(int),  # in which a cosine gets there; unset: num_steps
             "warmup_steps": 0,  # in which it rises linearly from 0
             "b1": 0.9,  # decay of the gradient's mean
             "b2": 0.999,  # decay of the gradient's square

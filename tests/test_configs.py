@@ -81,6 +81,7 @@ def test_recipe_is_the_authors():
     assert optimizer == {
         "learning_rate": 1e-5,
         "schedule": "constant",
+        "schedule_steps": None,
         "warmup_steps": 0,
         "b1": 0.9,
         "b2": 0.999,

@@ -44,6 +44,14 @@ def test_cosine_falls_to_zero_at_the_end_and_stays_there():
     assert schedule(99) > 0
 
 
+def test_the_length_of_a_cosine_may_be_its_own():
+    config, steps = optimizer_config(schedule="cosine", warmup_steps=0), (0, 99, 250, 600)
+    expected = [learning_rate_schedule(config, num_steps=400)(step) for step in steps]
+    config.schedule_steps = 400
+    for num_steps in (100, 1000):
+        np.testing.assert_array_equal([learning_rate_schedule(config, num_steps)(step) for step in steps], expected)
+
+
 def test_an_unknown_schedule_is_named_with_those_that_exist():
     with pytest.raises(ValueError, match=r"optimizer\.schedule 'step': use constant or cosine"):
         learning_rate_schedule(optimizer_config(schedule="step"), num_steps=10)

@@ -47,14 +47,15 @@ from lisa_jax.experiments.kinds import Text
 from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.experiments.splits import load_split
 from lisa_jax.files.lock import Lock
+from lisa_jax.files.path_list import split_paths
 from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.sampling.samplers.sampler import SAMPLERS
 
 _LOG = logging.getLogger("lisa_jax")
-_WORKDIR = flags.DEFINE_list("workdir", [], "Work directories of training runs beside the same base.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Work directories of training runs beside the same base.")
 _BASE = DEFINE_checked("base", None, "Folder of the base, with --controlnet in place of --workdir.", Text())
-_CONTROLNET = flags.DEFINE_list("controlnet", [], "ControlNet folders.")
+_CONTROLNET = flags.DEFINE_string("controlnet", None, "ControlNet folders.")
 _OUT = DEFINE_checked("out", None, "Folder for the pictures.", Folder())
 _WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters of a run to use.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "With --base: dtype of weights and compute.")
@@ -157,9 +158,11 @@ def main() -> None:
         raise ValueError("Give either --workdir, or --base and --controlnet.")
     if _WORKDIR.value:
         weights = _WEIGHTS.value
-        networks = networks_of_runs({workdir: load_run(workdir, weights) for workdir in _WORKDIR.value}, weights)
+        networks = networks_of_runs(
+            {workdir: load_run(workdir, weights) for workdir in split_paths(_WORKDIR.value)}, weights
+        )
     else:
-        networks = networks_of_folders(_BASE.value, _CONTROLNET.value, _DTYPE.value)
+        networks = networks_of_folders(_BASE.value, split_paths(_CONTROLNET.value), _DTYPE.value)
     with Lock(Path(_OUT.value) / ".lock", f"sampling to {_OUT.value}", "wait for it, or give another --out"):
         draw(networks)
 

@@ -13,6 +13,7 @@ from lisa_jax.data.geometry import check_same_aspect
 from lisa_jax.data.rows.decode import decode_picture
 from lisa_jax.data.rows.named_file import read_named
 from lisa_jax.experiments.kinds import Kind
+from lisa_jax.files.path_list import split_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +126,7 @@ def requests_of_flags(prompts: Sequence[str], conditions: Sequence[str], names: 
         )
     found = []
     for prompt, condition in zip(prompts, conditions, strict=True):
-        files = condition.split(",") if len(names) > 1 else [condition]
+        files = split_paths(condition) if len(names) > 1 else [condition]
         if len(files) != len(names):
             raise ValueError(
                 f"--condition={condition} has {len(files)} files: give one for each of {', '.join(names)}, in this "

@@ -68,6 +68,7 @@ TRAINING: Fields = {
     "ema_decay": or_unset(DECAY),
     "optimizer.learning_rate": Number(above=0, most=1000),
     "optimizer.schedule": Choice(("constant", "cosine")),
+    "optimizer.schedule_steps": or_unset(STEPS),
     "optimizer.warmup_steps": Whole(0, 10**9),
     "optimizer.b1": DECAY,
     "optimizer.b2": DECAY,

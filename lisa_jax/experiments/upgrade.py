@@ -18,7 +18,10 @@ _REMAT = {"false": "none", "true": "full"}
 def upgraded(config: ConfigDict) -> ConfigDict:
     """The config of an earlier run with today's fields: new ones say what was done before there was a choice."""
     fields = {"preset": None, "diagnostics_every": None, **config.to_dict()}
-    later = {"lisa": {"weighting": UNIFORM, "decoder_width": 1.0}, "optimizer": {"decoder_rate": 1.0}}
+    later = {
+        "lisa": {"weighting": UNIFORM, "decoder_width": 1.0},
+        "optimizer": {"decoder_rate": 1.0, "schedule_steps": None},
+    }
     # A damaged config is left as it is: what is missing in it, or wrong, `fields.check_config` tells.
     for name, usual in later.items():
         if isinstance(fields.get(name), dict):

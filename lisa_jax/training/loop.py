@@ -13,6 +13,7 @@ from lisa_jax.training.experiment import Experiment
 from lisa_jax.training.finite import looking_at_the_batch
 from lisa_jax.training.parameter_table import parameter_table
 from lisa_jax.training.program import make_program, run_keys
+from lisa_jax.training.rate_change import rate_change
 from lisa_jax.training.run_log import RunLog
 from lisa_jax.training.state import TrainState
 from lisa_jax.training.stop_request import StopRequest
@@ -55,9 +56,11 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
         state = program.initialise(start_params, init_key)
     # The starting parameters take as much memory as those that are trained, and are not needed again.
     del start_params
+    start = int(state.step)
+    if start and jax.process_index() == 0 and (told := rate_change(workdir, config, start)):
+        _LOG.warning(told)
     # Not before: a run that is refused must not leave its config in another's directory.
     write_config(workdir, config)
-    start = int(state.step)
     if start:
         _LOG.info("resumed after step %d of %d", start, config.num_steps)
 

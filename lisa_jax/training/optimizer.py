@@ -9,26 +9,33 @@ from lisa_jax.dual_branch import Params
 
 
 def learning_rate_schedule(config: ConfigDict, num_steps: int) -> optax.Schedule:
-    """Linear warm-up to `learning_rate`, then constant, or a cosine to 0 at `num_steps`.
+    """Linear warm-up to `learning_rate`, then constant, or a cosine to 0, where it stays.
 
     The first step has learning_rate / warmup_steps, not 0.
 
     Args:
-      config: fields learning_rate, warmup_steps, schedule ("constant" or "cosine").
-      num_steps: length of the run.
+      config: fields learning_rate, warmup_steps, schedule ("constant" or "cosine"), schedule_steps (the cosine's).
+      num_steps: length of the run, and of the cosine where it has none of its own.
     Raises:
       ValueError: an unknown schedule.
     """
     if config.schedule not in ("constant", "cosine"):
         raise ValueError(f"Unknown optimizer.schedule '{config.schedule}': use constant or cosine.")
 
+    length = schedule_length(config, num_steps)
+
     def schedule(step: jax.Array) -> jax.Array:
         rate = config.learning_rate * jnp.minimum(1.0, (step + 1) / max(1, config.warmup_steps))
         if config.schedule == "cosine":
-            rate *= 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(1.0, step / num_steps)))
+            rate *= 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.minimum(1.0, step / length)))
         return rate
 
     return schedule
+
+
+def schedule_length(config: ConfigDict, num_steps: int) -> int:
+    """Steps of the cosine; configs of earlier versions have no field for it."""
+    return config.get("schedule_steps") or num_steps
 
 
 def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:

@@ -80,6 +80,16 @@ def test_finished_run_is_left_as_it_is(toy, whole, assert_same_state, metrics_of
     assert metrics_of(workdir) == lines
 
 
+def test_a_longer_schedule_that_makes_the_learning_rate_jump_is_told(toy, whole, tmp_path, caplog):
+    workdir = shutil.copytree(whole[0], tmp_path / "run")
+    fit(toy.experiment(), toy.config(num_steps=8), workdir)
+    assert not caplog.messages
+    fit(toy.experiment(), toy.config(num_steps=16), workdir)
+    (told,) = caplog.messages
+    assert told.startswith("The learning rate goes from 0 to 0.005 at step 8: the schedule was cosine over 8 steps")
+    assert "is cosine over 16 steps" in told and "optimizer.schedule_steps" in told
+
+
 def test_only_the_newest_checkpoints_are_kept(toy, tmp_path):
     fit(toy.experiment(), toy.config(keep=3), tmp_path)
     assert saved_steps(tmp_path) == [4, 6, 8]

@@ -1,0 +1,48 @@
+"""Telling that a resumed run goes on with another learning rate than the one that it stopped at."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from lisa_jax.files.json_object import JsonError, read_object
+from lisa_jax.training.optimizer import learning_rate_schedule, schedule_length
+from lisa_jax.training.tracking import CONFIG_FILE
+
+# Relative; what a longer schedule changes is far more.
+_SAME = 1e-3
+
+
+def rate_change(workdir: str | Path, config: ConfigDict, step: int) -> str | None:
+    """What to say where the config that a work directory holds has another learning rate at a step than `config`.
+
+    Args:
+      workdir: of a run that goes on; its `config.json` is of its last start.
+      config: of this start.
+      step: the steps that are done.
+    """
+    try:
+        before = read_object(Path(workdir) / CONFIG_FILE)
+        then, today = _rate(before, step), float(learning_rate_schedule(config.optimizer, config.num_steps)(step))
+    # It is only for this sentence that it is read.
+    except (OSError, JsonError, KeyError, TypeError, ValueError):
+        return None
+    if abs(then - today) <= _SAME * max(then, today):
+        return None
+    return (
+        f"The learning rate goes from {then:.3g} to {today:.3g} at step {step}: the schedule was {_described(before)} "
+        f"and is {_described(config.to_dict())} now. optimizer.schedule_steps sets a cosine's length, whatever "
+        "num_steps is."
+    )
+
+
+def _rate(fields: Mapping[str, Any], step: int) -> float:
+    return float(learning_rate_schedule(ConfigDict(fields["optimizer"]), fields["num_steps"])(step))
+
+
+def _described(fields: Mapping[str, Any]) -> str:
+    optimizer = fields["optimizer"]
+    length = schedule_length(ConfigDict(optimizer), fields["num_steps"])
+    over = f" over {length} steps" if optimizer["schedule"] == "cosine" else ""
+    return f"{optimizer['schedule']}{over} from {optimizer['learning_rate']:g}"
