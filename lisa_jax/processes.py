@@ -31,6 +31,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
+from reprlib import repr as shown
 from typing import Any, NamedTuple
 
 import jax
@@ -159,17 +160,19 @@ class Diffusion(Process):
     def __post_init__(self):
         steps = self.num_train_timesteps
         if type(steps) is not int or not 1 <= steps <= MOST_STEPS:
-            raise ValueError(f"num_train_timesteps is {steps!r}, but must be a whole number from 1 to {MOST_STEPS}.")
+            raise ValueError(
+                f"num_train_timesteps is {shown(steps)}, but must be a whole number from 1 to {MOST_STEPS}."
+            )
         if self.prediction_type not in _PREDICTION_TYPES:
             raise ValueError(
-                f"prediction_type {self.prediction_type!r} is not supported: take a base that was trained with "
+                f"prediction_type {shown(self.prediction_type)} is not supported: take a base that was trained with "
                 f"{' or '.join(_PREDICTION_TYPES)}."
             )
         if self.trained_betas is not None:
             self._check_trained_betas()
         elif self.beta_schedule not in _BETA_SCHEDULES:
             raise ValueError(
-                f"beta_schedule {self.beta_schedule!r} is not supported: take a base that was trained with one of "
+                f"beta_schedule {shown(self.beta_schedule)} is not supported: take a base that was trained with one of "
                 f"{', '.join(_BETA_SCHEDULES)}."
             )
         elif self.beta_schedule != "squaredcos_cap_v2":
@@ -186,24 +189,26 @@ class Diffusion(Process):
     def _check_range(self) -> None:
         for name in ("beta_start", "beta_end"):
             if not _is_beta(getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)!r}, but must be a number above 0 and below 1.")
+                raise ValueError(f"{name} is {shown(getattr(self, name))}, but must be a number above 0 and below 1.")
         if self.beta_start > self.beta_end:
             raise ValueError(f"beta_start {self.beta_start} is above beta_end {self.beta_end}: noise must grow.")
 
     def _check_last_step(self) -> None:
         if type(self.rescale_betas_zero_snr) is not bool:
-            raise ValueError(f"rescale_betas_zero_snr is {self.rescale_betas_zero_snr!r}, but must be true or false.")
-        if not self.rescale_betas_zero_snr:
-            if not self.alpha_sigma_tables()[0][-1] > 0:
-                last = self.beta_end if self.trained_betas is None else self.trained_betas[-1]
-                raise ValueError(f"the betas up to {last} leave no signal at the last step.")
-        elif self.prediction_type == "epsilon":
+            raise ValueError(
+                f"rescale_betas_zero_snr is {shown(self.rescale_betas_zero_snr)}, but must be true or false."
+            )
+        if self.rescale_betas_zero_snr and self.prediction_type == "epsilon":
             raise ValueError(
                 "rescale_betas_zero_snr is not supported with prediction_type 'epsilon': at the last step, which is "
                 "noise alone, epsilon says nothing of the data. Take a base that was trained with v_prediction."
             )
-        elif self.num_train_timesteps < 2:
+        if self.rescale_betas_zero_snr and self.num_train_timesteps < 2:
             raise ValueError("rescale_betas_zero_snr needs num_train_timesteps of 2 or more.")
+        # With zero terminal SNR the last step has none, but the one before it has.
+        if not self.alpha_sigma_tables()[0][-2 if self.rescale_betas_zero_snr else -1] > 0:
+            largest = self.beta_end if self.trained_betas is None else max(self.trained_betas)
+            raise ValueError(f"the betas up to {largest} leave no signal at the last steps.")
 
     def alpha_sigma_tables(self) -> tuple[np.ndarray, np.ndarray]:
         """(alpha, sigma) of every step, each float32 (num_train_timesteps,), read-only."""
@@ -343,4 +348,4 @@ class EDM(Process):
 
 def _check_positive(name: str, value: Any) -> None:
     if type(value) not in (int, float) or not 0 < value < math.inf:
-        raise ValueError(f"{name} is {value!r}, but must be a number above 0.")
+        raise ValueError(f"{name} is {shown(value)}, but must be a number above 0.")

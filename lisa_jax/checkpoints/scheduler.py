@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from lisa_jax.models.config_fields import shown
 from lisa_jax.processes import EDM, Diffusion, Process, RectifiedFlow
 
 SCHEDULER_CONFIG = "scheduler_config.json"
@@ -23,7 +24,9 @@ def process_of(scheduler: Mapping[str, Any]) -> Process:
     """
     class_name = str(scheduler.get("_class_name", "DDPMScheduler"))
     if class_name not in _PROCESSES:
-        raise ValueError(f"_class_name {class_name!r} is not supported: there are {', '.join(sorted(_PROCESSES))}.")
+        raise ValueError(
+            f"_class_name {class_name[:80]!r} is not supported: there are {', '.join(sorted(_PROCESSES))}."
+        )
     return _PROCESSES[class_name](scheduler)
 
 
@@ -32,7 +35,7 @@ def number(config: Mapping[str, Any], name: str, default: float, above: float = 
     value = config.get(name, default)
     if type(value) not in (int, float) or not above < value < _LARGEST:
         wanted = "a number" if above == -math.inf else f"a number above {above}"
-        raise ValueError(f"{name} is {value!r}, but must be {wanted}.")
+        raise ValueError(f"{name} is {shown(value)}, but must be {wanted}.")
     return value
 
 
@@ -40,7 +43,7 @@ def whole_number(config: Mapping[str, Any], name: str, default: int, low: int, h
     """A field that is a whole number from `low` to `high`; raises ValueError, by name, where it is none."""
     value = config.get(name, default)
     if type(value) is not int or not low <= value <= high:
-        raise ValueError(f"{name} is {value!r}, but must be a whole number from {low} to {high}.")
+        raise ValueError(f"{name} is {shown(value)}, but must be a whole number from {low} to {high}.")
     return value
 
 
@@ -48,7 +51,7 @@ def flag(config: Mapping[str, Any], name: str, default: bool) -> bool:
     """A field that is true or false, null being false; raises ValueError, by name, where it is neither."""
     value = config.get(name, default)
     if value is not None and type(value) is not bool:
-        raise ValueError(f"{name} is {value!r}, but must be true or false.")
+        raise ValueError(f"{name} is {shown(value)}, but must be true or false.")
     return bool(value)
 
 
@@ -56,7 +59,7 @@ def choice(config: Mapping[str, Any], name: str, default: str, choices: Collecti
     """A field that is one of some words; raises ValueError with them where it is another."""
     value = config.get(name, default)
     if value not in choices:
-        raise ValueError(f"{name} {value!r} is not supported: there are {', '.join(choices)}.")
+        raise ValueError(f"{name} {shown(value)} is not supported: there are {', '.join(choices)}.")
     return value
 
 
@@ -64,7 +67,7 @@ def _diffusion(config: Mapping[str, Any]) -> Diffusion:
     """Missing fields take the defaults of diffusers' schedulers; those that concern only sampling are left out."""
     if str(config.get("variance_type")).startswith("learned"):
         raise ValueError(
-            f"variance_type {config['variance_type']!r} is not supported: take a base that predicts no variances."
+            f"variance_type {shown(config['variance_type'])} is not supported: take a base that predicts no variances."
         )
     fields = {name: config.get(name, default) for name, default in _DIFFUSERS_DEFAULTS.items()}
     betas = config.get("trained_betas")
@@ -92,8 +95,8 @@ def _euler(config: Mapping[str, Any]) -> Process:
     prediction_type = config.get("prediction_type", "epsilon")
     if prediction_type != "v_prediction":
         raise ValueError(
-            f"prediction_type {prediction_type!r} is not supported with continuous time steps; only v_prediction is, "
-            "as in Stable Video Diffusion."
+            f"prediction_type {shown(prediction_type)} is not supported with continuous time steps; only v_prediction "
+            "is, as in Stable Video Diffusion."
         )
     return EDM()
 

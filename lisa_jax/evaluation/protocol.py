@@ -34,8 +34,7 @@ def evaluate(
 
     Args:
       task: see `tasks.task_of`.
-      samples: name -> uint8 (n, H, W, 3), a sample for each example; or what makes them, once it is known that they can
-        be measured.
+      samples: name -> uint8 (n, H, W, 3), a sample for each example; or what makes them when they can be measured.
       examples: what they were made for.
       networks: the user's own, see `evaluation.metric_networks`.
       extractor: of the features that distances to the real pictures are computed in; None: no distances.
@@ -51,14 +50,9 @@ def evaluate(
     Raises:
       ValueError: nothing measures this task for these examples, or not so.
     """
-    if truth_is_condition and (networks is None or not networks.fidelity):
-        raise ValueError(
-            "Only what networks of your own see is held against condition pictures: give --metric_weights with one for "
-            f"'{task}'."
-        )
     measured = _has_measures(task, examples, networks)
     real = _real_pictures(examples) if at_real_size else None
-    conditions = examples.conditions if truth_is_condition else None
+    conditions = _conditions_as_truth(task, examples, networks) if truth_is_condition else None
     wanted = None if networks is None else wanted_by(networks, examples.references, examples.truth, conditions)
 
     def values(images: np.ndarray) -> dict[str, float | None]:
@@ -106,6 +100,17 @@ def _measured_by(
 
 def _finite(found: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+
+def _conditions_as_truth(
+    task: str, examples: EvaluationSet, networks: MetricNetworks | None
+) -> Mapping[str, np.ndarray]:
+    if networks is None or not networks.fidelity:
+        raise ValueError(
+            "Only what networks of your own see is held against condition pictures: give --metric_weights with one for "
+            f"'{task}'."
+        )
+    return examples.conditions
 
 
 def _real_pictures(examples: EvaluationSet) -> Callable[[int], np.ndarray]:

@@ -115,7 +115,8 @@ def _everywhere(tree: Tree, change: Callable[[Mapping[str, Any]], Tree]) -> Tree
 
 def _is_of_decoder(names: Sequence[str]) -> bool:
     """Earlier versions widened a feature at latent resolution to 64 channels in its alignment decoder."""
-    return "decoder" in names
+    # A side network may be called so, too.
+    return "decoder" in names and "side" not in names[: names.index("decoder")]
 
 
 def upgrade(config: ConfigDict, data_fingerprint: str | None) -> Upgrade:

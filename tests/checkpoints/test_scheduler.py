@@ -68,6 +68,10 @@ def test_a_scheduler_config_tells_which_process_a_base_was_trained_with(config, 
         ({"beta_end": 1.0}, "beta_end is 1.0"),
         ({"beta_end": None}, "beta_end is None"),
         ({"beta_end": 0.999}, "the betas up to 0.999 leave no signal at the last step"),
+        (
+            {"beta_end": 0.999, "prediction_type": "v_prediction", "rescale_betas_zero_snr": True},
+            "the betas up to 0.999 leave no signal",
+        ),
         ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": float("nan")}, "shift is nan"),
     ],
 )

@@ -52,6 +52,18 @@ def test_folder_gives_process_text_and_hooks(base):
     np.testing.assert_allclose(null, np.repeat(context[2:3], 90, axis=0), atol=1e-6)
 
 
+def test_the_scheduler_says_which_diffusion_or_is_refused_by_its_file(base):
+    path = base / "scheduler" / "scheduler_config.json"
+    edit(path, rescale_betas_zero_snr=True)
+    assert load(base).process.rescale_betas_zero_snr
+    edit(path, prediction_type="epsilon")
+    with pytest.raises(CheckpointError, match=r"scheduler_config\.json: rescale_betas_zero_snr .* with v_prediction"):
+        load(base)
+    edit(path, _class_name="FlowMatchEulerDiscreteScheduler")
+    with pytest.raises(CheckpointError, match="describes RectifiedFlow, but Stable Diffusion is a discrete diffusion"):
+        load(base)
+
+
 def test_frozen_dtype(base):
     dtypes = {leaf.dtype.name for leaf in jax.tree.leaves(load(base, frozen_dtype="bfloat16").frozen)}
     assert dtypes == {"bfloat16"}

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from lisa_jax.checkpoints.scheduler import choice, number, whole_number
+from lisa_jax.models.config_fields import shown
 from lisa_jax.processes import Diffusion
 
 TIMESTEP_SPACINGS = ("leading", "trailing", "linspace")
@@ -28,8 +29,8 @@ def require(config: Mapping[str, Any], supported: Mapping[str, Sequence[Any]]) -
     for name, values in supported.items():
         if name in config and config[name] not in values:
             raise ValueError(
-                f"{name}={config[name]!r} of the scheduler config is not supported by this sampler, and without it "
-                "other samples would come out: use another sampler."
+                f"{name}={shown(config[name])} of the scheduler config is not supported by this sampler, and without "
+                "it other samples would come out: use another sampler."
             )
 
 
