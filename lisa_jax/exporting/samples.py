@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image
 
 from lisa_jax.data.rows.decode import decode_picture
+from lisa_jax.experiments.fields import SHOWN
+from lisa_jax.experiments.kinds import require
 from lisa_jax.experiments.saved_run import TrainedRun
 from lisa_jax.experiments.splits import load_split
 from lisa_jax.sampling.generate import make_generator
@@ -32,8 +34,7 @@ def card_picture(
         return None if newest is None else _read(newest)
     if not samples.isdecimal():
         return _read(Path(samples))
-    if int(samples) < 1:
-        raise ValueError(f"--samples is {samples}: give a number of 1 or more, or a picture.")
+    require("--samples", int(samples), SHOWN)
     return Image.fromarray(sample_grid(run, int(samples), trusted))
 
 

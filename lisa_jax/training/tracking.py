@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from lisa_jax.files.lines import read_objects
 from lisa_jax.files.naming import naming
 from lisa_jax.files.whole_file import write_whole, write_whole_text
 
@@ -79,6 +80,10 @@ def _drop_lines_after(path: Path, step: int) -> None:
     """Keep the whole lines up to a step; a last line cut short by a kill has no newline and goes too."""
     if not path.is_file():
         return
-    lines = path.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    kept = []
+    for where, line in read_objects(path):
+        if not isinstance(line.get("step"), int):
+            raise ValueError(f"{where} has no step: remove the line, and the run goes on.")
+        if line["step"] <= step:
+            kept.append(json.dumps(line) + "\n")
     write_whole_text(path, "".join(kept))
