@@ -1,6 +1,7 @@
 """Values out of JSON as the types that a dataclass declares: what is of another type is named by its place."""
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ def typed(value: Any, kind: Any, place: str = "") -> Any:
     Raises:
       TypedError: a value of another type, a field that is missing or that the dataclass does not have.
     """
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    origin, parts = _origin_and_parts(kind)
     if kind is Any:
         return value
     if origin is types.UnionType:
@@ -47,6 +48,12 @@ def typed(value: Any, kind: Any, place: str = "") -> Any:
     return _of_kind(value, kind, place)
 
 
+# A data set may have millions of values.
+@functools.cache
+def _origin_and_parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    return typing.get_origin(kind), typing.get_args(kind)
+
+
 def _of_kind(value: Any, kind: type, place: str) -> Any:
     # A number without a fraction is an int in JSON; true is no number, though Python's bool is an int.
     if type(value) is kind or (kind is float and type(value) is int):
@@ -58,6 +65,8 @@ def _tuple(items: list, parts: tuple[Any, ...], place: str) -> tuple:
     kinds = parts[:1] * len(items) if parts[-1] is Ellipsis else parts
     if len(items) != len(kinds):
         raise TypedError(f"{place} is {_shown(items)}, but must be a list of {len(kinds)}")
+    if all(type(item) is kind for item, kind in zip(items, kinds, strict=True)):
+        return tuple(items)
     return tuple(typed(items[index], kind, f"{place}[{index}]") for index, kind in enumerate(kinds))
 
 

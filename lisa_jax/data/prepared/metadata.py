@@ -101,14 +101,13 @@ class Metadata:
 
     def fingerprint(self) -> str:
         """SHA-256 over all that training may read, by the shards' hashes: tells one data set from another."""
-        content = dataclasses.asdict(self)
-        del content["settings"], content["skipped"]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        content = {name: value for name, value in vars(self).items() if name not in ("settings", "skipped")}
+        return hashlib.sha256(json.dumps(content, sort_keys=True, default=vars).encode()).hexdigest()
 
     def write(self, folder: Path) -> None:
         """Write `lisa_jax.json`, in one rename."""
-        content = {"version": VERSION, "fingerprint": self.fingerprint(), **dataclasses.asdict(self)}
-        write_whole_text(folder / METADATA_FILE, json.dumps(content) + "\n")
+        content = {"version": VERSION, "fingerprint": self.fingerprint(), **vars(self)}
+        write_whole_text(folder / METADATA_FILE, json.dumps(content, default=vars) + "\n")
 
     @staticmethod
     def read(folder: Path) -> "Metadata":
