@@ -215,7 +215,9 @@ class Checkpoints:
         if self._read_only:
             saved = {name: value for name, value in saved.items() if name in self._identity}
         if changed := changes(saved, self._identity):
-            raise ResumeError(f"{self._folder} is of another run: {'; '.join(changed)}; give another --workdir.")
+            raise ResumeError(
+                f"{self._folder} is of another run: {'; '.join(changed)}: give the same again, or another --workdir."
+            )
         return restored
 
     def _drop_oldest(self) -> None:

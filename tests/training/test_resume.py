@@ -295,7 +295,9 @@ def test_another_run_is_refused_and_leaves_no_trace(toy, tmp_path, whole, name):
     workdir = whole[0]
     identity = toy.experiment().identity
     before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
-    with pytest.raises(ResumeError, match=rf"of another run: {name} was .* and is \"other\" now; give another"):
+    with pytest.raises(
+        ResumeError, match=rf"of another run: {name} was .* and is \"other\" now: give the same again, or"
+    ):
         fit(toy.experiment(identity=identity | {name: "other"}), toy.config(num_steps=9), workdir)
     assert before == {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
 
@@ -303,7 +305,7 @@ def test_another_run_is_refused_and_leaves_no_trace(toy, tmp_path, whole, name):
 def test_an_identity_that_an_earlier_version_saved_is_compared_in_todays_words(toy, whole, tmp_path):
     workdir = shutil.copytree(whole[0], tmp_path / "run")
     new = toy.experiment(identity=toy.experiment().identity | {"width": 1})
-    with pytest.raises(ResumeError, match="of another run: width was missing and is 1 now; give another --workdir"):
+    with pytest.raises(ResumeError, match="of another run: width was missing and is 1 now: give the same again, or"):
         fit(new, toy.config(), workdir)
     fit(dataclasses.replace(new, upgrade=Upgrade(lambda saved: {"width": 1, **saved})), toy.config(), workdir)
 
