@@ -93,7 +93,10 @@ def likelihood_score(
 
 
 def score_to_prediction(score: jax.Array, process: Process, x_t: jax.Array, t: jax.Array) -> jax.Array:
-    """The prediction whose score at `x_t` is `score`: the inverse of `process.score` (Tweedie's formula), (n, ...)."""
+    """The prediction whose score at `x_t` is `score`: the inverse of `process.score` (Tweedie's formula), (n, ...).
+
+    Where x_t is noise alone, alpha = 0, every prediction has the same score, and this is no number.
+    """
     level = process.coefficients(t).like(x_t)
     noise = -level.sigma * score
     return process.target((x_t - level.sigma * noise) / level.alpha, noise, t)

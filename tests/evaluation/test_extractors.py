@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lisa_jax.evaluation import extractors
 from lisa_jax.evaluation.extractors import Extractor, dither, load_extractor
@@ -54,6 +55,22 @@ def test_identity_is_pipeline_and_weights(no_network):
     for name, resizing in (("inception_v3", "bilinear"), ("inception_v3_clean", "clean_bicubic")):
         found = load_extractor(name, no_network).identity
         assert found == {"name": f"inception_v3_299px_{resizing}", "sha256": sha256}
+
+
+def test_pictures_are_resized_as_clean_fid_does(no_network, monkeypatch):
+    # The network that sees its input.
+    monkeypatch.setattr(extractors, "_inception_v3", lambda params, pixels: pixels.reshape(len(pixels), -1))
+    monkeypatch.setattr(extractors, "_INCEPTION_SIZE", 75)
+    images = np.random.default_rng(0).integers(0, 256, (2, 100, 60, 3), np.uint8)
+    # clean-fid: each channel is a float picture to Pillow, and nothing is rounded to 0..255.
+    channels = images.transpose(0, 3, 1, 2).astype(np.float32)
+    size, bicubic = (75, 75), Image.Resampling.BICUBIC
+    resized = [[Image.fromarray(channel, "F").resize(size, bicubic) for channel in image] for image in channels]
+    expected = (np.moveaxis(np.array(resized), 1, -1).clip(0, 255) - 128) / 128
+    features = load_extractor("inception_v3_clean", no_network).features(images)
+    np.testing.assert_allclose(features.reshape(expected.shape), expected, atol=1e-6)
+    plain = load_extractor("inception_v3", no_network).features(images)
+    assert np.abs(plain - features).mean() > 0.05, "the resizing matters"
 
 
 def test_only_the_weights_of_fid_give_a_distance_of_that_name(no_network, monkeypatch):

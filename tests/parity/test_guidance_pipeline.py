@@ -76,10 +76,9 @@ CASES = {
         {"guidance_scale": 1.0, "guess_mode": True},
     ),
     "pooled": ("ddim", "zero_snr", 4, {"pooled": (1.0, 0.0, 1.0)}, {"guidance_scale": 4.0}),
-    "dpmpp_zero_snr": ("dpmpp_2m", "zero_snr", 3, {"edges": (1.0, 0.0, 1.0)}, {"guidance_scale": 4.0}),
     "two_networks": (
         "dpmpp_2m",
-        "v_prediction",
+        "zero_snr",
         6,
         {"edges": (0.5, 0.0, 0.5), "depth": (1.2, 0.3, 1.0)},
         {"guidance_scale": 7.5},

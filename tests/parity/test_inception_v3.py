@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 from lisa_jax.evaluation import extractors
 
@@ -132,20 +131,3 @@ def test_features_of_pictures(network, size, pictures, monkeypatch, max_differen
     assert expected.shape == (2, 2048) and 0.1 < expected.std() < 3
     assert (expected[0] - expected[1]).abs().max() > 0.1
     assert max_difference([expected], [features]) < TOLERANCE
-
-
-def test_features_of_pictures_that_are_resized_as_clean_fid_does(network, monkeypatch, max_difference):
-    reference, path = network
-    monkeypatch.setattr(extractors, "_INCEPTION_SIZE", 107)
-    images = np.random.default_rng(0).integers(0, 256, (2, 200, 90, 3), dtype=np.uint8)
-    features = extractors.load_extractor("inception_v3_clean", path).features(images)
-    # clean-fid: each channel is a float picture to Pillow, and nothing is rounded to 0..255.
-    resized = [
-        [np.asarray(Image.fromarray(channel, "F").resize((107, 107), Image.BICUBIC)).clip(0, 255) for channel in image]
-        for image in images.transpose(0, 3, 1, 2).astype(np.float32)
-    ]
-    np.testing.assert_array_equal(extractors.clean_resize(images, 107), np.moveaxis(np.array(resized), 1, -1))
-    expected = reference((torch.from_numpy(np.array(resized)) - 128) / 128)
-    assert max_difference([expected], [features]) < TOLERANCE
-    plain = extractors.load_extractor("inception_v3", path).features(images)
-    assert np.abs(plain - features).max() > 0.1, "the resizing matters"
