@@ -1,7 +1,6 @@
 """From a command line's --source to the rows behind it."""
 
 from collections.abc import Callable
-from functools import partial
 
 from lisa_jax.data.rows.image_folder import ImageFolderRows
 from lisa_jax.data.rows.layouts import unread_layout
@@ -12,12 +11,15 @@ from lisa_jax.data.rows.tfds import TFDSRows
 from lisa_jax.data.rows.webdataset import WebDatasetRows
 from lisa_jax.files.home import expanded
 
-_KINDS: dict[str, Callable[[str, Columns], Rows]] = {
+_KINDS: dict[str, Callable[..., Rows]] = {
     "parquet": ParquetRows,
     "folder": ImageFolderRows,
     "webdataset": WebDatasetRows,
     "tfds": TFDSRows,
 }
+
+# Kinds whose rows may name files of pictures.
+_NAME_FILES = ("folder", "parquet")
 
 # Twice the largest set of pictures there is.
 _MAX_ROWS = 10**10
@@ -31,7 +33,7 @@ def open_rows(spec: str, columns: Columns | None = None, allow_outside: bool = F
         Without the prefix the kind is recognised by what lies there: metadata.jsonl or metadata.csv,
         dataset_info.json, *.parquet, *.tar.
       columns: the names of the columns, by default `Columns()`.
-      allow_outside: whether a listing may name pictures outside of its folder.
+      allow_outside: whether a listing or a table may name pictures outside of its folder.
 
     Raises:
       ValueError: the kind is not recognised, nothing is found, several splits are mixed, or there are no rows.
@@ -42,8 +44,8 @@ def open_rows(spec: str, columns: Columns | None = None, allow_outside: bool = F
         kind, location = _kind_of(spec), spec
     if not location:
         raise ValueError(f"The source {spec!r} names no place: use {kind}:PLACE.")
-    open_kind = partial(ImageFolderRows, allow_outside=allow_outside) if kind == "folder" else _KINDS[kind]
-    rows = open_kind(location, columns or Columns())
+    options = {"allow_outside": allow_outside} if kind in _NAME_FILES else {}
+    rows = _KINDS[kind](location, columns or Columns(), **options)
     if len(rows) == 0:
         raise ValueError(f"The source {spec!r} holds no rows.")
     if len(rows) > _MAX_ROWS:

@@ -1,5 +1,6 @@
 """Rows of Parquet tables, as data hubs hold them."""
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
+from lisa_jax.data.rows.named_file import read_named
 from lisa_jax.data.rows.open_picture import MAX_BYTES
-from lisa_jax.data.rows.parquet_pages import check_pages
+from lisa_jax.data.rows.parquet_pages import shared_bytes
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
 from lisa_jax.parallel.messages import one_line
 
@@ -21,6 +23,7 @@ from lisa_jax.parallel.messages import one_line
 # groups are.
 _WINDOW = 16
 _WINDOW_BYTES = 2**28
+_REPEATED_BYTES = 2**29
 _KEPT_WINDOWS = 8
 _KEPT_BYTES = 2**29
 _OPEN_READERS = 2
@@ -34,32 +37,33 @@ class _Group(NamedTuple):
       file: of which file.
       index: which one of that file.
       first_row_in_file: its first row.
-      window: rows of it that are decoded at once.
-      mean_cell: bytes of a cell, on the average of the column with the largest ones, as the footer has it.
+      column_bytes: of the largest of the columns that are read, not compressed, as the footer has it.
+      mean_cell: bytes of a cell of that column, on average.
     """
 
     file: int
     index: int
     first_row_in_file: int
-    window: int
+    column_bytes: int
     mean_cell: int
 
 
 class ParquetRows:
     """Rows of one or many Parquet files, in the order of the files' names; see `Rows`.
 
-    A picture column is a struct with `bytes` (as `datasets.Image` writes it) or plain binary; columns inside of structs
-    are named "outer.inner". Row groups are streamed page by page, so that reading in order is cheap and needs little
-    memory even where a row group is gigabytes; going back by more than a few windows of rows reads a row group from its
-    start. Safe to use from several threads.
+    A picture column is a struct with `bytes` or `path` (as `datasets.Image` writes it) or plain binary; columns inside
+    of structs are named "outer.inner". Row groups are streamed page by page, so that reading in order is cheap and
+    needs little memory even where a row group is gigabytes; going back by more than a few windows of rows reads a row
+    group from its start. Safe to use from several threads.
     """
 
-    def __init__(self, location: str, columns: Columns):
+    def __init__(self, location: str, columns: Columns, allow_outside: bool = False):
         """Reads the footers of all files.
 
         Args:
           location: a file, a folder or a glob pattern.
           columns: the names of the columns.
+          allow_outside: whether cells may name pictures outside of their table's folder.
 
         Raises:
           ValueError: nothing is found, or a folder holds several splits (train, test, ...).
@@ -67,6 +71,7 @@ class ParquetRows:
         """
         self._location = location
         self._columns = columns
+        self._allow_outside = allow_outside
         self._files = matching_files(location, ".parquet")
         self._root = common_folder(self._files)
         check_one_split(self._files, location)
@@ -76,12 +81,11 @@ class ParquetRows:
             first_row = 0
             for index, (count, column_bytes) in enumerate(self._row_groups(file)):
                 if count:
-                    # A value that is stored once may stand in every row.
-                    window = int(np.clip(_WINDOW_BYTES // max(column_bytes, 1), 1, _WINDOW))
-                    groups.append(_Group(file_index, index, first_row, window, column_bytes // count))
+                    groups.append(_Group(file_index, index, first_row, column_bytes, column_bytes // count))
                     starts.append(starts[-1] + count)
                 first_row += count
         self._groups = groups
+        self._rows_at_once: dict[int, int] = {}
         self._starts = np.asarray(starts)
         self._open()
 
@@ -118,24 +122,55 @@ class ParquetRows:
             )
         try:
             with self._lock:
-                window = self._window(number, row // group.window)
+                at_once = self._window_rows(number)
+                window = self._window(number, row // at_once)
         # A name in the schema that is not UTF-8 is a ValueError.
         except (pa.ArrowException, OSError, ValueError) as error:
             raise RowError(f"{where}: cannot be read ({one_line(error)}).") from error
-        row %= group.window
+        row %= at_once
 
         def value(column: str) -> Any:
             return _value(window, column, row, where)
 
+        def picture(column: str) -> bytes:
+            return self._picture(value(column), column, self._files[group.file].parent, where)
+
+        columns = self._columns
         return Row(
             where=where,
-            image=_picture(value(self._columns.image), self._columns.image, where),
-            conditions={
-                name: _picture(value(column), column, where) for name, column in self._columns.conditions.items()
-            },
-            caption=caption_of(value(self._columns.caption), self._columns.caption, where),
-            extras={name: _unwrapped(value(column)) for name, column in self._columns.extras.items()},
+            image=picture(columns.image),
+            conditions={name: picture(column) for name, column in columns.conditions.items()},
+            caption=caption_of(value(columns.caption), columns.caption, where),
+            extras={name: _unwrapped(value(column)) for name, column in columns.extras.items()},
         )
+
+    def _picture(self, value: Any, column: str, folder: Path, where: str) -> bytes:
+        data = _unwrapped(value)
+        if data:
+            return data
+        path = value.get("path") if isinstance(value, dict) else None
+        if not path:
+            raise RowError(f"{where}: the picture in {column!r} is empty.")
+        if not os.path.lexists(folder / path):
+            raise RowError(
+                f"{where}: the picture in {column!r} only names the file {path!r}, which is not there: store the "
+                "pictures' bytes in the table."
+            )
+        return read_named(folder, path, self._allow_outside, column, where)
+
+    def _window_rows(self, group: int) -> int:
+        """Rows of a row group that are decoded at once: _WINDOW, or fewer where they may take much memory."""
+        if group not in self._rows_at_once:
+            place = self._groups[group]
+            file = self._files[place.file]
+            shared = [
+                shared_bytes(file, chunk) for chunk in _chunks(pq.read_metadata(file), place.index, self._columns)
+            ]
+            # Cells differ in size, and those of one window may be the largest; more rarely all are the same.
+            largest = max(4 * place.mean_cell, place.column_bytes // 64, 1)
+            rows = min(_WINDOW_BYTES // largest, _REPEATED_BYTES // max(*shared, 1))
+            self._rows_at_once[group] = int(np.clip(rows, 1, _WINDOW))
+        return self._rows_at_once[group]
 
     def _window(self, group: int, number: int) -> pa.Table:
         """The given window of a row group, from memory or from its reader."""
@@ -149,6 +184,7 @@ class ParquetRows:
             if len(self._readers) > _OPEN_READERS:
                 self._readers.popitem(last=False)
             while key not in self._windows:
+                self._drop_windows()
                 try:
                     read, window = reader.read()
                 except BaseException:
@@ -156,20 +192,20 @@ class ParquetRows:
                     del self._readers[group]
                     raise
                 self._windows[group, read] = window
-                self._drop_windows()
         self._windows.move_to_end(key)
         return self._windows[key]
 
     def _drop_windows(self) -> None:
+        """Make room for one more."""
         rows = sum(map(len, self._windows.values()))
         size = sum(window.nbytes for window in self._windows.values())
-        while len(self._windows) > 1 and (rows > _WINDOW * _KEPT_WINDOWS or size > _KEPT_BYTES):
+        while rows > _WINDOW * (_KEPT_WINDOWS - 1) or size > _KEPT_BYTES:
             _, dropped = self._windows.popitem(last=False)
             rows, size = rows - len(dropped), size - dropped.nbytes
 
     def _reader(self, group: int) -> "_Reader":
         place = self._groups[group]
-        return _Reader(self._files[place.file], place.index, self._columns, place.window)
+        return _Reader(self._files[place.file], place.index, self._columns.names(), self._window_rows(group))
 
     def _row_groups(self, file: Path) -> list[tuple[int, int]]:
         """Rows of each row group, and bytes of the largest of the columns that are read, not compressed."""
@@ -177,17 +213,19 @@ class ParquetRows:
             with pq.ParquetFile(file) as parquet:
                 schema, footer = parquet.schema_arrow, parquet.metadata
                 self._check_columns(file, schema)
-                groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
-                return [(group.num_rows, self._largest_column(group)) for group in groups]
+                return [
+                    (footer.row_group(index).num_rows, self._largest_column(footer, index))
+                    for index in range(footer.num_row_groups)
+                ]
         except RowError:
             raise
         except (pa.ArrowException, OSError, ValueError) as error:
             raise RowError(f"{self._name(file)}: not a readable Parquet file ({one_line(error)}).") from error
 
-    def _largest_column(self, group: pq.RowGroupMetaData) -> int:
+    def _largest_column(self, footer: pq.FileMetaData, row_group: int) -> int:
         # Empty values take no bytes, but room.
-        sizes = [max(chunk.total_uncompressed_size, chunk.num_values) for chunk in _chunks(group, self._columns)]
-        return max(sizes, default=0)
+        chunks = _chunks(footer, row_group, self._columns)
+        return max(max(chunk.total_uncompressed_size, chunk.num_values) for chunk in chunks)
 
     def _check_columns(self, file: Path, schema: pa.Schema) -> None:
         for column in self._columns.names():
@@ -216,13 +254,11 @@ class ParquetRows:
 class _Reader:
     """The windows of one row group, in order."""
 
-    def __init__(self, file: Path, row_group: int, columns: Columns, window: int):
+    def __init__(self, file: Path, row_group: int, columns: list[str], window: int):
         # A buffered stream holds one page at a time; pyarrow's defaults would read the whole row group ahead.
         self._file = pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
-        for chunk in _chunks(self._file.metadata.row_group(row_group), columns):
-            check_pages(file, chunk)
         self._batches: Iterator[pa.RecordBatch] = self._file.iter_batches(
-            batch_size=window, row_groups=[row_group], columns=columns.names(), use_threads=False
+            batch_size=window, row_groups=[row_group], columns=columns, use_threads=False
         )
         self._window = window
         self.next_window = 0
@@ -240,9 +276,10 @@ class _Reader:
         return self.next_window - 1, pa.Table.from_batches(batches)
 
 
-def _chunks(group: pq.RowGroupMetaData, columns: Columns) -> list[pq.ColumnChunkMetaData]:
+def _chunks(footer: pq.FileMetaData, row_group: int, columns: Columns) -> list[pq.ColumnChunkMetaData]:
     """The column chunks of a row group that are read for these columns, those inside of structs among them."""
     read = {column.split(".")[0] for column in columns.names()} | set(columns.names())
+    group = footer.row_group(row_group)
     chunks = [group.column(index) for index in range(group.num_columns)]
     return [chunk for chunk in chunks if {chunk.path_in_schema, chunk.path_in_schema.split(".")[0]} & read]
 
@@ -289,12 +326,3 @@ def _value(window: pa.Table, column: str, row: int, where: str) -> Any:
 
 def _unwrapped(value: Any) -> Any:
     return value["bytes"] if isinstance(value, dict) and "bytes" in value else value
-
-
-def _picture(value: Any, column: str, where: str) -> bytes:
-    data = _unwrapped(value)
-    if data:
-        return data
-    path = value.get("path") if isinstance(value, dict) else None
-    detail = f"only names the file {path!r}: store the pictures' bytes in the table" if path else "is empty"
-    raise RowError(f"{where}: the picture in {column!r} {detail}.")

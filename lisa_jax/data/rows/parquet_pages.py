@@ -4,15 +4,15 @@ Headers are Thrift structs in the compact protocol (https://github.com/apache/pa
 its type, uncompressed and compressed size.
 """
 
-import contextlib
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import pyarrow.parquet as pq
 
 _STOP, _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(13)
 _NUMBERS = (_I16, _I32, _I64)
+_DICTIONARY_PAGE = 2
 # Statistics of a header may hold a smallest and a greatest value, whole pictures among them.
 _MAX_FIELD = 2**28
 _MAX_DEPTH = 8
@@ -28,35 +28,49 @@ class _NoHeaderError(ValueError):
     """What should be a page header is none."""
 
 
-def check_pages(file: Path, chunk: pq.ColumnChunkMetaData) -> None:
-    """Raise PageError where the pages of a column chunk hold far more than its footer says.
+def shared_bytes(file: Path, chunk: pq.ColumnChunkMetaData) -> int:
+    """Bytes of a column chunk that each of its cells may hold: its dictionary, or all where that is not known.
 
-    What cannot be understood is left to those who read the pages.
+    Raises:
+      PageError: its pages hold far more than its footer says.
     """
     start = chunk.data_page_offset
     if chunk.has_dictionary_page and chunk.dictionary_page_offset:
         start = min(start, chunk.dictionary_page_offset)
-    end, held = start + chunk.total_compressed_size, 0
-    with file.open("rb") as stream, contextlib.suppress(_NoHeaderError):
+    end, held, dictionary = start + chunk.total_compressed_size, 0, 0
+    with file.open("rb") as stream:
         stream.seek(start)
         while stream.tell() < end:
-            uncompressed, compressed = _page_sizes(stream)
-            held += uncompressed
+            try:
+                header = _header(stream)
+            # Left to those who read the pages.
+            except _NoHeaderError:
+                return chunk.total_uncompressed_size
+            held += header.uncompressed
+            dictionary += header.uncompressed if header.kind == _DICTIONARY_PAGE else 0
             if held > max(2 * chunk.total_uncompressed_size, _HARMLESS_BYTES):
                 raise PageError(
                     f"the pages of column {chunk.path_in_schema!r} hold {held:,} bytes or more, but the footer says "
                     f"{chunk.total_uncompressed_size:,}"
                 )
-            stream.seek(compressed, os.SEEK_CUR)
+            stream.seek(header.compressed, os.SEEK_CUR)
+    # By which a cell may repeat the one before.
+    return chunk.total_uncompressed_size if "DELTA_BYTE_ARRAY" in chunk.encodings else dictionary
 
 
-def _page_sizes(stream: BinaryIO) -> tuple[int, int]:
-    """(uncompressed, compressed) bytes of a page; the stream stands behind the header then."""
+class _Header(NamedTuple):
+    kind: int
+    uncompressed: int
+    compressed: int
+
+
+def _header(stream: BinaryIO) -> _Header:
+    """The header of a page; the stream stands behind it then."""
     numbers = _struct(stream, 0)
-    uncompressed, compressed = numbers.get(2, -1), numbers.get(3, -1)
-    if uncompressed < 0 or compressed < 0:
+    header = _Header(*(numbers.get(field, -1) for field in (1, 2, 3)))
+    if min(header) < 0:
         raise _NoHeaderError("there are no sizes")
-    return uncompressed, compressed
+    return header
 
 
 def _struct(stream: BinaryIO, depth: int) -> dict[int, int]:
