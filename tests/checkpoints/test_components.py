@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from lisa_jax.checkpoints import component
 from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
 from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.key_table import key_table
@@ -152,6 +153,20 @@ def test_pickle_is_refused(folder):
     (folder / WEIGHTS).rename(folder / "diffusion_pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"\.bin is a pickle.*safe_serialization"):
         UNET.read(open_checkpoint(folder))
+
+
+def test_a_folder_that_was_being_written_again_is_no_network_until_it_is_whole(folder, config, params, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(component, "write_params", killed)
+        with pytest.raises(KeyboardInterrupt):
+            UNET.write(folder, config, params)
+    with pytest.raises(CheckpointError, match=r"config\.json is missing"):
+        UNET.read(open_checkpoint(folder))
+    UNET.write(folder, config, params)
+    assert_same(UNET.read(open_checkpoint(folder))[1], params)
 
 
 def test_folder_without_config_or_weights_is_named(tmp_path, folder):
