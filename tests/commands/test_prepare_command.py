@@ -124,7 +124,7 @@ def test_killed_and_continued_it_is_the_same_to_the_bit(command, run, undisturbe
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (("--condition=canny", "--base="), "To cache context and moments, give the --base that trains later"),
+        (("--condition=canny", "--base="), "--base=: must be a text that is not empty."),
         (("--condition=canny", "--image_size=128"), "metadata.jsonl row 0: the image is 64x64, too small for 128x128"),
     ],
 )

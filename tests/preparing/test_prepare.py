@@ -18,7 +18,7 @@ from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.data.rows import Row, RowError
 from lisa_jax.preparing import chunk, images
 from lisa_jax.preparing.chunk import COMPRESSED, UNCOMPRESSED, writer_options
-from lisa_jax.preparing.encoding import Encoding
+from lisa_jax.preparing.encoding import Encoding, load_encoding
 from lisa_jax.preparing.images import ImageMaker, split_of
 from lisa_jax.preparing.prepare import prepare
 from lisa_jax.preparing.report import CUT, TURNED
@@ -312,6 +312,13 @@ def test_without_a_cache_images_are_kept(toy, tmp_path):
         assert example["inputs"]["condition"]["pose"].dtype == np.uint8
     assert source.cached == () and source.base is None and source.empty_context is None
     source.check_base("any")
+
+
+def test_without_a_base_nothing_can_be_cached():
+    with pytest.raises(
+        ValueError, match=r"^To cache context and moments, give the --base that trains later; or --cache="
+    ):
+        load_encoding(None, ("context", "moments"), 8)
 
 
 def test_rows_that_share_an_image_share_a_split(toy):

@@ -51,7 +51,8 @@ def _fields(message: memoryview) -> list[tuple[int, memoryview]]:
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
     """A number in groups of seven bits, lowest first, and where it ends."""
     value = shift = 0
-    while position < len(message):
+    # Of 64 bits at most: one without an end would be read for as long as its message is, in ever larger numbers.
+    while position < len(message) and shift < 64:
         byte = message[position]
         position += 1
         value |= (byte & 127) << shift

@@ -33,3 +33,8 @@ def test_single_values_are_those_that_protobuf_reads(record):
 def test_a_record_that_ends_early_is_refused(record, length):
     with pytest.raises(ValueError, match=r"a (number without an end|field that is longer|field of type)"):
         bytes_features(record[:length])
+
+
+def test_a_number_of_a_million_digits_is_refused_at_once():
+    with pytest.raises(ValueError, match="a number without an end"):
+        bytes_features(b"\x0a" + b"\xff" * 2_000_000)
