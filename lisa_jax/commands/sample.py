@@ -40,7 +40,7 @@ from lisa_jax.drawing.networks import Networks, networks_of_folders, networks_of
 from lisa_jax.drawing.order import Order, order_of_requests, order_of_split
 from lisa_jax.drawing.output import DATA_SET, SampleFolder
 from lisa_jax.drawing.requests import Request, numbers_by_name, requests_of_flags
-from lisa_jax.drawing.sizes import Sizes, parse_size
+from lisa_jax.drawing.sizes import Sizes, SizeText, size_of
 from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.fields import CONTROL, FACTOR, ROWS, SEED, SHARE
 from lisa_jax.experiments.kinds import Text
@@ -64,11 +64,12 @@ _NUM = DEFINE_checked("num", 32, "Number of examples of the split, from the firs
 _PROMPT = flags.DEFINE_multi_string("prompt", [], "A prompt in place of a split; may be repeated.")
 _CONDITION = flags.DEFINE_multi_string("condition", [], "The prompt's condition picture; several with commas between.")
 _LISTING = DEFINE_checked("listing", None, "A .jsonl or .csv file of prompts and condition pictures.", Text())
-_IMAGE_SIZE = flags.DEFINE_string(
+_IMAGE_SIZE = DEFINE_checked(
     "image_size",
     None,
     "HEIGHTxWIDTH of prompted pictures, or one number for both; by default the condition's aspect ratio, with about as "
     "many pixels as in training.",
+    SizeText(),
 )
 _NEAREST = flags.DEFINE_list(
     "nearest", [], "Conditions whose colours are classes, beside those that the data set says: resized without mixing."
@@ -76,7 +77,9 @@ _NEAREST = flags.DEFINE_list(
 _SAMPLER = flags.DEFINE_enum("sampler", None, list(SAMPLERS), "The run's by default, as for those below.")
 _STEPS = DEFINE_checked("num_steps", None, "Sampling steps.", CONTROL["sampling.num_steps"])
 _GUIDANCE = DEFINE_checked("guidance_scale", None, "Classifier-free guidance; 1 is none.", FACTOR)
-_NEGATIVE = flags.DEFINE_string("negative_prompt", None, "What guidance leads away from.")
+_NEGATIVE = DEFINE_checked(
+    "negative_prompt", None, "What guidance leads away from.", CONTROL["sampling.negative_prompt"]
+)
 _SCALE = flags.DEFINE_list("control_scale", None, "Factor on the side network's residuals.")
 _START = flags.DEFINE_list("control_start", None, "Share of the steps after which control sets in.")
 _END = flags.DEFINE_list("control_end", None, "Share of the steps after which control ends.")
@@ -126,7 +129,7 @@ def sizes_of(networks: Networks) -> Sizes:
     trained = example_size(networks.config) if networks.config else networks.family.size or FOLDER_SIZE
     if len(trained) != 2:
         raise ValueError("Prompts with condition pictures are drawn by bases of images: this one makes videos.")
-    asked = None if _IMAGE_SIZE.value is None else parse_size(_IMAGE_SIZE.value)
+    asked = None if _IMAGE_SIZE.value is None else size_of(_IMAGE_SIZE.value)
     return Sizes(trained, networks.family.latents.shape, asked)
 
 

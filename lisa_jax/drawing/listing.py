@@ -51,6 +51,9 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise ValueError(f"{path} has more than {MOST_ROWS:,} rows: give several listings.")
         where = f"{path} {unit} {number}"
         try:
-            yield where, parse_object(text, where)
+            row = parse_object(text, where)
         except JsonError as error:
-            raise ValueError(f"{error}.") from error
+            # What `table_lines` makes of a row that has too many cells.
+            problem = f"{where} has {text}: quote what holds commas" if unit == "row" else error
+            raise ValueError(f"{problem}.") from error
+        yield where, row

@@ -147,7 +147,7 @@ def numbers_by_name(
     for number in found.values() if isinstance(found, dict) else [found]:
         if number is None or not kind.takes(number):
             each = f", or one for each of {', '.join(names)}" if len(names) > 1 else ""
-            raise ValueError(f"--{flag}={','.join(parts)}: give one number{each}; {kind}.")
+            raise ValueError(f"--{flag}={','.join(parts)}: give one number{each}: {kind}.")
     return found
 
 

@@ -5,6 +5,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable
+from typing import Any
 
 Size = tuple[int, int]
 
@@ -15,15 +16,23 @@ MOST_PIXELS = 4096
 QUIET_SHARE = 0.02
 
 
-def parse_size(text: str) -> Size:
-    """(height, width) of "HxW", or of one number for both; raises ValueError for anything else, and out of bounds."""
-    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip())
-    size = tuple(int(side or found[1]) for side in found.groups()) if found else (0, 0)
-    if not all(1 <= side <= MOST_PIXELS for side in size):
-        raise ValueError(
-            f"--image_size={text}: give HEIGHTxWIDTH in pixels, or one number for both, from 1 to {MOST_PIXELS}."
-        )
-    return size
+@dataclasses.dataclass(frozen=True)
+class SizeText:
+    """The kind of text that says a size: "96x128", or "96" for both sides; see `experiments.kinds`."""
+
+    def takes(self, value: Any) -> bool:
+        """Whether the value is such a text, within bounds."""
+        found = isinstance(value, str) and re.fullmatch(r"([0-9]{1,5})(?:x([0-9]{1,5}))?", value)
+        return bool(found) and all(1 <= side <= MOST_PIXELS for side in size_of(value))
+
+    def __str__(self) -> str:
+        return f"HEIGHTxWIDTH in pixels, or one number for both, from 1 to {MOST_PIXELS}"
+
+
+def size_of(text: str) -> Size:
+    """(height, width) of a text that `SizeText` takes."""
+    height, _, width = text.partition("x")
+    return int(height), int(width or height)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -138,5 +138,5 @@ def test_numbers_of_side_networks():
     assert numbers(["depth=1", "pose=0.5"]) == {"pose": 0.5, "depth": 1.0}
     assert numbers(None) is None
     for parts in (["1", "2", "3"], ["pose=1"], ["pose=1", "depth"], ["much"], [], ["nan"], ["-1"], ["1", "11"]):
-        with pytest.raises(ValueError, match=r"--control_scale=.*: give one number, or one for each of pose, depth; "):
+        with pytest.raises(ValueError, match=r"--control_scale=.*: give one number, or one for each of pose, depth: "):
             numbers(parts)
