@@ -9,12 +9,18 @@ def one_line(error: object, limit: int | None = None) -> str:
     return " ".join(str(error).split())[:limit]
 
 
-def storage_reason(error: Exception) -> str:
-    """Why something could not be written, in the operating system's words where TensorStore quotes its code."""
+def storage_code(error: Exception) -> int | None:
+    """The operating system's number of an error (`errno`), also where TensorStore quotes it; None of other errors."""
+    if isinstance(error, OSError):
+        return error.errno
     code = re.search(r"os_error_code='(\d+)'", str(error))
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return os.strerror(int(code[1])) if code else with_kind(error)
+    return int(code[1]) if code else None
+
+
+def storage_reason(error: Exception) -> str:
+    """Why something could not be read or written, in the operating system's words where there are any."""
+    code = storage_code(error)
+    return with_kind(error) if code is None else os.strerror(code)
 
 
 def with_kind(error: Exception) -> str:

@@ -5,6 +5,7 @@ their own: Python runs a handler between two operations of the main thread, of w
 at once is always safe, for files have their names only when they are whole.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -100,5 +101,7 @@ def _let_go() -> None:
 
 
 def _say(sentence: str) -> None:
-    # A bar of progress may stand in this line.
-    print(f"\n{sentence}", file=sys.stderr, flush=True)
+    # Who would have read it may be gone.
+    with contextlib.suppress(OSError):
+        # A bar of progress may stand in this line.
+        print(f"\n{sentence}", file=sys.stderr, flush=True)

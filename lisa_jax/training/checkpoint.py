@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 
 from lisa_jax.files.changes import changes
 from lisa_jax.parallel.cluster import LostProcessError, as_first_finds, lost_process
-from lisa_jax.parallel.messages import storage_reason, with_kind
+from lisa_jax.parallel.messages import storage_code, storage_reason, with_kind
 from lisa_jax.training import checksums
 from lisa_jax.training.checkpoint_items import (
     IdentityHandler,
@@ -141,9 +141,7 @@ class Checkpoints:
                 raise
             # Orbax and TensorStore report damage as many kinds of error.
             except Exception as error:
-                if lost := lost_process(error, step):
-                    raise lost from error
-                unreadable[step] = str(error) if isinstance(error, _Damaged) else with_kind(error)
+                unreadable[step] = self._damage(step, error)
             else:
                 self._refuse_renamed(step, state)
                 self._set_aside(unreadable)
@@ -183,6 +181,17 @@ class Checkpoints:
         like = in_saved_shapes(like, saved, self._upgrade.keeps_shape)
         restore = RestoreState(like, restore_args=ocp.checkpoint_utils.construct_restore_args(like))
         return self._manager.restore(step, args=ocp.args.Composite(state=restore))["state"]
+
+    def _damage(self, step: int, error: Exception) -> str:
+        """What an error, met while a checkpoint is read, says of it; raises where it is about something else."""
+        if lost := lost_process(error, step):
+            raise lost from error
+        if storage_code(error) in checksums.NOT_DAMAGE:
+            raise ResumeError(
+                f"The checkpoint of step {step} in {self._folder} cannot be read now ({storage_reason(error)}): once "
+                "that is mended, the same command goes on."
+            ) from error
+        return str(error) if isinstance(error, _Damaged) else with_kind(error)
 
     def _refuse_damage(self, step: int) -> None:
         """Compare a checkpoint's files with its checksums; one of earlier versions has none. One process reads them."""

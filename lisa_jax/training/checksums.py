@@ -4,6 +4,7 @@ CRC-32, which notices every change of up to 32 neighbouring bits: against accide
 some 3 GB/s on one core.
 """
 
+import errno
 import json
 import zlib
 from pathlib import Path
@@ -12,6 +13,8 @@ from lisa_jax.files.json_object import JsonError, read_object
 
 FILE = "checksums.json"
 _CHUNK_BYTES = 2**24
+# Errors about who reads, or when, which say nothing about what is read.
+NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
 
 
 def write_checksums(folder: str | Path) -> None:
@@ -22,7 +25,11 @@ def write_checksums(folder: str | Path) -> None:
 
 
 def find_damage(folder: str | Path) -> str | None:
-    """What in a folder is not as its checksums say, in some words; None where all is, or where there are none."""
+    """What in a folder is not as its checksums say, in some words; None where all is, or where there are none.
+
+    Raises:
+      OSError: the folder cannot be read just now, which says nothing about it (`NOT_DAMAGE`).
+    """
     folder = Path(folder)
     if not (folder / FILE).exists():
         return None
@@ -32,7 +39,11 @@ def find_damage(folder: str | Path) -> str | None:
                 return f"{folder.name}/{name} is missing"
             if _measured(folder / name) != expected:
                 return f"{folder.name}/{name} has been changed: its checksum is not the one that it was written with"
-    except (JsonError, OSError, ValueError) as error:
+    except (JsonError, ValueError) as error:
+        return f"{folder.name}: {error}"
+    except OSError as error:
+        if error.errno in NOT_DAMAGE:
+            raise
         return f"{folder.name}: {error}"
     return None
 

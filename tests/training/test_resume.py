@@ -14,6 +14,7 @@ import pytest
 from lisa_jax.parallel import cluster
 from lisa_jax.parallel.cluster import LostProcessError
 from lisa_jax.parallel.sharding import make_mesh, replicated
+from lisa_jax.training import checksums
 from lisa_jax.training.checkpoint import Checkpoints, ResumeError, SaveError
 from lisa_jax.training.checkpoint_items import StateHandler
 from lisa_jax.training.loop import fit
@@ -208,6 +209,14 @@ def test_a_changed_bit_anywhere_is_noticed_or_without_effect(toy, crashed_at_7, 
     assert {"_METADATA", "manifest.ocdbt", "metadata", "checksums.json"} <= noticed
     data = [path for path in files if path.parent.name == "d"]
     assert {path.name for path in data} <= noticed and len(data) > 3
+
+
+def test_what_cannot_be_read_just_now_is_not_set_aside(toy, crashed, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(checksums, "_measured", raising(PermissionError(13, "Permission denied")))
+        with pytest.raises(ResumeError, match=r"step 6 in .* cannot be read now \(Permission denied\): once that is"):
+            fit(toy.experiment(), toy.config(), crashed)
+    assert saved_steps(crashed) == [2, 4, 6]
 
 
 def test_checkpoints_of_versions_without_checksums_are_read(toy, crashed, whole):
