@@ -60,6 +60,9 @@ _PIPELINES = (
 
 def what_else(path: Path) -> str | None:
     """What a file is that should hold JSON or weights, as a sentence begins; None: nothing that is known."""
+    # Opening a pipe would never end.
+    if not path.is_file():
+        return None
     with path.open("rb") as file:
         start = file.read(64).lstrip().lower()
     if not start:

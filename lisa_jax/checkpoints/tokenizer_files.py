@@ -92,6 +92,7 @@ def _read_model(checkpoint: Checkpoint, component: str) -> tuple[dict, list, dic
         vocab = _json(checkpoint, component, "vocab.json")
         merges = _merges_of_text(checkpoint, component)
     _check_vocabulary(vocab, where)
+    _check_merges(vocab, merges, where if contents else checkpoint.where(component, "merges.txt"))
     unknown = [] if contents else sorted(_optional(checkpoint, component, "added_tokens.json").keys() - vocab.keys())
     if unknown:
         raise CheckpointError(
@@ -109,6 +110,17 @@ def _check_vocabulary(vocab: Any, where: str) -> None:
     for token in (START, END):
         if token not in vocab:
             raise CheckpointError(f"{where}: the vocabulary has no {token!r}: it is not a CLIP tokenizer.")
+
+
+def _check_merges(vocab: Mapping[str, int], merges: list[tuple[str, str]], where: str) -> None:
+    """Refuse merges that were cut off: CLIP's vocabulary has one token a merge, before the special ones."""
+    made = {"".join(pair) for pair in merges}
+    for token, index in vocab.items():
+        if index < vocab[START] and len(token.removesuffix(END_OF_WORD)) > 1 and token not in made:
+            raise CheckpointError(
+                f"{where} has {len(merges):,} merges, none of which makes {shown(token)} of the vocabulary: it is cut "
+                "off, fetch the folder again."
+            )
 
 
 def _merges_of_text(checkpoint: Checkpoint, component: str) -> list[tuple[str, str]]:

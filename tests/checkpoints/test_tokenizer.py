@@ -127,6 +127,7 @@ MODEL = {"type": "BPE", "end_of_word_suffix": "</w>", "vocab": {"<|startoftext|>
             {"added_tokens_decoder": {"first": "a"}},
             "added_tokens_decoder .* is no list of ids",
         ),
+        ("merges.txt", "#version: 0.2\n", "merges.txt has 0 merges, none of which makes .* it is cut off"),
         ("merges.txt", "a b c", "merges.txt: the merge 'a b c' is no pair of tokens"),
     ],
 )
