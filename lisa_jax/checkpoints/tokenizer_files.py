@@ -1,5 +1,6 @@
 """Files of a CLIP tokenizer, checked: vocabulary, merges, special tokens and settings, whichever version wrote them."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -166,7 +167,9 @@ def _check_token(token: Any, where: str) -> None:
 
 
 def _optional(checkpoint: Checkpoint, component: str, name: str) -> dict[str, Any]:
-    return _json(checkpoint, component, name) if checkpoint.file(component, name) else {}
+    # A link that leads nowhere, or to a device, is no file that was left out.
+    there = os.path.lexists(checkpoint.where(component, name))
+    return _json(checkpoint, component, name) if there else {}
 
 
 def _json(checkpoint: Checkpoint, component: str, name: str) -> dict[str, Any]:

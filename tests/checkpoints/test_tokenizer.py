@@ -138,6 +138,13 @@ def test_what_no_clip_tokenizer_holds_is_refused_by_its_file(folder, name, conte
     assert str(folder) in str(refused.value) and len(str(refused.value)) < 500
 
 
+def test_an_optional_file_that_is_none_is_refused_not_left_out(folder):
+    (folder / "special_tokens_map.json").unlink()
+    (folder / "special_tokens_map.json").symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match=r"special_tokens_map\.json is no regular file"):
+        load_tokenizer(open_checkpoint(folder))
+
+
 def test_merges_in_other_bytes_or_without_end_are_refused(folder):
     (folder / "merges.txt").write_bytes("é b".encode("latin-1"))
     with pytest.raises(CheckpointError, match=r"merges\.txt is not UTF-8 \(byte 0\)"):
