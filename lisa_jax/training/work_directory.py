@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from lisa_jax.files.home import expanded
 from lisa_jax.files.lock import Lock, LockedError
 from lisa_jax.parallel.cluster import as_first_finds
 from lisa_jax.parallel.messages import one_line
@@ -52,8 +53,10 @@ def check_name(workdir: str | Path, *, to_write: bool = True) -> None:
     """
     if re.match(r"[a-z0-9]+:/", str(workdir)):
         raise ValueError(f"--workdir {workdir} is an address, but must be a folder: mount it, and name where.")
+    if (meant := expanded(workdir)) != Path(workdir):
+        raise ValueError(f"--workdir {workdir} begins with a ~ that the shell has left as it is: write {meant}.")
     path = Path(workdir).absolute()
-    # Orbax looks for what the processes have written by a pattern; TensorStore reads `\\` as `/`.
+    # Orbax looks for what the processes have written by a pattern; TensorStore reads `\` as `/`.
     if found := sorted(set("*?[\\" if to_write else "\\") & set(str(path))):
         raise ValueError(
             f"--workdir {path} has {' and '.join(found)} in its name, which checkpoints do not allow: give another "

@@ -38,6 +38,12 @@ def test_what_is_no_folder_is_refused_by_name(tmp_path):
             pass
 
 
+def test_a_home_folder_that_no_shell_has_filled_in_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=rf"~ that the shell has left .*: write {tmp_path}/run\."), claimed("~/run"):
+        pass
+
+
 def test_an_address_is_no_folder():
     said = "--workdir gs:/bucket/run is an address, but must be a folder: mount it"
     with pytest.raises(ValueError, match=said), claimed("gs://bucket/run"):
