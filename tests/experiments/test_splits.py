@@ -42,6 +42,17 @@ def test_a_condition_that_was_not_prepared_is_refused(prepared):
         load_split(config("depth"), FAMILY, "train")
 
 
+def test_the_first_examples_are_the_first_whatever_their_sizes():
+    class Rows(list):
+        size_index = np.array([1, 0, 1, 0, 0])
+
+    rows = Rows({"caption": str(number), "size": size} for number, size in enumerate(Rows.size_index))
+    split = Split(rows, FAMILY, lambda example: {"side": np.full((2 + example["size"],), 0.0)}, None)
+    found = [list(batch["index"]) for batch in split.first(3).ordered_batches(8)]
+    assert found == [[1], [0, 2]]
+    assert len(split.first(99).source) == 5
+
+
 def test_cached_moments_are_not_mirrored(prepared):
     split = Split(prepared, FAMILY, dict, prepared.empty_context)
     with pytest.raises(ValueError, match=r"cached moments, which cannot be mirrored: set config\.data\.flip to False"):

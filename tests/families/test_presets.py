@@ -18,6 +18,7 @@ from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
 from lisa_jax.families.autoencoder import autoencoder_latents
+from lisa_jax.families.family import Setup
 from lisa_jax.families.presets import PRESETS, preset_of, write_random_base
 from lisa_jax.models.clip_text import CLIPTextModel
 from lisa_jax.models.unet import UNet
@@ -128,6 +129,11 @@ def test_command_refuses_in_one_sentence(sd15, command_env):
     argv = [sys.executable, "-m", "lisa_jax", "new_base", f"--preset={name}", f"--out={folder}"]
     done = subprocess.run(argv, env=command_env, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1 and f"error: {folder} exists" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_base_says_how_large_its_pictures_are():
+    sizes = {name: preset_of(name).architecture.abstract(Setup()).size for name in ("sd15", "sd21_v", "tiny_sd21")}
+    assert sizes == {"sd15": (512, 512), "sd21_v": (768, 768), "tiny_sd21": (64, 64)}
 
 
 def test_unknown_preset_is_refused():
