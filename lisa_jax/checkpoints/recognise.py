@@ -99,8 +99,10 @@ def no_folder(path: Path) -> str:
     if path.exists():
         return f"{path} is no folder: give that of a checkpoint, as diffusers or transformers writes it."
     missing = f"{path} is missing: give the folder of a checkpoint, as diffusers or transformers writes it"
-    if _HUB_ID.fullmatch(str(path)):
-        missing += f". If it is a repository of the hub: hf download {path} --local-dir FOLDER, and give FOLDER"
+    # Commands make what they are given absolute.
+    name = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    if _HUB_ID.fullmatch(name):
+        missing += f". If it is a repository of the hub: hf download {name} --local-dir FOLDER, and give FOLDER"
     return f"{missing}."
 
 

@@ -13,6 +13,7 @@ from lisa_jax.models.clip_text import CLIPTextConfig
 from lisa_jax.models.controlnet import controlnet_config_from_unet
 from lisa_jax.models.unet import UNetConfig
 from lisa_jax.models.vae import AutoencoderKLConfig
+from lisa_jax.parallel.messages import one_line
 from lisa_jax.processes import Diffusion
 
 # Channels of a UNet's input, where they are not those of its latents -> whose they are.
@@ -85,7 +86,7 @@ def read_scheduler(checkpoint: Checkpoint) -> dict[str, Any]:
     try:
         process = process_of(found)
     except ValueError as error:
-        raise CheckpointError(f"{where}: {error}") from error
+        raise CheckpointError(f"{where}: {one_line(error, 500)}") from error
     if not isinstance(process, Diffusion):
         raise CheckpointError(
             f"{where} describes {type(process).__name__}, but Stable Diffusion is a discrete diffusion: take a base "

@@ -43,7 +43,11 @@ def parse_object(text: bytes | str, where: str) -> dict[str, Any]:
         raise JsonError(f"{where} is not UTF-8 (byte {error.start})") from error
     except RecursionError as error:
         raise JsonError(f"{where} is not valid JSON (it is nested too deeply)") from error
-    # Beside what is no JSON, a number of thousands of digits.
+    except json.JSONDecodeError as error:
+        before, here = error.doc[: error.pos].rstrip(), error.doc[error.pos : error.pos + 1]
+        comma = "a comma before the closing bracket: " if before.endswith(",") and here in ("]", "}") else ""
+        raise JsonError(f"{where} is not valid JSON ({comma}{error})") from error
+    # A number of thousands of digits.
     except ValueError as error:
         raise JsonError(f"{where} is not valid JSON ({error})") from error
     if not isinstance(found, dict):

@@ -85,11 +85,11 @@ class Encoding:
 
 
 def load_encoding(base: str | Path | None, cache: Collection[str], batch_size: int) -> Encoding:
-    """Load of a base what the cache needs; of the main network nothing but its fingerprint.
+    """Load of a base what the cache needs; of the main network nothing stays but its fingerprint.
 
     Raises:
       ValueError: nothing to encode with, or an unknown kind of cache.
-      CheckpointError: the base is not whole.
+      CheckpointError: the base is not whole, or no network to train beside.
     """
     unknown = set(cache) - {"moments", "context"}
     if unknown:
@@ -98,7 +98,9 @@ def load_encoding(base: str | Path | None, cache: Collection[str], batch_size: i
         return Encoding()
     if not base:
         raise ValueError(f"To cache {' and '.join(sorted(cache))}, give the --base that trains later; or --cache=none.")
-    family = load_family(base, Setup(compute_dtype="float32", frozen_dtype="float32"))
+    family = load_family(base, Setup(compute_dtype="float32", frozen_dtype="float32"), _let_go)
+    # Weights that nothing can be trained beside are told before hours of encoding.
+    _ = family.frozen
     if "moments" in cache and not family.latents.draws:
         raise ValueError(f"{base} has no VAE, so there are no moments to cache: use --cache=context or --cache=none.")
     devices = jax.local_device_count()
@@ -112,6 +114,11 @@ def load_encoding(base: str | Path | None, cache: Collection[str], batch_size: i
         batch_size,
         family.conditioner.cuts,
     )
+
+
+def _let_go(path: str, array: np.ndarray) -> None:
+    """In place of a device for a tensor that is read to be checked."""
+    del path, array
 
 
 def with_contexts(images: Iterable[ConditionedImage], conditioner: Conditioner | None) -> Iterator[ConditionedImage]:

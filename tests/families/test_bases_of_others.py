@@ -11,6 +11,7 @@ from lisa_jax.checkpoints.checkpoint import CheckpointError
 from lisa_jax.families.family import Setup
 from lisa_jax.families.presets import write_random_base
 from lisa_jax.families.registry import load_family
+from lisa_jax.preparing.encoding import load_encoding
 
 UNET, VAE, TEXT = "unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"
 
@@ -207,6 +208,13 @@ def test_values_that_are_not_finite_are_named_by_file_and_tensor(whole, tmp_path
         _ = family.frozen, family.latents.params, family.conditioner.params
 
 
+def test_prepare_refuses_a_main_network_that_nothing_can_be_trained_beside(whole, tmp_path):
+    base = shutil.copytree(whole, tmp_path / "base")
+    tensors(UNET, lambda found: found | {"conv_in.bias": np.full_like(found["conv_in.bias"], np.nan)})(base)
+    with pytest.raises(CheckpointError, match=r"tensor conv_in\.bias holds values that are not finite"):
+        load_encoding(base, ("context",), 8)
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -218,8 +226,9 @@ def test_values_that_are_not_finite_are_named_by_file_and_tensor(whole, tmp_path
 def test_what_is_no_folder_is_told_with_the_way_to_one(tmp_path, monkeypatch, spec, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "v1-5-pruned.ckpt").write_bytes(b"PK\x03\x04")
-    with pytest.raises(CheckpointError, match=message):
-        load_family(spec, Setup())
+    for path in (spec, tmp_path / spec):
+        with pytest.raises(CheckpointError, match=message):
+            load_family(path, Setup())
 
 
 def test_what_is_no_side_network_is_told(whole, tmp_path):
