@@ -83,7 +83,9 @@ def test_colour_profiles_change_nothing():
     [
         (encode(Image.fromarray(noise(64, 64, 3)), "JPEG")[:-400], "damaged"),
         (encode(Image.fromarray(noise(64, 64, 3)))[:-4000], "damaged"),
-        (b"<html>not found</html>", "no picture of a known format"),
+        (b"<html>not found</html>", "no picture of a known format .*, but HTML, SVG or other markup; the content"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "but a Git LFS pointer .*`git lfs pull`"),
+        (b"\0\0\0\x18ftypheic", "but HEIC, which has to be converted"),
         (b"", "no picture of a known format"),
         (encode(Image.fromarray(np.zeros((2, 2), np.float32)), "TIFF"), "32 bit"),
         (np.zeros((2, 2, 3), np.float32), "uint8 or uint16"),

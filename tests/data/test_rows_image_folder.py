@@ -161,6 +161,13 @@ def test_what_a_listing_names_and_cannot_be_read_is_told(folder):
             row_of(folder, name)
 
 
+def test_listings_that_are_no_files_are_told(tmp_path):
+    os.mkfifo(tmp_path / "metadata.csv")
+    for source in (tmp_path, tmp_path / "metadata.csv"):
+        with pytest.raises(RowError, match=r"metadata\.csv' is a named pipe, but must be a file"):
+            open_rows(f"folder:{source}")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

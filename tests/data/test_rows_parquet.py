@@ -225,6 +225,12 @@ def test_cells_of_too_many_bytes_are_bad_rows_and_few_of_them_are_in_memory(tmp_
         rows[7]
 
 
+def test_a_pointer_in_place_of_a_file_is_told(tmp_path):
+    (tmp_path / "a.parquet").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    with pytest.raises(ValueError, match=r"a\.parquet' is a Git LFS pointer .* `git lfs pull` fetches"):
+        open_rows(str(tmp_path))
+
+
 def test_a_name_in_the_schema_that_is_no_text_is_told(tmp_path):
     pq.write_table(table(0, 2).append_column("remark", pa.array([1, 2])), tmp_path / "a.parquet")
     data = (tmp_path / "a.parquet").read_bytes()

@@ -5,10 +5,14 @@ import re
 from pathlib import Path
 
 from lisa_jax.files.home import expanded
+from lisa_jax.data.rows.foreign import foreign_kind
 from lisa_jax.files.regular_file import IrregularFileError, check_regular
 
 # Names that hubs give to the files or folders of one split: train-00000-of-00017.parquet, val_0003.tar, test/0.parquet.
 _SPLIT = re.compile(r"(train|validation|valid|val|test|dev)([-_.]|$)")
+
+
+_POINTER_BYTES = 1024
 
 
 def matching_files(location: str, suffix: str) -> list[Path]:
@@ -35,6 +39,9 @@ def matching_files(location: str, suffix: str) -> list[Path]:
             check_regular(file)
         except IrregularFileError as error:
             raise ValueError(f"{error}: leave it out of the source {location!r}.") from error
+        # What a clone leaves where the files themselves were not fetched.
+        if file.stat().st_size < _POINTER_BYTES and (kind := foreign_kind(file.read_bytes())):
+            raise ValueError(f"{str(file)!r} is {kind}.")
     return sorted(files)
 
 

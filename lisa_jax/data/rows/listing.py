@@ -16,9 +16,10 @@ def find_listing(location: str) -> Path:
       ValueError: there is none, or a folder holds both kinds.
     """
     path = expanded(location)
-    if path.is_file():
+    # What is there and no file is told by those who read it.
+    if path.exists() and not path.is_dir():
         return path
-    found = [path / name for name in NAMES if (path / name).is_file()]
+    found = [path / name for name in NAMES if (path / name).exists()]
     if len(found) > 1:
         raise ValueError(
             f"{location!r} holds both {' and '.join(NAMES)}: name the file itself, as in {str(found[0])!r}."

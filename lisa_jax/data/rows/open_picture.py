@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from lisa_jax.data.rows.foreign import foreign_kind
 from lisa_jax.data.rows.row import RowError
 from lisa_jax.files.regular_file import IrregularFileError, read_regular
 from lisa_jax.parallel.messages import one_line
@@ -72,9 +73,11 @@ def open_picture(data: bytes | Path, where: str, lossless: bool = False) -> Open
     except RowError:
         raise
     except UnidentifiedImageError as error:
+        kind = foreign_kind(data)
         raise RowError(
-            f"{where}: the {len(data)} bytes are no picture of a known format ({', '.join(FORMATS)}); the content "
-            "counts, not the name."
+            f"{where}: the {len(data)} bytes are no picture of a known format ({', '.join(FORMATS)})"
+            + (f", but {kind}" if kind else "")
+            + "; the content counts, not the name."
         ) from error
     except Image.DecompressionBombError as error:
         raise RowError(
