@@ -4,8 +4,8 @@ import glob
 import re
 from pathlib import Path
 
-from lisa_jax.files.home import expanded
 from lisa_jax.data.rows.foreign import foreign_kind
+from lisa_jax.files.home import expanded
 from lisa_jax.files.regular_file import IrregularFileError, check_regular
 
 # Names that hubs give to the files or folders of one split: train-00000-of-00017.parquet, val_0003.tar, test/0.parquet.
