@@ -30,6 +30,7 @@ from lisa_jax.experiments.kinds import (
     require,
     shown,
 )
+from lisa_jax.experiments.upgrade import upgraded
 from lisa_jax.models.attention import ATTENTION_IMPLEMENTATIONS
 from lisa_jax.models.remat import REMAT_POLICIES
 from lisa_jax.sampling.samplers.sampler import SAMPLERS
@@ -169,8 +170,10 @@ def check_config(config: ConfigDict, fields: Fields, where: str = "config") -> C
 
 
 def check_control(config: ConfigDict, where: str = "config") -> ConfigDict:
-    """`check_config` of a config of `lisa_jax train`, and of what its fields ask of each other."""
-    check_config(config, CONTROL, where)
+    """A config of `lisa_jax train` in today's words, after `check_config` and a look at its fields side by side."""
+    # First of all, for nothing can be made of a config that says that something has to be given.
+    dict(_flat(config, CONTROL, where))
+    config = check_config(upgraded(config), CONTROL, where)
     check_together(config, where)
     return config
 

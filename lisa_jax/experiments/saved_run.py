@@ -10,7 +10,6 @@ from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.base import load_base
 from lisa_jax.experiments.control import control_experiment
 from lisa_jax.experiments.fields import check_control
-from lisa_jax.experiments.upgrade import upgraded
 from lisa_jax.families.family import Family
 from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.parallel.messages import one_line
@@ -49,7 +48,7 @@ def read_config(workdir: str | Path) -> ConfigDict:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: give the --workdir of a training run.")
     try:
-        config = upgraded(ConfigDict(read_object(path)))
+        config = ConfigDict(read_object(path))
     except JsonError as error:
         raise ValueError(f"{error}, but must be the config of a training run.") from error
     # A name that no field can have, as one with a dot in it.

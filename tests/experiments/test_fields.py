@@ -27,6 +27,7 @@ NONSENSE = {
 }
 # What is nonsense elsewhere.
 TAKEN = {
+    "remat": (True,),
     "sampling.control_scale": (ConfigDict({"a": 1}),),
     "sample_at": ((),),
     "extractor.name": ("",),
@@ -139,6 +140,14 @@ def test_a_field_that_does_not_exist_or_is_missing_is_named():
         check_control(changed(base.control(), "mesh", 3))
     with pytest.raises(ValueError, match=r"config\.base must be given: --config\.base=VALUE"):
         check_control(changed(base.control(), "base", required_placeholder(str)))
+
+
+def test_a_config_of_an_earlier_version_gets_the_fields_that_came_later():
+    config = base.control().unlock()
+    for group, name in (("optimizer", "decoder_rate"), ("lisa", "weighting"), ("lisa", "decoder_width")):
+        del config[group][name]
+    del config.preset
+    assert check_control(changed(config, "remat", False)).to_dict() == base.control().to_dict()
 
 
 def test_fields_that_contradict_each_other_are_refused_together():
