@@ -77,7 +77,7 @@ class Lock:
     def _open_and_lock(self) -> tuple[TextIO, bool]:
         """The file, and whether a flock on it keeps out the other processes of this machine."""
         while True:
-            file = self._path.open("a+", encoding="utf-8")
+            file = self._path.open("a+", encoding="utf-8", errors="replace")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -51,11 +52,13 @@ class Chunk:
       shards: by split.
       skipped: its rows that were left out.
       notes: what is to be told of others.
+      digest: hash of all that; None in chunks of earlier versions.
     """
 
     shards: Mapping[str, ChunkShard]
     skipped: tuple[Skipped, ...]
     notes: tuple[Note, ...] = ()
+    digest: str | None = None
 
     @staticmethod
     def read(folder: Path) -> "Chunk":
@@ -63,8 +66,15 @@ class Chunk:
         return typed(read_object(folder / _CHUNK_FILE), Chunk)
 
     def is_whole(self, folder: Path) -> bool:
-        """Whether all its shards lie in its folder as they were written, as far as `matches` sees."""
+        """Whether it is as it was written, and so are its shards in its folder, as far as `matches` sees."""
+        if self.digest not in (None, self.digested().digest) or set(self.shards) != set(SPLITS):
+            return False
         return all(matches(chunk_shard(folder, split), shard) for split, shard in self.shards.items() if shard.runs)
+
+    def digested(self) -> "Chunk":
+        """The same with its digest."""
+        told = json.dumps([self.shards, self.skipped, self.notes], default=vars)
+        return dataclasses.replace(self, digest=hashlib.sha256(told.encode()).hexdigest())
 
 
 def chunk_shard(folder: Path, split: str) -> Path:
@@ -113,12 +123,8 @@ class ChunkWriter:
         for split, writer in self._writers.items():
             with _written_to(chunk_shard(self._folder, split)):
                 writer.close()
-        content = {
-            "shards": {split: dataclasses.asdict(self._shard(split)) for split in SPLITS},
-            "skipped": [dataclasses.asdict(row) for row in skipped],
-            "notes": [dataclasses.asdict(note) for note in notes],
-        }
-        (self._folder / _CHUNK_FILE).write_text(json.dumps(content) + "\n", encoding="utf-8")
+        chunk = Chunk({split: self._shard(split) for split in SPLITS}, tuple(skipped), tuple(notes)).digested()
+        (self._folder / _CHUNK_FILE).write_text(json.dumps(vars(chunk), default=vars) + "\n", encoding="utf-8")
         self._folder.rename(self._final)
 
     def _shard(self, split: str) -> ChunkShard:

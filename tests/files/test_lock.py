@@ -86,3 +86,8 @@ def test_a_file_that_says_nothing_is_nobodys(tmp_path):
     for content in ("", "{", "[1]"):
         (tmp_path / "lock").write_text(content)
         take(tmp_path / "lock").release()
+
+
+def test_a_file_that_is_no_text_is_nobodys(tmp_path):
+    (tmp_path / "lock").write_bytes(b'{"host": "\xff\xfe')
+    take(tmp_path / "lock").release()

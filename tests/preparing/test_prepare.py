@@ -124,8 +124,15 @@ def test_killed_while_it_is_being_finished(toy, folder, tmp_path, monkeypatch):
     assert files(out) == files(folder)
 
 
+def describe_fewer_rows(path):
+    content = json.loads(path.read_text())
+    content["shards"]["train"]["runs"][0][1] -= 1
+    path.write_text(json.dumps(content))
+
+
 DAMAGES = {
     "an empty description": lambda chunk: (chunk / "chunk.json").write_bytes(b""),
+    "a description of fewer rows": lambda chunk: describe_fewer_rows(chunk / "chunk.json"),
     "a shard that was never written": lambda chunk: (chunk / "train.array_record").unlink(),
     "a shard of zeros": lambda chunk: (chunk / "train.array_record").write_bytes(bytes(2**17)),
 }
@@ -148,6 +155,7 @@ def test_chunks_of_the_version_before_are_continued(toy, folder, tmp_path):
         content = json.loads(path.read_text())
         for shard in content["shards"].values():
             del shard["sha256"], shard["ends"]
+        del content["digest"]
         path.write_text(json.dumps(content))
     prepare(toy.Table(27), toy.task(), tmp_path / "set", workers=1)
     assert files(tmp_path / "set") == files(folder)
