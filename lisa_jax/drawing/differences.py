@@ -1,41 +1,7 @@
-"""What differs between the settings that samples were made with and those of today, in words."""
+"""What differs between what a picture was made of and what one of the same number is made of today, in words."""
 
-import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-# SHA-256: tells that something differs, and nobody anything else.
-_HASH = re.compile(r"[0-9a-f]{64}")
-
-
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A clause for each setting that differs, however deep it lies; both are of JSON."""
-    then, today = dict(_leaves(before)), dict(_leaves(now))
-    return [
-        _changed(name, then.get(name), today.get(name))
-        for name in sorted({*then, *today})
-        if then.get(name) != today.get(name)
-    ]
-
-
-def _leaves(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
-
-
-def _changed(name: str, then: Any, now: Any) -> str:
-    if _hashed(then) and _hashed(now):
-        return f"{name}: another one than before, though it may have the same name"
-    return f"{name} was {json.dumps(then)} and is {json.dumps(now)} now"
-
-
-def _hashed(value: Any) -> bool:
-    values = value if isinstance(value, list) else [value]
-    return bool(values) and all(isinstance(part, str) and _HASH.fullmatch(part) for part in values)
 
 
 def example_differences(

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lisa_jax.drawing.differences import differences, example_differences
+from lisa_jax.drawing.differences import example_differences
+from lisa_jax.files.changes import changes
 from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.media import image
@@ -94,6 +95,15 @@ def _check(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> Non
         for index, (old, new) in enumerate(zip(before["examples"], now["examples"], strict=False))
     )
     # The first example that differs is enough.
-    changed = differences(then, today) + next(filter(None, of_examples), [])
+    changed = changes(_given(then), _given(today)) + next(filter(None, of_examples), [])
     if changed:
         raise ValueError(f"{path}: {'; '.join(changed)}: give another --out, or the settings of before.")
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that are null: earlier versions did not have all of them."""
+    return {
+        name: _given(value) if isinstance(value, Mapping) else value
+        for name, value in settings.items()
+        if value is not None
+    }

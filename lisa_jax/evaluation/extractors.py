@@ -10,7 +10,6 @@ A new one is a function from a weights file to an `Extractor`, and its entry in 
 """
 
 import dataclasses
-import hashlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from lisa_jax.checkpoints.key_table import key_table
 from lisa_jax.evaluation.batches import in_batches
 from lisa_jax.evaluation.networks import efficientnet_lite, inception_v3
 from lisa_jax.evaluation.torch_file import read_torch_file
+from lisa_jax.files.sha256 import sha256_of
 
 BATCH_SIZE = 16
 
@@ -104,7 +104,7 @@ def load_effnet_lite0(weights: str | Path | None) -> Extractor:
 
     pipeline = f"effnet_lite0_{_EFFNET_SIZE}px_bicubic_dither{_DITHER}"
     return Extractor(
-        "effnet_lite0", "fd_effnet_lite0", pipeline, _sha256(path), lambda *inputs: forward(params, *inputs)
+        "effnet_lite0", "fd_effnet_lite0", pipeline, sha256_of(path), lambda *inputs: forward(params, *inputs)
     )
 
 
@@ -137,7 +137,7 @@ def load_inception_v3(weights: str | Path | None) -> Extractor:
         pixels = jax.image.resize(images.astype(jnp.float32) / 255, shape, "linear", antialias=False)
         return _inception_v3(params, 2 * pixels - 1)
 
-    sha256 = _sha256(path)
+    sha256 = sha256_of(path)
     distance = "fid" if sha256.startswith(_FID_SHA256) else "fd_inception_v3"
     pipeline = f"inception_v3_{_INCEPTION_SIZE}px_bilinear"
     return Extractor("inception_v3", distance, pipeline, sha256, lambda images, _: features(params, images))
@@ -155,7 +155,7 @@ def load_inception_v3_clean(weights: str | Path | None) -> Extractor:
         del indices
         return features(params, clean_resize(images, _INCEPTION_SIZE))
 
-    sha256 = _sha256(path)
+    sha256 = sha256_of(path)
     distance = "clean_fid" if sha256.startswith(_FID_SHA256) else "fd_inception_v3_clean"
     pipeline = f"inception_v3_{_INCEPTION_SIZE}px_clean_bicubic"
     return Extractor("inception_v3_clean", distance, pipeline, sha256, forward)
@@ -228,8 +228,3 @@ def _read_params(path: Path, network: object, containers: tuple[str, ...], ignor
             node = node.setdefault(name, {})
         node[entry.path[-1]] = np.ascontiguousarray(entry.from_torch(tensors[key]), np.float32)
     return tree
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,7 +17,6 @@ Nothing in these files is executed: ONNX is a graph of known operators, PyTorch 
 """
 
 import dataclasses
-import hashlib
 import re
 import reprlib
 from collections.abc import Callable, Mapping
@@ -29,6 +28,7 @@ import numpy as np
 from lisa_jax.evaluation.network_outputs import OUTPUTS
 from lisa_jax.evaluation.onnx_network import NetworkInput, open_onnx
 from lisa_jax.files.json_object import JsonError, read_object
+from lisa_jax.files.sha256 import sha256_of
 
 MANIFEST = "manifest.json"
 # What a file is for -> the format that it must have.
@@ -134,9 +134,7 @@ def local_file(folder: str | Path, role: str) -> LocalFile:
     hashed = entry.path / _FOLDER_WEIGHTS if FORMATS[role] == "folder" else entry.path
     if not hashed.is_file():
         raise ManifestError(f"{hashed}, which {MANIFEST} names for {role!r}, is missing.")
-    with hashed.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != entry.sha256:
+    if (found := sha256_of(hashed)) != entry.sha256:
         raise ManifestError(
             f"{hashed} has the sha256 {found}, but {MANIFEST} says {entry.sha256} for {role!r}: it is another file, "
             "or not whole."

@@ -1,1 +1,1 @@
-"""Files as every room needs them, whoever wrote them. Imports nothing of ours but `parallel.messages`."""
+"""Files as every room needs them, whoever wrote them. Imports nothing of ours from above."""

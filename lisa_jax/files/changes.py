@@ -30,7 +30,9 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _is_hash(value: Any) -> bool:
-    return isinstance(value, str) and _HASH.fullmatch(value) is not None
+    """Whether a value is a hash, or several."""
+    parts = value if isinstance(value, list) else [value]
+    return bool(parts) and all(isinstance(part, str) and _HASH.fullmatch(part) for part in parts)
 
 
 def _one_says_more(then: Any, today: Any) -> bool:
@@ -39,7 +41,7 @@ def _one_says_more(then: Any, today: Any) -> bool:
 
 
 def _said(value: Any) -> str:
-    if _is_hash(value):
+    if isinstance(value, str) and _is_hash(value):
         return f"{value[:12]}..."
     text = "missing" if value is _MISSING else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 200 else f"{text[:190]}..."

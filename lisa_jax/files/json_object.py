@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lisa_jax.files.regular_file import IrregularFileError, read_regular
+
 # Configs, indices and tokenizers have a few MB at most; a listing is read line by line.
 _LARGEST_BYTES = 2**28
 
@@ -21,14 +23,12 @@ def read_object(path: str | Path) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: there is no such file.
-      JsonError: the file is no JSON object in UTF-8, has no end of nesting, or has more than 256 MB.
+      JsonError: it is no regular file, no JSON object in UTF-8, has no end of nesting, or has more than 256 MB.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise JsonError(f"{path} is no regular file")
-    if (size := path.stat().st_size) > _LARGEST_BYTES:
-        raise JsonError(f"{path} has {size:,} bytes, too many for a JSON file")
-    return parse_object(path.read_bytes(), str(path))
+    try:
+        return parse_object(read_regular(path, _LARGEST_BYTES), str(path))
+    except IrregularFileError as error:
+        raise JsonError(str(error)) from error
 
 
 def parse_object(text: bytes | str, where: str) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from lisa_jax.data.prepared.layout import named_leaves, tfds_features
 from lisa_jax.data.prepared.metadata import Metadata
 from lisa_jax.data.prepared.paths import Tree
-from lisa_jax.data.prepared.shard_hashes import ends_of, sha256_of
+from lisa_jax.data.prepared.shard_hashes import ends_of
 from lisa_jax.files.json_object import read_object
+from lisa_jax.files.sha256 import sha256_of
 from lisa_jax.files.typed import typed
 from lisa_jax.parallel.messages import one_line
 from lisa_jax.preparing.report import Note, Skipped

@@ -18,9 +18,10 @@ from lisa_jax.checkpoints.safetensors_file import write_safetensors
 from lisa_jax.data.prepared.layout import DATASET, EMPTY_CONTEXT_FILE, named_leaves, shard_file, tfds_features
 from lisa_jax.data.prepared.metadata import METADATA_FILE, Metadata, Shard
 from lisa_jax.data.prepared.paths import Tree
-from lisa_jax.data.prepared.shard_hashes import ends_of, sha256_of
+from lisa_jax.data.prepared.shard_hashes import ends_of
 from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.lock import Lock
+from lisa_jax.files.sha256 import sha256_of
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.preparing.chunk import SPLITS, Chunk, ChunkWriter, chunk_shard, matches
 from lisa_jax.preparing.report import Note, Skipped, merged, write_report

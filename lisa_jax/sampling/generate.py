@@ -48,15 +48,12 @@ def make_generator(
     Raises:
       ValueError: a setting out of its range, or numbers that are not by the side networks' names.
     """
-    windows = _windows(
-        tuple(family.model.sides), control_scale=control_scale, control_start=control_start, control_end=control_end
-    )
-    if negative_prompt and guidance_scale == 1:
-        raise ValueError("negative_prompt does nothing at guidance_scale 1: give another guidance_scale, or no prompt.")
+    windows = _windows(family, control_scale=control_scale, control_start=control_start, control_end=control_end)
+    negative = _negative_contexts(family, negative_prompt, guidance_scale)
     chosen = make_sampler(sampler, family.process, family.scheduler, num_steps)
     mesh = make_mesh()
 
-    def sample(params: SamplingParams, batch: Mapping[str, Any]) -> jax.Array:
+    def latents(params: SamplingParams, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
         predict = guided_predict(
             family.model,
             family.process,
@@ -68,21 +65,18 @@ def make_generator(
             guidance_scale=guidance_scale,
             guess_mode=guess_mode,
         )
-        return chosen.sample(predict, batch["x_T"])
-
-    def latents(params: SamplingParams, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
-        found = sample(params, batch)
+        found = chosen.sample(predict, batch["x_T"])
         return found, _all_finite(found)
 
     def decoded(params: SamplingParams, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
-        found = sample(params, batch)
-        return family.latents.decode(params.latents, found), _all_finite(found)
+        found, finite = latents(params, batch)
+        return family.latents.decode(params.latents, found), finite
 
     return Generator(
         family,
         batch_size,
         guided=guidance_scale != 1,
-        negative=family.conditioner.contexts([{"caption": negative_prompt}]) if negative_prompt else None,
+        negative=negative,
         mesh=mesh,
         # Every process reads the whole result.
         sample_latents=jax.jit(latents, out_shardings=replicated(mesh)),
@@ -95,8 +89,18 @@ def _all_finite(rows: jax.Array) -> jax.Array:
     return jnp.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
 
 
-def _windows(names: tuple[str, ...], **settings: PerSide) -> dict[str, tuple[float, ...]]:
+def _negative_contexts(family: Family, prompt: str, guidance_scale: float) -> Tree | None:
+    """The context of a negative prompt, (1, ...); None of an empty one."""
+    if not prompt:
+        return None
+    if guidance_scale == 1:
+        raise ValueError("negative_prompt does nothing at guidance_scale 1: give another guidance_scale, or no prompt.")
+    return family.conditioner.contexts([{"caption": prompt}])
+
+
+def _windows(family: Family, **settings: PerSide) -> dict[str, tuple[float, ...]]:
     """Scale, start and end of every side network, by its name."""
+    names = tuple(family.model.sides)
     values = [_by_name(setting, value, names) for setting, value in settings.items()]
     windows = {name: tuple(value[name] for value in values) for name in names}
     for _, start, end in windows.values():

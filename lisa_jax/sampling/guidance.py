@@ -92,8 +92,7 @@ def guided_predict(
         raise ValueError(f"guidance_scale={guidance_scale} needs null_context; give the empty prompt's context.")
 
     def predict(x_t: jax.Array, t: jax.Array, index: jax.Array) -> jax.Array:
-        inputs, time = process.network_input(x_t, t), process.network_time(t)
-        contexts = context
+        inputs, time, contexts = process.network_input(x_t, t), process.network_time(t), context
         if guided:
             inputs, time = _twice(inputs), _twice(time)
             contexts = jax.tree.map(_pairs, null_context, context)

@@ -141,7 +141,7 @@ def test_what_no_clip_tokenizer_holds_is_refused_by_its_file(folder, name, conte
 def test_an_optional_file_that_is_none_is_refused_not_left_out(folder):
     (folder / "special_tokens_map.json").unlink()
     (folder / "special_tokens_map.json").symlink_to("/dev/zero")
-    with pytest.raises(CheckpointError, match=r"special_tokens_map\.json is no regular file"):
+    with pytest.raises(CheckpointError, match=r"special_tokens_map\.json' is a device, but must be a file"):
         load_tokenizer(open_checkpoint(folder))
 
 

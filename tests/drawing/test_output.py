@@ -33,7 +33,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
     SampleFolder(tmp_path, IMAGE, SETTINGS)
     with pytest.raises(ValueError, match=r"settings.json: seed was 0 and is 1 now: give another --out"):
         SampleFolder(tmp_path, IMAGE, SETTINGS | {"seed": 1})
-    with pytest.raises(ValueError, match="split was null and is"):
+    with pytest.raises(ValueError, match="split was missing and is"):
         SampleFolder(tmp_path, IMAGE, SETTINGS | {"split": "test"})
 
 
@@ -56,9 +56,7 @@ def test_what_differs_is_said_in_words(tmp_path):
     with pytest.raises(ValueError) as refusal:
         SampleFolder(tmp_path, IMAGE, SETTINGS | other)
     said = str(refusal.value)
-    assert (
-        "base: another one than before, though it may have the same name; sampling.num_steps was 20 and is 30" in said
-    )
+    assert "base is another than it was; sampling.num_steps was 20 and is 30" in said
     assert "side networks" not in said and "000" not in said
 
 
@@ -96,7 +94,7 @@ def test_other_data_under_the_same_name_are_noticed(tmp_path):
     SampleFolder(tmp_path, IMAGE, then).write(0, PICTURE)
     # What was made before the data were noted.
     SampleFolder(tmp_path, IMAGE, then | {DATA_SET: "0" * 64})
-    with pytest.raises(ValueError, match="what the data are: another one than before"):
+    with pytest.raises(ValueError, match="what the data are is another than it was"):
         SampleFolder(tmp_path, IMAGE, then | {DATA_SET: "1" * 64})
 
 

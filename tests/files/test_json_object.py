@@ -26,7 +26,7 @@ def test_what_is_no_object_is_refused_by_place_and_reason(tmp_path, content, rea
 
 
 def test_a_folder_or_device_is_refused_before_it_is_read():
-    with pytest.raises(JsonError, match="/dev/zero is no regular file"):
+    with pytest.raises(JsonError, match="'/dev/zero' is a device, but must be a file"):
         read_object("/dev/zero")
 
 

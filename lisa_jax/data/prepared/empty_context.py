@@ -10,7 +10,7 @@ from lisa_jax.data.prepared.first_format import NULL_CONTEXT_FILE
 from lisa_jax.data.prepared.layout import EMPTY_CONTEXT_FILE
 from lisa_jax.data.prepared.metadata import Metadata
 from lisa_jax.data.prepared.paths import Tree, tree_of
-from lisa_jax.data.prepared.shard_hashes import sha256_of
+from lisa_jax.files.sha256 import sha256_of
 from lisa_jax.parallel.messages import with_kind
 
 

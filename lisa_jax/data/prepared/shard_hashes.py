@@ -1,4 +1,4 @@
-"""Hashes of shards: the whole one, which is computed where a shard is written, and one that is quick to check.
+"""Hashes of shards, beside the one of the whole file (`sha256_of`): one that is quick to check.
 
 Within a shard nothing need be checked: ArrayRecord keeps a hash of every record and refuses one that does not have it.
 What it cannot know is whether the file is the one that belongs there.
@@ -13,18 +13,13 @@ from pathlib import Path
 from array_record.python import array_record_module
 
 from lisa_jax.data.prepared.metadata import Metadata, Shard
+from lisa_jax.files.sha256 import sha256_of
 
 # The first block of an ArrayRecord file holds its first records, with a hash of each; the last one the place and the
 # size of every record.
 _BLOCK = 2**16
 # Storage in the network answers late, but many at a time.
 _THREADS = 16
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as `sha256sum` prints it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def ends_of(path: Path) -> str:

@@ -1,7 +1,6 @@
 """Rows of a folder of pictures with a table metadata.jsonl or metadata.csv beside them."""
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -13,6 +12,7 @@ from lisa_jax.data.rows.named_file import read_named
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of
 from lisa_jax.data.rows.table_lines import table_lines
 from lisa_jax.files.json_object import JsonError, parse_object
+from lisa_jax.files.sha256 import sha256_of
 
 _FILE_ENDINGS = ("_file_name", "_file")
 _LINES_CHECKED = 100
@@ -54,9 +54,7 @@ class ImageFolderRows:
 
     def fingerprint(self) -> str:
         """A hash of the metadata's content, which holds the pictures' names, and of the columns."""
-        with self._path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return fingerprint_of("folder", [(self._path.name, digest)], self._columns)
+        return fingerprint_of("folder", [(self._path.name, sha256_of(self._path))], self._columns)
 
     def __getitem__(self, index: int) -> Row:
         index = check_index(index, len(self), self)
