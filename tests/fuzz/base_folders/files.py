@@ -84,4 +84,18 @@ def layout(rng: random.Random, base: Path) -> Mutation:
     return Mutation(f"a base that is {how}", Right.REFUSED, LAYOUTS[how](base))
 
 
-KINDS: Kinds = {damaged: 8, gone: 5, variant: 3, layout: 5}
+def linked(rng: random.Random, base: Path) -> Mutation:
+    """As the hub's cache has it: every file a link to a blob elsewhere; and files that nobody reads."""
+    blobs = base.with_name("blobs")
+    blobs.mkdir()
+    for number, path in enumerate(sorted(path for path in base.rglob("*") if path.is_file())):
+        path.rename(blobs / str(number))
+        path.symlink_to(blobs / str(number))
+    (base / "safety_checker").mkdir()
+    (base / "safety_checker" / "pytorch_model.bin").write_bytes(b"x")
+    (base / ".DS_Store").write_bytes(b"\0")
+    (base / "README.md").write_text("---\nlicense: x\n---\n")
+    return Mutation("a base of links, with more in it", Right.SAME, ())
+
+
+KINDS: Kinds = {damaged: 8, gone: 5, variant: 3, layout: 5, linked: 1}

@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from fuzz.base_folders import configs, files, index, tensors
+from fuzz.base_folders import configs, files, index, tensors, tokenizers
 from fuzz.case import Case, Command, drawn
 from fuzz.world import World, copied, prepare_command, sample_command, train_command
 
@@ -17,7 +17,7 @@ SIDE_KINDS = {
     tensors.tensor: 10,
     tensors.header: 4,
 }
-KINDS = configs.KINDS | files.KINDS | tensors.KINDS | index.KINDS
+KINDS = configs.KINDS | files.KINDS | tensors.KINDS | index.KINDS | tokenizers.KINDS
 
 
 def case(rng: random.Random, world: World, inputs: Path) -> Case:

@@ -55,7 +55,8 @@ def _field(rng: random.Random, world: World, inputs: Path) -> Case:
     value = _number(rng, short) if is_number else rng.choice(WORDS)
     right = _right_number(short, value) if is_number else _right_word(short, value)
     flag = f"--config.{name}={value}"
-    return Case.of(Mutation(f"{command[0]} {flag[:60]!r}", right, (short,)), (*command, flag), inputs / "out")
+    named = (short, *([value] if value and not is_number else []))
+    return Case.of(Mutation(f"{command[0]} {flag[:60]!r}", right, named), (*command, flag), inputs / "out")
 
 
 def _flag(rng: random.Random, world: World, inputs: Path) -> Case:

@@ -127,4 +127,51 @@ def name(rng: random.Random, source: Path) -> Mutation:
     return Mutation(f"folder: a picture called {chosen!r}", right, (chosen, "row 0", repr(chosen)))
 
 
-KINDS: Kinds = {picture: 14, file: 8, metadata: 10, line: 12, name: 12}
+_HEADER = "file_name,pose_image,caption\n"
+_REST = "".join(f"{index}.png,pose{index}.png,number {index}\n" for index in range(1, ROWS))
+# First lines of a table in CSV, and whether it can be read.
+_TABLES = {
+    "whole": (_HEADER + "0.png,pose0.png,a\n", Right.ANY),
+    "a BOM": ("\ufeff" + _HEADER + "0.png,pose0.png,a\n", Right.ANY),
+    "an empty line": (_HEADER + "\n0.png,pose0.png,a\n", Right.ANY),
+    "a quote that is open": (_HEADER + '0.png,pose0.png,"a\n', Right.REFUSED),
+    "a cell too many": (_HEADER + "0.png,pose0.png,a,b\n", Right.REFUSED),
+    "a cell too few": (_HEADER + "0.png,pose0.png\n", Right.REFUSED),
+    "NUL": (_HEADER + "0.png,pose0.png,a\0b\n", Right.ANY),
+    "a column twice": ("file_name,pose_image,caption,caption\n0.png,pose0.png,a,b\n", Right.REFUSED),
+    "a column without a name": ("file_name,pose_image,caption,\n0.png,pose0.png,a,b\n", Right.ANY),
+    "spaces in the header": ("file_name, pose_image, caption\n0.png,pose0.png,a\n", Right.REFUSED),
+    "semicolons": (_HEADER.replace(",", ";") + "0.png;pose0.png;a\n", Right.REFUSED),
+    "a cell of 200 kB": (_HEADER + f"0.png,pose0.png,{'a' * 200_000}\n", Right.ANY),
+    "50,000 columns": (_HEADER[:-1] + ",x" * 50_000 + "\n0.png,pose0.png,a\n", Right.REFUSED),
+    "no header": ("0.png,pose0.png,a\n", Right.REFUSED),
+    "a header alone": (_HEADER, Right.REFUSED),
+}
+
+
+def table(rng: random.Random, source: Path) -> Mutation:
+    """Metadata in CSV."""
+    path = write(source, CSV)
+    how = rng.choice(list(_TABLES))
+    text, right = _TABLES[how]
+    path.write_bytes((text + ("" if how == "a header alone" else _REST)).encode())
+    return Mutation(f"folder: {CSV}: {how}", right, (CSV, source.name))
+
+
+def linked(rng: random.Random, source: Path) -> Mutation:
+    """A name that leads outside by way of a link, or through a file."""
+    path = write(source)
+    outside = source.parent / "outside"
+    outside.mkdir()
+    (outside / "0.png").write_bytes(encoded(7))
+    (source / "link").symlink_to(outside)
+    (source / "loop.png").symlink_to("loop.png")
+    (source / "up").symlink_to("..")
+    names = ["link/0.png", "up/outside/0.png", "loop.png", "0.png/x", "0.png/", "./link/../link/0.png", "link", "\0"]
+    chosen = rng.choice([*names, "x" * 300, "x/" * 3000, "//dev/zero", "/proc/self/mem", "link/../../outside/0.png"])
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(_row(chosen, 0)), *lines[1:]]) + "\n")
+    return Mutation(f"folder: a picture at {chosen[:40]!r}", Right.REFUSED, (path.name, "row 0"))
+
+
+KINDS: Kinds = {picture: 14, file: 8, metadata: 10, line: 12, name: 12, table: 8, linked: 8}

@@ -97,4 +97,60 @@ def bomb(rng: random.Random, source: Path) -> Mutation:
     return Mutation(f"parquet: {count} cells of {megabytes} MB of zeros", Right.REFUSED, named)
 
 
-KINDS: Kinds = {picture: 10, cell: 6, kind: 8, column: 2, file: 8, bomb: 1}
+def _bytes(index: int = 0) -> bytes:
+    return encoded(index)
+
+
+# Types of the image's column, with a picture in each row or what cannot be one.
+TYPES = {
+    "large binary": (pa.large_binary(), _bytes()),
+    "a dictionary": (pa.dictionary(pa.int32(), pa.binary()), _bytes()),
+    "a list of bytes": (pa.list_(pa.uint8()), list(_bytes())),
+    "a list of pictures": (pa.list_(pa.binary()), [_bytes()]),
+    "a fixed size": (pa.binary(3), b"abc"),
+    "a date": (pa.date32(), 3),
+    "a struct without bytes": (pa.struct([("path", pa.string())]), {"path": "a.png"}),
+    "a struct of text": (pa.struct([("bytes", pa.string()), ("path", pa.string())]), {"bytes": "x", "path": "x"}),
+    "a struct in a struct": (pa.struct([("bytes", pa.struct([("bytes", pa.binary())]))]), {"bytes": {"bytes": b"x"}}),
+    "a path with NUL": (pa.struct([("bytes", pa.binary()), ("path", pa.string())]), {"bytes": None, "path": "a\0b"}),
+    "a map": (pa.map_(pa.string(), pa.binary()), [("bytes", _bytes())]),
+    "text": (pa.string(), "0.png"),
+    "nothing": (pa.null(), None),
+}
+
+
+def typed(rng: random.Random, source: Path) -> Mutation:
+    """A column of pictures of any type there is; some of them hold pictures."""
+    how = rng.choice(list(TYPES))
+    kind, value = TYPES[how]
+    table = rows()
+    columns = {
+        "pose_image": [row["pose_image"]["bytes"] for row in table],
+        "caption": [row["caption"] for row in table],
+    }
+    source.mkdir(parents=True)
+    image = pa.array([value] * ROWS, pa.binary()).dictionary_encode() if pa.types.is_dictionary(kind) else None
+    image = pa.array([value] * ROWS, kind) if image is None else image
+    pq.write_table(pa.table({"image": image, **columns}), source / "rows.parquet")
+    right = Right.ANY if how in ("large binary", "a dictionary", "a list of bytes") else Right.REFUSED
+    return Mutation(f"parquet: images in {how}", right, ("image", "row 0", "rows.parquet"))
+
+
+def several(rng: random.Random, source: Path) -> Mutation:
+    """Two files that do not fit each other."""
+    write(source, rows())
+    table = pa.Table.from_pylist(rows())
+    changed = {
+        "without a column": table.drop_columns(["caption"]),
+        "without rows": table.slice(0, 0),
+        "of other types": table.set_column(2, "caption", pa.array(range(ROWS))),
+        "with a column twice": table.append_column("caption", table["caption"]),
+        "of one huge caption": table.set_column(2, "caption", pa.array(["a" * 10**7] * ROWS)),
+    }
+    how = rng.choice(list(changed))
+    pq.write_table(changed[how], source / "rows2.parquet")
+    right = Right.REFUSED if how == "without a column" else Right.ANY
+    return Mutation(f"parquet: a second file {how}", right, ("rows2.parquet", "caption", source.name))
+
+
+KINDS: Kinds = {picture: 10, cell: 6, kind: 8, column: 2, file: 8, bomb: 1, typed: 8, several: 4}

@@ -103,8 +103,51 @@ def names(rng: random.Random, source: Path) -> Mutation:
     return Mutation(f"tar: {what}", right, (path.name, "row0", source.name))
 
 
+# Fields of JSON beside a picture, without a caption elsewhere.
+_JSON = (
+    *("[1]", "3", "{}", "NaN", "{", '{"caption": 3}', '{"caption": null}', '{"caption": [[1]]}'),
+    '{"caption": "\\ud800"}',
+)
+
+
+def fields(rng: random.Random, source: Path) -> Mutation:
+    """Captions in JSON that are none."""
+    text = rng.choice(_JSON)
+    files = [(name, content) for name, content in members().items() if not name.endswith(".txt")]
+    path = write(source, [*files, *((f"row{row}.json", text.encode()) for row in range(ROWS))])
+    return Mutation(f"tar: captions in {text}", Right.REFUSED, (path.name, "row0"))
+
+
+def extended(rng: random.Random, source: Path) -> Mutation:
+    """Headers of later formats, which have names, sizes and links of their own."""
+    source.mkdir(parents=True)
+    path = source / "shard.tar"
+    how = rng.choice(["path", "size", "linkpath", "GNU.sparse.realsize", "hdrcharset", "mtime"])
+    value = {"path": "../../../x.png", "size": str(2**50), "linkpath": "/etc/passwd", "mtime": "9" * 400}
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in members().items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            if name == "row0.png":
+                info.pax_headers = {how: value.get(how, "9" * 20)}
+            tar.addfile(info, io.BytesIO(content))
+    return Mutation(f"tar: an extended header with {how}", Right.ANY, (path.name, "row0"))
+
+
+def second(rng: random.Random, source: Path) -> Mutation:
+    """A second shard that is damaged, or the first once more."""
+    path = write(source, list(members().items()))
+    other = path.with_name("shard2.tar")
+    other.write_bytes(path.read_bytes())
+    if rng.random() < 0.7:
+        return Mutation(f"tar: {other.name}: {damage.bytes_of(rng, other)}", Right.REFUSED, (other.name, source.name))
+    path.write_bytes(path.read_bytes() + other.read_bytes())
+    other.unlink()
+    return Mutation("tar: two in one file", Right.ANY, (path.name,))
+
+
 def _in_json(name: str, content: bytes) -> tuple[str, bytes]:
     return (name.replace(".txt", ".json"), b"[" * damage.DEEP) if name.endswith(".txt") else (name, content)
 
 
-KINDS: Kinds = {picture: 6, header: 8, file: 5, names: 6}
+KINDS: Kinds = {picture: 6, header: 8, file: 5, names: 6, fields: 4, extended: 4, second: 3}
