@@ -13,6 +13,7 @@ from lisa_jax.checkpoints.errors import CheckpointError
 from lisa_jax.checkpoints.recognise import no_folder, what_else
 from lisa_jax.checkpoints.weight_files import StoredTensor, find_tensors
 from lisa_jax.files.json_object import JsonError, read_object
+from lisa_jax.files.sha256 import sha256_of
 
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model"
 TRANSFORMERS_WEIGHTS = "model"
@@ -84,8 +85,7 @@ class Checkpoint:
             texts = (path for path in (*part.glob("*.json"), *part.glob("*.txt")) if path.is_file())
             for path in sorted({*texts, *weights}):
                 digest.update(f"{name}/{path.relative_to(part).as_posix()}".encode())
-                with path.open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
+                digest.update(bytes.fromhex(sha256_of(path)))
         return digest.hexdigest()
 
     def copy(self, component: str, target: str | Path) -> None:

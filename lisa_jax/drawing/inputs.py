@@ -64,7 +64,7 @@ def drawings_of_requests(
       classes: conditions whose colours are classes, see `fit`.
 
     Raises:
-      RowError: a condition that cannot be read, or conditions of different aspect ratios.
+      RowError, PictureError: a condition that cannot be read, or conditions of different aspect ratios.
     """
     for start in range(0, len(requests), READ_BATCH):
         rows, to = requests[start : start + READ_BATCH], sizes[start : start + READ_BATCH]
@@ -88,7 +88,7 @@ def fitted_conditions(request: Request, size: Size, classes: Collection[str] = (
     """A request's conditions, resized and cropped to `size` (height, width) as those of rows are: uint8 (H, W, 3).
 
     Raises:
-      RowError: a condition that cannot be read, or conditions of different aspect ratios.
+      RowError, PictureError: a condition that cannot be read, or conditions of different aspect ratios.
     """
     pictures = read_conditions(request)
     first = next(iter(pictures))

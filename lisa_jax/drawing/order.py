@@ -56,7 +56,7 @@ def order_of_requests(
       negative_prompt: for requests that have none of their own.
 
     Raises:
-      RowError: a file that is missing or no picture.
+      RowError, PictureError: a file that is missing or no picture.
       ValueError: see `SampleFolder`.
     """
     found = [examined(request) for request in requests]

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from lisa_jax.data.geometry import check_same_aspect
-from lisa_jax.data.rows.decode import decode_picture
 from lisa_jax.data.rows.named_file import read_named
 from lisa_jax.experiments.kinds import Kind
 from lisa_jax.files.path_list import split_paths
+from lisa_jax.media.decode import decode_picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ def examined(request: Request) -> Examined:
     """Read a request's files.
 
     Raises:
-      RowError: one that is missing or no picture, or pictures of different aspect ratios.
+      RowError, PictureError: one that is missing or no picture, or pictures of different aspect ratios.
     """
     contents = {name: _contents(request, name) for name in request.conditions}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
@@ -94,7 +94,8 @@ def read_conditions(request: Request) -> dict[str, np.ndarray]:
     """The pictures of a request as `lisa_jax prepare` reads those of rows, uint8 (H, W, 3) by name, as they are.
 
     Raises:
-      RowError: a file that is missing or no picture, see `decode_picture`.
+      RowError: a file that is missing.
+      PictureError: one that is no picture, see `decode_picture`.
     """
     return {name: _decoded(request, name, _contents(request, name)) for name in request.conditions}
 

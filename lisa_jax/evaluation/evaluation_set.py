@@ -11,9 +11,10 @@ from lisa_jax.data.conditions.registry import get_condition
 from lisa_jax.data.embedded.load import load_embedded
 from lisa_jax.data.embedded.tasks import TASK_CONDITIONS
 from lisa_jax.data.geometry import fit
-from lisa_jax.data.rows import Rows, decode_picture
+from lisa_jax.data.rows import Rows
 from lisa_jax.evaluation.measures.table import true_fields
 from lisa_jax.evaluation.tasks import parts_of, task_of
+from lisa_jax.media.decode import decode_picture
 
 CONDITION = "condition"
 
@@ -84,7 +85,7 @@ def set_of_rows(rows: Rows, task: str, indices: Sequence[int], size: tuple[int, 
     """Rows by index, resized and cropped to (height, width) as `lisa_jax prepare` does; their condition is the task's.
 
     Raises:
-      RowError: a row that cannot be used.
+      RowError, PictureError: a row that cannot be used.
       ValueError: an index that the source does not have.
     """
     if (last := max(indices)) >= len(rows):

@@ -9,6 +9,8 @@ import math
 from numbers import Integral, Real
 from typing import Any, Protocol
 
+from lisa_jax.data.conditions.names import is_condition
+
 
 class Kind(Protocol):
     """What a value may be; its `str` completes "must be"."""
@@ -91,10 +93,7 @@ class ConditionName:
     """The name of a condition, or `module:function`; names are identifiers, for folders and parameters go by them."""
 
     def takes(self, value: Any) -> bool:
-        if not isinstance(value, str):
-            return False
-        module, colon, name = value.rpartition(":")
-        return name.isidentifier() and (not colon or all(part.isidentifier() for part in module.split(".")))
+        return isinstance(value, str) and is_condition(value)
 
     def __str__(self) -> str:
         return "the name of a condition or module:function, in letters, digits and _"
@@ -135,14 +134,25 @@ class Several:
 
 
 @dataclasses.dataclass(frozen=True)
+class Group:
+    """Fields by name; what they are is checked elsewhere."""
+
+    def takes(self, value: Any) -> bool:
+        # Not only a Mapping: part of a config has keys too.
+        return hasattr(value, "keys")
+
+    def __str__(self) -> str:
+        return "a group of fields"
+
+
+@dataclasses.dataclass(frozen=True)
 class ByName:
     """Values of one kind by name, at least one."""
 
     of: Kind
 
     def takes(self, value: Any) -> bool:
-        # Not only a Mapping: part of a config has keys too.
-        return hasattr(value, "keys") and bool(value.keys()) and all(self.of.takes(value[name]) for name in value)
+        return Group().takes(value) and bool(value.keys()) and all(self.of.takes(value[name]) for name in value)
 
     def __str__(self) -> str:
         return f"by name {self.of}"

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lisa_jax.data.rows.decode import decode_picture
 from lisa_jax.experiments.fields import SHOWN
 from lisa_jax.experiments.kinds import require
 from lisa_jax.experiments.saved_run import TrainedRun
 from lisa_jax.experiments.splits import load_split
+from lisa_jax.media import image
 from lisa_jax.sampling.generate import make_generator
 
 
@@ -31,15 +31,11 @@ def card_picture(
     """
     if samples is None:
         newest = newest_preview(workdir, run.step)
-        return None if newest is None else _read(newest)
+        return None if newest is None else Image.fromarray(image.read(newest))
     if not samples.isdecimal():
-        return _read(Path(samples))
+        return Image.fromarray(image.read(Path(samples)))
     require("--samples", int(samples), SHOWN)
     return Image.fromarray(sample_grid(run, int(samples), trusted))
-
-
-def _read(path: Path) -> Image.Image:
-    return Image.fromarray(decode_picture(path, str(path)))
 
 
 def newest_preview(workdir: str | Path, step: int) -> Path | None:

@@ -23,8 +23,8 @@ def write(path: Path, picture: np.ndarray) -> None:
 
 
 def read(path: Path) -> np.ndarray:
-    """A picture, uint8 (H, W, 3); raises RowError, a ValueError, where it is none."""
-    from lisa_jax.data.rows.decode import decode_picture
+    """A picture, uint8 (H, W, 3); raises PictureError where it is none."""
+    from lisa_jax.media.decode import decode_picture
 
     return decode_picture(path, str(path))
 

@@ -13,8 +13,9 @@ from lisa_jax.data.buckets import Size, nearest_bucket
 from lisa_jax.data.conditions.registry import Condition
 from lisa_jax.data.geometry import fit, same_aspect
 from lisa_jax.data.prepared.paths import Tree
-from lisa_jax.data.rows import Decoded, Row, RowError, read_labels, read_picture
-from lisa_jax.data.rows.open_picture import pixel_count
+from lisa_jax.data.rows import Row, RowError
+from lisa_jax.media.decode import Decoded, read_labels, read_picture
+from lisa_jax.media.open_picture import pixel_count
 from lisa_jax.preparing.report import FRAMES, TURNED
 
 LABELS = "labels"
@@ -89,7 +90,7 @@ class ImageMaker:
     min_size: int | None = None
 
     def __call__(self, row: Row) -> ConditionedImage:
-        """Raises RowError for a row that cannot be used."""
+        """Raises RowError or PictureError for a row that cannot be used."""
         large = any(pixel_count(data) > _LARGE for data in (row.image, *row.conditions.values()))
         with _ONE_LARGE if large else nullcontext():
             return self._made(row)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from lisa_jax.data.prepared.layout import features_of
 from lisa_jax.data.prepared.metadata import Metadata
 from lisa_jax.data.rows import Row, RowError, Rows
+from lisa_jax.media.open_picture import PictureError
 from lisa_jax.preparing.encoding import Encoding, batch_encoder, batches_of_one_size, with_contexts, with_cuts_noted
 from lisa_jax.preparing.images import ConditionedImage, ImageMaker
 from lisa_jax.preparing.report import REPORT_FILE, Note, Skipped
@@ -60,7 +61,7 @@ def prepare(rows: Rows, task: Task, out: str | Path, *, workers: int) -> Metadat
     Returns:
       what was written.
     Raises:
-      RowError: a row that cannot be used, with file and row, unless they are skipped.
+      RowError, PictureError: a row that cannot be used, with file and row, unless they are skipped.
       ValueError: no row could be used, or `out` was begun with other settings.
     """
     work = WorkFolder(out, task.settings)
@@ -162,7 +163,7 @@ def _work(index: int, row: Row | RowError, task: Task) -> ConditionedImage | Ski
         if isinstance(row, RowError):
             raise row
         return task.make_image(row)
-    except RowError as error:
+    except (RowError, PictureError) as error:
         if task.skip_bad_rows:
             return Skipped.of(index, error)
         raise

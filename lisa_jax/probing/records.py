@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lisa_jax.experiments.fields import CONTROL, HOOK, SEED
-from lisa_jax.experiments.kinds import Measured, Several, Table, Text, Whole, or_unset, require, shown
+from lisa_jax.experiments.kinds import Group, Measured, Several, Table, Text, Whole, or_unset, require
 from lisa_jax.files.json_object import JsonError
 from lisa_jax.files.lines import append_lines, read_objects
 
@@ -35,6 +35,7 @@ _KINDS = {
     "step": Whole(0, 10**9),
     "seed": SEED,
     "decoder": Several(Table(Measured()), 0, 10**6),
+    **dict.fromkeys(CONTEXT, Group()),
 }
 # Of a row.
 _PROBE = {"feature": Text(), "target": Text(), "quantile": Measured(), "r2": Measured(), "untrained": Measured()}
@@ -71,9 +72,6 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 def _check(record: Mapping[str, Any]) -> None:
     for name, kind in _KINDS.items():
         require(name, record[name], kind)
-    for name in CONTEXT:
-        if not isinstance(record[name], dict):
-            raise ValueError(f"{name} is {shown(record[name])}, but must be a group of fields")
     for row in record["rows"]:
         for name, kind in _PROBE.items():
             require(name, row[name], kind)

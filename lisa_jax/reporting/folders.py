@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lisa_jax.experiments.fields import CONTROL, STEPS
-from lisa_jax.experiments.kinds import Measured, Table, or_unset, require, shown
+from lisa_jax.experiments.kinds import Group, Measured, Table, or_unset, require
 from lisa_jax.files.json_object import NoObjectError, read_object
 from lisa_jax.files.lines import read_objects
 from lisa_jax.probing.records import FILE as PROBES_FILE
@@ -103,8 +103,7 @@ def _config(path: Path) -> dict[str, Any]:
     config = read_object(path)
     for group, name in (("data", "condition"), ("lisa", "lam")):
         fields = config.get(group, {})
-        if not isinstance(fields, dict):
-            raise ValueError(f"{path}: {group} is {shown(fields)}, but must be a group of fields.")
+        require(f"{path}: {group}", fields, Group())
         require(f"{path}: {group}.{name}", fields.get(name), or_unset(CONTROL[f"{group}.{name}"]))
     return config
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from lisa_jax.data.rows.decode import decode_picture
+from lisa_jax.media import image
 
 # No screen shows more; previews of large pictures are wider.
 MAX_WIDTH = 1400
@@ -29,7 +29,7 @@ def embed(paths: list[Path]) -> dict[Path, str]:
 
 
 def _open(path: Path) -> Image.Image:
-    picture = Image.fromarray(decode_picture(path, str(path)))
+    picture = Image.fromarray(image.read(path))
     if picture.width > MAX_WIDTH:
         height = round(picture.height * MAX_WIDTH / picture.width)
         picture = picture.resize((MAX_WIDTH, height), Image.Resampling.LANCZOS)

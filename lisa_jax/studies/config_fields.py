@@ -1,6 +1,5 @@
 """The fields of a study's config, as `experiments.fields` has those of a training config, and their check."""
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +8,7 @@ from ml_collections import ConfigDict
 
 from lisa_jax.evaluation.extractors import EXTRACTORS
 from lisa_jax.experiments.fields import CONTROL, HOOK, ROWS, STEPS, Fields, check_config, check_together
-from lisa_jax.experiments.kinds import Choice, Kind, Maybe, Several, Text, Truth, Whole, or_unset, require
+from lisa_jax.experiments.kinds import Choice, Group, Kind, Maybe, Several, Text, Truth, Whole, or_unset, require
 from lisa_jax.studies.fields import ALWAYS_SAID, FIELDS
 
 # Of a cell as grids write it, see `grid.read_cell`.
@@ -21,17 +20,6 @@ CELL: dict[str, Kind] = {
 # That a cell does without only where its grid or the defaults say them; lam decides whether a hook is needed.
 NEEDED = ("lam", *(name for name, field in FIELDS.items() if field.usual is ALWAYS_SAID))
 MOST_CELLS = 10_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Grid:
-    """A group of fields; `grid.cells_of` knows which."""
-
-    def takes(self, value: Any) -> bool:
-        return hasattr(value, "keys")
-
-    def __str__(self) -> str:
-        return "a group of fields of cells"
 
 
 STUDY: Fields = {
@@ -46,7 +34,8 @@ STUDY: Fields = {
     "extractor.weights": Text(empty=True),
     "save_side": Truth(),
     **{f"defaults.{name}": Maybe(kind) for name, kind in CELL.items()},
-    "grids": Several(Grid(), 1, 10_000),
+    # Of cells; `grid.cells_of` knows which fields.
+    "grids": Several(Group(), 1, 10_000),
 }
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from lisa_jax.data.rows import Columns, RowError, decode_picture, open_rows
+from lisa_jax.data.rows import Columns, RowError, open_rows
+from lisa_jax.media.decode import decode_picture
 
 COLUMNS = Columns(conditions={"lines": "lineart"}, extras={"category": "category"})
 

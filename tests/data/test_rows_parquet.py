@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from lisa_jax.data.rows import Columns, RowError, decode_picture, open_rows
+from lisa_jax.data.rows import Columns, RowError, open_rows
 from lisa_jax.data.rows import parquet as parquet_rows
+from lisa_jax.media.decode import decode_picture
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 

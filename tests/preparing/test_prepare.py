@@ -16,6 +16,7 @@ from PIL import Image
 
 from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.data.rows import Row, RowError
+from lisa_jax.media.open_picture import PictureError
 from lisa_jax.preparing import chunk, images
 from lisa_jax.preparing.chunk import COMPRESSED, UNCOMPRESSED, writer_options
 from lisa_jax.preparing.encoding import Encoding, load_encoding
@@ -140,7 +141,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_chunk_that_a_crash_has_damaged_is_made_again(toy, folder, tmp_path, caplog, damage):
-    with pytest.raises(RowError):
+    with pytest.raises(PictureError):
         prepare(toy.Table(27, {25: "image"}), toy.task(), tmp_path / "set", workers=1)
     damage(tmp_path / "set.partial" / "chunk-000001")
     prepare(toy.Table(27), toy.task(), tmp_path / "set", workers=1)
@@ -149,7 +150,7 @@ def test_a_chunk_that_a_crash_has_damaged_is_made_again(toy, folder, tmp_path, c
 
 
 def test_chunks_of_the_version_before_are_continued(toy, folder, tmp_path):
-    with pytest.raises(RowError):
+    with pytest.raises(PictureError):
         prepare(toy.Table(27, {25: "image"}), toy.task(), tmp_path / "set", workers=1)
     for path in (tmp_path / "set.partial").glob("chunk-*/chunk.json"):
         content = json.loads(path.read_text())
@@ -162,7 +163,7 @@ def test_chunks_of_the_version_before_are_continued(toy, folder, tmp_path):
 
 
 def test_settings_that_a_crash_has_damaged_are_named(toy, tmp_path):
-    with pytest.raises(RowError):
+    with pytest.raises(PictureError):
         prepare(toy.Table(27, {15: "image"}), toy.task(), tmp_path / "set", workers=1)
     (tmp_path / "set.partial" / "settings.json").write_bytes(b"")
     with pytest.raises(
@@ -172,7 +173,7 @@ def test_settings_that_a_crash_has_damaged_are_named(toy, tmp_path):
 
 
 def test_settings_with_which_nothing_was_finished_bind_nobody(toy, tmp_path):
-    with pytest.raises(RowError):
+    with pytest.raises(PictureError):
         prepare(toy.Table(27, {5: "image"}), toy.task(test_fraction=0.5), tmp_path / "set", workers=1)
     prepare(toy.Table(27), toy.task(), tmp_path / "set", workers=1)
 
@@ -190,14 +191,14 @@ def test_a_finished_data_set_is_left_alone(toy, folder):
 def test_other_settings_are_refused(toy, folder, tmp_path):
     with pytest.raises(ValueError, match=r'made with test_fraction = "0\.3", but now it is "0\.5": give'):
         prepare(toy.Table(27), toy.task(test_fraction=0.5), folder, workers=1)
-    with pytest.raises(RowError):
+    with pytest.raises(PictureError):
         prepare(toy.Table(27, {15: "image"}), toy.task(), tmp_path / "set", workers=1)
     with pytest.raises(ValueError, match=r"set\.partial was made with chunk_rows"):
         prepare(toy.Table(27), toy.task(chunk_rows=5), tmp_path / "set", workers=1)
 
 
 def test_chunks_of_another_format_are_not_continued(toy, tmp_path):
-    with pytest.raises(RowError):
+    with pytest.raises(PictureError):
         prepare(toy.Table(27, {15: "image"}), toy.task(), tmp_path / "set", workers=1)
     begun = tmp_path / "set.partial" / "settings.json"
     content = json.loads(begun.read_text())
@@ -222,7 +223,7 @@ def test_something_else_is_not_overwritten(toy, tmp_path):
     ],
 )
 def test_a_bad_row_is_named(toy, tmp_path, bad, message):
-    with pytest.raises(RowError, match=message):
+    with pytest.raises((RowError, PictureError), match=message):
         prepare(toy.Table(27, bad), toy.task(), tmp_path / "set", workers=2)
 
 
@@ -240,7 +241,7 @@ def test_skipped_rows_are_listed(toy, tmp_path, caplog):
 
 def test_skipping_may_be_decided_after_a_failure(toy, tmp_path):
     table = toy.Table(27, {15: "image"})
-    with pytest.raises(RowError):
+    with pytest.raises(PictureError):
         prepare(table, toy.task(), tmp_path / "set", workers=1)
     prepare(table, toy.task(skip_bad_rows=True), tmp_path / "set", workers=1)
     assert sum(len(load_prepared(tmp_path / "set", split)) for split in ("train", "test")) == 26
@@ -424,7 +425,7 @@ def test_what_was_decided_about_rows_is_reported_with_them_also_after_a_kill(toy
 
     conditioner = replace(toy.CONDITIONER, cuts=lambda examples: [e["caption"] == "number 4" for e in examples])
     encoding = replace(toy.task().encoding, conditioner=conditioner, cuts=conditioner.cuts)
-    with pytest.raises(RowError):
+    with pytest.raises(PictureError):
         prepare(Turned(27, {22: "image"}), toy.task(encoding=encoding), tmp_path / "set", workers=1)
     caplog.set_level("INFO", "lisa_jax")
     prepare(Turned(27, {22: "image"}), toy.task(encoding=encoding, skip_bad_rows=True), tmp_path / "set", workers=2)

@@ -12,6 +12,12 @@ def name_of(condition: str) -> str:
     return checked_name(condition.rpartition(":")[2])
 
 
+def is_condition(text: str) -> bool:
+    """Whether a text is a name, or of the form `module:function`, as in my_package.my_module:function."""
+    module, colon, name = text.rpartition(":")
+    return name.isidentifier() and (not colon or all(part.isidentifier() for part in module.split(".")))
+
+
 def checked_name(name: str) -> str:
     """The name of a condition or side network itself; raises ValueError where it is no identifier."""
     if not name.isidentifier():

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lisa_jax.data.conditions.names import is_condition
 from lisa_jax.data.conditions.openpose import draw_openpose
 from lisa_jax.data.conditions.palettes import ade20k_palette, figure_parts_palette, voc_palette
 from lisa_jax.data.embedded.tasks import CLASS_MAPS, TASK_CONDITIONS
@@ -82,7 +83,7 @@ def get_condition(name: str, trusted: Collection[str] = ()) -> Condition:
     module_name, separator, function_name = name.partition(":")
     if not separator:
         raise ValueError(f"Unknown condition {name!r}: {_known()}; or give your own as 'module:function'.")
-    if not all(part.isidentifier() for part in (*module_name.split("."), function_name)):
+    if not is_condition(name):
         raise ValueError(f"Condition {name!r} is not of the form module:function, as in my_package.my_module:function.")
     if name not in _EMBEDDED and name not in trusted:
         raise ValueError(

@@ -4,7 +4,7 @@ import glob
 import re
 from pathlib import Path
 
-from lisa_jax.data.rows.foreign import foreign_kind
+from lisa_jax.files.foreign import foreign_kind
 from lisa_jax.files.home import expanded
 from lisa_jax.files.regular_file import IrregularFileError, check_regular
 

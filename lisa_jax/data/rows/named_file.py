@@ -4,9 +4,9 @@ import os
 import re
 from pathlib import Path
 
-from lisa_jax.data.rows.open_picture import MAX_BYTES
 from lisa_jax.data.rows.row import RowError
 from lisa_jax.files.regular_file import IrregularFileError, read_regular
+from lisa_jax.media.open_picture import MAX_BYTES
 from lisa_jax.parallel.messages import one_line
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")

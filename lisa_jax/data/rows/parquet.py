@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
 from lisa_jax.data.rows.named_file import read_named
-from lisa_jax.data.rows.open_picture import MAX_BYTES
 from lisa_jax.data.rows.parquet_pages import shared_bytes
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
+from lisa_jax.media.open_picture import MAX_BYTES
 from lisa_jax.parallel.messages import one_line
 
 # Rows decoded at once, and how many such windows are kept: threads that read a few rows out of order are served from

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-Picture = bytes | np.ndarray
+from lisa_jax.media.decode import Picture
 
 # Characters; encoders see a hundred tokens or a few hundred.
 MAX_CAPTION = 2**16
@@ -20,7 +20,7 @@ class RowError(ValueError):
 
 
 class Row(NamedTuple):
-    """One row, pictures still encoded: read them by `decode_picture` (or `decode_labels` for class maps).
+    """One row, pictures still encoded: read them by `media.decode.decode_picture` (or `decode_labels` for class maps).
 
     Attributes:
       where: the file and the row, as in "train-00003.parquet row 17"; every RowError begins with it.

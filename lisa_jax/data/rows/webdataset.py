@@ -8,10 +8,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
-from lisa_jax.data.rows.open_picture import MAX_BYTES
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
 from lisa_jax.data.rows.tar_headers import files_of
 from lisa_jax.files.json_object import JsonError, parse_object
+from lisa_jax.media.open_picture import MAX_BYTES
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm")
 

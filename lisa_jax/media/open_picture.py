@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from lisa_jax.data.rows.foreign import foreign_kind
-from lisa_jax.data.rows.row import RowError
+from lisa_jax.files.foreign import foreign_kind
 from lisa_jax.files.regular_file import IrregularFileError, read_regular
 from lisa_jax.parallel.messages import one_line
 
@@ -24,6 +23,10 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 MAX_BYTES = 2**27
 
 _LOSSY_FORMATS = ("JPEG", "MPO")
+
+
+class PictureError(ValueError):
+    """What should be a picture is none that is read; the message begins with its place."""
 
 
 class Opened(NamedTuple):
@@ -55,38 +58,40 @@ def open_picture(data: bytes | Path, where: str, lossless: bool = False) -> Open
       lossless: refuse formats that change values.
 
     Raises:
-      RowError: it is no regular file of at most 134 MB, no picture of a known format, truncated or damaged, or has no
-        pixels or more than 89 million.
+      PictureError: it is no regular file of at most 134 MB, no picture of a known format, truncated or damaged, or has
+        no pixels or more than 89 million.
     """
     if isinstance(data, Path):
         data = _contents(data, where)
     if not isinstance(data, bytes):
-        raise RowError(f"{where}: a picture must be encoded bytes or an array, not {type(data).__name__}.")
+        raise PictureError(f"{where}: a picture must be encoded bytes or an array, not {type(data).__name__}.")
     if len(data) > MAX_BYTES:
-        raise RowError(f"{where}: the picture has {len(data):,} bytes, but more than {MAX_BYTES:,} are refused.")
+        raise PictureError(f"{where}: the picture has {len(data):,} bytes, but more than {MAX_BYTES:,} are refused.")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             _check_size(picture, where)
             if lossless and picture.format in _LOSSY_FORMATS:
-                raise RowError(f"{where}: a label map must not be stored as {picture.format}, which changes labels.")
+                raise PictureError(
+                    f"{where}: a label map must not be stored as {picture.format}, which changes labels."
+                )
             return _decoded(picture)
-    except RowError:
+    except PictureError:
         raise
     except UnidentifiedImageError as error:
         kind = foreign_kind(data)
-        raise RowError(
+        raise PictureError(
             f"{where}: the {len(data)} bytes are no picture of a known format ({', '.join(FORMATS)})"
             + (f", but {kind}" if kind else "")
             + "; the content counts, not the name."
         ) from error
     except Image.DecompressionBombError as error:
-        raise RowError(
+        raise PictureError(
             f"{where}: the picture is a decompression bomb, for more than {MAX_PIXELS} pixels are refused."
         ) from error
     # Pillow's decoders raise nearly anything on damaged bytes: OSError, SyntaxError, ValueError, struct.error, ...
     except Exception as error:
         reason = one_line(error, 200) or type(error).__name__
-        raise RowError(f"{where}: the picture of {len(data)} bytes is damaged ({reason}).") from error
+        raise PictureError(f"{where}: the picture of {len(data)} bytes is damaged ({reason}).") from error
 
 
 def pixel_count(data: Any) -> int:
@@ -103,20 +108,20 @@ def _contents(path: Path, where: str) -> bytes:
     try:
         return read_regular(path, MAX_BYTES)
     except IrregularFileError as error:
-        raise RowError(f"{where}: {error}.") from error
+        raise PictureError(f"{where}: {error}.") from error
     # An embedded NUL is a ValueError.
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
-        raise RowError(f"{where}: {str(path)!r} cannot be read ({reason}).") from error
+        raise PictureError(f"{where}: {str(path)!r} cannot be read ({reason}).") from error
 
 
 def _check_size(picture: Image.Image, where: str) -> None:
     if picture.width * picture.height > MAX_PIXELS:
-        raise RowError(
+        raise PictureError(
             f"{where}: the picture has {picture.width}x{picture.height} pixels, but more than {MAX_PIXELS} are refused."
         )
     if not (picture.width and picture.height):
-        raise RowError(f"{where}: the picture is {picture.width}x{picture.height}: it has no pixels.")
+        raise PictureError(f"{where}: the picture is {picture.width}x{picture.height}: it has no pixels.")
 
 
 def _decoded(picture: Image.Image) -> Opened:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from lisa_jax.data.rows import RowError, decode_labels, decode_picture, read_picture
+from lisa_jax.media.decode import decode_labels, decode_picture, read_picture
+from lisa_jax.media.open_picture import PictureError
 
 WHERE = "shard.tar row 7"
 
@@ -94,7 +95,7 @@ def test_colour_profiles_change_nothing():
     ],
 )
 def test_what_is_no_picture_is_refused_with_its_place(data, message):
-    with pytest.raises(RowError, match=rf"^{WHERE}: .*{message}"):
+    with pytest.raises(PictureError, match=rf"^{WHERE}: .*{message}"):
         decode_picture(data, WHERE)
 
 
@@ -111,7 +112,7 @@ def png(width, height, depth, colour, rows):
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [10_000, 50_000])
 def test_decompression_bombs_are_refused(side):
-    with pytest.raises(RowError, match=rf"^{WHERE}: .*more than 89478485.* refused"):
+    with pytest.raises(PictureError, match=rf"^{WHERE}: .*more than 89478485.* refused"):
         decode_picture(png(side, side, 1, 0, bytes(1000)), WHERE)
 
 
@@ -119,7 +120,7 @@ def test_pictures_of_too_many_bytes_are_refused(tmp_path):
     with (tmp_path / "a.png").open("wb") as file:
         file.truncate(2**40)
     for data in (bytes(2**27 + 1), tmp_path / "a.png"):
-        with pytest.raises(RowError, match=rf"^{WHERE}: .*but more than 134,217,728 are refused"):
+        with pytest.raises(PictureError, match=rf"^{WHERE}: .*but more than 134,217,728 are refused"):
             decode_picture(data, WHERE)
 
 
@@ -136,7 +137,9 @@ def test_formats_that_pictures_do_not_come_in_are_not_even_tried(data, tmp_path,
     monkeypatch.setattr(subprocess, "Popen", lambda *_: pytest.fail("a program was started"))
     (tmp_path / "a.png").write_bytes(data)
     for source in (data, tmp_path / "a.png"):
-        with pytest.raises(RowError, match=rf"^{WHERE}: .* no picture of a known format \(JPEG, PNG, .*not the name"):
+        with pytest.raises(
+            PictureError, match=rf"^{WHERE}: .* no picture of a known format \(JPEG, PNG, .*not the name"
+        ):
             decode_picture(source, WHERE)
 
 
@@ -162,7 +165,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path):
         (tmp_path / "none.png", "cannot be read .No such file"),
         (Path("a\0.png"), "cannot be read .*null byte"),
     ]:
-        with pytest.raises(RowError, match=rf"^{WHERE}: .*{kind}"):
+        with pytest.raises(PictureError, match=rf"^{WHERE}: .*{kind}"):
             decode_picture(path, WHERE)
 
 
@@ -204,7 +207,7 @@ def test_labels_of_few_bits_are_as_they_were_stored():
     assert decode_labels(png(4, 1, 2, 0, b"\0\x1b"), WHERE).tolist() == [[0, 1, 2, 3]]
     assert decode_labels(b"P5 3 1 20\n\0\x07\x14", WHERE).tolist() == [[0, 7, 20]]
     assert decode_labels(b"P2 3 1 1000\n0 500 1000\n", WHERE).tolist() == [[0, 500, 1000]]
-    with pytest.raises(RowError, match=rf"^{WHERE}: .*white as 0, which inverts labels"):
+    with pytest.raises(PictureError, match=rf"^{WHERE}: .*white as 0, which inverts labels"):
         decode_labels(encode(Image.fromarray(noise(2, 2)), "TIFF", tiffinfo={262: 0}), WHERE)
 
 
@@ -236,5 +239,5 @@ def test_labels_are_indices_not_colours():
     ],
 )
 def test_what_is_no_label_map_is_refused(data, message):
-    with pytest.raises(RowError, match=rf"^{WHERE}: .*{message}"):
+    with pytest.raises(PictureError, match=rf"^{WHERE}: .*{message}"):
         decode_labels(data, WHERE)

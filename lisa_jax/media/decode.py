@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from lisa_jax.data.rows.open_picture import open_picture
-from lisa_jax.data.rows.row import Picture, RowError
+from lisa_jax.media.open_picture import PictureError, open_picture
+
+Picture = bytes | np.ndarray
 
 _STRIP_PIXELS = 2**20
 
@@ -47,8 +48,8 @@ def decode_picture(data: Picture | Path, where: str) -> np.ndarray:
       uint8 (H, W, 3).
 
     Raises:
-      RowError: it is no picture, truncated or damaged, no regular file, has more than 89 million pixels or 134 MB, or
-        values without a known range (floating point or 32 bit integers).
+      PictureError: it is no picture, truncated or damaged, no regular file, has more than 89 million pixels or 134 MB,
+        or values without a known range (floating point or 32 bit integers).
     """
     return read_picture(data, where).pixels
 
@@ -61,7 +62,7 @@ def read_picture(data: Picture | Path, where: str) -> Decoded:
     picture = opened.picture
     if opened.grey is None and picture.mode.startswith(("I", "F")):
         kind = "32 bit floating point" if picture.mode == "F" else "signed or 32 bit"
-        raise RowError(
+        raise PictureError(
             f"{where}: the picture holds {kind} numbers (mode {picture.mode!r}), whose black and white are not known: "
             "convert it to 8 or 16 bits a channel."
         )
@@ -86,7 +87,7 @@ def decode_labels(data: Picture | Path, where: str) -> np.ndarray:
       int32 (H, W).
 
     Raises:
-      RowError: it is no picture, truncated or damaged, in colours, or compressed by JPEG, which changes labels.
+      PictureError: it is no picture, truncated or damaged, in colours, or compressed by JPEG, which changes labels.
     """
     return read_labels(data, where).pixels
 
@@ -96,17 +97,19 @@ def read_labels(data: Picture | Path, where: str) -> Decoded:
     if isinstance(data, np.ndarray):
         labels = data[:, :, 0] if data.ndim == 3 and data.shape[2] == 1 else data
         if labels.ndim != 2 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
-            raise RowError(f"{where}: a label map must be integers (H, W), but this is {data.dtype} {data.shape}.")
+            raise PictureError(f"{where}: a label map must be integers (H, W), but this is {data.dtype} {data.shape}.")
         return Decoded(labels.astype(np.int32))
     opened = open_picture(data, where, lossless=True)
     picture = opened.picture
     if not (picture.mode in ("1", "P", "L", "I") or picture.mode.startswith("I;16")):
-        raise RowError(
+        raise PictureError(
             f"{where}: a label map must have one channel or a palette, but this picture is {picture.mode}; a map that "
             "is painted in colours already is an ordinary condition picture."
         )
     if opened.inverted:
-        raise RowError(f"{where}: the label map is stored with white as 0, which inverts labels: store it otherwise.")
+        raise PictureError(
+            f"{where}: the label map is stored with white as 0, which inverts labels: store it otherwise."
+        )
     labels = np.asarray(picture)
     labels = labels if opened.stretch == 1 else np.round(labels / opened.stretch)
     return Decoded(labels.astype(np.int32), opened.orientation, opened.frames)
@@ -134,7 +137,7 @@ def _array_to_rgb(array: np.ndarray, where: str) -> np.ndarray:
         array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or channels not in (1, 3, 4):
-        raise RowError(
+        raise PictureError(
             f"{where}: a picture must be uint8 or uint16 with 1, 3 or 4 channels, but this is {array.dtype} "
             f"{array.shape}."
         )
