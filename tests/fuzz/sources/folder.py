@@ -167,11 +167,13 @@ def linked(rng: random.Random, source: Path) -> Mutation:
     (source / "link").symlink_to(outside)
     (source / "loop.png").symlink_to("loop.png")
     (source / "up").symlink_to("..")
-    names = ["link/0.png", "up/outside/0.png", "loop.png", "0.png/x", "0.png/", "./link/../link/0.png", "link", "\0"]
+    names = ["link/0.png", "up/outside/0.png", "loop.png", "0.png/x", "0.png/.", "./link/../link/0.png", "link", "\0"]
     chosen = rng.choice([*names, "x" * 300, "x/" * 3000, "//dev/zero", "/proc/self/mem", "link/../../outside/0.png"])
     lines = path.read_text().splitlines()
     path.write_text("\n".join([json.dumps(_row(chosen, 0)), *lines[1:]]) + "\n")
-    return Mutation(f"folder: a picture at {chosen[:40]!r}", Right.REFUSED, (path.name, "row 0"))
+    # That is the picture itself.
+    right = Right.ANY if chosen == "0.png/." else Right.REFUSED
+    return Mutation(f"folder: a picture at {chosen[:40]!r}", right, (path.name, "row 0"))
 
 
 KINDS: Kinds = {picture: 14, file: 8, metadata: 10, line: 12, name: 12, table: 8, linked: 8}
