@@ -10,6 +10,7 @@ from lisa_jax.experiments.conditions import condition_names
 from lisa_jax.families.family import Architecture, Family, Setup
 from lisa_jax.families.presets import preset_of
 from lisa_jax.families.registry import architecture_of
+from lisa_jax.files.path_list import split_named_paths
 from lisa_jax.parallel.sharding import REPLICATED, placement
 
 
@@ -101,7 +102,7 @@ def start_folders(config: ConfigDict) -> dict[str, str]:
         return {}
     if len(names) == 1 and not given.startswith(f"{names[0]}="):
         return {names[0]: given}
-    pairs = [pair.partition("=") for pair in given.split(",")]
+    pairs = [pair.partition("=") for pair in split_named_paths(given)]
     if not all(name and folder for name, _, folder in pairs):
         raise ValueError(
             f"config.side.start_from is '{given}': with the conditions {', '.join(names)} write {names[0]}=FOLDER, "

@@ -18,6 +18,7 @@ from lisa_jax.experiments.kinds import Number, require
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.usage import Usage
 from lisa_jax.files.lines import read_objects
+from lisa_jax.files.path_list import split_named_paths
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.processes import Process
 
@@ -176,7 +177,7 @@ def _without_folders(text: str) -> str:
     """A path, or name=PATH with commas between, with the last part of every absolute path alone."""
     if Path(text).is_absolute():
         return Path(text).name
-    pairs = [part.rpartition("=") for part in text.split(",")]
+    pairs = [part.partition("=") if "=" in part else ("", "", part) for part in split_named_paths(text)]
     return ",".join(
         name + equals + (Path(path).name if Path(path).is_absolute() else path) for name, equals, path in pairs
     )

@@ -1,5 +1,6 @@
 """Several paths in one flag."""
 
+import re
 from pathlib import Path
 
 
@@ -11,6 +12,11 @@ def split_paths(text: str) -> list[str]:
         path, parts = ",".join(parts[:taken]), parts[taken:]
         found.append(path if _is_there(path) else path.strip())
     return list(filter(None, found))
+
+
+def split_named_paths(text: str) -> list[str]:
+    """Pairs name=PATH with commas between; a comma that no name= follows is part of the path."""
+    return re.split(r",(?=[^\W\d]\w*=)", text)
 
 
 def _is_there(path: str) -> bool:

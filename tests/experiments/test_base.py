@@ -81,6 +81,8 @@ def test_folders_to_start_from_by_condition():
     assert start_folders(one) == {"lineart": "runs/lam=0.2"}
     two.side.start_from = "pose=runs/pose,seg=runs/seg"
     assert start_folders(two) == {"pose": "runs/pose", "seg": "runs/seg"}
+    two.side.start_from = "pose=runs/a,b/pose,seg=runs/c,d"
+    assert start_folders(two) == {"pose": "runs/a,b/pose", "seg": "runs/c,d"}
     two.side.start_from = "runs/old"
     with pytest.raises(ValueError, match=r"with the conditions pose, seg write pose=FOLDER"):
         start_folders(two)

@@ -69,9 +69,9 @@ def test_card_says_which_noise_the_network_was_trained_with():
 
 
 def test_folders_by_condition_are_cut_down_too():
-    starts = {"side": {"start_from": "pose=/home/someone/a,b,seg=/home/someone/first"}}
+    starts = {"side": {"start_from": "pose=/home/some,one/a,b,seg=/home/someone/lam=0.2"}}
     _, text = parts(card(config=CONFIG | starts).render())
-    assert '"start_from": "pose=a,b,seg=first"' in text
+    assert '"start_from": "pose=a,b,seg=lam=0.2"' in text
 
 
 def test_card_names_the_scheduler_and_settings_of_the_run():
