@@ -16,6 +16,7 @@ from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, CheckpointError, 
 from lisa_jax.checkpoints.key_table import Entry
 from lisa_jax.checkpoints.recognise import what_keys
 from lisa_jax.checkpoints.safetensors_file import write_safetensors
+from lisa_jax.checkpoints.tree import tree_of
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -53,11 +54,13 @@ def read_params(
     """
     check_tensors(tensors, table, where=where, whole=whole)
     place = _place(placement)
-    tree: dict = {}
-    for key, entry in table.items():
-        # Not named, for a name would hold it while the next is read.
-        _set(tree, entry.path, place("/".join(entry.path), _read_leaf(tensors[key], entry, dtype)))
-    return tree
+    # Not named, for a name would hold it while the next is read.
+    return tree_of(
+        {
+            entry.path: place("/".join(entry.path), _read_leaf(tensors[key], entry, dtype))
+            for key, entry in table.items()
+        }
+    )
 
 
 def check_tensors(
@@ -168,9 +171,3 @@ def _place(placement: Placement) -> Callable[[str, np.ndarray], Any]:
         return leaf.block_until_ready()
 
     return put
-
-
-def _set(tree: dict, path: tuple[str, ...], leaf: np.ndarray) -> None:
-    for name in path[:-1]:
-        tree = tree.setdefault(name, {})
-    tree[path[-1]] = leaf

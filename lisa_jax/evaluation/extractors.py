@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from lisa_jax.checkpoints.key_table import key_table
+from lisa_jax.checkpoints.tree import tree_of
 from lisa_jax.evaluation.batches import in_batches
 from lisa_jax.evaluation.networks import efficientnet_lite, inception_v3
 from lisa_jax.evaluation.torch_file import read_torch_file
@@ -221,10 +222,6 @@ def _read_params(path: Path, network: object, containers: tuple[str, ...], ignor
             f"{path} does not hold the weights of {type(network).__name__}: {len(unfit)} tensor(s) missing, unexpected "
             f"or of another shape, e.g. {', '.join(unfit[:3])}."
         )
-    tree: dict = {}
-    for key, entry in table.items():
-        node = tree
-        for name in entry.path[:-1]:
-            node = node.setdefault(name, {})
-        node[entry.path[-1]] = np.ascontiguousarray(entry.from_torch(tensors[key]), np.float32)
-    return tree
+    return tree_of(
+        {entry.path: np.ascontiguousarray(entry.from_torch(tensors[key]), np.float32) for key, entry in table.items()}
+    )

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lisa_jax.checkpoints.key_table import key_table
+from lisa_jax.checkpoints.tree import tree_of
 from lisa_jax.evaluation.batches import in_batches
 from lisa_jax.evaluation.networks.alexnet import CHANNELS, AlexNetFeatures, alexnet_shapes
 from lisa_jax.evaluation.torch_file import read_torch_file
@@ -43,19 +44,18 @@ def load_lpips(backbone_file: str | Path, heads_file: str | Path) -> Lpips:
     Raises:
       ValueError: a tensor that is missing or has another shape, by file and name.
     """
-    backbone: dict = {}
+    leaves: dict = {}
     tensors = read_torch_file(backbone_file)
     for key, entry in key_table(alexnet_shapes(), containers=("features",)).items():
         tensor = _tensor(tensors, key, entry.torch_shape, f"{backbone_file} is not torchvision's AlexNet")
-        module, leaf = entry.path
-        backbone.setdefault(module, {})[leaf] = np.ascontiguousarray(entry.from_torch(tensor), np.float32)
+        leaves[entry.path] = np.ascontiguousarray(entry.from_torch(tensor), np.float32)
     tensors = read_torch_file(heads_file)
     what = f"{heads_file} is not the heads of LPIPS for AlexNet"
     heads = (
         _tensor(tensors, f"lin{layer}.model.1.weight", (1, channels, 1, 1), what)
         for layer, channels in enumerate(CHANNELS)
     )
-    return jax.device_put(Lpips(backbone, tuple(np.asarray(head, np.float32).reshape(-1) for head in heads)))
+    return jax.device_put(Lpips(tree_of(leaves), tuple(np.asarray(head, np.float32).reshape(-1) for head in heads)))
 
 
 def lpips(network: Lpips, images: np.ndarray, references: np.ndarray, batch_size: int = 32) -> np.ndarray:

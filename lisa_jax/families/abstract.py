@@ -7,18 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from lisa_jax.checkpoints.key_table import Entry
+from lisa_jax.checkpoints.tree import tree_of
 from lisa_jax.dual_branch import Params
 
 
 def shapes_of(table: Mapping[str, Entry], dtype: jnp.dtype) -> Params:
     """The parameter tree of a key table, as shapes of one dtype."""
-    tree: dict = {}
-    for entry in table.values():
-        node = tree
-        for name in entry.path[:-1]:
-            node = node.setdefault(name, {})
-        node[entry.path[-1]] = jax.ShapeDtypeStruct(entry.shape, dtype)
-    return tree
+    return tree_of({entry.path: jax.ShapeDtypeStruct(entry.shape, dtype) for entry in table.values()})
 
 
 def no_weights() -> Params:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lisa_jax.checkpoints.key_table import Entry
+from lisa_jax.checkpoints.tree import tree_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +36,9 @@ class RandomLeaf:
 
 def random_tree(table: Mapping[str, Entry], seed: int) -> dict:
     """A parameter tree of `RandomLeaf` for a model's key table; a leaf depends on the seed and its key alone."""
-    tree: dict = {}
-    for key, entry in table.items():
-        node = tree
-        for name in entry.path[:-1]:
-            node = node.setdefault(name, {})
-        node[entry.path[-1]] = RandomLeaf(entry.path[-1], entry.shape, (seed, zlib.crc32(key.encode())))
-    return tree
+    return tree_of(
+        {
+            entry.path: RandomLeaf(entry.path[-1], entry.shape, (seed, zlib.crc32(key.encode())))
+            for key, entry in table.items()
+        }
+    )

@@ -75,7 +75,7 @@ def read_picture(data: Picture | Path, where: str) -> Decoded:
     return Decoded(pixels, opened.orientation, opened.frames)
 
 
-def decode_labels(data: Picture | Path, where: str) -> np.ndarray:
+def read_labels(data: Picture | Path, where: str) -> Decoded:
     """A map of integer class labels: palette indices or grey values as they are stored, never converted to colours.
 
     Args:
@@ -84,16 +84,11 @@ def decode_labels(data: Picture | Path, where: str) -> np.ndarray:
       where: the file and the row, for the error message.
 
     Returns:
-      int32 (H, W).
+      int32 (H, W), with what has been decided about the map.
 
     Raises:
       PictureError: it is no picture, truncated or damaged, in colours, or compressed by JPEG, which changes labels.
     """
-    return read_labels(data, where).pixels
-
-
-def read_labels(data: Picture | Path, where: str) -> Decoded:
-    """`decode_labels`, with what has been decided about the map."""
     if isinstance(data, np.ndarray):
         labels = data[:, :, 0] if data.ndim == 3 and data.shape[2] == 1 else data
         if labels.ndim != 2 or not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):

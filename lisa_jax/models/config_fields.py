@@ -7,11 +7,11 @@ A field is annotated with a plain type, or with one of a range:
 
 import dataclasses
 import functools
-import reprlib
 import sys
 import types
 import typing
 from collections.abc import Mapping
+from reprlib import repr as shown
 from typing import Annotated, Any, Union, get_args, get_origin
 
 
@@ -52,11 +52,6 @@ def check_layers(count: int) -> None:
     """Refuse a network that no computer could trace, by its number of resnets and transformer blocks."""
     if count > MOST_LAYERS:
         raise ValueError(f"{count:,} layers in all are not supported: at most {MOST_LAYERS}.")
-
-
-def shown(value: Any) -> str:
-    """A value of a config as messages show it: a long one is cut."""
-    return reprlib.repr(value)
 
 
 @functools.cache

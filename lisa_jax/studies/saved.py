@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import safe_open
 
 from lisa_jax.checkpoints.safetensors_file import write_safetensors
+from lisa_jax.checkpoints.tree import tree_of
 from lisa_jax.dual_branch import Params
 
 FOLDER = "side"
@@ -42,15 +43,8 @@ def load_trainable(folder: str | Path, cell_id: str) -> dict[str, Params]:
     path = trainable_path(folder, cell_id)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: run the study with config.save_side = True.")
-    tree: dict[str, Any] = {}
     with safe_open(path, framework="numpy") as tensors:
-        for name in tensors.keys():  # noqa: SIM118, it is no mapping
-            *parents, leaf = name.split("/")
-            node = tree
-            for parent in parents:
-                node = node.setdefault(parent, {})
-            node[leaf] = tensors.get_tensor(name)
-    return tree
+        return tree_of({tuple(name.split("/")): tensors.get_tensor(name) for name in tensors.keys()})  # noqa: SIM118
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

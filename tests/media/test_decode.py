@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from lisa_jax.media.decode import decode_labels, decode_picture, read_picture
+from lisa_jax.media.decode import decode_picture, read_labels, read_picture
 from lisa_jax.media.open_picture import PictureError
 
 WHERE = "shard.tar row 7"
@@ -148,7 +148,7 @@ def test_a_file_is_read_as_its_bytes_are(tmp_path):
     path = tmp_path / "a[1]*.png"
     path.write_bytes(encode(Image.fromarray(image)))
     np.testing.assert_array_equal(decoded(path), image)
-    np.testing.assert_array_equal(decode_labels(png_file(tmp_path, image[:, :, 0]), WHERE), image[:, :, 0])
+    np.testing.assert_array_equal(read_labels(png_file(tmp_path, image[:, :, 0]), WHERE).pixels, image[:, :, 0])
 
 
 def png_file(folder, labels):
@@ -203,12 +203,12 @@ def test_that_a_picture_was_turned_is_told(kind):
 
 
 def test_labels_of_few_bits_are_as_they_were_stored():
-    assert decode_labels(png(4, 1, 4, 0, b"\0\x01\x2f"), WHERE).tolist() == [[0, 1, 2, 15]]
-    assert decode_labels(png(4, 1, 2, 0, b"\0\x1b"), WHERE).tolist() == [[0, 1, 2, 3]]
-    assert decode_labels(b"P5 3 1 20\n\0\x07\x14", WHERE).tolist() == [[0, 7, 20]]
-    assert decode_labels(b"P2 3 1 1000\n0 500 1000\n", WHERE).tolist() == [[0, 500, 1000]]
+    assert read_labels(png(4, 1, 4, 0, b"\0\x01\x2f"), WHERE).pixels.tolist() == [[0, 1, 2, 15]]
+    assert read_labels(png(4, 1, 2, 0, b"\0\x1b"), WHERE).pixels.tolist() == [[0, 1, 2, 3]]
+    assert read_labels(b"P5 3 1 20\n\0\x07\x14", WHERE).pixels.tolist() == [[0, 7, 20]]
+    assert read_labels(b"P2 3 1 1000\n0 500 1000\n", WHERE).pixels.tolist() == [[0, 500, 1000]]
     with pytest.raises(PictureError, match=rf"^{WHERE}: .*white as 0, which inverts labels"):
-        decode_labels(encode(Image.fromarray(noise(2, 2)), "TIFF", tiffinfo={262: 0}), WHERE)
+        read_labels(encode(Image.fromarray(noise(2, 2)), "TIFF", tiffinfo={262: 0}), WHERE)
 
 
 def test_labels_are_indices_not_colours():
@@ -224,7 +224,7 @@ def test_labels_are_indices_not_colours():
         (encode(Image.fromarray(deep.astype(np.int32)), "TIFF"), deep),
         (deep.astype(np.int64)[:, :, None], deep),
     ]:
-        found = decode_labels(data, WHERE)
+        found = read_labels(data, WHERE).pixels
         assert found.dtype == np.int32
         np.testing.assert_array_equal(found, expected)
 
@@ -240,4 +240,4 @@ def test_labels_are_indices_not_colours():
 )
 def test_what_is_no_label_map_is_refused(data, message):
     with pytest.raises(PictureError, match=rf"^{WHERE}: .*{message}"):
-        decode_labels(data, WHERE)
+        read_labels(data, WHERE)

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
+from lisa_jax.checkpoints.tree import tree_of
 from lisa_jax.data.embedded.records import CorruptRecordError
 from lisa_jax.data.prepared.first_format import NULL_CONTEXT_FILE
 from lisa_jax.data.prepared.layout import EMPTY_CONTEXT_FILE
 from lisa_jax.data.prepared.metadata import Metadata
-from lisa_jax.data.prepared.paths import Tree, tree_of
+from lisa_jax.data.prepared.paths import Tree
 from lisa_jax.files.sha256 import sha256_of
 from lisa_jax.parallel.messages import with_kind
 

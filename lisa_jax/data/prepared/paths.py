@@ -1,11 +1,11 @@
-"""Trees of arrays, as dicts within dicts, and their leaves by path."""
+"""The leaves of trees of arrays by path, and their names on disk."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from lisa_jax.checkpoints.tree import Path
+
 Tree = Any
-# The keys that lead to a leaf.
-Path = tuple[str, ...]
 
 
 def leaves_by_path(tree: Tree, path: Path = ()) -> dict[Path, Any]:
@@ -17,17 +17,6 @@ def leaves_by_path(tree: Tree, path: Path = ()) -> dict[Path, Any]:
             )
         return {path: tree}
     return {place: leaf for key, part in tree.items() for place, leaf in leaves_by_path(part, (*path, key)).items()}
-
-
-def tree_of(leaves: Mapping[Path, Any]) -> dict[str, Tree]:
-    """The tree that has these leaves."""
-    tree: dict[str, Tree] = {}
-    for (*parents, key), leaf in leaves.items():
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[key] = leaf
-    return tree
 
 
 def name_of(path: Path) -> str:

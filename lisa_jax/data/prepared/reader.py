@@ -11,10 +11,10 @@ from typing import Any, SupportsIndex
 import numpy as np
 from array_record.python import array_record_data_source
 
+from lisa_jax.checkpoints.tree import tree_of
 from lisa_jax.data.embedded.records import CorruptRecordError
 from lisa_jax.data.prepared.empty_context import empty_context_file, read_empty_context
 from lisa_jax.data.prepared.metadata import Feature, Metadata, Shard
-from lisa_jax.data.prepared.paths import tree_of
 from lisa_jax.data.prepared.reads import reading
 from lisa_jax.data.prepared.shard_hashes import ends_of_shards, fingerprint_of, records_of_shards
 from lisa_jax.data.prepared.tf_example import bytes_features

@@ -20,7 +20,7 @@ class RowError(ValueError):
 
 
 class Row(NamedTuple):
-    """One row, pictures still encoded: read them by `media.decode.decode_picture` (or `decode_labels` for class maps).
+    """One row, pictures still encoded: read them by `media.decode.decode_picture` (or `read_labels` for class maps).
 
     Attributes:
       where: the file and the row, as in "train-00003.parquet row 17"; every RowError begins with it.

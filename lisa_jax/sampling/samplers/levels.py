@@ -1,12 +1,12 @@
 """What samplers share in choosing the noise levels that they visit; host-side numpy, before anything is compiled."""
 
 from collections.abc import Mapping, Sequence
+from reprlib import repr as shown
 from typing import Any
 
 import numpy as np
 
 from lisa_jax.checkpoints.scheduler import choice, number, whole_number
-from lisa_jax.models.config_fields import shown
 from lisa_jax.processes import Diffusion
 
 TIMESTEP_SPACINGS = ("leading", "trailing", "linspace")
