@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lisa_jax.files.changes import changes
+
 NAMED = "named"
 # Setting that is a fingerprint -> what it is of.
 _FINGERPRINTS = {"source": "other rows", "base": "another base"}
@@ -29,11 +31,8 @@ def check_same(begun: Mapping[str, Any], asked: Mapping[str, Any], folder: Path)
 
 def _named_difference(name: str, begun: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     before, now = ((settings.get(NAMED) or {}).get(name, {}) for settings in (begun, asked))
-    differing = [
-        f"{flag} was {json.dumps(before.get(flag))}, now {json.dumps(now.get(flag))}"
-        for flag in sorted({*before, *now})
-        if before.get(flag) != now.get(flag)
-    ]
-    if before and not differing:
-        return f"what {next(iter(now))}={next(iter(now.values()))} names has changed since"
-    return ", ".join(differing) if before else f"what {next(iter(now), 'it')} names was something else"
+    if not before:
+        return f"what {next(iter(now), 'it')} names was something else"
+    return (
+        "; ".join(changes(before, now)) or f"what {next(iter(now))}={next(iter(now.values()))} names has changed since"
+    )

@@ -14,7 +14,7 @@ OTHERS = {
     "a flag": ({"test_fraction": 0.1}, r"with test_fraction = 0\.02, but now it is 0\.1: give the same again"),
     "other rows": (
         {"source": "c" * 64, "caption": "caption"},
-        r'from other rows \(--caption_column was "text", now "caption"\): give the same again, or another --out\.$',
+        r'from other rows \(--caption_column was "text" and is "caption" now\): give the same again, or another',
     ),
     "changed files": (
         {"source": "c" * 64},
