@@ -57,12 +57,10 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     # The starting parameters take as much memory as those that are trained, and are not needed again.
     del start_params
     start = int(state.step)
-    if start and jax.process_index() == 0 and (told := rate_change(workdir, config, start)):
-        _LOG.warning(told)
+    if start:
+        _tell_of_resuming(workdir, config, start)
     # Not before: a run that is refused must not leave its config in another's directory.
     write_config(workdir, config)
-    if start:
-        _LOG.info("resumed after step %d of %d", start, config.num_steps)
 
     # ---- the steps
     batches = watched(experiment.batches.iterate(start), start, experiment.reading)
@@ -90,3 +88,10 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
                 _LOG.warning("%s: saving after step %d; the same command goes on from there.", request.name, done)
                 break
     return state
+
+
+def _tell_of_resuming(workdir: str | Path, config: ConfigDict, step: int) -> None:
+    """Where a run goes on, and whether its learning rate jumps there; the work directory has its config of before."""
+    if jax.process_index() == 0 and (told := rate_change(workdir, config, step)):
+        _LOG.warning(told)
+    _LOG.info("resumed after step %d of %d", step, config.num_steps)
