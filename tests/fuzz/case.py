@@ -144,7 +144,9 @@ def _counted(path: Path) -> bytes | None:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         return json.dumps([_without(line, "images_per_second") for line in lines]).encode()
     counts = path.suffix in (".png", ".safetensors") or ".array_record" in path.name
-    return path.read_bytes() if counts and "previews" not in path.parts else None
+    # A grid's labels are the networks' names.
+    is_other = path.name == "grid.png" or "previews" in path.parts
+    return path.read_bytes() if counts and not is_other else None
 
 
 def _without(fields: Mapping, name: str) -> dict:
