@@ -23,6 +23,7 @@ from lisa_jax.evaluation.estimators import load_estimator, write_estimator
 from lisa_jax.evaluation.fidelity import fidelity
 from lisa_jax.evaluation.measures.table import MEASURES, read_tasks, true_fields
 from lisa_jax.experiments.fields import EMBEDDED_SIDE, SEED
+from lisa_jax.files.whole_file import write_whole_text
 
 _LOG = logging.getLogger("lisa_jax")
 _OUT = DEFINE_checked("out", None, "Folder for the weights and scores.", Folder())
@@ -65,7 +66,7 @@ def main() -> None:
             found = fidelity(task, images, test["image"], {}, test, {task: estimator})
             scores[task][name] = {measure: round(value, 4) for measure, value in found.items()}
             _LOG.info("%s, %s: %s", task, name, ", ".join(f"{key} {value:.3f}" for key, value in found.items()))
-    (out / f"scores_{image_size}.json").write_text(json.dumps(scores, indent=2) + "\n")
+    write_whole_text(out / f"scores_{image_size}.json", json.dumps(scores, indent=2) + "\n")
 
 
 if __name__ == "__main__":

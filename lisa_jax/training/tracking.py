@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 from lisa_jax.files.lines import read_objects
 from lisa_jax.files.naming import naming
-from lisa_jax.files.whole_file import write_whole, write_whole_text
+from lisa_jax.files.whole_file import write_whole_text
+from lisa_jax.media import image
 
 CONFIG_FILE = "config.json"
 
@@ -36,7 +37,7 @@ class Tracker:
         self._enabled = enabled
         if not enabled:
             return
-        # Imported in functions: reading a run's config must not need what writes events and pictures.
+        # Imported here: reading a run's config must not need what writes events.
         from tensorboardX import SummaryWriter
 
         self._workdir.mkdir(parents=True, exist_ok=True)
@@ -60,13 +61,11 @@ class Tracker:
         """Record uint8 (H, W, 3) pictures after `step` steps, as `previews/<name>_<step>.png` and in TensorBoard."""
         if not self._enabled:
             return
-        from PIL import Image
-
-        for name, image in images.items():
+        for name, picture in images.items():
             path = self._workdir / "previews" / f"{name}_{step:07d}.png"
             path.parent.mkdir(exist_ok=True)
-            write_whole(path, lambda partial, image=image: Image.fromarray(image).save(partial, format="PNG"))
-            self._tensorboard.add_image(name, image, step, dataformats="HWC")
+            image.write(path, picture)
+            self._tensorboard.add_image(name, picture, step, dataformats="HWC")
 
     def close(self) -> None:
         """Flush everything to disk."""
