@@ -54,7 +54,7 @@ class Number:
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class NumberOrNull:
     """A number that was measured, or None where there was none: NaN and infinity are such, too."""
 
     def takes(self, value: Any) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lisa_jax.experiments.fields import CONTROL, HOOK, SEED
-from lisa_jax.experiments.kinds import Group, Measured, Several, Table, Text, Whole, or_unset, require
+from lisa_jax.experiments.kinds import Group, NumberOrNull, Several, Table, Text, Whole, or_unset, require
 from lisa_jax.files.json_object import JsonError
 from lisa_jax.files.lines import append_lines, read_objects
 
@@ -34,11 +34,14 @@ _KINDS = {
     "task": Text(),
     "step": Whole(0, 10**9),
     "seed": SEED,
-    "decoder": Several(Table(Measured()), 0, 10**6),
+    "decoder": Several(Table(NumberOrNull()), 0, 10**6),
     **dict.fromkeys(CONTEXT, Group()),
 }
 # Of a row.
-_PROBE = {"feature": Text(), "target": Text(), "quantile": Measured(), "r2": Measured(), "untrained": Measured()}
+_PROBE = {
+    **dict.fromkeys(("feature", "target"), Text()),
+    **dict.fromkeys(("quantile", "r2", "untrained"), NumberOrNull()),
+}
 
 
 def append_record(path: str | Path, record: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lisa_jax.experiments.fields import CONTROL, STEPS
-from lisa_jax.experiments.kinds import Group, Measured, Table, or_unset, require
+from lisa_jax.experiments.kinds import Group, NumberOrNull, Table, or_unset, require
 from lisa_jax.files.json_object import NoObjectError, read_object
 from lisa_jax.files.lines import read_objects
 from lisa_jax.probing.records import FILE as PROBES_FILE
@@ -159,7 +159,7 @@ def _references(path: Path, task: str, quality: Mapping[str, Any]) -> dict[str, 
 def _fidelity(path: Path) -> dict[str, dict[str, dict[str, float | None]]]:
     """What a study writes of its tasks' references."""
     content = read_object(path)
-    require(f"{path}: what it holds", content, Table(Table(Table(Measured()))))
+    require(f"{path}: what it holds", content, Table(Table(Table(NumberOrNull()))))
     return content
 
 

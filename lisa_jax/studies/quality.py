@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from lisa_jax.evaluation.distances import frechet_distance, kernel_distance
 from lisa_jax.evaluation.extractors import Extractor, load_extractor
 from lisa_jax.evaluation.quality import require_comparable
-from lisa_jax.experiments.kinds import Measured, Table, require
+from lisa_jax.experiments.kinds import NumberOrNull, Table, require
 from lisa_jax.studies.json_file import change_json, read_json
 
 FOLDER = "quality"
@@ -120,7 +120,7 @@ def _read(path: Path) -> dict[str, Any]:
     for name, kind in _FIELDS.items():
         if not isinstance(content.get(name), kind):
             raise ValueError(f"{path} is no file of distances: {name} is {content.get(name)!r:.60}; remove it.")
-    require(f"{path}: sets", content["sets"], Table(Table(Measured())))
+    require(f"{path}: sets", content["sets"], Table(Table(NumberOrNull())))
     return content
 
 

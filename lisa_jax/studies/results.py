@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lisa_jax.experiments.fields import STEPS
-from lisa_jax.experiments.kinds import Measured, Table, require, shown
+from lisa_jax.experiments.kinds import NumberOrNull, Table, require, shown
 from lisa_jax.files.changes import changes
 from lisa_jax.files.lines import append_lines, read_objects
 from lisa_jax.parallel.messages import with_kind
@@ -94,7 +94,7 @@ def read_rows(path: str | Path) -> tuple[dict[str, Any] | None, list[dict[str, A
 
 
 def _is_point(point: Any) -> bool:
-    return Table(Measured()).takes(point) and STEPS.takes(point.get("step"))
+    return Table(NumberOrNull()).takes(point) and STEPS.takes(point.get("step"))
 
 
 def _read_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -109,5 +109,5 @@ def _read_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     if Path(row["id"]).name != row["id"]:
         raise ValueError(f"{where} is no row of a study: its id {row['id']!r} is no name of a run.")
     for name in COSTS:
-        require(f"{where}: {name}", row.get(name), Measured())
+        require(f"{where}: {name}", row.get(name), NumberOrNull())
     return {**row, "cell": cell}
