@@ -12,6 +12,7 @@ from pathlib import Path
 from lisa_jax.checkpoints.errors import CheckpointError
 from lisa_jax.checkpoints.recognise import no_folder, what_else
 from lisa_jax.checkpoints.weight_files import StoredTensor, find_tensors
+from lisa_jax.files.home import expanded
 from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.sha256 import sha256_of
 
@@ -102,7 +103,7 @@ def open_checkpoint(spec: str | Path) -> Checkpoint:
     Raises:
       CheckpointError: there is no such folder; what lies there in its place is named.
     """
-    folder = Path(spec)
+    folder = expanded(spec)
     if not folder.is_dir():
         raise CheckpointError(no_folder(folder))
     return Checkpoint(_snapshot(folder) if (folder / "snapshots").is_dir() else folder)

@@ -7,6 +7,7 @@ from typing import Any
 from absl import flags
 
 from lisa_jax.experiments.kinds import Kind, Number, Text, Whole
+from lisa_jax.files.home import expanded
 
 # A flag is that of the command which calls DEFINE_checked, whose help tells it.
 flags.disclaim_key_flags()
@@ -59,6 +60,8 @@ class _Parser(flags.ArgumentParser):
             value = None
         if not self._kind.takes(value):
             raise ValueError(f"must be {self._kind}.")
+        if isinstance(self._kind, Folder | NewFile) and (meant := expanded(value)) != Path(value):
+            raise ValueError(f"begins with a ~ that the shell has left as it is: write {meant}.")
         return value
 
     def flag_type(self) -> str:

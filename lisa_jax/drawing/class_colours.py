@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 from lisa_jax.data.conditions.registry import shows_classes
 from lisa_jax.data.prepared.layout import Metadata
 from lisa_jax.experiments.conditions import condition_specs
-from lisa_jax.parallel.messages import one_line
 
 _LOG = logging.getLogger("lisa_jax")
 
@@ -24,10 +23,10 @@ def class_conditions(config: ConfigDict) -> frozenset[str]:
     if config.data.name == "prepared" and not known.issuperset(specs):
         try:
             known |= prepared_classes(Metadata.read(Path(config.data.dir)))
-        except OSError as error:
+        except OSError:
             _LOG.warning(
-                "%s: whether colours of %s are classes is not known; where they are, add --nearest=%s.",
-                *(one_line(error), ", ".join(specs), ",".join(specs)),
+                "%s cannot be read: whether colours of %s are classes is not known; where they are, add --nearest=%s.",
+                *(config.data.dir, ", ".join(specs), ",".join(specs)),
             )
     return frozenset(known & set(specs))
 

@@ -1,7 +1,5 @@
 """The base that a config names, with the settings of the side networks beside it."""
 
-from pathlib import Path
-
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -10,6 +8,7 @@ from lisa_jax.experiments.conditions import condition_names
 from lisa_jax.families.family import Architecture, Family, Setup
 from lisa_jax.families.presets import preset_of
 from lisa_jax.families.registry import architecture_of
+from lisa_jax.files.home import expanded
 from lisa_jax.files.path_list import split_named_paths
 from lisa_jax.parallel.sharding import REPLICATED, placement
 
@@ -57,7 +56,7 @@ def chosen_preset(config: ConfigDict, preset: str | None) -> str | None:
     Raises:
       ValueError: neither base nor preset.
     """
-    if preset is None and Path(config.base).exists():
+    if preset is None and expanded(config.base).exists():
         return None
     name = preset or config.preset
     if name is None:
@@ -81,10 +80,10 @@ def example_size(config: ConfigDict) -> tuple[int, ...]:
 
 def absolute_paths(config: ConfigDict) -> None:
     """Make the config's folders absolute: other commands read it from the work directory, wherever they are started."""
-    config.base = str(Path(config.base).absolute())
+    config.base = str(expanded(config.base).absolute())
     if "dir" in config.data:
-        config.data.dir = str(Path(config.data.dir).absolute())
-    starts = {name: str(Path(folder).absolute()) for name, folder in start_folders(config).items()}
+        config.data.dir = str(expanded(config.data.dir).absolute())
+    starts = {name: str(expanded(folder).absolute()) for name, folder in start_folders(config).items()}
     if len(condition_names(config)) == 1 and starts:
         (config.side.start_from,) = starts.values()
     elif starts:

@@ -48,6 +48,13 @@ def test_a_flag_is_refused_by_its_name_and_says_what_it_must_be(place, name, val
     assert str(refused.value) == f"flag --tested_{name}={value}: must be {KINDS[name]}."
 
 
+@pytest.mark.parametrize("name", ["folder", "file"])
+def test_a_home_folder_that_no_shell_has_filled_in_is_told(place, monkeypatch, name):
+    monkeypatch.setenv("HOME", "/home/someone")
+    with pytest.raises(flags.IllegalFlagValueError, match=r"=~/new: begins with a ~ .*: write /home/someone/new\.$"):
+        flags.FLAGS[f"tested_{name}"].parse("~/new")
+
+
 def test_a_flag_takes_what_makes_sense(place):
     for name, value, read in [
         ("count", "3", 3),

@@ -4,7 +4,7 @@ import pytest
 
 from configs import openmoji_lineart, sd15_lisa, sd21_compositional, sd21_lisa, sd21_v_lisa
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
-from lisa_jax.experiments.base import architecture, chosen_preset, example_size, setup_of, start_folders
+from lisa_jax.experiments.base import absolute_paths, architecture, chosen_preset, example_size, setup_of, start_folders
 from lisa_jax.families.presets import preset_of, write_random_base
 from lisa_jax.families.registry import architecture_of
 
@@ -68,6 +68,17 @@ def test_the_settings_of_side_networks_are_those_of_the_config():
     assert setup.conditions == ("pose", "seg")
     assert setup.start_from == {"seg": "starts/seg"}
     assert (setup.block_out_channels, setup.layers_per_block, setup.decoder_width) == (None, 1, 2.0)
+
+
+def test_a_home_folder_is_filled_in_wherever_a_config_names_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "base").mkdir()
+    config = sd21_compositional.get_config()
+    config.update(base="~/base", data={"dir": "~/prepared"}, side={"start_from": "pose=~/pose,seg=~/seg"})
+    assert open_checkpoint(config.base).folder == tmp_path / "base"
+    absolute_paths(config)
+    assert (config.base, config.data.dir) == (str(tmp_path / "base"), str(tmp_path / "prepared"))
+    assert start_folders(config) == {"pose": str(tmp_path / "pose"), "seg": str(tmp_path / "seg")}
 
 
 def test_folders_to_start_from_by_condition():

@@ -119,7 +119,10 @@ class Metadata:
         """
         path = folder / METADATA_FILE
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: give the --out folder of a finished `lisa_jax prepare`.")
+            raise FileNotFoundError(
+                f"{path} is missing: set config.data.dir to the --out folder of a finished `lisa_jax prepare`; where a "
+                "run's data have moved, its `train` command with that tells it so, also when all steps are done."
+            )
         try:
             content = read_object(path)
             version = typed(content.pop("version", None), int, "version")
