@@ -65,6 +65,7 @@ def write_safetensors(
                     raise ValueError(
                         f"tensor {key} is {array.dtype.name} {array.shape}, but was announced as {specs[key]}."
                     )
-                array.tofile(file)
+                # Not by array.tofile, whose error on a full disk does not say what is wrong.
+                file.write(array.reshape(-1).view(np.uint8).data)
 
     write_whole(path, write)

@@ -61,11 +61,11 @@ def main() -> None:
 
 def _export(run: TrainedRun, folders: Mapping[str, Path], dtype: jnp.dtype) -> None:
     size = example_size(run.config)
-    # Before anything is written, for there may be no such picture.
+    # Before anything is written, for there may be no such picture, and the run's metrics may be damaged.
     picture = card_picture(run, _WORKDIR.value, _SAMPLES.value, CONDITION_MODULE.value)
+    validation, validation_step = last_validation(_WORKDIR.value, run.step)
     for name, folder in folders.items():
         run.family.write_side(folder, name, run.side[name], dtype)
-    validation, validation_step = last_validation(_WORKDIR.value, run.step)
     for name, folder in folders.items():
         measured = run.family.check_export(folder, run.side[name], dtype, size, verifies=_VERIFY.value)
         _report(folder, dtype, measured)

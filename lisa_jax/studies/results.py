@@ -10,6 +10,7 @@ from lisa_jax.experiments.kinds import NumberOrNull, Table, require, shown
 from lisa_jax.files.changes import changes
 from lisa_jax.files.lines import append_lines, read_objects
 from lisa_jax.parallel.messages import with_kind
+from lisa_jax.studies.config_fields import CELL, NEEDED
 from lisa_jax.studies.grid import Cell, read_cell
 
 # What a run took, beside its curve.
@@ -102,6 +103,8 @@ def _read_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         cell = read_cell(row["cell"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{where} is no row of a study: its cell cannot be read ({with_kind(error)}).") from error
+    for name in NEEDED:
+        require(f"{where}: cell.{name}", row["cell"].get(name), CELL[name])
     curve = row.get("curve", [])
     if not isinstance(row.get("id"), str) or not isinstance(curve, list) or not all(map(_is_point, curve)):
         raise ValueError(f"{where} is no row of a study: it needs an id, and a curve of points, numbers with a step.")

@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from lisa_jax.files.changes import changes
+from lisa_jax.files.regular_file import check_regular
 from lisa_jax.parallel.cluster import LostProcessError, as_first_finds, lost_process
 from lisa_jax.parallel.messages import storage_code, storage_reason, with_kind
 from lisa_jax.training import checksums
@@ -37,6 +38,7 @@ _LOG = logging.getLogger(__name__)
 
 # What a checkpoint consists of, a folder each.
 _STATE, _IDENTITY = "state", "identity"
+_NOTE = "_CHECKPOINT_METADATA"
 
 
 class ResumeError(ValueError):
@@ -82,6 +84,7 @@ class Checkpoints:
         self._read_only = read_only
         self._keep = keep
         self._saving = 0
+        self._refuse_pipes()
         self._manager = ocp.CheckpointManager(
             self._folder,
             item_handlers={_STATE: StateHandler(), _IDENTITY: IdentityHandler()},
@@ -104,6 +107,13 @@ class Checkpoints:
             # What ended the run is told, not what followed from it.
             with contextlib.suppress(SaveError):
                 self.close()
+
+    def _refuse_pipes(self) -> None:
+        """Raise ValueError where Orbax would wait for ever: it opens the note of each checkpoint, whatever that is."""
+        for note in self._folder.glob(f"*/{_NOTE}"):
+            # Another process may be removing that checkpoint.
+            with contextlib.suppress(FileNotFoundError):
+                check_regular(note)
 
     def save(self, state: TrainState, step: int) -> None:
         """Start writing the state after `step` steps; training goes on meanwhile.

@@ -121,6 +121,9 @@ def test_unrecognised_sources(tmp_path):
         open_rows(f"parquet:{tmp_path}/*.parquet")
     with pytest.raises(ValueError, match="names no place"):
         open_rows("parquet:")
+    (tmp_path / "shard.tar" / "0").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"shard\.tar' is a folder without \.tar files: pack it"):
+        open_rows(f"webdataset:{tmp_path}")
     (tmp_path / "a.parquet").touch()
     (tmp_path / "a.tar").touch()
     with pytest.raises(ValueError, match=r"could be any of \['parquet', 'webdataset'\]"):

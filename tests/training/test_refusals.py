@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 
 import jax
@@ -12,6 +13,7 @@ import pytest
 from lisa_jax import metrics
 from lisa_jax.data.embedded.openmoji import CorruptRecordError
 from lisa_jax.data.pipeline import Batches
+from lisa_jax.training.checkpoint import Checkpoints
 from lisa_jax.training.finite import NonFiniteLossError
 from lisa_jax.training.loop import fit
 
@@ -129,3 +131,11 @@ def test_unknown_schedule(toy, tmp_path):
     config.optimizer.schedule = "linear"
     with pytest.raises(ValueError, match=r"Unknown optimizer.schedule 'linear': use constant or cosine"):
         fit(toy.experiment(), config, tmp_path)
+
+
+def test_a_pipe_among_checkpoints_is_not_waited_for(tmp_path):
+    checkpoint = tmp_path / "checkpoints" / "2"
+    checkpoint.mkdir(parents=True)
+    os.mkfifo(checkpoint / "_CHECKPOINT_METADATA")
+    with pytest.raises(ValueError, match="is a named pipe, but must be a file"):
+        Checkpoints(tmp_path, 1, {})

@@ -26,8 +26,10 @@ def matching_files(location: str, suffix: str) -> list[Path]:
     """
     path = expanded(location)
     if path.is_dir():
-        # Folders apart, what is no file is not passed over: its rows would be missing without a word.
+        # What is no file is not passed over: its rows would be missing without a word. Folders are, whose files are
+        # found for themselves.
         files = [file for file in path.rglob(f"*{suffix}") if not file.is_dir()]
+        _refuse_bare_folders(path, suffix)
     elif path.exists():
         files = [path]
     else:
@@ -43,6 +45,13 @@ def matching_files(location: str, suffix: str) -> list[Path]:
         if file.stat().st_size < _POINTER_BYTES and (kind := foreign_kind(file.read_bytes())):
             raise ValueError(f"{str(file)!r} is {kind}.")
     return sorted(files)
+
+
+def _refuse_bare_folders(path: Path, suffix: str) -> None:
+    """Raise ValueError for a folder that is called like a file and holds none, as a shard that was unpacked."""
+    for folder in path.rglob(f"*{suffix}"):
+        if folder.is_dir() and not any(folder.rglob(f"*{suffix}")):
+            raise ValueError(f"{str(folder)!r} is a folder without {suffix} files: pack it, or take it away.")
 
 
 def common_folder(files: list[Path]) -> Path:
