@@ -1,6 +1,7 @@
 """The program `lisa_jax`: how its commands are started."""
 
 import configparser
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,11 +24,14 @@ def console_program():
     return ["-P", "-c", f"from {module} import {function}; {function}()", "train"]
 
 
-@pytest.mark.parametrize(
+PROGRAMS = pytest.mark.parametrize(
     "program",
     [["-m", "lisa_jax", "train"], console_program(), ["-m", "lisa_jax.train"]],
     ids=["module", "console", "as before"],
 )
+
+
+@PROGRAMS
 def test_a_command_is_found_however_it_is_started_and_nothing_of_the_current_folder(program, command_env, tmp_path):
     for module in ("ast", "pathlib", "json", "absl", "jax", "cv2"):
         (tmp_path / f"{module}.py").write_text("raise SystemExit('A file of the current folder was run.')\n")
@@ -35,6 +39,16 @@ def test_a_command_is_found_however_it_is_started_and_nothing_of_the_current_fol
     done = subprocess.run(argv, env=command_env, capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.startswith("Train side networks"), done.stderr
     assert "--workdir:" in done.stdout
+
+
+@PROGRAMS
+def test_a_command_that_is_asked_to_stop_while_it_is_imported_is_to_be_started_again(program, tmp_path):
+    asks = "import os, signal, time; os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)\n"
+    (tmp_path / "absl").mkdir()
+    (tmp_path / "absl" / "__init__.py").write_text(asks)
+    env = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run([sys.executable, *program], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 75 and "leaving before anything was begun" in done.stderr, done
 
 
 @pytest.mark.parametrize(
