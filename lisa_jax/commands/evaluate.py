@@ -129,6 +129,7 @@ def evaluate_run(workdir: str) -> dict[str, Any]:
         "weights": _WEIGHTS.value,
         "sampling": run.config.sampling.to_dict(),
         "base": run.family.fingerprint,
+        "data": split.fingerprint,
     }
 
 

@@ -38,6 +38,7 @@ def test_evaluate_reports_fidelity_beside_ceiling_and_floor(run, trained_run, tm
     f1 = {name: values["f1_tolerance_0"] for name, values in result["fidelity"].items()}
     assert f1["real images"] > max(f1["other images"], f1["control"], f1["no control"])
     assert result["step"] == 8 and result["examples"] == 7 and len(result["base"]) == 64
+    assert result["data"] == "openmoji/size_16/1.0.0"
     assert "no control" in done.stderr
 
 
