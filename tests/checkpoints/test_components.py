@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import resource
 import tracemalloc
 
 import jax
@@ -277,6 +278,17 @@ def test_written_file_is_that_of_the_safetensors_library(tmp_path):
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
     with pytest.raises(ValueError, match=r"tensor .* is float32 .* announced"):
         write_safetensors(tmp_path / "ours", specs, lambda key: tensors[key].T, {})
+
+
+def test_a_file_that_there_is_no_room_for_is_named(tmp_path):
+    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write_safetensors(tmp_path / "a", {"w": ((64, 64), np.float32)}, lambda key: np.zeros((64, 64), "f4"), {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(tmp_path / "a") and not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")
