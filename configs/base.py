@@ -6,6 +6,8 @@ The values are the LISA authors' recipe for a ControlNet beside Stable Diffusion
 theirs: bfloat16 in place of fp16 (parameters, gradients and optimizer are float32 in both).
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
@@ -56,14 +58,25 @@ def optimizer() -> ConfigDict:
             "eps": 1e-8,  # added to the square's root
             "weight_decay": 1e-2,  # on all parameters
             "clip_norm": 1.0,  # largest norm of the gradient
-            "decoder_rate": 1.0,  # how many times the learning rate the alignment decoder has
         }
     )
+
+
+def own_rates() -> dict[str, Any]:
+    """Learning rates of the layers that are not copied from the base, over that of the rest; of `optimizer`."""
+    return {
+        "decoder_rate": 1.0,  # of the alignment decoder
+        "fresh_rate": 1.0,  # of the side network's fresh layers
+        # Which of these: of a ControlNet zero_convolutions or condition_embedding; unset: all.
+        "fresh_layers": placeholder(str),
+        "fresh_steps": placeholder(int),  # in which fresh_rate falls to 1; unset: it stays
+    }
 
 
 def control() -> ConfigDict:
     """Training side networks beside a frozen main network."""
     config = training()
+    config.optimizer.update(own_rates())
     # Folder of the base, as diffusers has it; without a VAE it works on pixels.
     config.base = "bases/stable-diffusion-2-1-base"
     # Its architecture, of lisa_jax.families.presets: for `compile` and `bench` where the base's folder is not at hand.
@@ -102,13 +115,17 @@ def data() -> ConfigDict:
 
 
 def side() -> ConfigDict:
-    """How the side network differs from a copy of the base's encoder; unset: in nothing."""
+    """How the side network differs from a copy of the base's encoder, as it is here: in nothing."""
     return ConfigDict(
         {
             # Folder of a ControlNet to go on from; of several networks name=FOLDER,name=FOLDER.
             "start_from": placeholder(str),
             "block_out_channels": placeholder(tuple),  # fewer channels, level by level
             "layers_per_block": placeholder(int),  # fewer layers a level
+            # Birth of the layer through which the condition enters: zero, or default, as PyTorch does other layers.
+            "condition_init": "zero",
+            # Size at birth of the layers through which residuals leave, over PyTorch's default; 0: zero convolutions.
+            "zero_convolution_scale": 0.0,
         }
     )
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.dual_branch import DualBranch, Params, Tree
+from lisa_jax.dual_branch import DualBranch, Gate, Params, Tree
 from lisa_jax.metrics import LossMetrics, mean, means_by_quartile
 from lisa_jax.processes import Process
 from lisa_jax.weighting import UNIFORM, alignment_weight, check_weighting
@@ -56,7 +56,8 @@ def lisa_loss(
     Returns:
       The terms, and metrics. Their means are `main_loss` and `target_power`, with alignment also `align_loss` and
       `gap_power`, each over all noise levels and by quartile of those that are trained (`main_loss_q1` the least noise,
-      ... `main_loss_q4`); with several hooks also `align_loss/<hook>`. None of them is weighted.
+      ... `main_loss_q4`); with several hooks also `align_loss/<hook>`. None of them is weighted. `residual_power` and
+      `joined_power` are those of `DualBranch.gate`.
     Raises:
       ValueError: names that are not those of the side networks, or rows that `align.every` does not divide.
     """
@@ -68,7 +69,8 @@ def lisa_loss(
     residuals, features = model.side(trainable["side"], trunk, x_t, t, context, inputs["condition"])
     prediction = model.predict(frozen, trunk, residuals)
     error = squared_error(prediction, noisy.target)
-    main, metrics = jnp.mean(process.weight(noisy.t) * error), _main_metrics(error, noisy, process)
+    main = jnp.mean(process.weight(noisy.t) * error)
+    metrics = _with_gate(_main_metrics(error, noisy, process), model.gate(trunk, residuals))
     if align is None:
         return LossTerms(main, None), metrics
 
@@ -175,6 +177,11 @@ def _main_metrics(main: jax.Array, noisy: NoisySample, process: Process) -> Loss
     power = squared_error(noisy.target, 0.0)
     means = means_by_quartile(process.quantile(noisy.t), main_loss=main, target_power=power)
     return LossMetrics(means, noisy.t, main)
+
+
+def _with_gate(found: LossMetrics, gate: Gate) -> LossMetrics:
+    powers = {"residual_power": mean(gate.residuals), "joined_power": mean(gate.joined)}
+    return found._replace(means=found.means | powers)
 
 
 def _with_alignment(

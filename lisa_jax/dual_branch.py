@@ -13,6 +13,7 @@ loop and the samplers know nothing more about it than is said here.
 import dataclasses
 import functools
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ import jax.numpy as jnp
 Tree = Any  # a pytree of arrays; where batched, every leaf begins with n
 Params = Any  # a tree of arrays
 Residuals = tuple[jax.Array, ...]
+# Layers of a side network that are like those of its main network.
+COPIED = "copied"
 
 
 class SideOutput(NamedTuple):
@@ -35,6 +38,13 @@ class SideOutput(NamedTuple):
 
     residuals: Residuals
     features: Mapping[str, Any]
+
+
+class Gate(NamedTuple):
+    """Squares summed over each example, (n,) float32: of the residuals, and of what they are added to."""
+
+    residuals: jax.Array
+    joined: jax.Array
 
 
 def _whole(params: Params) -> Params:
@@ -57,6 +67,8 @@ class SideNetwork:
       hooks: names of the features, in the order of the network.
       trunk: parameters -> those that are no zero convolutions; the main loss reaches them through the zero
         convolutions alone. By default all parameters.
+      fresh: the layers that it does not take over from the main network, such as zero convolutions and the condition's
+        encoder: name of a group -> pattern (`re.match`) of the paths ("conv_in/kernel") of its parameters.
     """
 
     apply: Callable[..., SideOutput]
@@ -65,6 +77,16 @@ class SideNetwork:
     init_decoder: Callable[[jax.Array, str], Params]
     hooks: tuple[str, ...]
     trunk: Callable[[Params], Params] = _whole
+    fresh: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def layers(self, params: Params) -> Tree:
+        """Of every parameter the group of fresh layers that it belongs to, or `COPIED`."""
+
+        def group(path: tuple, leaf: Any) -> str:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            return next((group for group, pattern in self.fresh.items() if re.match(pattern, name)), COPIED)
+
+        return jax.tree_util.tree_map_with_path(group, params)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,11 +110,14 @@ class DualBranch:
       trunk: (frozen, x_t, t, context) -> the part of the forward pass that control cannot reach, any tree whose leaves
         begin with n. It is computed once, for the prediction and for the prior.
       predict: (frozen, trunk, residuals=None) -> prediction; without residuals it is the prior.
+      joined: trunk -> arrays (n, ...) of what the main network adds the residuals to, one for each and as large as it
+        or larger. A network that adds them one after the other, as transformers do, gives its trunk for all of them.
       sides: name -> side network. The order of the names does not count. Empty: the main network alone.
     """
 
     trunk: Callable[..., Tree]
     predict: Callable[..., jax.Array]
+    joined: Callable[[Tree], Residuals]
     sides: Mapping[str, SideNetwork]
 
     def __post_init__(self) -> None:
@@ -104,6 +129,25 @@ class DualBranch:
         """Names of the features that all side networks have, in the order of the network."""
         hooks = [side.hooks for side in self.sides.values()]
         return tuple(hook for hook in hooks[0] if all(hook in others for others in hooks)) if hooks else ()
+
+    @property
+    def fresh_layers(self) -> tuple[str, ...]:
+        """Names of the groups of layers that side networks do not take over from the main network."""
+        return tuple(dict.fromkeys(group for side in self.sides.values() for group in side.fresh))
+
+    def layers(self, params: Mapping[str, Params]) -> dict[str, Tree]:
+        """Of every side parameter its group of layers, see `SideNetwork.layers`."""
+        return {name: self.sides[name].layers(part) for name, part in params.items()}
+
+    def gate(self, trunk: Tree, residuals: Residuals) -> "Gate":
+        """How large the residuals are beside what they are added to."""
+
+        def power(x: jax.Array) -> jax.Array:
+            return jnp.sum(jnp.square(x.astype(jnp.float32)), axis=tuple(range(1, x.ndim)))
+
+        joined = self.joined(trunk)
+        added = (jnp.broadcast_to(one, to.shape) for one, to in zip(residuals, joined, strict=True))
+        return Gate(sum(map(power, added)), sum(map(power, joined)))
 
     def side(
         self,

@@ -72,7 +72,8 @@ def summarise(means: Mapping[str, Mean]) -> dict[str, float]:
     `main_over_target` is the main loss over the target's power; `align_over_gap` is the alignment loss over the power
     of the gap, 1 where the decoder explains nothing and 0 where it explains all; `main_over_gap` is the same for the
     controlled network: the decoder has something to teach while its share is the smaller. Empty quartiles are left out.
-    With several hooks `align_over_gap/<hook>` is the share of each.
+    With several hooks `align_over_gap/<hook>` is the share of each. `gate_norm`, in place of the two powers that it is
+    made of, is the norm of the residuals over that of what they are added to: 0 at birth, rising as control opens.
     """
     values = {name: float(np.asarray(m.total) / m.count) for name, m in means.items() if np.asarray(m.count) > 0}
     for ratio, above, below in (
@@ -83,6 +84,9 @@ def summarise(means: Mapping[str, Mean]) -> dict[str, float]:
         for suffix in ("", "_q1", "_q2", "_q3", "_q4"):
             if above + suffix in values and values.get(below + suffix, 0) > 0:
                 values[ratio + suffix] = values[above + suffix] / values[below + suffix]
+    residuals, joined = values.pop("residual_power", 0.0), values.pop("joined_power", 0.0)
+    if joined > 0:
+        values["gate_norm"] = (residuals / joined) ** 0.5
     if values.get("gap_power", 0) > 0:
         by_hook = {name.removeprefix("align_loss/"): name for name in values if name.startswith("align_loss/")}
         values |= {f"align_over_gap/{hook}": values[name] / values["gap_power"] for hook, name in by_hook.items()}

@@ -22,6 +22,7 @@ NAME, HOOK = "edges", "down_0"
 ALIGN = Alignment((HOOK,))
 N, SIZE, CHANNELS = 8, 4, 2
 PLAIN_NAMES = {"main_loss", "target_power"}
+GATE_NAMES = {"residual_power", "joined_power"}
 LISA_NAMES = PLAIN_NAMES | {"align_loss", "gap_power"}
 
 
@@ -45,6 +46,7 @@ def toy_model() -> DualBranch:
     return DualBranch(
         trunk=lambda frozen, x_t, t, context: jnp.tanh(x_t @ frozen["encoder"] + context[:, :1, None, :]),
         predict=lambda frozen, trunk, residuals=None: (trunk + (residuals[0] if residuals else 0)) @ frozen["head"],
+        joined=lambda trunk: (trunk,),
         sides={NAME: side},
     )
 
@@ -201,11 +203,11 @@ def test_plain_training_needs_no_decoder_and_reports_no_alignment():
     noisy, trainable = a_noisy_sample(), random_trainable()
     terms, found = terms_of({"side": trainable["side"]}, FROZEN, noisy, align=None)
     quartiles = ("", "_q1", "_q2", "_q3", "_q4")
-    assert found.means.keys() == {name + quartile for name in PLAIN_NAMES for quartile in quartiles}
+    assert found.means.keys() == GATE_NAMES | {name + quartile for name in PLAIN_NAMES for quartile in quartiles}
     assert terms.align is None
     assert float(terms.total(0.5)) == float(terms.main) == means(found)["main_loss"]
     _, with_lisa = terms_of(trainable, FROZEN, noisy)
-    assert with_lisa.means.keys() == {name + quartile for name in LISA_NAMES for quartile in quartiles}
+    assert with_lisa.means.keys() == GATE_NAMES | {name + quartile for name in LISA_NAMES for quartile in quartiles}
     assert means(with_lisa)["main_loss"] == means(found)["main_loss"]
 
 

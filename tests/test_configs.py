@@ -89,7 +89,11 @@ def test_recipe_is_the_authors():
         "weight_decay": 1e-2,
         "clip_norm": 1.0,
         "decoder_rate": 1.0,
+        "fresh_rate": 1.0,
+        "fresh_layers": None,
+        "fresh_steps": None,
     }
+    assert (config.side.condition_init, config.side.zero_convolution_scale) == ("zero", 0.0)
     assert (config.batch_size, config.num_steps, config.caption_dropout) == (256, 10_000, 0.0)
     assert (config.data.image_size, config.data.flip) == (512, False)
     assert (config.sampling.sampler, config.sampling.num_steps, config.sampling.guidance_scale) == ("dpmpp_2m", 20, 7.5)

@@ -47,7 +47,7 @@ def side_network(downscale):
 
 
 POSE, SEG = side_network(1), side_network(2)
-BOTH = DualBranch(trunk, predict, {"seg": SEG, "pose": POSE})
+BOTH = DualBranch(trunk, predict, lambda trunk: (trunk, trunk), {"seg": SEG, "pose": POSE})
 
 
 def normal(seed, *shape):

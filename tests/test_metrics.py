@@ -46,6 +46,14 @@ def test_a_metric_that_comes_or_goes_within_a_window_keeps_its_own_count():
     assert metrics.summarise(window) == {"loss": pytest.approx(5 / 3), "align_loss": 1.0, "late": 2.0}
 
 
+def test_the_gate_is_the_norm_of_residuals_over_that_of_what_they_join():
+    steps = [
+        {"residual_power": Mean(*one), "joined_power": Mean(*two)} for one, two in (((9, 2), (8, 2)), ((0, 2), (8, 2)))
+    ]
+    assert metrics.summarise(metrics.add(*steps)) == {"gate_norm": pytest.approx((9 / 16) ** 0.5)}
+    assert metrics.summarise(steps[1]) == {"gate_norm": 0.0}
+
+
 def test_ratios_are_of_means_overall_and_by_quartile():
     quantile = jnp.array([0.1, 0.9, 0.95])
     found = metrics.means_by_quartile(

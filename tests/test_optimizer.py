@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from ml_collections import ConfigDict
 
@@ -19,7 +20,6 @@ def optimizer_config(**changes):
         "eps": 1e-8,
         "weight_decay": 0.1,
         "clip_norm": 1.0,
-        "decoder_rate": 1.0,
     }
     return ConfigDict(config | changes)
 
@@ -83,22 +83,23 @@ def test_weight_decay_is_decoupled_and_touches_biases_too():
         np.testing.assert_allclose(updates[name], -0.25e-2 * 0.1 * leaf, rtol=1e-6)
 
 
-def test_the_decoder_can_learn_faster_than_the_rest_and_has_the_same_state():
+def test_parts_may_learn_faster_than_the_rest_and_the_state_is_that_of_optax():
     params = {"side": jnp.full(2, 3.0), "decoder": {"kernel": jnp.full(2, 5.0)}}
-    gradients = jax.tree.map(lambda leaf: leaf / 10, params)
-    usual, faster = updates_of(optimizer_config(), gradients, params), optimizer_config(decoder_rate=8.0)
-    found = updates_of(faster, gradients, params)
-    np.testing.assert_array_equal(found["side"], usual["side"])
-    np.testing.assert_allclose(found["decoder"]["kernel"], 8 * usual["decoder"]["kernel"], rtol=1e-6)
-    # Plain training has no decoder.
-    side = {"side": params["side"]}
-    np.testing.assert_array_equal(
-        updates_of(faster, side, side)["side"], updates_of(optimizer_config(), side, side)["side"]
-    )
-    states = [make_optimizer(config, lambda step: 1.0).init(params) for config in (faster, optimizer_config())]
-    assert jax.tree.structure(states[0]) == jax.tree.structure(states[1])
-    with pytest.raises(ValueError, match=r"optimizer\.decoder_rate is 0"):
-        make_optimizer(optimizer_config(decoder_rate=0.0), lambda step: 1.0)
+    gradients, config = jax.tree.map(lambda leaf: leaf / 10, params), optimizer_config()
+    schedule = learning_rate_schedule(config, num_steps=10)
+    settings = {name: config[name] for name in ("b1", "b2", "eps", "weight_decay")}
+    usual = optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adamw(schedule, **settings))
+    faster = make_optimizer(config, schedule, lambda params, step: {"side": 1.0, "decoder": 2.0**step})
+    states = usual.init(params), faster.init(params)
+    for step in range(4):
+        (expected, one), (found, other) = (
+            optimizer.update(gradients, state, params) for optimizer, state in zip((usual, faster), states, strict=True)
+        )
+        np.testing.assert_array_equal(found["side"], expected["side"])
+        np.testing.assert_allclose(found["decoder"]["kernel"], 2**step * expected["decoder"]["kernel"], rtol=1e-6)
+        assert jax.tree.structure(one) == jax.tree.structure(other)
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+        states = one, other
 
 
 def test_the_first_step_is_the_rate_times_the_sign():

@@ -43,6 +43,8 @@ def setup_of(config: ConfigDict) -> Setup:
         remat=config.remat,
         attention=config.attention,
         decoder_width=config.lisa.decoder_width,
+        condition_init=config.side.condition_init,
+        zero_convolution_scale=config.side.zero_convolution_scale,
     )
 
 

@@ -17,6 +17,7 @@ from lisa_jax.alignment import Alignment, LamSchedule, LossTerms, add_noise, lis
 from lisa_jax.dual_branch import DualBranch, Params, Tree, parse_hooks
 from lisa_jax.experiments.data_identity import data_identity
 from lisa_jax.experiments.inputs import model_inputs
+from lisa_jax.experiments.learning_rates import rate_factors
 from lisa_jax.experiments.upgrade import upgrade
 from lisa_jax.families.family import Family
 from lisa_jax.metrics import LossMetrics
@@ -40,7 +41,8 @@ def control_experiment(
       data_fingerprint: of the data set that it will train on, which its checkpoints are bound to.
 
     Raises:
-      ValueError: a hook that the side networks do not have, a lam schedule or a weighting that does not exist.
+      ValueError: a hook or a group of layers that the side networks do not have, a lam schedule or a
+        weighting that does not exist.
     """
     losses = control_losses(config, family, empty)
     align = alignment_of(config, family.model)
@@ -53,6 +55,7 @@ def control_experiment(
         identity=identity(config, family) | data_identity(config, data_fingerprint),
         upgrade=upgrade(config, data_fingerprint),
         rules=family.rules,
+        rate_factors=rate_factors(config, family.model),
         diagnostic=None if every is None else Diagnostic(every, losses.gradients_at),
     )
 

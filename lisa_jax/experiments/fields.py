@@ -55,6 +55,9 @@ CONDITION = Either((ConditionName(), Several(ConditionName())))
 # Embedded pictures are drawn in whatever size is asked for, a few thousand of them.
 EMBEDDED_SIDE = Whole(8, 512)
 
+# Of parts of what trains, over the learning rate of the rest.
+RATE = Number(above=0, most=1e6)
+
 TRAINING: Fields = {
     "seed": SEED,
     "batch_size": ROWS,
@@ -76,7 +79,6 @@ TRAINING: Fields = {
     "optimizer.eps": Number(above=0, most=1),
     "optimizer.weight_decay": FACTOR,
     "optimizer.clip_norm": Number(above=0, most=1e9),
-    "optimizer.decoder_rate": Number(above=0, most=1e6),
     "log_every": STEPS,
     "eval_every": STEPS,
     "save_every": STEPS,
@@ -85,6 +87,10 @@ TRAINING: Fields = {
 
 CONTROL: Fields = {
     **TRAINING,
+    "optimizer.decoder_rate": RATE,
+    "optimizer.fresh_rate": RATE,
+    "optimizer.fresh_layers": or_unset(Text()),
+    "optimizer.fresh_steps": or_unset(STEPS),
     "base": Text(),
     "preset": or_unset(Text()),
     "frozen_dtype": DTYPE,
@@ -99,6 +105,8 @@ CONTROL: Fields = {
     "side.start_from": or_unset(Text()),
     "side.block_out_channels": or_unset(Several(Whole(1, 2048))),
     "side.layers_per_block": or_unset(Whole(1, 16)),
+    "side.condition_init": Choice(("zero", "default")),
+    "side.zero_convolution_scale": Number(least=0, most=16),
     "lisa.lam": Number(least=0, most=1e6),
     "lisa.hook": HOOK,
     "lisa.schedule": Choice(("constant", "linear", "cosine")),

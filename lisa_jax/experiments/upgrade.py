@@ -11,6 +11,8 @@ from lisa_jax.experiments.data_identity import with_data_fingerprint
 from lisa_jax.training.upgrade import Layout, Upgrade
 from lisa_jax.weighting import UNIFORM
 
+# Of the layers that are new in side networks.
+_BIRTHS = {"condition_init": "zero", "zero_convolution_scale": 0.0}
 # Of rematerialisation, which was on or off.
 _REMAT = {"false": "none", "true": "full"}
 
@@ -20,7 +22,14 @@ def upgraded(config: ConfigDict) -> ConfigDict:
     fields = {"preset": None, "diagnostics_every": None, **config.to_dict()}
     later = {
         "lisa": {"weighting": UNIFORM, "decoder_width": 1.0},
-        "optimizer": {"decoder_rate": 1.0, "schedule_steps": None},
+        "optimizer": {
+            "decoder_rate": 1.0,
+            "schedule_steps": None,
+            "fresh_rate": 1.0,
+            "fresh_layers": None,
+            "fresh_steps": None,
+        },
+        "side": _BIRTHS,
     }
     # A damaged config is left as it is: what is missing in it, or wrong, `fields.check_config` tells.
     for name, usual in later.items():
@@ -36,11 +45,13 @@ def upgraded(config: ConfigDict) -> ConfigDict:
 def _upgraded_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     """The identity (`control.identity`) that was saved with a checkpoint, as it would be saved today."""
     data, hook = _with_moved_condition(identity["data"]), identity["hook"]
+    side = {"side": {**_BIRTHS, **identity["side"]}} if "side" in identity else {}
     return {
         "decoder_width": 1.0,
         # Side networks are sorted by name, conditions as they were given.
         "side_networks": sorted(map(name_of, _conditions(identity))),
         **identity,
+        **side,
         "data": data,
         "hook": [hook] if isinstance(hook, str) else hook,
     }

@@ -215,9 +215,14 @@ class Setup:
       remat: what the backward pass of both networks computes again, see `models.remat`.
       attention: implementation of attention, see `models.attention.attend`.
       decoder_width: factor on the hidden channels of the alignment decoders.
+      condition_init: how the layer of a new side network is born through which its condition enters: "zero", or
+        "default" as PyTorch does other layers.
+      zero_convolution_scale: size of the layers at birth through which a new side network's residuals leave, as a
+        share of PyTorch's default. Only with 0 do the residuals start at zero.
 
     Raises:
-      ValueError: a condition that is there twice, or a start of a name that no condition has.
+      ValueError: a condition that is there twice, a start of a name that no condition has, or births of new layers
+        where every side network is continued.
     """
 
     conditions: tuple[str, ...] = ()
@@ -230,6 +235,8 @@ class Setup:
     remat: str = "none"
     attention: str = "auto"
     decoder_width: float = 1.0
+    condition_init: str = "zero"
+    zero_convolution_scale: float = 0.0
 
     def __post_init__(self) -> None:
         if len(set(self.conditions)) < len(self.conditions):
@@ -239,6 +246,16 @@ class Setup:
             raise ValueError(
                 f"start_from names {', '.join(unknown)}, but the conditions are {', '.join(self.conditions) or 'none'}."
             )
+        if self.births != (0.0, 0.0) and self.conditions and set(self.start_from) == set(self.conditions):
+            raise ValueError(
+                f"condition_init {self.condition_init} and zero_convolution_scale {self.zero_convolution_scale:g} are "
+                "of new side networks, but start_from continues one for every condition: leave them at zero and 0."
+            )
+
+    @property
+    def births(self) -> tuple[float, float]:
+        """Sizes at birth of the layers through which a condition enters and residuals leave, over PyTorch's default."""
+        return float(self.condition_init == "default"), self.zero_convolution_scale
 
 
 class Architecture(Protocol):

@@ -141,7 +141,7 @@ class StableDiffusion:
         dtype = jnp.dtype(setup.compute_dtype)
         settings = (dtype, setup.remat, setup.attention)
         networks = {
-            name: controlnet_side(side.config, self.unet.out_channels, *settings, setup.decoder_width)
+            name: controlnet_side(side.config, self.unet.out_channels, *settings, setup.decoder_width, setup.births)
             for name, side in sides.items()
         }
 

@@ -1,5 +1,6 @@
 """ControlNets beside a UNet, and smaller side networks, as pure functions."""
 
+import re
 from collections.abc import Callable
 
 import jax
@@ -11,14 +12,17 @@ from lisa_jax.models.alignment_decoder import alignment_decoder
 from lisa_jax.models.controlnet import ControlNet, ControlNetConfig, feature_shapes
 from lisa_jax.models.unet import Trunk, UNet, UNetConfig
 
-# Parameters of a ControlNet that are no part of its trunk.
-ZERO_CONVOLUTIONS = ("controlnet_down_blocks", "controlnet_mid_block")
+# Layers of a ControlNet that its UNet has none of: group -> pattern of their paths.
+FRESH_LAYERS = {
+    "zero_convolutions": r"controlnet_(down_blocks|mid_block)",
+    "condition_embedding": r"controlnet_cond_embedding/",
+}
 
 
 def unet_functions(
     config: UNetConfig, dtype: jnp.dtype = jnp.float32, remat: str = "none", attention: str = "auto"
-) -> tuple[Callable[..., Trunk], Callable[..., jax.Array]]:
-    """`trunk` and `predict` of a UNet, see `DualBranch`.
+) -> tuple[Callable[..., Trunk], Callable[..., jax.Array], Callable[[Trunk], Residuals]]:
+    """`trunk`, `predict` and `joined` of a UNet, see `DualBranch`.
 
     Control enters the UNet's skips after its down path and its hidden state after its mid block, so conv_in, time
     embedding, down and mid blocks are the trunk.
@@ -31,7 +35,10 @@ def unet_functions(
     def predict(frozen: Params, trunk: Trunk, residuals: Residuals | None = None) -> jax.Array:
         return unet.apply({"params": frozen}, trunk, residuals, method="decode")
 
-    return trunk, predict
+    def joined(trunk: Trunk) -> Residuals:
+        return (*trunk.skips, trunk.hidden)
+
+    return trunk, predict, joined
 
 
 def controlnet_side(
@@ -41,9 +48,13 @@ def controlnet_side(
     remat: str = "none",
     attention: str = "auto",
     decoder_width: float = 1.0,
+    births: tuple[float, float] = (0.0, 0.0),
 ) -> SideNetwork:
-    """A ControlNet, or a smaller side network, whose decoders predict latents of so many channels."""
-    network = ControlNet(config, dtype, remat, attention)
+    """A ControlNet, or a smaller side network, whose decoders predict latents of so many channels.
+
+    `births` are `condition_birth` and `zero_birth` of a `ControlNet`.
+    """
+    network = ControlNet(config, dtype, remat, attention, *births)
     # Only the ratio of latents to feature matters to the decoders' parameters.
     size = 2 ** (len(config.unet_levels[0]) + 2)
     shapes = feature_shapes(config, size, size)
@@ -73,6 +84,6 @@ def controlnet_side(
         return module.init(key, jnp.zeros((1, *shapes[hook])), jnp.zeros((1,)))["params"]
 
     def trunk(params: Params) -> Params:
-        return {name: part for name, part in params.items() if not name.startswith(ZERO_CONVOLUTIONS)}
+        return {name: part for name, part in params.items() if not re.match(FRESH_LAYERS["zero_convolutions"], name)}
 
-    return SideNetwork(apply, init, decode, init_decoder, tuple(shapes), trunk)
+    return SideNetwork(apply, init, decode, init_decoder, tuple(shapes), trunk, FRESH_LAYERS)

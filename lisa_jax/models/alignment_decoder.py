@@ -50,7 +50,7 @@ class AlignmentDecoder(nn.Module):
             hidden = nn.silu(conv(hidden))
             last = stage + 1 == len(self.channels)
             hidden = resize_nearest(hidden, self.latent_size if last else (2 * hidden.shape[1], 2 * hidden.shape[2]))
-        return Conv(self.out_channels, zero_init=True, dtype=self.dtype, name="conv_out")(hidden)
+        return Conv(self.out_channels, birth=0.0, dtype=self.dtype, name="conv_out")(hidden)
 
     def with_channels_of(self, params: Mapping[str, Any]) -> "AlignmentDecoder":
         """The same decoder with the channels that parameters have: a decoder stays as wide as it was born."""

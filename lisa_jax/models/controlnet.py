@@ -71,11 +71,12 @@ class ControlNetConfig(EncoderConfig):
 
 
 class ConditioningEmbedding(nn.Module):
-    """Small convolutional encoder of the condition image, its last convolution zero at birth."""
+    """Small convolutional encoder of the condition image; `birth` is that of its last convolution (see `Conv`)."""
 
     channels: int
     block_channels: tuple[int, ...]
     dtype: jnp.dtype = jnp.float32
+    birth: float = 0.0
 
     @nn.compact
     def __call__(self, condition: jax.Array) -> jax.Array:
@@ -84,7 +85,7 @@ class ConditioningEmbedding(nn.Module):
         for i, (fine, coarse) in enumerate(zip(self.block_channels[:-1], self.block_channels[1:], strict=True)):
             hidden = nn.silu(Conv(fine, dtype=self.dtype, name=f"blocks_{2 * i}")(hidden))
             hidden = nn.silu(Conv(coarse, stride=2, dtype=self.dtype, name=f"blocks_{2 * i + 1}")(hidden))
-        return Conv(self.channels, zero_init=True, dtype=self.dtype, name="conv_out")(hidden)
+        return Conv(self.channels, birth=self.birth, dtype=self.dtype, name="conv_out")(hidden)
 
 
 class ControlNet(nn.Module):
@@ -92,20 +93,26 @@ class ControlNet(nn.Module):
 
     `dtype` is the compute dtype; norm statistics, softmax and time embedding are in float32. `remat` says what the
     backward pass computes again (see `models.remat`), `attention` is the implementation of attention (see
-    `attention.attend`). None of them changes the parameters.
+    `attention.attend`). None of them changes the parameters. `condition_birth` and `zero_birth` are those of the
+    condition embedding's last convolution and of the zero convolutions (see `Conv`).
     """
 
     config: ControlNetConfig
     dtype: jnp.dtype = jnp.float32
     remat: str = "none"
     attention: str = "auto"
+    condition_birth: float = 0.0
+    zero_birth: float = 0.0
 
     def setup(self) -> None:
         config = self.config
         self.conv_in = Conv(config.block_out_channels[0], dtype=self.dtype)
         self.time_embedding = TimestepEmbedding(config.time_embedding_dim)
         self.controlnet_cond_embedding = ConditioningEmbedding(
-            config.block_out_channels[0], config.conditioning_embedding_out_channels, self.dtype
+            config.block_out_channels[0],
+            config.conditioning_embedding_out_channels,
+            self.dtype,
+            self.condition_birth,
         )
         self.down_blocks = down_blocks(config, self.dtype, self.remat, self.attention)
         channels = residual_channels(config)
@@ -117,7 +124,7 @@ class ControlNet(nn.Module):
             self.controlnet_mid_block = self._zero_conv(channels["mid"])
 
     def _zero_conv(self, channels: int) -> Conv:
-        return Conv(channels, kernel_size=1, padding=0, zero_init=True, dtype=self.dtype)
+        return Conv(channels, kernel_size=1, padding=0, birth=self.zero_birth, dtype=self.dtype)
 
     def __call__(
         self, x_t: jax.Array, t: jax.Array, context: jax.Array, condition: jax.Array

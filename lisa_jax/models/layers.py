@@ -16,9 +16,9 @@ from lisa_jax.models.mesh import summed_over_rows
 LAYER_NORM_EPS = 1e-5
 
 
-def pytorch_uniform(fan_in: int) -> nn.initializers.Initializer:
-    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for kernel and bias of `Conv2d` and `Linear`."""
-    bound = 1 / math.sqrt(fan_in)
+def pytorch_uniform(fan_in: int, scale: float = 1.0) -> nn.initializers.Initializer:
+    """U(-scale/sqrt(fan_in), scale/sqrt(fan_in)); with scale 1 PyTorch's default for `Conv2d` and `Linear`."""
+    bound = scale / math.sqrt(fan_in)
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
@@ -92,21 +92,21 @@ halved_product.defvjp(_halved_product, _halved_product_backward)
 class Conv(nn.Module):
     """2D convolution of NHWC arrays (`torch.nn.Conv2d`), kernel HWIO.
 
-    `padding` is PyTorch's symmetric padding, or pairs (before, after) for height and width; `zero_init` makes kernel
-    and bias zero at birth (diffusers' `zero_module`).
+    `padding` is PyTorch's symmetric padding, or pairs (before, after) for height and width. `birth` is a factor on
+    PyTorch's default for kernel and bias at birth; 0 makes them zero (diffusers' `zero_module`).
     """
 
     features: int
     kernel_size: int = 3
     stride: int = 1
     padding: int | tuple[tuple[int, int], tuple[int, int]] = 1
-    zero_init: bool = False
+    birth: float = 1.0
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        init = nn.initializers.zeros_init() if self.zero_init else pytorch_uniform(math.prod(shape[:-1]))
+        init = pytorch_uniform(math.prod(shape[:-1]), self.birth) if self.birth else nn.initializers.zeros_init()
         kernel = self.param("kernel", init, shape)
         bias = self.param("bias", init, (self.features,))
         y = jax.lax.conv_general_dilated(

@@ -10,6 +10,7 @@ import numpy as np
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.parallel.sharding import REPLICATED, Rules
+from lisa_jax.training.optimizer import RateFactors
 from lisa_jax.training.upgrade import NO_UPGRADE, Upgrade
 
 
@@ -93,6 +94,7 @@ class Experiment:
       identity: names and values that must not change on resume (base fingerprint, seed, batch size, ...).
       upgrade: how checkpoints of earlier versions are read.
       rules: where parameters, frozen and trainable, go on a mesh that splits them.
+      rate_factors: how many times the learning rate parameters have, see `make_optimizer`.
       diagnostic: what to look at within steps; None: nothing.
       reading: what the stream reads just now, for a batch that keeps training waiting; None where that is not known.
     """
@@ -106,6 +108,7 @@ class Experiment:
     identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     upgrade: Upgrade = NO_UPGRADE
     rules: Rules = REPLICATED
+    rate_factors: RateFactors = lambda params, step: 1.0
     diagnostic: Diagnostic | None = None
     reading: Callable[[], str | None] = lambda: None
 

@@ -1,11 +1,16 @@
 """The recipe's optimizer: global clip over all that trains, AdamW with decay on everything, warm-up."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from lisa_jax.dual_branch import Params
+from lisa_jax.dual_branch import Params, Tree
+
+# (trainable tree, step) -> tree like it of numbers, or one number for a whole subtree.
+RateFactors = Callable[[Params, jax.Array], Tree]
 
 
 def learning_rate_schedule(config: ConfigDict, num_steps: int) -> optax.Schedule:
@@ -38,35 +43,41 @@ def schedule_length(config: ConfigDict, num_steps: int) -> int:
     return config.get("schedule_steps") or num_steps
 
 
-def make_optimizer(config: ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+def make_optimizer(
+    config: ConfigDict, schedule: optax.Schedule, rate_factors: RateFactors = lambda params, step: 1.0
+) -> optax.GradientTransformation:
     """AdamW as PyTorch defines it, after one clip of the global norm over the whole trainable tree.
 
     Args:
-      config: fields b1, b2, eps, weight_decay, clip_norm, and decoder_rate: how many times the learning rate the
-        alignment decoder has. As Adam's steps do not depend on how large gradients are, lam cannot make the decoder
-        learn faster.
+      config: fields b1, b2, eps, weight_decay, clip_norm.
       schedule: step -> learning rate.
-
-    Raises:
-      ValueError: decoder_rate is not positive.
+      rate_factors: how many times that rate parameters have, as groups of parameters with a rate of their own have in
+        PyTorch: Adam's step and the decay both grow with it. As Adam's steps do not depend on how large gradients are,
+        no weight of a loss can make a part learn faster. The optimizer's state knows nothing of it.
     """
-    optimizer = optax.chain(
+    return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(schedule, b1=config.b1, b2=config.b2, eps=config.eps, weight_decay=config.weight_decay),
+        optax.chain(
+            optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps),
+            optax.add_decayed_weights(config.weight_decay),
+            _scale_by_rates(schedule, rate_factors),
+        ),
     )
-    rate = config.decoder_rate
-    if not rate > 0:
-        raise ValueError(f"optimizer.decoder_rate is {rate}, but must be positive: 1 is the learning rate of the rest.")
-    return optimizer if rate == 1 else _with_decoder_rate(optimizer, rate)
 
 
-def _with_decoder_rate(optimizer: optax.GradientTransformation, rate: float) -> optax.GradientTransformation:
-    """The same, its state too, with the updates of the subtree `decoder`, where there is one, times `rate`."""
+def _scale_by_rates(schedule: optax.Schedule, rate_factors: RateFactors) -> optax.GradientTransformation:
+    """`optax.scale_by_learning_rate` of a schedule, with its state, but a rate for every parameter."""
 
-    def update(gradients: Params, state: optax.OptState, params: Params | None = None) -> tuple[Params, optax.OptState]:
-        updates, state = optimizer.update(gradients, state, params)
-        if "decoder" in updates:
-            updates = {**updates, "decoder": jax.tree.map(lambda leaf: rate * leaf, updates["decoder"])}
-        return updates, state
+    def init(params: Params) -> optax.ScaleByScheduleState:
+        del params
+        return optax.ScaleByScheduleState(jnp.zeros([], jnp.int32))
 
-    return optax.GradientTransformation(optimizer.init, update)
+    def update(
+        updates: Params, state: optax.ScaleByScheduleState, params: Params | None = None
+    ) -> tuple[Params, optax.ScaleByScheduleState]:
+        rate, factors = -schedule(state.count), rate_factors(params, state.count)
+        factors = jax.tree.broadcast(factors, updates)
+        updates = jax.tree.map(lambda leaf, factor: jnp.asarray(rate * factor, leaf.dtype) * leaf, updates, factors)
+        return updates, optax.ScaleByScheduleState(optax.safe_increment(state.count))
+
+    return optax.GradientTransformation(init, update)

@@ -84,7 +84,7 @@ def make_program(experiment: Experiment, config: ConfigDict, mesh: Mesh, start: 
     """
     check_batch_size(config.batch_size, config.accumulate, mesh)
     schedule = learning_rate_schedule(config.optimizer, config.num_steps)
-    optimizer = make_optimizer(config.optimizer, schedule)
+    optimizer = make_optimizer(config.optimizer, schedule, experiment.rate_factors)
 
     def fresh_state(start: Params, key: jax.Array) -> TrainState:
         return state_initialiser(partial(experiment.init, start), optimizer, ema=config.ema_decay is not None)(key)

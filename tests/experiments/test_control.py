@@ -11,7 +11,7 @@ from lisa_jax.dual_branch import DualBranch, SideNetwork
 from lisa_jax.experiments.control import alignment_of, check_aligned_rows, identity
 from lisa_jax.parallel.sharding import AXES
 
-MODEL = DualBranch(None, None, {"pose": SideNetwork(None, None, None, None, ("down_3", "mid"))})
+MODEL = DualBranch(None, None, None, {"pose": SideNetwork(None, None, None, None, ("down_3", "mid"))})
 FOUR_BLOCKS = AbstractMesh((2, 2, 1), AXES)
 LISA = {"lam": 0.2, "hook": "mid", "weighting": "uniform", "align_every": 1, "decoder_width": 1.0}
 FAMILY = types.SimpleNamespace(model=MODEL, fingerprint="abc")

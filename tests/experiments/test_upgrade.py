@@ -22,7 +22,12 @@ from lisa_jax.training.state import TrainState
 MOVED = "lisa_jax.data.openmoji.layer_classes:segmentation"
 TODAY = "lisa_jax.data.embedded.openmoji.layer_classes:segmentation"
 # What the first version did not ask.
-LATER = {None: ("preset", "diagnostics_every"), "lisa": ("weighting", "decoder_width"), "optimizer": ("decoder_rate",)}
+LATER = {
+    None: ("preset", "diagnostics_every"),
+    "lisa": ("weighting", "decoder_width"),
+    "optimizer": ("decoder_rate", "fresh_rate", "fresh_layers", "fresh_steps"),
+    "side": ("condition_init", "zero_convolution_scale"),
+}
 
 
 def make_old(config):
@@ -56,7 +61,9 @@ def test_a_condition_whose_module_has_moved_is_found():
     here = upgrade(config, None)
     several = here.identity({"data": {"condition": ("seg", "pose")}, "hook": "mid"})
     assert several["side_networks"] == ["pose", "seg"] and several["data"]["condition"] == ("seg", "pose")
-    assert here.identity({"data": {"condition": MOVED}, "hook": "mid"}) == {
+    side = {"start_from": None}
+    assert here.identity({"data": {"condition": MOVED}, "hook": "mid", "side": side}) == {
+        "side": {"start_from": None, "condition_init": "zero", "zero_convolution_scale": 0.0},
         "data": {"condition": TODAY},
         "hook": ["mid"],
         "decoder_width": 1.0,

@@ -25,12 +25,12 @@ from toys.members import FAMILIES, MEMBERS, Member, without_member
 from lisa_jax.alignment import Alignment, NoisySample, add_noise, lisa_loss
 from lisa_jax.aot.step import abstract_step
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
-from lisa_jax.dual_branch import DualBranch, Params
+from lisa_jax.dual_branch import COPIED, DualBranch, Params
 from lisa_jax.experiments.control import control_losses
 from lisa_jax.experiments.inputs import cached_shapes, model_inputs
 from lisa_jax.families import registry
 from lisa_jax.families.family import Family
-from lisa_jax.metrics import LossMetrics
+from lisa_jax.metrics import LossMetrics, summarise
 from lisa_jax.parallel.sharding import make_mesh
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.training.loop import fit
@@ -133,7 +133,7 @@ def jitted(model):
         name: dataclasses.replace(side, apply=jax.jit(side.apply), decode=jax.jit(side.decode, static_argnums=3))
         for name, side in model.sides.items()
     }
-    return DualBranch(jax.jit(model.trunk), jax.jit(model.predict), sides)
+    return DualBranch(jax.jit(model.trunk), jax.jit(model.predict), model.joined, sides)
 
 
 def stacked(rows):
@@ -291,6 +291,43 @@ def test_at_initialisation_the_prediction_is_the_main_network_s_exactly(case):
     assert all(np.any(feature) for feature in jax.tree.leaves(found.features))
     np.testing.assert_array_equal(found.prediction, found.prior)
     assert np.std(found.prior) > 0.1
+
+
+def test_residuals_fit_what_they_join_and_the_gate_is_their_norm_over_its(case):
+    for trainable in (case.fresh, case.trained):
+        found = case.passes(trainable)
+        joined = [np.float64(one) for one in case.model.joined(found.trunk)]
+        added = [np.broadcast_to(one, to.shape) for one, to in zip(found.residuals, joined, strict=True)]
+        _, metrics = lisa_loss(
+            trainable,
+            case.family.frozen,
+            case.inputs,
+            case.noisy,
+            model=case.model,
+            process=case.family.process,
+            align=None,
+        )
+        norms = [np.sqrt(sum(np.sum(np.square(np.float64(one))) for one in part)) for part in (added, joined)]
+        assert summarise(metrics.means)["gate_norm"] == pytest.approx(norms[0] / norms[1], rel=1e-4)
+    assert norms[0] > 0
+
+
+def test_fresh_layers_are_those_that_no_copy_gives_and_are_born_as_asked(case, tmp_path):
+    layers = case.model.layers(case.fresh["side"])
+    assert set(jax.tree.leaves(layers)) == {COPIED, *case.model.fresh_layers} and len(case.model.fresh_layers) == 2
+    key, start = run_keys(0)[0], case.family.read_start()
+    usual = case.family.model.init_side(start, key)
+    for setting in ({"condition_init": "default"}, {"zero_convolution_scale": 0.5}):
+        family = registry.load_family(case.folder, dataclasses.replace(case.member.setup, **setting))
+        born = family.model.init_side(start, key)
+        differs = jax.tree.map(lambda one, other: not np.array_equal(one, other), usual, born)
+        changed = {layer for layer, differ in zip(*map(jax.tree.leaves, (layers, differs)), strict=True) if differ}
+        assert len(changed) == 1 and changed <= set(case.model.fresh_layers)
+        if "condition_init" in setting:
+            found = case.passes({"side": born})
+            np.testing.assert_array_equal(found.prediction, found.prior)
+            still_zero = changed
+    assert changed != still_zero
 
 
 def test_prior_and_prediction_of_one_trunk_equal_two_full_passes(case):

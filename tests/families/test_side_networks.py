@@ -96,7 +96,7 @@ def test_a_copy_starts_from_the_file_s_values_where_the_frozen_weights_are_round
 )
 def test_a_smaller_network_reaches_the_same_skips_and_starts_silent(kind):
     config = small_controlnet_config(FULL, **SMALLER[kind])
-    trunk, predict = unet_functions(UNET_CONFIG)
+    trunk, predict, _ = unet_functions(UNET_CONFIG)
     network = controlnet_side(config, UNET_CONFIG.out_channels)
     x_t, t, context = normal(0, 2, 8, 8, 4), jnp.asarray([3.0, 900.0]), normal(1, 2, 3, 8)
     condition = normal(2, 2, 16, 16, 3)

@@ -65,7 +65,6 @@ OPTIMIZER = {
     "eps": 1e-8,
     "weight_decay": 0.1,
     "clip_norm": 0.1,
-    "decoder_rate": 1.0,
 }
 FLOOR = 1e-6  # of the norm of all gradients: below it a leaf is noise of float32 in both
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}

@@ -38,6 +38,7 @@ def apply(params, trunk, x_t, t, context, condition):
 MODEL = DualBranch(
     trunk=lambda frozen, x_t, t, context: exact(x_t, t),
     predict=lambda frozen, trunk, residuals=None: trunk if residuals is None else trunk + residuals[0],
+    joined=lambda trunk: (trunk,),
     sides={
         "measured": SideNetwork(
             apply,

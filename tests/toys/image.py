@@ -41,7 +41,9 @@ def family(
     """The family, which is on no disk; `process` in place of the scheduler's."""
     weights, on_no_disk = jax.tree.map(jnp.float32, dict(frozen)), not_read("The toy")
     return Family(
-        model=DualBranch(trunk, predict, {name: side_network(decoder_width) for name in conditions}),
+        model=DualBranch(
+            trunk, predict, lambda trunk: (trunk,), {name: side_network(decoder_width) for name in conditions}
+        ),
         load_frozen=lambda: weights,
         process=process or process_of(SCHEDULER),
         scheduler=SCHEDULER,

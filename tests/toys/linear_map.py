@@ -40,7 +40,6 @@ def config(**overrides):
             "eps": 1e-8,
             "weight_decay": 1e-2,
             "clip_norm": 1.0,
-            "decoder_rate": 1.0,
         },
     }
     made = ConfigDict(fields)

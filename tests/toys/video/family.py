@@ -91,7 +91,9 @@ class VideoToy:
             return networks.trunk(frozen, x_t, t, context, jnp.dtype(setup.compute_dtype))
 
         return Family(
-            model=DualBranch(trunk, networks.predict, {name: side_network(side) for name in setup.conditions}),
+            model=DualBranch(
+                trunk, networks.predict, networks.joined, {name: side_network(side, setup) for name in setup.conditions}
+            ),
             process=process_of(self.scheduler),
             scheduler=self.scheduler,
             latents=latents,
@@ -116,14 +118,15 @@ def read_architecture(checkpoint: Checkpoint) -> VideoToy:
     )
 
 
-def side_network(config: SideConfig) -> SideNetwork:
+def side_network(config: SideConfig, setup: Setup) -> SideNetwork:
     return SideNetwork(
         apply=lambda params, trunk, x_t, t, context, condition: networks.side(params, trunk, condition),
-        init=partial(networks.init_side, config),
+        init=partial(networks.init_side, config, setup.births),
         decode=lambda decoder, feature, t, shape: networks.decode_feature(decoder, feature, t),
         init_decoder=lambda key, hook: networks.init_decoder(config, key),
         hooks=networks.BLOCKS,
         trunk=lambda params: {name: part for name, part in params.items() if not name.startswith("zero")},
+        fresh={"projections": "zero_", "condition": "condition/"},
     )
 
 

@@ -89,6 +89,10 @@ def predict(params: Params, trunk: Tree, residuals: Residuals | None = None) -> 
     return linear(params["head"], hidden)
 
 
+def joined(trunk: Tree) -> Residuals:
+    return (trunk["embedded"],) * len(BLOCKS)
+
+
 def side_shapes(config: SideConfig) -> Params:
     width = config.width
     return {
@@ -108,10 +112,11 @@ def side(params: Params, trunk: Tree, condition: jax.Array) -> SideOutput:
     return SideOutput(residuals, features)
 
 
-def init_side(config: SideConfig, start: Params, key: jax.Array) -> Params:
-    shapes = side_shapes(config)
+def init_side(config: SideConfig, births: tuple[float, float], start: Params, key: jax.Array) -> Params:
+    shapes, (condition, projections) = side_shapes(config), births
+    scales = {name: projections if name.startswith("zero") else 1.0 for name in shapes} | {"condition": condition}
     fresh = {
-        name: _random_linear(leaves, jax.random.fold_in(key, number), scale=not name.startswith("zero"))
+        name: _random_linear(leaves, jax.random.fold_in(key, number), scales[name])
         for number, (name, leaves) in enumerate(shapes.items())
     }
     return fresh | {name: jax.tree.map(jnp.float32, start[name]) for name in fresh if name in start}
