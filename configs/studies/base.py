@@ -58,7 +58,7 @@ def study(data: str, base: str, task: str, *, flip: bool = True) -> ConfigDict:
 def training(data: str, base: str, *, flip: bool) -> ConfigDict:
     """What the runs share, see `study`."""
     config = control()
-    config.update(accumulate=1, frozen_dtype="float32", condition_channels=(32,))
+    config.update(accumulate=1, frozen_dtype="float32", compute_dtype="float32", condition_channels=(32,))
     config.update(eval_every=50, preview_every=100, preview_count=64)
     config.base = str(Path(lisa_jax.__file__).parent / "assets" / base)
     config.data = ConfigDict({"name": data, "image_size": 32, "flip": flip})

@@ -1,6 +1,8 @@
 """The fields of a study's config, as `experiments.fields` has those of a training config, and their check."""
 
+import functools
 import math
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +10,7 @@ from ml_collections import ConfigDict
 
 from lisa_jax.evaluation.extractors import EXTRACTORS
 from lisa_jax.experiments.fields import CONTROL, HOOK, ROWS, STEPS, Fields, check_config, check_together
-from lisa_jax.experiments.kinds import Choice, Group, Kind, Maybe, Several, Text, Truth, Whole, or_unset, require
+from lisa_jax.experiments.kinds import Choice, Group, Kind, Maybe, Several, Text, Truth, Whole, or_unset, require, shown
 from lisa_jax.studies.fields import ALWAYS_SAID, FIELDS
 
 # Of a cell as grids write it, see `grid.read_cell`.
@@ -43,9 +45,22 @@ def check_study(config: ConfigDict) -> ConfigDict:
     """Return the config of a study; ValueError as `check_config`, and for a value in a grid that no cell can have."""
     check_config(config, STUDY)
     check_together(config.training, "config.training")
+    _check_shared(config.training)
     for number, grid in enumerate(config.grids):
         _check_grid({**config.defaults, **grid}, f"config.grids[{number}]")
     return config
+
+
+def _check_shared(training: ConfigDict) -> None:
+    """Refuse what every cell would put its own value in the place of."""
+    for name, field in FIELDS.items():
+        if field.choice is None and field.place and field.usual is not ALWAYS_SAID:
+            value = functools.reduce(operator.getitem, field.place.split("."), training)
+            if value != field.usual:
+                raise ValueError(
+                    f"config.training.{field.place} is {shown(value)}, but cells decide it: set "
+                    f"config.defaults.{name}, or a grid's."
+                )
 
 
 def _check_grid(fields: Mapping[str, Any], where: str) -> None:

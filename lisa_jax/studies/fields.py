@@ -27,6 +27,7 @@ class CellField:
       choice: name of the decision about alignment that the field belongs to; fields of one decision have one name. None
         for a field that a run with alignment shares with the plain run it is compared with.
       usual: its value in plain training where it belongs to a decision, and in rows that are older than the field.
+      remedy: whether it changes the layers that are not copied, see `remedies`.
       unusual: how any other value is written in labels, after lam and hooks; None for a field with a column of its own.
     """
 
@@ -35,6 +36,7 @@ class CellField:
     choice: str | None = None
     usual: Any = ALWAYS_SAID
     unusual: Unusual | None = None
+    remedy: bool = False
 
 
 # What cells have had from the start: an id depends on all of these.
@@ -88,6 +90,51 @@ _LATER = {
         1.0,
         Unusual("rate{:g}", "decoder's rate x{:g}", "decoder at {:g} times the rate"),
     ),
+}
+# Of the side networks and the learning rate, with alignment and without.
+_LATER |= {
+    "fresh_rate": CellField(
+        "learning rate of fresh layers over the rest's",
+        "optimizer.fresh_rate",
+        usual=1.0,
+        unusual=Unusual("fresh{:g}", "fresh layers x{:g}", "fresh layers at {:g} times the rate"),
+        remedy=True,
+    ),
+    "fresh_layers": CellField(
+        "which fresh layers",
+        "optimizer.fresh_layers",
+        usual=None,
+        unusual=Unusual("{}", "{} alone", "{} alone"),
+        remedy=True,
+    ),
+    "fresh_steps": CellField(
+        "steps to the rest's rate",
+        "optimizer.fresh_steps",
+        usual=None,
+        unusual=Unusual("falling{}", "falling over {}", "falling over {} steps"),
+        remedy=True,
+    ),
+    "condition_init": CellField(
+        "birth of the condition's layer",
+        "side.condition_init",
+        usual="zero",
+        unusual=Unusual("condition-{}", "condition born {}", "condition's layer born as by {}"),
+        remedy=True,
+    ),
+    "zero_convolution_scale": CellField(
+        "size of zero convolutions at birth",
+        "side.zero_convolution_scale",
+        usual=0.0,
+        unusual=Unusual("zero{:g}", "zero convolutions born x{:g}", "zero convolutions born at {:g}"),
+        remedy=True,
+    ),
+    "schedule": CellField(
+        "schedule of the learning rate",
+        "optimizer.schedule",
+        usual="constant",
+        unusual=Unusual("{}", "{}", "learning rate by {}"),
+    ),
+    "ema_decay": CellField("EMA", "ema_decay", usual=None, unusual=Unusual("ema{:g}", "EMA {:g}", "EMA {:g}")),
 }
 FIELDS = {**_FIRST, **_LATER}
 RUN_FIELDS = tuple(name for name, field in FIELDS.items() if field.choice is None)

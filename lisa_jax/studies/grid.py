@@ -30,6 +30,11 @@ class Cell:
       decoder_width: factor on the decoder's hidden channels.
       weighting: of the alignment loss by noise level, see `lisa_jax.weighting`.
       decoder_rate: how many times the learning rate the decoder has.
+      fresh_rate, fresh_layers, fresh_steps: learning rate of the layers that are not copied, which of them, and in how
+        many steps it falls to that of the rest, see configs/base.py.
+      condition_init, zero_convolution_scale: how those layers are born.
+      schedule: of the learning rate.
+      ema_decay: of the average that is measured in place of the parameters; None: none.
 
     Raises:
       ValueError: alignment without a hook, or a value that makes no sense.
@@ -49,6 +54,13 @@ class Cell:
     decoder_width: float = usual("decoder_width")
     weighting: str = usual("weighting")
     decoder_rate: float = usual("decoder_rate")
+    fresh_rate: float = usual("fresh_rate")
+    fresh_layers: str | None = usual("fresh_layers")
+    fresh_steps: int | None = usual("fresh_steps")
+    condition_init: str = usual("condition_init")
+    zero_convolution_scale: float = usual("zero_convolution_scale")
+    schedule: str = usual("schedule")
+    ema_decay: float | None = usual("ema_decay")
 
     def __post_init__(self) -> None:
         self._normalise()

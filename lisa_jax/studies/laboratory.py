@@ -54,13 +54,15 @@ class Laboratory:
         """The base of a cell, with the networks that it trains."""
         return self._once("family", self.networks(cell), lambda: self._load_base(self.training(cell), self.mesh))
 
-    def networks(self, cell: Cell, *, decoders: bool = True) -> str:
+    def networks(self, cell: Cell, *, born: bool = True) -> str:
         """What decides the networks of a cell, in words: cells with the same share a family.
 
-        Without decoders, which data, starts and samples know nothing of, cells with the same share those.
+        Data, starts and samples know nothing of decoders and of how new layers are born: cells with the same but for
+        these share those.
         """
         setup = setup_of(self.training(cell))
-        return repr(setup if decoders else dataclasses.replace(setup, decoder_width=1.0))
+        usual = {"decoder_width": 1.0, "condition_init": "zero", "zero_convolution_scale": 0.0}
+        return repr(setup if born else dataclasses.replace(setup, **usual))
 
     def split(self, cell: Cell, name: str) -> Split:
         """The train or test split of a cell, in memory."""
@@ -69,7 +71,7 @@ class Laboratory:
             whole, names = self._whole_split(cell, name), conditions_of(cell.task)
             return with_conditions(whole, names, self.family(cell.plain))
 
-        return self._once("split", (self.networks(cell, decoders=False), name), make)
+        return self._once("split", (self.networks(cell, born=False), name), make)
 
     def program(self, cell: Cell) -> Program:
         """What trains a cell."""
@@ -104,7 +106,7 @@ class Laboratory:
         batch, frozen = self._shown(split), split.frozen()
         generate = self._once(
             "generator",
-            self.networks(plain, decoders=False),
+            self.networks(plain, born=False),
             lambda: make_generator(self.family(plain), **self.config.training.sampling),
         )
         examples = (split.contexts(batch), split.conditions(batch), batch["index"])
@@ -173,12 +175,12 @@ class Laboratory:
         whole = dataclasses.replace(cell.plain, task=self._all_tasks)
         return self._once(
             "whole split",
-            (self.networks(whole, decoders=False), name),
+            (self.networks(whole, born=False), name),
             lambda: in_memory(load_split(self.training(whole), self.family(whole), name)),
         )
 
     def _start(self, cell: Cell) -> Params:
-        return self._once("start", self.networks(cell, decoders=False), self.family(cell).read_start)
+        return self._once("start", self.networks(cell, born=False), self.family(cell).read_start)
 
     def _shown(self, test: Split) -> dict[str, Any]:
         return next(test.ordered_batches(self.config.training.preview_count))

@@ -7,6 +7,8 @@ from lisa_jax.evaluation.measures.table import lower_is_better
 LOSS = "validation/main_loss"
 # The decoder's loss over its target's power.
 ALIGN = "validation/align_over_gap"
+# The residuals over what they are added to.
+GATE = "validation/gate_norm"
 
 Curve = Sequence[Mapping[str, float]]
 

@@ -6,13 +6,15 @@ from lisa_jax.studies.fields import unusual
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.markdown import spread, table
 from lisa_jax.studies.pairs import COSTS, Arm, Row, find_arms, find_pairs, sample_measures
-from lisa_jax.studies.speedup import ALIGN, LOSS
+from lisa_jax.studies.remedies import at_the_best_rate, at_the_same_rate, has_remedies
+from lisa_jax.studies.speedup import ALIGN, GATE, LOSS
 
 
 def markdown(rows: Iterable[Row]) -> str:
     """One table a task: mean ± standard deviation over seeds; gains and speed-ups are paired by seed.
 
-    Fidelity is the task's first measure; its speed-up is in steps, in time and in FLOPs.
+    Fidelity is the task's first measure; its speed-up is in steps, in time and in FLOPs. Where cells have remedies
+    (see `remedies`) a second table sets all arms beside the recipe without any, at their rate and at its best one.
 
     Args:
       rows: of a study (`Results.rows().values()`).
@@ -20,7 +22,11 @@ def markdown(rows: Iterable[Row]) -> str:
     rows = list(rows)
     arms = find_arms(rows, find_pairs(rows))
     tasks = dict.fromkeys(arm.cell.task for arm in arms)
-    return "\n\n".join(_table(task, [arm for arm in arms if arm.cell.task == task]) for task in tasks) + "\n"
+    of_task = {task: [arm for arm in arms if arm.cell.task == task] for task in tasks}
+    tables = [_table(task, members) for task, members in of_task.items()]
+    if has_remedies(arm.cell for arm in arms):
+        tables += [_remedies(task, members) for task, members in of_task.items()]
+    return "\n\n".join(tables) + "\n"
 
 
 def _table(task: str, arms: Sequence[Arm]) -> str:
@@ -33,6 +39,37 @@ def _table(task: str, arms: Sequence[Arm]) -> str:
     head += [*(f"the same in {cost}" for cost in COSTS), "align/gap", *map(_short, quality)]
     lines = [[*_described(arm), *_measured(arm, fidelity, quality)] for arm in sorted(arms, key=_order)]
     return f"### {task}\n\n{table(head, lines)}"
+
+
+def _remedies(task: str, arms: Sequence[Arm]) -> str:
+    measures = sample_measures([row for arm in arms for row in arm.rows])
+    fidelity = next((name for name in measures if name.startswith("fidelity/")), "fidelity")
+    same = {beside.arm.cell: beside for beside in at_the_same_rate(arms)}
+    best = {beside.arm.cell: beside for beside in at_the_best_rate(arms)}
+    head = ["learning rate", "steps", "lam", "hook", "seeds", "validation loss", _short(fidelity), "gate norm"]
+    for what in ("the recipe at this rate", "the recipe at its best rate"):
+        head += [f"speed-up over {what}, loss", "the same, fidelity"]
+    head += ["gain in loss over the latter", "the latter's rate"]
+    lines = []
+    for arm in sorted(arms, key=_order):
+        beside = best.get(arm.cell)
+        line = [*_described(arm), spread(arm.finals(LOSS), 4), spread(arm.finals(fidelity), 3)]
+        line += [spread(arm.finals(GATE), 3)]
+        line += [
+            spread([] if one is None else one.speedups(measure), 2)
+            for one in (same.get(arm.cell), beside)
+            for measure in (LOSS, fidelity)
+        ]
+        line += (
+            ["", ""]
+            if beside is None
+            else [
+                spread(beside.gains(LOSS), 4, signed=True),
+                f"{beside.recipe.cell.learning_rate:g}",
+            ]
+        )
+        lines.append(line)
+    return f"### {task}: remedies beside the recipe without any\n\n{table(head, lines)}"
 
 
 def _described(arm: Arm) -> list[str]:

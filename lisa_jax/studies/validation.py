@@ -40,6 +40,13 @@ def measured_as(cell: Cell) -> Cell:
         lam_stop_step=None,
         align_every=1,
         decoder_rate=1.0,
+        fresh_rate=1.0,
+        fresh_layers=None,
+        fresh_steps=None,
+        condition_init="zero",
+        zero_convolution_scale=0.0,
+        schedule="constant",
+        ema_decay=None,
     )
 
 

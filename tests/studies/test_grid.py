@@ -53,6 +53,13 @@ def test_every_field_counts_for_the_id():
             "decoder_width": 2.0,
             "weighting": "low_noise",
             "decoder_rate": 4.0,
+            "fresh_rate": 10.0,
+            "fresh_layers": "zero_convolutions",
+            "fresh_steps": 100,
+            "condition_init": "default",
+            "zero_convolution_scale": 0.1,
+            "schedule": "cosine",
+            "ema_decay": 0.99,
             "hooks": ("down_3", "mid"),
         }.items()
     ]

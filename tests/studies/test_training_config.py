@@ -42,8 +42,12 @@ def test_what_it_does_not_say_is_as_the_study_has_it():
 def test_what_runs_share_is_what_no_cell_decides():
     shared = shared_fields(OPENMOJI)
     assert shared["lisa"] == {} and shared["data"] == {"name": "openmoji", "image_size": 32, "flip": True}
-    assert set(OPENMOJI.training.optimizer) - set(shared["optimizer"]) == {"learning_rate", "decoder_rate"}
-    assert set(OPENMOJI.training) - set(shared) == {"seed", "batch_size", "num_steps", "compute_dtype"}
+    assert set(OPENMOJI.training.optimizer) - set(shared["optimizer"]) == {
+        *("learning_rate", "schedule"),
+        *("decoder_rate", "fresh_rate", "fresh_layers", "fresh_steps"),
+    }
+    assert set(OPENMOJI.training.side) - set(shared["side"]) == {"condition_init", "zero_convolution_scale"}
+    assert set(OPENMOJI.training) - set(shared) == {"seed", "batch_size", "num_steps", "compute_dtype", "ema_decay"}
 
 
 def test_a_task_is_the_conditions_of_its_data():
