@@ -88,7 +88,8 @@ def control() -> ConfigDict:
     # Implementation of attention: auto (fused on NVIDIA GPUs and TPUs), xla, cudnn (NVIDIA GPUs) or splash (TPUs).
     config.attention = "auto"
     config.data = data()
-    # Widths of the condition's encoder; n of them downsample it by 2^(n-1).
+    # Widths of the condition's encoder; n of them downsample it by 2^(n-1), for a base on pixels from as many times
+    # its size.
     config.condition_channels = (16, 32, 96, 256)
     config.side = side()
     config.lisa = lisa()
@@ -122,7 +123,8 @@ def side() -> ConfigDict:
             "start_from": placeholder(str),
             "block_out_channels": placeholder(tuple),  # fewer channels, level by level
             "layers_per_block": placeholder(int),  # fewer layers a level
-            # Birth of the layer through which the condition enters: zero, or default, as PyTorch does other layers.
+            # Birth of the condition's encoder: zero (its last layer), default (as PyTorch does all layers), or
+            # preserving (its last layer zero, the others so large that the condition keeps its power on the way).
             "condition_init": "zero",
             # Size at birth of the layers through which residuals leave, over PyTorch's default; 0: zero convolutions.
             "zero_convolution_scale": 0.0,

@@ -96,7 +96,11 @@ def exact_prior_model(process: Process) -> DualBranch:
     def init_decoder(key: jax.Array, hook: str) -> dict[str, Any]:
         return {"trunk": init_mlp(key, (WIDTH + 3, WIDTH)), "zero_out": zero_dense(WIDTH, 2)}
 
-    return DualBranch(trunk, predict, {CONDITION: SideNetwork(side, init_side, decode, init_decoder, (HOOK,))})
+    def joined(trunk: jax.Array) -> tuple[jax.Array, ...]:
+        return (trunk,)
+
+    sides = {CONDITION: SideNetwork(side, init_side, decode, init_decoder, (HOOK,))}
+    return DualBranch(trunk, predict, joined, sides)
 
 
 def dense(params: Mapping[str, jax.Array], x: jax.Array) -> jax.Array:

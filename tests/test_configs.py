@@ -19,7 +19,7 @@ from lisa_jax.families.presets import PRESETS
 from lisa_jax.models.controlnet import feature_shapes
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = ("sd21_lisa", "sd21_baseline", "sd21_v_lisa", "sd15_lisa", "sd21_compositional")
+CONFIGS = ("sd21_lisa", "sd21_baseline", "sd21_fresh", "sd21_v_lisa", "sd15_lisa", "sd21_compositional")
 
 
 # All that are experiments, as configs/studies/main_openmoji.py.

@@ -31,6 +31,7 @@ from lisa_jax.experiments.kinds import (
     shown,
 )
 from lisa_jax.experiments.upgrade import upgraded
+from lisa_jax.families.family import CONDITION_INITS
 from lisa_jax.models.attention import ATTENTION_IMPLEMENTATIONS
 from lisa_jax.models.remat import REMAT_POLICIES
 from lisa_jax.sampling.samplers.sampler import SAMPLERS
@@ -105,7 +106,7 @@ CONTROL: Fields = {
     "side.start_from": or_unset(Text()),
     "side.block_out_channels": or_unset(Several(Whole(1, 2048))),
     "side.layers_per_block": or_unset(Whole(1, 16)),
-    "side.condition_init": Choice(("zero", "default")),
+    "side.condition_init": Choice(tuple(CONDITION_INITS)),
     "side.zero_convolution_scale": Number(least=0, most=16),
     "lisa.lam": Number(least=0, most=1e6),
     "lisa.hook": HOOK,

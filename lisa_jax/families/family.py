@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from lisa_jax.checkpoints.params import Placement
 from lisa_jax.dual_branch import DualBranch, Params, Tree
 from lisa_jax.families.usage import Usage
 from lisa_jax.media.medium import Medium
+from lisa_jax.models.layers import SILU_BIRTH
 from lisa_jax.parallel.sharding import Rules
 from lisa_jax.processes import Process
 
@@ -199,6 +200,26 @@ class Family:
         return self.load_frozen()
 
 
+class Births(NamedTuple):
+    """Sizes at birth of the layers that no main network gives, over PyTorch's default; 0: all zeros.
+
+    Attributes:
+      condition: of the layer through which a condition enters the side network.
+      zero: of the layers through which residuals leave it.
+      encoder: of the layers before the first, where there are any.
+    """
+
+    condition: float = 0.0
+    zero: float = 0.0
+    encoder: float = 1.0
+
+
+USUAL_BIRTHS = Births()
+# How a condition's encoder is born: "zero" as diffusers does it; "default" with the last layer like the others;
+# "preserving" with the last one zero and the others so large that the condition keeps its power on the way.
+CONDITION_INITS = {"zero": USUAL_BIRTHS, "default": Births(condition=1.0), "preserving": Births(encoder=SILU_BIRTH)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """What a user decides about the networks beside the checkpoint that they belong to.
@@ -215,8 +236,7 @@ class Setup:
       remat: what the backward pass of both networks computes again, see `models.remat`.
       attention: implementation of attention, see `models.attention.attend`.
       decoder_width: factor on the hidden channels of the alignment decoders.
-      condition_init: how the layer of a new side network is born through which its condition enters: "zero", or
-        "default" as PyTorch does other layers.
+      condition_init: how the encoder of a new side network's condition is born, see `CONDITION_INITS`.
       zero_convolution_scale: size of the layers at birth through which a new side network's residuals leave, as a
         share of PyTorch's default. Only with 0 do the residuals start at zero.
 
@@ -246,16 +266,16 @@ class Setup:
             raise ValueError(
                 f"start_from names {', '.join(unknown)}, but the conditions are {', '.join(self.conditions) or 'none'}."
             )
-        if self.births != (0.0, 0.0) and self.conditions and set(self.start_from) == set(self.conditions):
+        if self.births != USUAL_BIRTHS and self.conditions and set(self.start_from) == set(self.conditions):
             raise ValueError(
                 f"condition_init {self.condition_init} and zero_convolution_scale {self.zero_convolution_scale:g} are "
                 "of new side networks, but start_from continues one for every condition: leave them at zero and 0."
             )
 
     @property
-    def births(self) -> tuple[float, float]:
-        """Sizes at birth of the layers through which a condition enters and residuals leave, over PyTorch's default."""
-        return float(self.condition_init == "default"), self.zero_convolution_scale
+    def births(self) -> Births:
+        """Those of new side networks."""
+        return CONDITION_INITS[self.condition_init]._replace(zero=self.zero_convolution_scale)
 
 
 class Architecture(Protocol):

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS, Checkpoint
+from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS, Checkpoint, open_checkpoint
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.params import Placement
 from lisa_jax.checkpoints.scheduler import process_of
-from lisa_jax.checkpoints.side_network import side_network_of
+from lisa_jax.checkpoints.side_network import side_network_of, stored_side_network
 from lisa_jax.checkpoints.tokenizer import load_tokenizer
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
@@ -141,7 +141,15 @@ class StableDiffusion:
         dtype = jnp.dtype(setup.compute_dtype)
         settings = (dtype, setup.remat, setup.attention)
         networks = {
-            name: controlnet_side(side.config, self.unet.out_channels, *settings, setup.decoder_width, setup.births)
+            name: controlnet_side(
+                side.config,
+                self.unet.out_channels,
+                *settings,
+                setup.decoder_width,
+                setup.births,
+                # Of a base on pixels the condition has the latents' size already.
+                condition_scale=side.config.conditioning_downsampling if self.vae is None else 1,
+            )
             for name, side in sides.items()
         }
 
@@ -242,7 +250,10 @@ def _check_export(
     verifies: bool,
 ) -> Measured:
     """`check_controlnet` on random inputs of a size."""
-    inputs = probe_inputs(latents.shape(*size), conditioner.shapes.shape, size, process.num_train_timesteps)
+    checkpoint, latent_shape = open_checkpoint(folder), latents.shape(*size)
+    factor = stored_side_network(checkpoint).config(checkpoint).conditioning_downsampling
+    condition = (factor * latent_shape[0], factor * latent_shape[1])
+    inputs = probe_inputs(latent_shape, conditioner.shapes.shape, condition, process.num_train_timesteps)
     return check_controlnet(folder, params, dtype, inputs, verifies=verifies)
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from lisa_jax.dual_branch import Params, Residuals, SideNetwork, SideOutput, Tree
+from lisa_jax.families.family import USUAL_BIRTHS, Births
 from lisa_jax.families.side_networks import start_params
 from lisa_jax.models.alignment_decoder import alignment_decoder
 from lisa_jax.models.controlnet import ControlNet, ControlNetConfig, feature_shapes
@@ -48,11 +49,12 @@ def controlnet_side(
     remat: str = "none",
     attention: str = "auto",
     decoder_width: float = 1.0,
-    births: tuple[float, float] = (0.0, 0.0),
+    births: Births = USUAL_BIRTHS,
+    condition_scale: int = 1,
 ) -> SideNetwork:
     """A ControlNet, or a smaller side network, whose decoders predict latents of so many channels.
 
-    `births` are `condition_birth` and `zero_birth` of a `ControlNet`.
+    A pixel of the condition is repeated to `condition_scale` in width and height before the network sees it.
     """
     network = ControlNet(config, dtype, remat, attention, *births)
     # Only the ratio of latents to feature matters to the decoders' parameters.
@@ -63,6 +65,8 @@ def controlnet_side(
         params: Params, trunk: Tree, x_t: jax.Array, t: jax.Array, context: jax.Array, condition: jax.Array
     ) -> SideOutput:
         del trunk
+        if condition_scale > 1:
+            condition = condition.repeat(condition_scale, axis=1).repeat(condition_scale, axis=2)
         return SideOutput(*network.apply({"params": params}, x_t, t, context, condition))
 
     def init(start: Params, key: jax.Array) -> Params:

@@ -1,6 +1,7 @@
 """ControlNet (Zhang et al. 2023, arXiv 2302.05543; diffusers' `ControlNetModel`), NHWC."""
 
 import dataclasses
+from functools import partial
 from typing import Annotated
 
 import flax.linen as nn
@@ -71,20 +72,25 @@ class ControlNetConfig(EncoderConfig):
 
 
 class ConditioningEmbedding(nn.Module):
-    """Small convolutional encoder of the condition image; `birth` is that of its last convolution (see `Conv`)."""
+    """Small convolutional encoder of the condition image.
+
+    `birth` is that of its last convolution, `encoder_birth` that of those before it (see `Conv`).
+    """
 
     channels: int
     block_channels: tuple[int, ...]
     dtype: jnp.dtype = jnp.float32
     birth: float = 0.0
+    encoder_birth: float = 1.0
 
     @nn.compact
     def __call__(self, condition: jax.Array) -> jax.Array:
         """condition: (n, H, W, 3). Returns (n, H / 2^k, W / 2^k, channels) with k = len(block_channels) - 1."""
-        hidden = nn.silu(Conv(self.block_channels[0], dtype=self.dtype, name="conv_in")(condition))
+        conv = partial(Conv, birth=self.encoder_birth, dtype=self.dtype)
+        hidden = nn.silu(conv(self.block_channels[0], name="conv_in")(condition))
         for i, (fine, coarse) in enumerate(zip(self.block_channels[:-1], self.block_channels[1:], strict=True)):
-            hidden = nn.silu(Conv(fine, dtype=self.dtype, name=f"blocks_{2 * i}")(hidden))
-            hidden = nn.silu(Conv(coarse, stride=2, dtype=self.dtype, name=f"blocks_{2 * i + 1}")(hidden))
+            hidden = nn.silu(conv(fine, name=f"blocks_{2 * i}")(hidden))
+            hidden = nn.silu(conv(coarse, stride=2, name=f"blocks_{2 * i + 1}")(hidden))
         return Conv(self.channels, birth=self.birth, dtype=self.dtype, name="conv_out")(hidden)
 
 
@@ -93,8 +99,8 @@ class ControlNet(nn.Module):
 
     `dtype` is the compute dtype; norm statistics, softmax and time embedding are in float32. `remat` says what the
     backward pass computes again (see `models.remat`), `attention` is the implementation of attention (see
-    `attention.attend`). None of them changes the parameters. `condition_birth` and `zero_birth` are those of the
-    condition embedding's last convolution and of the zero convolutions (see `Conv`).
+    `attention.attend`). None of them changes the parameters. Births (see `Conv`) are those of the condition embedding's
+    last convolution, of the zero convolutions, and of the embedding's other convolutions.
     """
 
     config: ControlNetConfig
@@ -103,6 +109,7 @@ class ControlNet(nn.Module):
     attention: str = "auto"
     condition_birth: float = 0.0
     zero_birth: float = 0.0
+    encoder_birth: float = 1.0
 
     def setup(self) -> None:
         config = self.config
@@ -113,6 +120,7 @@ class ControlNet(nn.Module):
             config.conditioning_embedding_out_channels,
             self.dtype,
             self.condition_birth,
+            self.encoder_birth,
         )
         self.down_blocks = down_blocks(config, self.dtype, self.remat, self.attention)
         channels = residual_channels(config)

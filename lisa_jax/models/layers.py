@@ -14,6 +14,9 @@ import numpy as np
 from lisa_jax.models.mesh import summed_over_rows
 
 LAYER_NORM_EPS = 1e-5
+# Times PyTorch's default, with which a linear map and SiLU after it keep the power of a normal input:
+# sqrt(3 / E[silu(x)^2]).
+SILU_BIRTH = 2.904
 
 
 def pytorch_uniform(fan_in: int, scale: float = 1.0) -> nn.initializers.Initializer:

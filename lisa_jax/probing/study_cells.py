@@ -12,12 +12,15 @@ from lisa_jax.experiments.control import alignment_of
 from lisa_jax.probing.instrument import Instrument, Scores
 from lisa_jax.probing.pictures import ProbePictures
 from lisa_jax.probing.split_pictures import split_pictures
-from lisa_jax.studies.fields import ALIGNMENT_FIELDS, RUN_FIELDS
+from lisa_jax.studies.fields import ALIGNMENT_FIELDS, RUN_FIELDS, in_ids
 from lisa_jax.studies.grid import Cell, written_hook
 from lisa_jax.studies.identity import study_identity
 from lisa_jax.studies.laboratory import Laboratory
 from lisa_jax.studies.results import read_folder, read_rows
 from lisa_jax.studies.saved import load_trainable
+
+# Fields that a run shares with those that it is compared with.
+SETTING = tuple(name for name in RUN_FIELDS if name not in ("task", "seed"))
 
 
 def probe_study(folder: str | Path, config: ConfigDict, done: Collection[str] = ()) -> Iterator[dict[str, Any]]:
@@ -60,14 +63,14 @@ class CellProbes:
             "task": cell.task,
             "step": cell.num_steps,
             "seed": cell.seed,
-            "setting": {name: getattr(cell, name) for name in RUN_FIELDS if name not in ("task", "seed")},
+            "setting": {name: value for name, value in in_ids(cell).items() if name in SETTING},
             "alignment": {n: getattr(cell, n) for n in ALIGNMENT_FIELDS if n not in ("lam", "hooks") and cell.lam},
         }
         align = alignment_of(self._laboratory.training(cell), self._laboratory.family(cell).model)
         return self._instrument(cell).record(self._scores_at_start(cell.plain), trainable, align, run)
 
     def _instrument(self, cell: Cell) -> Instrument:
-        of_split, of_family = self._laboratory.networks(cell, decoders=False), self._laboratory.networks(cell)
+        of_split, of_family = self._laboratory.networks(cell, born=False), self._laboratory.networks(cell)
         if of_split not in self._pictures:
             self._pictures[of_split] = split_pictures(partial(self._laboratory.split, cell))
         if of_family not in self._instruments:
@@ -75,7 +78,7 @@ class CellProbes:
         return self._instruments[of_family]
 
     def _scores_at_start(self, cell: Cell) -> Scores:
-        key = (self._laboratory.networks(cell, decoders=False), cell.seed)
+        key = (self._laboratory.networks(cell, born=False), cell.seed)
         if key not in self._untrained:
             self._untrained[key] = self._instrument(cell).scores(self._laboratory.initial_state(cell).params["side"])
         return self._untrained[key]

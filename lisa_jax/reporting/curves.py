@@ -109,7 +109,9 @@ def gradient_chart(rows: Sequence[Row]) -> Chart | None:
 
 def training_chart(runs: Sequence[tuple[str, float, Sequence[Mapping[str, float]]]]) -> Chart:
     """Curves of training runs: (label, lam, lines of metrics.jsonl) each."""
-    wanted = re.compile(r"(validation/|fidelity/).*|main_loss|align_loss|main_over_gap|align_over_gap|grad_norm")
+    wanted = re.compile(
+        r"(validation/|fidelity/).*|main_loss|align_loss|main_over_gap|align_over_gap|grad_norm|gate_norm"
+    )
     names = dict.fromkeys(
         name for _, _, lines in runs for line in lines for name in line if wanted.fullmatch(name) and "_q" not in name
     )

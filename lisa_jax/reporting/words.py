@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lisa_jax.studies.fields import FIELDS, RUN_FIELDS, unusual
+from lisa_jax.studies.fields import ALIGNMENT_FIELDS, FIELDS, RUN_FIELDS, unusual
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.speedup import LOSS
 
@@ -38,6 +38,7 @@ _MEASURES = {
     "main_over_gap": "loss over the gap's power",
     "images_per_second": "images per second",
     "grad_norm": "gradient norm",
+    "gate_norm": "residuals over what they join",
 }
 
 
@@ -70,7 +71,7 @@ def arm_name(cell: Cell) -> str:
     """ "plain", or "LISA λ 0.2, down_3" and what else sets it apart."""
     if not cell.lam:
         return "plain"
-    extras = [said.in_words.format(value) for said, value in unusual(cell)]
+    extras = [said.in_words.format(value) for said, value in unusual(cell, ALIGNMENT_FIELDS)]
     return ", ".join([f"LISA λ {cell.lam:g}", value_name(cell.hooks), *extras])
 
 

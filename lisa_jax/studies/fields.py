@@ -1,6 +1,7 @@
 """The fields of a cell, each said once: ids, pairs, summaries, probes and the page are derived from this table."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from lisa_jax.weighting import UNIFORM
@@ -115,10 +116,10 @@ _LATER |= {
         remedy=True,
     ),
     "condition_init": CellField(
-        "birth of the condition's layer",
+        "birth of the condition's encoder",
         "side.condition_init",
         usual="zero",
-        unusual=Unusual("condition-{}", "condition born {}", "condition's layer born as by {}"),
+        unusual=Unusual("condition-{}", "condition born {}", "condition's encoder born {}"),
         remedy=True,
     ),
     "zero_convolution_scale": CellField(
@@ -126,6 +127,13 @@ _LATER |= {
         "side.zero_convolution_scale",
         usual=0.0,
         unusual=Unusual("zero{:g}", "zero convolutions born x{:g}", "zero convolutions born at {:g}"),
+        remedy=True,
+    ),
+    "eps": CellField(
+        "Adam's epsilon",
+        "optimizer.eps",
+        usual=1e-8,
+        unusual=Unusual("eps{:g}", "epsilon {:g}", "epsilon {:g}"),
         remedy=True,
     ),
     "schedule": CellField(
@@ -146,9 +154,9 @@ def usual(name: str) -> Any:
     return FIELDS[name].usual
 
 
-def unusual(cell: Any) -> list[tuple[Unusual, Any]]:
-    """What is not as usual in a `grid.Cell`: how that is said, and the value."""
-    values = [(field, getattr(cell, name)) for name, field in FIELDS.items() if field.unusual]
+def unusual(cell: Any, names: Iterable[str] = tuple(FIELDS)) -> list[tuple[Unusual, Any]]:
+    """What of these fields is not as usual in a `grid.Cell`: how that is said, and the value."""
+    values = [(FIELDS[name], getattr(cell, name)) for name in names if FIELDS[name].unusual]
     return [(field.unusual, value) for field, value in values if value != field.usual]
 
 

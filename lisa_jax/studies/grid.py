@@ -33,6 +33,7 @@ class Cell:
       fresh_rate, fresh_layers, fresh_steps: learning rate of the layers that are not copied, which of them, and in how
         many steps it falls to that of the rest, see configs/base.py.
       condition_init, zero_convolution_scale: how those layers are born.
+      eps: of Adam.
       schedule: of the learning rate.
       ema_decay: of the average that is measured in place of the parameters; None: none.
 
@@ -59,6 +60,7 @@ class Cell:
     fresh_steps: int | None = usual("fresh_steps")
     condition_init: str = usual("condition_init")
     zero_convolution_scale: float = usual("zero_convolution_scale")
+    eps: float = usual("eps")
     schedule: str = usual("schedule")
     ema_decay: float | None = usual("ema_decay")
 

@@ -45,6 +45,7 @@ def measured_as(cell: Cell) -> Cell:
         fresh_steps=None,
         condition_init="zero",
         zero_convolution_scale=0.0,
+        eps=1e-8,
         schedule="constant",
         ema_decay=None,
     )

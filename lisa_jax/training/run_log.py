@@ -20,6 +20,7 @@ _ON_THE_BAR = {
     "loss": "loss",
     "main_over_target": "main/target",
     "align_over_gap": "align/gap",
+    "gate_norm": "gate",
     "images_per_second": "img/s",
 }
 

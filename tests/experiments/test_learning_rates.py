@@ -7,6 +7,7 @@ from configs.base import control
 from lisa_jax.dual_branch import DualBranch, SideNetwork
 from lisa_jax.experiments.base import setup_of
 from lisa_jax.experiments.learning_rates import rate_factors
+from lisa_jax.families.family import USUAL_BIRTHS
 from lisa_jax.families.unet_control import FRESH_LAYERS
 
 
@@ -24,7 +25,7 @@ def test_layers_that_the_side_networks_do_not_have_are_answered_with_those_that_
 def test_births_of_new_layers_are_refused_where_nothing_is_new(setting):
     config = control()
     config.side.update(setting)
-    assert setup_of(config).births != (0.0, 0.0)
+    assert setup_of(config).births != USUAL_BIRTHS
     config.side.start_from = "trained/pose"
     with pytest.raises(ValueError, match=r"are of new side networks, but start_from continues one for every condition"):
         setup_of(config)

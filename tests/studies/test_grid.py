@@ -58,6 +58,7 @@ def test_every_field_counts_for_the_id():
             "fresh_steps": 100,
             "condition_init": "default",
             "zero_convolution_scale": 0.1,
+            "eps": 1e-12,
             "schedule": "cosine",
             "ema_decay": 0.99,
             "hooks": ("down_3", "mid"),

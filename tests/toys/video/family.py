@@ -121,7 +121,7 @@ def read_architecture(checkpoint: Checkpoint) -> VideoToy:
 def side_network(config: SideConfig, setup: Setup) -> SideNetwork:
     return SideNetwork(
         apply=lambda params, trunk, x_t, t, context, condition: networks.side(params, trunk, condition),
-        init=partial(networks.init_side, config, setup.births),
+        init=partial(networks.init_side, config, setup.births[:2]),
         decode=lambda decoder, feature, t, shape: networks.decode_feature(decoder, feature, t),
         init_decoder=lambda key, hook: networks.init_decoder(config, key),
         hooks=networks.BLOCKS,
