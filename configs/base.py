@@ -63,11 +63,13 @@ def optimizer() -> ConfigDict:
 
 
 def own_rates() -> dict[str, Any]:
-    """Learning rates of the layers that are not copied from the base, over that of the rest; of `optimizer`."""
+    """Of `optimizer`: rates of the layers that a base has none of, over that of the rest, which is what is logged."""
     return {
         "decoder_rate": 1.0,  # of the alignment decoder
-        "fresh_rate": 1.0,  # of the side network's fresh layers
-        # Which of these: of a ControlNet zero_convolutions or condition_embedding; unset: all.
+        # Of the side network's fresh layers, of a ControlNet its zero convolutions and its condition's embedding, also
+        # where they go on from side.start_from.
+        "fresh_rate": 1.0,
+        # Which of these: zero_convolutions or condition_embedding; unset: all.
         "fresh_layers": placeholder(str),
         "fresh_steps": placeholder(int),  # in which fresh_rate falls to 1; unset: it stays
     }
@@ -88,8 +90,8 @@ def control() -> ConfigDict:
     # Implementation of attention: auto (fused on NVIDIA GPUs and TPUs), xla, cudnn (NVIDIA GPUs) or splash (TPUs).
     config.attention = "auto"
     config.data = data()
-    # Widths of the condition's encoder; n of them downsample it by 2^(n-1), for a base on pixels from as many times
-    # its size.
+    # Widths of the condition's encoder; n of them downsample it by 2^(n-1). Beside a base on pixels each pixel of the
+    # condition is repeated to as many before, at that cost; (32,) spares it.
     config.condition_channels = (16, 32, 96, 256)
     config.side = side()
     config.lisa = lisa()

@@ -14,7 +14,7 @@ the real weights. The argument is the task: pose, seg, depth or sr. A smoke test
 EVIDENCE
 
 With LISA, whose decoder then has that rate as well: --config.lisa.lam=0.2 --config.optimizer.decoder_rate=10.
-Hardware, memory and time: as sd21_baseline.py. Watch gate_norm.
+Hardware, memory and time (computed, not measured): as sd21_baseline.py. Watch gate_norm.
 """
 
 from ml_collections import ConfigDict

@@ -31,7 +31,7 @@ class SideOutput(NamedTuple):
     """What side networks give.
 
     Attributes:
-      residuals: arrays that the main network adds after its trunk; all zero at initialisation.
+      residuals: arrays that the main network adds after its trunk; all zero at initialisation unless asked for.
       features: what alignment decoders may read: features before their zero convolutions, (n, h, w, c) or
         (n, f, h, w, c). `SideNetwork.apply` gives hook -> feature, `DualBranch.side` hook -> name -> feature.
     """
@@ -61,7 +61,7 @@ class SideNetwork:
         x_t and t, not on the condition alone, or it cannot carry the likelihood score.
       init: (start, key) -> parameters, float32. `start` is a tree of arrays to start from, for a copy those of the main
         network; parameters that it lacks are fresh. Residuals are exactly zero, unless `start` is a side network that
-        was trained before.
+        was trained before or they were asked to be born larger.
       decode: (decoder, feature, t, shape) -> likelihood-score estimate of `shape`, the prediction's shape.
       init_decoder: (key, hook) -> fresh decoder parameters for the named feature, output exactly zero.
       hooks: names of the features, in the order of the network.
@@ -79,7 +79,7 @@ class SideNetwork:
     trunk: Callable[[Params], Params] = _whole
     fresh: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def layers(self, params: Params) -> Tree:
+    def layer_groups(self, params: Params) -> Tree:
         """Of every parameter the group of fresh layers that it belongs to, or `COPIED`."""
 
         def group(path: tuple, leaf: Any) -> str:
@@ -135,11 +135,11 @@ class DualBranch:
         """Names of the groups of layers that side networks do not take over from the main network."""
         return tuple(dict.fromkeys(group for side in self.sides.values() for group in side.fresh))
 
-    def layers(self, params: Mapping[str, Params]) -> dict[str, Tree]:
-        """Of every side parameter its group of layers, see `SideNetwork.layers`."""
-        return {name: self.sides[name].layers(part) for name, part in params.items()}
+    def layer_groups(self, params: Mapping[str, Params]) -> dict[str, Tree]:
+        """Of every side parameter its group of layers, see `SideNetwork.layer_groups`."""
+        return {name: self.sides[name].layer_groups(part) for name, part in params.items()}
 
-    def gate(self, trunk: Tree, residuals: Residuals) -> "Gate":
+    def gate(self, trunk: Tree, residuals: Residuals) -> Gate:
         """How large the residuals are beside what they are added to."""
 
         def power(x: jax.Array) -> jax.Array:

@@ -73,7 +73,7 @@ def summarise(means: Mapping[str, Mean]) -> dict[str, float]:
     of the gap, 1 where the decoder explains nothing and 0 where it explains all; `main_over_gap` is the same for the
     controlled network: the decoder has something to teach while its share is the smaller. Empty quartiles are left out.
     With several hooks `align_over_gap/<hook>` is the share of each. `gate_norm`, in place of the two powers that it is
-    made of, is the norm of the residuals over that of what they are added to: 0 at birth, rising as control opens.
+    made of, is the norm of the residuals over that of what they are added to; it rises as control opens.
     """
     values = {name: float(np.asarray(m.total) / m.count) for name, m in means.items() if np.asarray(m.count) > 0}
     for ratio, above, below in (

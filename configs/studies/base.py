@@ -4,6 +4,7 @@ The values are sized for two CPU cores.
 """
 
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -65,3 +66,8 @@ def training(data: str, base: str, *, flip: bool) -> ConfigDict:
     config.optimizer.warmup_steps = 20
     config.sampling.update(sampler="ddim", num_steps=10, guidance_scale=1.0, batch_size=64)
     return config
+
+
+def grids(*fields: dict[str, Any]) -> tuple[ConfigDict, ...]:
+    """Grids as a study's config has them."""
+    return tuple(map(ConfigDict, fields))

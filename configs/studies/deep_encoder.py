@@ -1,23 +1,24 @@
-"""A condition's encoder as deep as Stable Diffusion's, beside the drawings of OpenMoji: what waits, and what does not.
+"""A condition's encoder nearly as deep as Stable Diffusion's, beside the drawings of OpenMoji.
 
     python -m lisa_jax study --config=configs/studies/deep_encoder.py --out=runs/deep_encoder
     python -m lisa_jax study --config=configs/studies/deep_encoder.py --out=runs/deep_encoder --summary
 
-The embedded bases' encoder is one convolution, that of a real ControlNet seven, each of which PyTorch's default makes
-smaller; here it has the real widths, and every pixel of the condition is repeated to 8 x 8 before it. 1e-4, 400 steps
-of 16 drawings, ten minutes of a CPU core each. docs/why_controlnets_wait.md says what came out.
+Before its last, zero layer the encoder of the embedded bases has one convolution, that of a real ControlNet seven, and
+PyTorch's default shrinks the condition at each. Here it has five, with the real widths but for the last, and every
+pixel of the condition is repeated to 4 x 4 before them: seven would cost a CPU too much. 1e-4, 400 steps of 16
+drawings, some seven minutes of a CPU core each. docs/why_controlnets_wait.md says what came out.
 """
 
 from ml_collections import ConfigDict
 
 from configs.studies import base
-from configs.studies.fresh_layers_openmoji import grids
+from configs.studies.base import grids
 
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax study`."""
     config = base.study("openmoji", "openmoji_base", "lineart")
-    config.training.update(eval_every=25, preview_every=200, condition_channels=(16, 32, 96, 256))
+    config.training.update(eval_every=25, preview_every=200, condition_channels=(16, 32, 96))
     config.sample_at = ()
     config.defaults.update(lam=0.0, learning_rate=1e-4, num_steps=400)
     config.grids = grids(

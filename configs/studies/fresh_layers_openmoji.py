@@ -8,11 +8,10 @@ as beside large bases. The most important runs come first. A run takes two to fo
 gave is in docs/results.md, what it means in docs/why_controlnets_wait.md.
 """
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
 from configs.studies import base
+from configs.studies.base import grids
 
 TASKS = ("lineart", "segmentation")
 OTHER_SEEDS = (1, 2)
@@ -77,8 +76,3 @@ def fresh_layers_study(data: str, base_folder: str, tasks: tuple[str, ...], *, f
         *({"seed": seed, **LISA, "fresh_rate": 3.0, "decoder_rate": 3.0} for seed in OTHER_SEEDS),
     )
     return config
-
-
-def grids(*fields: dict[str, Any]) -> tuple[ConfigDict, ...]:
-    """Grids as a study's config has them."""
-    return tuple(map(ConfigDict, fields))

@@ -16,14 +16,23 @@ def rate_factors(config: ConfigDict, model: DualBranch) -> RateFactors:
       model: names the groups of fresh layers, see `SideNetwork.fresh`.
 
     Raises:
-      ValueError: a group that the side networks do not have; lists those that they have.
+      ValueError: a group that the side networks do not have, lists those that they have; or settings of fresh layers
+        that would do nothing.
     """
     optimizer, chosen = config.optimizer, fresh_layers(config, model)
+    said = [name for name in ("fresh_layers", "fresh_steps") if optimizer[name] is not None]
+    if optimizer.fresh_rate == 1 and said:
+        raise ValueError(f"optimizer.{said[0]} is set, but does nothing while optimizer.fresh_rate is 1: unset it.")
+    if optimizer.fresh_rate != 1 and not chosen:
+        raise ValueError(
+            f"optimizer.fresh_rate is {optimizer.fresh_rate:g}, but these side networks name no fresh layers: leave it "
+            "at 1."
+        )
 
     def factors(trainable: Params, step: jax.Array) -> Tree:
         fresh = fresh_rate(config, step)
-        layers = model.layers(trainable["side"])
-        tree = {"side": jax.tree.map(lambda layer: fresh if layer in chosen else 1.0, layers)}
+        groups = model.layer_groups(trainable["side"])
+        tree = {"side": jax.tree.map(lambda group: fresh if group in chosen else 1.0, groups)}
         return tree | ({"decoder": optimizer.decoder_rate} if "decoder" in trainable else {})
 
     return factors

@@ -227,7 +227,8 @@ class Setup:
     Attributes:
       conditions: names of the conditions, a side network each; none: the main network alone.
       condition_channels: widths of the condition's encoder; n widths downsample the condition by 2^(n-1), which must be
-        the factor between image and latents. Not read for a side network that is continued.
+        the factor between image and latents; beside a base on pixels every pixel of the condition is repeated to as
+        many before. Not read for a side network that is continued.
       start_from: name -> side network to continue, whose config is taken as it is; the others start from the main one.
       block_out_channels: channels a level of smaller side networks, finest first; None: the main network's.
       layers_per_block: layers a level of smaller side networks; None: the main network's.
@@ -241,8 +242,8 @@ class Setup:
         share of PyTorch's default. Only with 0 do the residuals start at zero.
 
     Raises:
-      ValueError: a condition that is there twice, a start of a name that no condition has, or births of new layers
-        where every side network is continued.
+      ValueError: a condition that is there twice, a start of a name that no condition has, an unknown condition_init,
+        or births of new layers where every side network is continued.
     """
 
     conditions: tuple[str, ...] = ()
@@ -266,6 +267,8 @@ class Setup:
             raise ValueError(
                 f"start_from names {', '.join(unknown)}, but the conditions are {', '.join(self.conditions) or 'none'}."
             )
+        if self.condition_init not in CONDITION_INITS:
+            raise ValueError(f"Unknown condition_init '{self.condition_init}': use {', '.join(CONDITION_INITS)}.")
         if self.births != USUAL_BIRTHS and self.conditions and set(self.start_from) == set(self.conditions):
             raise ValueError(
                 f"condition_init {self.condition_init} and zero_convolution_scale {self.zero_convolution_scale:g} are "

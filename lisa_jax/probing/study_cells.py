@@ -78,7 +78,7 @@ class CellProbes:
         return self._instruments[of_family]
 
     def _scores_at_start(self, cell: Cell) -> Scores:
-        key = (self._laboratory.networks(cell, born=False), cell.seed)
+        key = (self._laboratory.networks(cell), cell.seed)
         if key not in self._untrained:
             self._untrained[key] = self._instrument(cell).scores(self._laboratory.initial_state(cell).params["side"])
         return self._untrained[key]

@@ -14,6 +14,7 @@ from lisa_jax.experiments.splits import load_split
 from lisa_jax.probing.instrument import Instrument
 from lisa_jax.probing.split_pictures import split_pictures
 from lisa_jax.studies.grid import written_hook
+from lisa_jax.studies.training_config import unusual_training
 from lisa_jax.training.program import run_keys
 
 
@@ -49,6 +50,7 @@ def probe_run(workdir: str | Path, weights: str = "auto", trusted: Collection[st
             "num_steps": config.num_steps,
             "compute_dtype": config.compute_dtype,
             "base": family.fingerprint[:8],
+            **unusual_training(config),
         },
         "alignment": {} if align is None else alignment,
     }

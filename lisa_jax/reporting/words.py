@@ -79,10 +79,14 @@ def setting_name(cell: Cell, cells: Sequence[Cell]) -> str:
     """What pairs share, as far as it varies among the cells shown together: "learning rate 0.001, 800 steps", or ""."""
     fields = [name for name in RUN_FIELDS if name not in ("task", "seed")]
     varied = [name for name in fields if len({getattr(other, name) for other in cells}) > 1]
-    return ", ".join(_told(name, getattr(cell, name)) for name in varied)
+    told = [_told(name, getattr(cell, name)) for name in varied]
+    return ", ".join(filter(None, told)) or ("the recipe" if varied else "")
 
 
 def _told(field: str, value: Any) -> str:
+    said = FIELDS[field].unusual
+    if said is not None:
+        return "" if value == FIELDS[field].usual else said.in_words.format(value)
     return f"{value} steps" if field == "num_steps" else f"{field_name(field)} {value_name(value)}"
 
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from lisa_jax.evaluation.extractors import EXTRACTORS
 from lisa_jax.experiments.fields import CONTROL, HOOK, ROWS, STEPS, Fields, check_config, check_together
 from lisa_jax.experiments.kinds import Choice, Group, Kind, Maybe, Several, Text, Truth, Whole, or_unset, require, shown
-from lisa_jax.studies.fields import ALWAYS_SAID, FIELDS
+from lisa_jax.studies.fields import ALWAYS_SAID, FIELDS, TRAINING_FIELDS
 
 # Of a cell as grids write it, see `grid.read_cell`.
 CELL: dict[str, Kind] = {
@@ -22,6 +22,8 @@ CELL: dict[str, Kind] = {
 # That a cell does without only where its grid or the defaults say them; lam decides whether a hook is needed.
 NEEDED = ("lam", *(name for name, field in FIELDS.items() if field.usual is ALWAYS_SAID))
 MOST_CELLS = 10_000
+# Fields whose usual value is that of a training config, too.
+_SINGLE = ("decoder_rate", "decoder_width", "weighting", "align_every")
 
 
 STUDY: Fields = {
@@ -52,15 +54,15 @@ def check_study(config: ConfigDict) -> ConfigDict:
 
 
 def _check_shared(training: ConfigDict) -> None:
-    """Refuse what every cell would put its own value in the place of."""
-    for name, field in FIELDS.items():
-        if field.choice is None and field.place and field.usual is not ALWAYS_SAID:
-            value = functools.reduce(operator.getitem, field.place.split("."), training)
-            if value != field.usual:
-                raise ValueError(
-                    f"config.training.{field.place} is {shown(value)}, but cells decide it: set "
-                    f"config.defaults.{name}, or a grid's."
-                )
+    """Refuse values that no cell would have, for each puts its own, or the usual one, in their place."""
+    for name in (*TRAINING_FIELDS, *_SINGLE):
+        place, usual = FIELDS[name].place, FIELDS[name].usual
+        value = functools.reduce(operator.getitem, place.split("."), training)
+        if value != usual:
+            raise ValueError(
+                f"config.training.{place} is {shown(value)}, but cells decide it: leave it at {shown(usual)} and set "
+                f"config.defaults.{name}, or a grid's."
+            )
 
 
 def _check_grid(fields: Mapping[str, Any], where: str) -> None:

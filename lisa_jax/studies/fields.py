@@ -28,7 +28,7 @@ class CellField:
       choice: name of the decision about alignment that the field belongs to; fields of one decision have one name. None
         for a field that a run with alignment shares with the plain run it is compared with.
       usual: its value in plain training where it belongs to a decision, and in rows that are older than the field.
-      remedy: whether it changes the layers that are not copied, see `remedies`.
+      remedy: whether it is meant to shorten the wait for control, see `remedies`.
       unusual: how any other value is written in labels, after lam and hooks; None for a field with a column of its own.
     """
 
@@ -92,8 +92,9 @@ _LATER = {
         Unusual("rate{:g}", "decoder's rate x{:g}", "decoder at {:g} times the rate"),
     ),
 }
-# Of the side networks and the learning rate, with alignment and without.
-_LATER |= {
+# Of how training goes, with alignment and without: the births of new layers and the optimizer. What a network computes
+# does not depend on them.
+_OF_TRAINING = {
     "fresh_rate": CellField(
         "learning rate of fresh layers over the rest's",
         "optimizer.fresh_rate",
@@ -144,7 +145,8 @@ _LATER |= {
     ),
     "ema_decay": CellField("EMA", "ema_decay", usual=None, unusual=Unusual("ema{:g}", "EMA {:g}", "EMA {:g}")),
 }
-FIELDS = {**_FIRST, **_LATER}
+FIELDS = {**_FIRST, **_LATER, **_OF_TRAINING}
+TRAINING_FIELDS = tuple(_OF_TRAINING)
 RUN_FIELDS = tuple(name for name, field in FIELDS.items() if field.choice is None)
 ALIGNMENT_FIELDS = tuple(name for name, field in FIELDS.items() if field.choice is not None)
 

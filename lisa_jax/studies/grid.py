@@ -88,6 +88,8 @@ class Cell:
         if self.lam == 0:
             # Plain training has no alignment, however the cell was written.
             values |= {name: usual(name) for name in ALIGNMENT_FIELDS}
+        if values["fresh_rate"] == 1:
+            values |= {name: usual(name) for name in ("fresh_layers", "fresh_steps")}
         for name, value in values.items():
             object.__setattr__(self, name, value)
 

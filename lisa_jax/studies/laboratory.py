@@ -14,7 +14,7 @@ from lisa_jax.evaluation.fidelity import fidelity
 from lisa_jax.experiments.base import load_base, setup_of
 from lisa_jax.experiments.control import control_experiment
 from lisa_jax.experiments.splits import Split, load_split
-from lisa_jax.families.family import Family
+from lisa_jax.families.family import Family, Setup
 from lisa_jax.parallel.sharding import make_mesh
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.studies.data import data_fingerprint, in_memory, with_conditions
@@ -57,12 +57,12 @@ class Laboratory:
     def networks(self, cell: Cell, *, born: bool = True) -> str:
         """What decides the networks of a cell, in words: cells with the same share a family.
 
-        Data, starts and samples know nothing of decoders and of how new layers are born: cells with the same but for
-        these share those.
+        Data, what side networks are copied from, and samples know nothing of decoders and of how new layers are born:
+        cells with the same but for these share those.
         """
         setup = setup_of(self.training(cell))
-        usual = {"decoder_width": 1.0, "condition_init": "zero", "zero_convolution_scale": 0.0}
-        return repr(setup if born else dataclasses.replace(setup, **usual))
+        births = ("decoder_width", "condition_init", "zero_convolution_scale")
+        return repr(setup if born else dataclasses.replace(setup, **{name: getattr(Setup, name) for name in births}))
 
     def split(self, cell: Cell, name: str) -> Split:
         """The train or test split of a cell, in memory."""

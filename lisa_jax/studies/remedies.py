@@ -1,8 +1,8 @@
 """Remedies beside the recipe that has none: at the same learning rate, and at the one that is best for the recipe.
 
-A remedy changes the layers that are not copied: their learning rate, or how they are born. The recipe is plain training
-with none of them. What an arm gains over the recipe at its own learning rate may only say that this rate is too small;
-what counts is the gain over the recipe at its best one.
+A remedy is meant to shorten the wait for control: a learning rate for the layers that are not copied, another birth of
+these, another epsilon of Adam. The recipe is plain training with none of them. What an arm gains over the recipe at its
+own learning rate may only say that this rate is too small; what counts is the gain over the recipe at its best one.
 """
 
 import dataclasses

@@ -34,7 +34,7 @@ def _table(task: str, arms: Sequence[Arm]) -> str:
     fidelity = next((name for name in measures if name.startswith("fidelity/")), "fidelity")
     quality = sorted(name for name in measures if name.startswith("quality/"))
     first = _short(fidelity)
-    head = ["learning rate", "steps", "lam", "hook", "seeds", "validation loss", first]
+    head = ["learning rate", "steps", "lam, and what is unusual", "hook", "seeds", "validation loss", first]
     head += ["gain in loss", f"gain in {first}", "early speed-up", "speed-up, loss", "speed-up, fidelity"]
     head += [*(f"the same in {cost}" for cost in COSTS), "align/gap", *map(_short, quality)]
     lines = [[*_described(arm), *_measured(arm, fidelity, quality)] for arm in sorted(arms, key=_order)]
@@ -46,7 +46,8 @@ def _remedies(task: str, arms: Sequence[Arm]) -> str:
     fidelity = next((name for name in measures if name.startswith("fidelity/")), "fidelity")
     same = {beside.arm.cell: beside for beside in at_the_same_rate(arms)}
     best = {beside.arm.cell: beside for beside in at_the_best_rate(arms)}
-    head = ["learning rate", "steps", "lam", "hook", "seeds", "validation loss", _short(fidelity), "gate norm"]
+    head = ["learning rate", "steps", "lam, and what is unusual", "hook", "seeds"]
+    head += ["validation loss", _short(fidelity), "gate norm"]
     for what in ("the recipe at this rate", "the recipe at its best rate"):
         head += [f"speed-up over {what}, loss", "the same, fidelity"]
     head += ["gain in loss over the latter", "the latter's rate"]
@@ -94,7 +95,7 @@ def _measured(arm: Arm, fidelity: str, quality: Sequence[str]) -> list[str]:
 
 
 def _options(cell: Cell) -> list[str]:
-    """What of the alignment is not as usual."""
+    """What of an arm is not as usual, but for its hooks."""
     return [said.in_column.format(value) for said, value in unusual(cell)]
 
 

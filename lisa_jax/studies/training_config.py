@@ -1,11 +1,13 @@
 """A cell as a training run: the config with which `lisa_jax train` does the same."""
 
+import functools
+import operator
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from lisa_jax.data.embedded.tasks import TASK_CONDITIONS
-from lisa_jax.studies.fields import FIELDS
+from lisa_jax.studies.fields import FIELDS, TRAINING_FIELDS, usual
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.tasks import conditions_of
 
@@ -49,6 +51,16 @@ def known_conditions(study: ConfigDict) -> dict[str, str]:
     if name not in TASK_CONDITIONS:
         raise ValueError(f"Unknown data '{name}' of a study: there are {', '.join(TASK_CONDITIONS)}.")
     return TASK_CONDITIONS[name]
+
+
+def unusual_training(config: ConfigDict) -> dict[str, Any]:
+    """What of a training config, in the names of a cell's fields, is not as usual in births and optimizer."""
+    found = {name: _value(config, FIELDS[name].place) for name in TRAINING_FIELDS}
+    return {name: value for name, value in found.items() if value != usual(name)}
+
+
+def _value(config: ConfigDict, place: str) -> Any:
+    return functools.reduce(operator.getitem, place.split("."), config)
 
 
 def _condition(study: ConfigDict, task: str) -> str | tuple[str, ...]:

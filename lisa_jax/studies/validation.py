@@ -13,6 +13,7 @@ from lisa_jax.experiments.control import control_losses
 from lisa_jax.experiments.splits import Split
 from lisa_jax.families.family import Family
 from lisa_jax.studies.data import first
+from lisa_jax.studies.fields import TRAINING_FIELDS, usual
 from lisa_jax.studies.grid import Cell
 
 # Names that rows have given these gradients from the first study on.
@@ -40,14 +41,7 @@ def measured_as(cell: Cell) -> Cell:
         lam_stop_step=None,
         align_every=1,
         decoder_rate=1.0,
-        fresh_rate=1.0,
-        fresh_layers=None,
-        fresh_steps=None,
-        condition_init="zero",
-        zero_convolution_scale=0.0,
-        eps=1e-8,
-        schedule="constant",
-        ema_decay=None,
+        **{name: usual(name) for name in TRAINING_FIELDS},
     )
 
 

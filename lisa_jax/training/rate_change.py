@@ -1,4 +1,4 @@
-"""Telling that a resumed run goes on with another learning rate than the one that it stopped at."""
+"""Telling that a resumed run goes on with other learning rates than those that it stopped at."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +12,7 @@ from lisa_jax.training.tracking import CONFIG_FILE
 
 # Relative; what a longer schedule changes is far more.
 _SAME = 1e-3
+_OWN_RATES = ("decoder_rate", "fresh_rate", "fresh_layers", "fresh_steps")
 
 
 def rate_change(workdir: str | Path, config: ConfigDict, step: int) -> str | None:
@@ -29,12 +30,20 @@ def rate_change(workdir: str | Path, config: ConfigDict, step: int) -> str | Non
     except (OSError, JsonError, KeyError, TypeError, ValueError):
         return None
     if abs(then - today) <= _SAME * max(then, today):
-        return None
+        return _own_rates_change(before["optimizer"], config.optimizer, step)
     return (
         f"The learning rate goes from {then:.3g} to {today:.3g} at step {step}: the schedule was {_described(before)} "
         f"and is {_described(config.to_dict())} now. optimizer.schedule_steps sets a cosine's length, whatever "
         "num_steps is."
     )
+
+
+def _own_rates_change(before: Mapping[str, Any], today: ConfigDict, step: int) -> str | None:
+    """The same of the rates that parts of what trains have over that one."""
+    for name in _OWN_RATES:
+        if name in before and name in today and before[name] != today[name]:
+            return f"optimizer.{name} goes from {before[name]} to {today[name]} at step {step}."
+    return None
 
 
 def _rate(fields: Mapping[str, Any], step: int) -> float:

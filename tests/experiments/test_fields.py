@@ -189,3 +189,20 @@ def test_every_field_is_declared_and_its_comment_names_its_choices():
             # With the comment above it, or behind its value.
             lines = re.findall(rf"((?:^ +#.*\n)*^ +(?:config\.|\"){last}[\" ].*)$", source, re.MULTILINE)
             assert any(all(choice in place for choice in kind.names) for place in lines), name
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "name"),
+    [
+        ("optimizer.fresh_rate", 10.0, "fresh_rate"),
+        ("optimizer.decoder_rate", 3.0, "decoder_rate"),
+        ("optimizer.schedule", "cosine", "schedule"),
+        ("side.condition_init", "preserving", "condition_init"),
+    ],
+)
+def test_what_every_cell_of_a_study_decides_is_refused_where_it_would_not_count(place, value, name):
+    config = changed(main_figures.get_config(), f"training.{place}", value)
+    with pytest.raises(
+        ValueError, match=rf"config\.training\.{place} is .*: leave it at .* set config\.defaults\.{name}"
+    ):
+        check_study(config)

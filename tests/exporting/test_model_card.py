@@ -56,6 +56,17 @@ def test_card_tells_what_was_trained_but_no_folders():
     assert "/home/someone" not in text
 
 
+def test_rates_of_fresh_layers_are_told_where_they_are_not_the_rest_s():
+    def told(**settings):
+        _, text = parts(card(config=CONFIG | {"optimizer": CONFIG["optimizer"] | settings}).render())
+        return next(line for line in text.splitlines() if line.startswith("| optimizer |"))
+
+    assert told() == told(fresh_rate=1.0) and "times that rate" not in told()
+    assert told(fresh_rate=10.0).endswith("warm-up); layers that the base has none of at 10.0 times that rate |")
+    falling = {"fresh_rate": 10.0, "fresh_layers": "zero_convolutions", "fresh_steps": 50}
+    assert told(**falling).endswith("; zero_convolutions at 10.0 times that rate, falling to it over 50 steps |")
+
+
 def test_sizes_and_hooks_are_those_of_training():
     _, text = parts(card(config=CONFIG | {"lisa": CONFIG["lisa"] | {"hook": ("down_5", "mid")}}).render())
     assert "size = (96, 64)  # width, height" in text and "at 64 x 96 px" in text

@@ -5,6 +5,7 @@ Members stand in `toys.members`; one that is registered and missing there fails.
 """
 
 import dataclasses
+import functools
 import json
 import shutil
 import subprocess
@@ -312,10 +313,13 @@ def test_residuals_fit_what_they_join_and_the_gate_is_their_norm_over_its(case):
     assert norms[0] > 0
 
 
-def test_fresh_layers_are_those_that_no_copy_gives_and_are_born_as_asked(case, tmp_path):
-    layers = case.model.layers(case.fresh["side"])
-    assert set(jax.tree.leaves(layers)) == {COPIED, *case.model.fresh_layers} and len(case.model.fresh_layers) == 2
-    key, start = run_keys(0)[0], case.family.read_start()
+def test_fresh_layers_are_those_that_no_copy_gives_and_are_born_as_asked(case):
+    layers, key, start = case.model.layer_groups(case.fresh["side"]), run_keys(0)[0], case.family.read_start()
+    assert set(jax.tree.leaves(layers)) == {COPIED, *case.model.fresh_layers}
+    for path, group in jax.tree_util.tree_leaves_with_path(layers):
+        name, *layer = (step.key for step in path)
+        copied = functools.reduce(lambda tree, step: tree and tree.get(step), layer, start[name]) is not None
+        assert (group == COPIED) == copied, path
     usual = case.family.model.init_side(start, key)
     for setting in ({"condition_init": "default"}, {"zero_convolution_scale": 0.5}):
         family = registry.load_family(case.folder, dataclasses.replace(case.member.setup, **setting))

@@ -58,7 +58,8 @@ def test_residuals_of_other_shapes_are_told():
 
 @pytest.fixture(scope="module")
 def family(tiny_base):
-    return load_family(tiny_base, Setup(("edges",), condition_channels=(8,)))
+    # Beside a base on pixels the encoder comes down from twice their size.
+    return load_family(tiny_base, Setup(("edges",), condition_channels=(4, 8)))
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Probes of a study's cells, with a laboratory of toys."""
 
+import dataclasses
 import json
 
 import jax
@@ -66,6 +67,14 @@ def test_shares_are_of_all_rows_where_training_aligned_some(laboratory, study):
     # Seven test pictures, which four does not divide.
     every_row, some_rows = probe_study(study, laboratory.config, done={PLAIN.id, OTHER_SEED.id})
     assert every_row["decoder"] == some_rows["decoder"]
+
+
+def test_what_is_unusual_in_training_is_part_of_the_setting(laboratory, study):
+    cell = dataclasses.replace(PLAIN, eps=1e-12)
+    Results(study, study_identity(laboratory)).append(cell, {"curve": []})
+    save_trainable(study, cell.id, jax.device_get(laboratory.initial_state(cell).params))
+    (line,) = probe_study(study, laboratory.config, done={PLAIN.id, LISA.id, OTHER_SEED.id})
+    assert line["setting"]["eps"] == 1e-12 and "fresh_rate" not in line["setting"]
 
 
 def test_other_data_than_the_study_had_is_refused(laboratory, study, monkeypatch):

@@ -54,8 +54,6 @@ def test_every_field_counts_for_the_id():
             "weighting": "low_noise",
             "decoder_rate": 4.0,
             "fresh_rate": 10.0,
-            "fresh_layers": "zero_convolutions",
-            "fresh_steps": 100,
             "condition_init": "default",
             "zero_convolution_scale": 0.1,
             "eps": 1e-12,
@@ -63,6 +61,11 @@ def test_every_field_counts_for_the_id():
             "ema_decay": 0.99,
             "hooks": ("down_3", "mid"),
         }.items()
+    ]
+    faster = dataclasses.replace(cell, fresh_rate=10.0)
+    changed += [
+        dataclasses.replace(faster, fresh_layers="zero_convolutions"),
+        dataclasses.replace(faster, fresh_steps=9),
     ]
     assert len(changed) == len(FIELDS) and len({cell.id, *(other.id for other in changed)}) == len(FIELDS) + 1
 
@@ -98,6 +101,11 @@ def test_several_hooks_are_one_value_however_they_are_written():
             | {"weighting": "low_noise", "decoder_rate": 4.0}
         ).id
     )
+
+
+def test_what_does_nothing_makes_no_other_cell():
+    assert read_cell(DEFAULTS | {"fresh_layers": "zero_convolutions", "fresh_steps": 9}) == read_cell(DEFAULTS)
+    assert read_cell(DEFAULTS | {"fresh_rate": 2, "fresh_steps": 9}) != read_cell(DEFAULTS | {"fresh_rate": 2})
 
 
 def test_a_cell_comes_back_from_its_row():

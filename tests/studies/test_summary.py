@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from lisa_jax.reporting.words import arm_name, setting_name
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.pairs import find_arms, find_pairs
 from lisa_jax.studies.speedup import LOSS
@@ -33,6 +34,17 @@ def test_speed_ups_in_time_and_operations_where_rows_say_what_a_step_costs():
     table = markdown(rows)
     assert "| 1.50 | 0.75 | 1.20 |" in table and "| 1.00 |  |  |" in table
     assert "| 0.2, every 4, decoder x2, decoder's rate x4 | down_1+mid |" in table
+
+
+def test_settings_say_what_is_unusual_and_nothing_else():
+    fast = dataclasses.replace(PLAIN, fresh_rate=10.0, fresh_layers="condition_embedding")
+    born = dataclasses.replace(PLAIN, condition_init="preserving", learning_rate=3e-5)
+    names = [setting_name(cell, (PLAIN, fast, born)) for cell in (PLAIN, fast, born)]
+    assert names[0] == "learning rate 0.001"
+    assert names[1] == "learning rate 0.001, fresh layers at 10 times the rate, condition_embedding alone"
+    assert names[2] == "learning rate 3e-05, condition's encoder born preserving"
+    assert setting_name(PLAIN, (PLAIN, fast)) == "the recipe" and setting_name(PLAIN, (PLAIN,)) == ""
+    assert arm_name(dataclasses.replace(fast, lam=0.2, hooks=("mid",))) == "LISA λ 0.2, mid"
 
 
 def test_what_was_measured_at_the_end_alone_has_no_speed_up():

@@ -91,6 +91,20 @@ def test_a_longer_schedule_that_makes_the_learning_rate_jump_is_told(toy, whole,
     assert "is cosine over 16 steps" in told and "optimizer.schedule_steps" in told
 
 
+def test_another_rate_of_a_part_is_told(toy, whole, tmp_path, caplog):
+    workdir = shutil.copytree(whole[0], tmp_path / "run")
+
+    def with_rate(rate):
+        config = toy.config(num_steps=8)
+        config.optimizer.fresh_rate = rate
+        return config
+
+    fit(toy.experiment(), with_rate(10.0), workdir)  # it had none before
+    assert not caplog.messages
+    fit(toy.experiment(), with_rate(1.0), workdir)
+    assert caplog.messages == ["optimizer.fresh_rate goes from 10.0 to 1.0 at step 8."]
+
+
 def test_only_the_newest_checkpoints_are_kept(toy, tmp_path):
     fit(toy.experiment(), toy.config(keep=3), tmp_path)
     assert saved_steps(tmp_path) == [4, 6, 8]
