@@ -21,16 +21,17 @@ def get_config() -> ConfigDict:
     config.training.update(eval_every=25, preview_every=200, condition_channels=(16, 32, 96))
     config.sample_at = ()
     config.defaults.update(lam=0.0, learning_rate=1e-4, num_steps=400)
+    best = {"learning_rate": 1e-3, "num_steps": 300}
     config.grids = grids(
-        {},
-        {"condition_init": "preserving"},
+        {"condition_init": ("zero", "preserving")},
         {"lam": 0.2},
         {"eps": 1e-12},
-        {"fresh_rate": 10.0},
         {"fresh_rate": 10.0, "condition_init": "preserving"},
+        {"condition_init": ("zero", "preserving"), **best},
+        {"seed": 1, "condition_init": ("zero", "preserving")},
+        {"fresh_rate": 10.0},
+        {"seed": 2, "condition_init": ("zero", "preserving")},
         {"lam": 0.2, "condition_init": "preserving"},
-        *({"seed": seed, "condition_init": ("zero", "preserving")} for seed in (1, 2)),
-        {"condition_init": "default"},
-        {"learning_rate": 1e-3, "num_steps": 300, "condition_init": ("zero", "preserving")},
+        *({"seed": seed, "condition_init": ("zero", "preserving"), **best} for seed in (1, 2)),
     )
     return config
