@@ -334,6 +334,16 @@ def test_fresh_layers_are_those_that_no_copy_gives_and_are_born_as_asked(case):
     assert changed != still_zero
 
 
+def test_an_experiment_gives_fresh_layers_and_decoders_their_own_rates(case):
+    config = control.config_of(case.member)
+    config.optimizer.update(fresh_rate=4.0, fresh_layers=case.model.fresh_layers[0], decoder_rate=3.0)
+    factors = control.experiment_of(config, case.family, case.rows).rate_factors(case.fresh, 0)
+    expected = jax.tree.map(
+        lambda group: 4.0 if group == case.model.fresh_layers[0] else 1.0, case.model.layer_groups(case.fresh["side"])
+    )
+    assert factors == {"side": expected, "decoder": 3.0}
+
+
 def test_prior_and_prediction_of_one_trunk_equal_two_full_passes(case):
     model, found = case.family.model, case.passes(case.trained)
 
