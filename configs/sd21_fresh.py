@@ -12,9 +12,9 @@ ours, not the authors' recipe. The argument is the task: pose, seg, depth or sr.
     python -m lisa_jax train --config=configs/sd21_fresh.py:pose,smoke --workdir=runs/smoke/sd21_fresh
 
 Evidence, beside small bases (docs/why_controlnets_wait.md): where the trunk learns at 3e-5, a tenfold rate of these
-layers reaches what plain training ends with 4.2 times as soon (three seeds); the embedding's birth alone 1.7 times
-(1e-4), both 4.7 times. Where everything may learn at its best rate little of it remains. On Stable Diffusion it has not
-been run, so there are no results to expect.
+layers reaches what plain training ends with 4.2 times as soon (three seeds); the embedding's birth alone 1.8 times
+(1e-4, two seeds), both 4.7 times (one). Where everything may learn at its best rate little of it remains. On Stable
+Diffusion it has not been run, so there are no results to expect.
 
 With LISA, whose decoder then has that rate as well: --config.lisa.lam=0.2 --config.optimizer.decoder_rate=10.
 Hardware, memory and time (computed, not measured): as sd21_baseline.py. Watch gate_norm.

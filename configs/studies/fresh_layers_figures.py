@@ -1,7 +1,9 @@
 """Why ControlNets wait, on figures at 32 px: pose and depth, in the order of fresh_layers_openmoji.py.
 
-python -m lisa_jax study --config=configs/studies/fresh_layers_figures.py --out=runs/fresh_figures
-python -m lisa_jax study --config=configs/studies/fresh_layers_figures.py --out=runs/fresh_figures --summary
+    python -m lisa_jax study --config=configs/studies/fresh_layers_figures.py --out=runs/fresh_figures
+    python -m lisa_jax study --config=configs/studies/fresh_layers_figures.py --out=runs/fresh_figures --summary
+
+What its runs gave is in docs/results.md, what it means in docs/why_controlnets_wait.md.
 """
 
 from ml_collections import ConfigDict

@@ -1,8 +1,6 @@
 """The fields of a study's config, as `experiments.fields` has those of a training config, and their check."""
 
-import functools
 import math
-import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +10,7 @@ from lisa_jax.evaluation.extractors import EXTRACTORS
 from lisa_jax.experiments.fields import CONTROL, HOOK, ROWS, STEPS, Fields, check_config, check_together
 from lisa_jax.experiments.kinds import Choice, Group, Kind, Maybe, Several, Text, Truth, Whole, or_unset, require, shown
 from lisa_jax.studies.fields import ALWAYS_SAID, FIELDS, TRAINING_FIELDS
+from lisa_jax.studies.training_config import value_at
 
 # Of a cell as grids write it, see `grid.read_cell`.
 CELL: dict[str, Kind] = {
@@ -22,8 +21,8 @@ CELL: dict[str, Kind] = {
 # That a cell does without only where its grid or the defaults say them; lam decides whether a hook is needed.
 NEEDED = ("lam", *(name for name, field in FIELDS.items() if field.usual is ALWAYS_SAID))
 MOST_CELLS = 10_000
-# Fields whose usual value is that of a training config, too.
-_SINGLE = ("decoder_rate", "decoder_width", "weighting", "align_every")
+# Of the alignment, those whose usual value a training config has, too.
+_OF_ALIGNMENT = ("decoder_rate", "decoder_width", "weighting", "align_every")
 
 
 STUDY: Fields = {
@@ -55,9 +54,9 @@ def check_study(config: ConfigDict) -> ConfigDict:
 
 def _check_shared(training: ConfigDict) -> None:
     """Refuse values that no cell would have, for each puts its own, or the usual one, in their place."""
-    for name in (*TRAINING_FIELDS, *_SINGLE):
+    for name in (*TRAINING_FIELDS, *_OF_ALIGNMENT):
         place, usual = FIELDS[name].place, FIELDS[name].usual
-        value = functools.reduce(operator.getitem, place.split("."), training)
+        value = value_at(training, place)
         if value != usual:
             raise ValueError(
                 f"config.training.{place} is {shown(value)}, but cells decide it: leave it at {shown(usual)} and set "

@@ -55,11 +55,12 @@ def known_conditions(study: ConfigDict) -> dict[str, str]:
 
 def unusual_training(config: ConfigDict) -> dict[str, Any]:
     """What of a training config, in the names of a cell's fields, is not as usual in births and optimizer."""
-    found = {name: _value(config, FIELDS[name].place) for name in TRAINING_FIELDS}
+    found = {name: value_at(config, FIELDS[name].place) for name in TRAINING_FIELDS}
     return {name: value for name, value in found.items() if value != usual(name)}
 
 
-def _value(config: ConfigDict, place: str) -> Any:
+def value_at(config: ConfigDict, place: str) -> Any:
+    """What a training config has at a place like "optimizer.learning_rate"."""
     return functools.reduce(operator.getitem, place.split("."), config)
 
 

@@ -12,7 +12,8 @@ from lisa_jax.training.tracking import CONFIG_FILE
 
 # Relative; what a longer schedule changes is far more.
 _SAME = 1e-3
-_OWN_RATES = ("decoder_rate", "fresh_rate", "fresh_layers", "fresh_steps")
+# Rates that parts of what trains have over the rest's, and what they were before there was a choice.
+_OWN_RATES = {"decoder_rate": 1.0, "fresh_rate": 1.0, "fresh_layers": None, "fresh_steps": None}
 
 
 def rate_change(workdir: str | Path, config: ConfigDict, step: int) -> str | None:
@@ -29,8 +30,13 @@ def rate_change(workdir: str | Path, config: ConfigDict, step: int) -> str | Non
     # It is only for this sentence that it is read.
     except (OSError, JsonError, KeyError, TypeError, ValueError):
         return None
-    if abs(then - today) <= _SAME * max(then, today):
-        return _own_rates_change(before["optimizer"], config.optimizer, step)
+    told = [_own_rates_change(before["optimizer"], config.optimizer, step)]
+    if abs(then - today) > _SAME * max(then, today):
+        told.insert(0, _schedule_change(before, config, then, today, step))
+    return " ".join(filter(None, told)) or None
+
+
+def _schedule_change(before: Mapping[str, Any], config: ConfigDict, then: float, today: float, step: int) -> str:
     return (
         f"The learning rate goes from {then:.3g} to {today:.3g} at step {step}: the schedule was {_described(before)} "
         f"and is {_described(config.to_dict())} now. optimizer.schedule_steps sets a cosine's length, whatever "
@@ -38,12 +44,11 @@ def rate_change(workdir: str | Path, config: ConfigDict, step: int) -> str | Non
     )
 
 
-def _own_rates_change(before: Mapping[str, Any], today: ConfigDict, step: int) -> str | None:
-    """The same of the rates that parts of what trains have over that one."""
-    for name in _OWN_RATES:
-        if name in before and name in today and before[name] != today[name]:
-            return f"optimizer.{name} goes from {before[name]} to {today[name]} at step {step}."
-    return None
+def _own_rates_change(before: Mapping[str, Any], today: ConfigDict, step: int) -> str:
+    changes = ((name, before.get(name, usual), today.get(name, usual)) for name, usual in _OWN_RATES.items())
+    return " ".join(
+        f"optimizer.{name} goes from {old} to {new} at step {step}." for name, old, new in changes if old != new
+    )
 
 
 def _rate(fields: Mapping[str, Any], step: int) -> float:

@@ -34,6 +34,15 @@ def test_cells_share_what_they_do_not_decide(laboratory):
     assert laboratory.validate(CELL) is laboratory.validate(slower) is not laboratory.validate(CELL.plain)
     assert laboratory.family(CELL) is laboratory.family(slower)
     assert laboratory.family(CELL) is not laboratory.family(dataclasses.replace(CELL, decoder_width=2.0))
+    # Another birth is another family, whose step 0 is not this one's, on the same data.
+    born = dataclasses.replace(CELL, condition_init="default")
+    assert laboratory.networks(CELL) != laboratory.networks(born)
+    assert laboratory.networks(CELL, born=False) == laboratory.networks(born, born=False)
+    assert laboratory.validate(CELL) is laboratory.validate(born)
+    faster = dataclasses.replace(CELL, eps=1e-12, schedule="cosine", ema_decay=0.9)
+    assert laboratory.validate(CELL) is laboratory.validate(faster) and laboratory.family(CELL) is laboratory.family(
+        faster
+    )
 
 
 def test_the_fingerprint_of_data_depends_on_all_that_a_study_sees(laboratory):

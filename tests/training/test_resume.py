@@ -99,10 +99,19 @@ def test_another_rate_of_a_part_is_told(toy, whole, tmp_path, caplog):
         config.optimizer.fresh_rate = rate
         return config
 
-    fit(toy.experiment(), with_rate(10.0), workdir)  # it had none before
-    assert not caplog.messages
+    # A run from before there was a choice had the rest's.
     fit(toy.experiment(), with_rate(1.0), workdir)
-    assert caplog.messages == ["optimizer.fresh_rate goes from 10.0 to 1.0 at step 8."]
+    assert not caplog.messages
+    fit(toy.experiment(), with_rate(10.0), workdir)
+    assert caplog.messages == ["optimizer.fresh_rate goes from 1.0 to 10.0 at step 8."]
+    caplog.clear()
+    # Beside a jump of the learning rate, too.
+    config = with_rate(1.0)
+    config.num_steps = 16
+    fit(toy.experiment(), config, workdir)
+    (told,) = caplog.messages
+    assert told.startswith("The learning rate goes from 0 to 0.005 at step 8: ")
+    assert told.endswith(" optimizer.fresh_rate goes from 10.0 to 1.0 at step 8.")
 
 
 def test_only_the_newest_checkpoints_are_kept(toy, tmp_path):
