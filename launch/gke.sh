@@ -5,7 +5,8 @@
 #   bash launch/gke.sh --name=NAME status | logs | stop
 #
 #   --name=NAME           name of the JobSet (lisa-jax)
-#   --image=IMAGE         container with this package and .[tpu] installed, and its configs in the working folder
+#   --image=IMAGE         container with this package and .[tpu] installed, and its configs in the working folder:
+#                         docker build --build-arg TARGET=tpu .
 #   --accelerator=KIND    tpu-v5-lite-podslice (v5e), tpu-v5p-slice, tpu-v6e-slice, ... (tpu-v5-lite-podslice)
 #   --topology=AxB[xC]    of the slice (4x4)
 #   --chips_per_host=N    of the node pool's machine type (4)
