@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lisa_jax.checkpoints.errors import CheckpointError
+from lisa_jax.checkpoints.hub import fetch, hub_name
 from lisa_jax.checkpoints.recognise import no_folder, what_else
 from lisa_jax.checkpoints.weight_files import StoredTensor, find_tensors
 from lisa_jax.files.home import expanded
@@ -98,11 +99,14 @@ def open_checkpoint(spec: str | Path) -> Checkpoint:
     """Open a source of weights.
 
     Args:
-      spec: a folder as diffusers or transformers writes it, or that of the hub's cache that holds it as its snapshot.
+      spec: a folder as diffusers or transformers writes it, or that of the hub's cache that holds it as its snapshot;
+        else `owner/name[@revision]` of the hub, which is fetched into its cache.
 
     Raises:
-      CheckpointError: there is no such folder; what lies there in its place is named.
+      CheckpointError: there is no such folder, and what lies there in its place is named; or see `hub.fetch`.
     """
+    if hub_name(spec) is not None:
+        return Checkpoint(fetch(str(spec)))
     folder = expanded(spec)
     if not folder.is_dir():
         raise CheckpointError(no_folder(folder))

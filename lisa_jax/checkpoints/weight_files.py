@@ -16,7 +16,7 @@ from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.regular_file import IrregularFileError, check_regular
 
 # The same weights in another precision, as their file names say; of several the first is read.
-_PRECISIONS = ("", ".fp16", ".bf16", ".fp32")
+PRECISIONS = ("", ".fp16", ".bf16", ".fp32")
 # A UNet's header has 80 KB; the library itself would take 100 MB.
 _LONGEST_HEADER = 2**24
 
@@ -51,7 +51,7 @@ def find_tensors(folder: Path, stem: str) -> dict[str, StoredTensor]:
       CheckpointError: no weights that are read there (others are named, with the way to convert them), a broken index,
         a shard that is missing, or a file that is not whole.
     """
-    for variant in _PRECISIONS:
+    for variant in PRECISIONS:
         index, single = folder / f"{stem}.safetensors.index{variant}.json", folder / f"{stem}{variant}.safetensors"
         if index.exists():
             return _joined(_shards(index))

@@ -4,6 +4,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
+from lisa_jax.checkpoints.hub import hub_name
 from lisa_jax.experiments.conditions import condition_names
 from lisa_jax.families.family import Architecture, Family, Setup
 from lisa_jax.families.presets import preset_of
@@ -81,15 +82,22 @@ def example_size(config: ConfigDict) -> tuple[int, ...]:
 
 
 def absolute_paths(config: ConfigDict) -> None:
-    """Make the config's folders absolute: other commands read it from the work directory, wherever they are started."""
-    config.base = str(expanded(config.base).absolute())
+    """Make the config's folders absolute: other commands read it from the work directory, wherever they are started.
+
+    Names of the hub stay as they are.
+    """
+    config.base = _absolute(config.base)
     if "dir" in config.data:
         config.data.dir = str(expanded(config.data.dir).absolute())
-    starts = {name: str(expanded(folder).absolute()) for name, folder in start_folders(config).items()}
+    starts = {name: _absolute(folder) for name, folder in start_folders(config).items()}
     if len(condition_names(config)) == 1 and starts:
         (config.side.start_from,) = starts.values()
     elif starts:
         config.side.start_from = ",".join(f"{name}={folder}" for name, folder in starts.items())
+
+
+def _absolute(checkpoint: str) -> str:
+    return str(expanded(checkpoint).absolute()) if hub_name(checkpoint) is None else checkpoint
 
 
 def start_folders(config: ConfigDict) -> dict[str, str]:

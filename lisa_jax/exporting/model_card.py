@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 import yaml
 
+from lisa_jax.checkpoints.hub import hub_name
 from lisa_jax.dual_branch import parse_hooks
 from lisa_jax.experiments.fields import STEPS
 from lisa_jax.experiments.kinds import Number, require
@@ -154,7 +155,9 @@ def noise_in_words(process: Process) -> str:
 
 
 def base_name(folder: str | Path) -> str:
-    """The name of a base by its folder: `owner/name` where it lies in a hub's cache, else the folder's own name."""
+    """The name of a base: `owner/name` where it is the hub's or lies in its cache, else the folder's own name."""
+    if (name := hub_name(folder)) is not None:
+        return name
     folder = Path(folder)
     for part in reversed(folder.parts):
         if part.startswith(_HUB_CACHE):

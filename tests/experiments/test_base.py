@@ -81,6 +81,15 @@ def test_a_home_folder_is_filled_in_wherever_a_config_names_it(monkeypatch, tmp_
     assert start_folders(config) == {"pose": str(tmp_path / "pose"), "seg": str(tmp_path / "seg")}
 
 
+def test_names_of_the_hub_stay_as_they_are_beside_folders(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = sd21_compositional.get_config()
+    config.update(base="an-owner/base@v1", side={"start_from": "pose=an-owner/pose,seg=seg"})
+    absolute_paths(config)
+    assert config.base == "an-owner/base@v1"
+    assert start_folders(config) == {"pose": "an-owner/pose", "seg": str(tmp_path / "seg")}
+
+
 def test_folders_to_start_from_by_condition():
     one, two = openmoji_lineart.get_config(), sd21_compositional.get_config()
     assert start_folders(one) == {}

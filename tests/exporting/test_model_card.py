@@ -126,6 +126,7 @@ def test_plain_training_is_not_called_lisa():
 
 def test_base_is_named_by_its_folder_or_hub_cache():
     assert base_name("/bases/sd21") == "sd21"
+    assert base_name("an-owner/a-model@v1.0") == "an-owner/a-model"
     assert base_name("/cache/models--an-owner--a-model/snapshots/0123abcd") == "an-owner/a-model"
 
 

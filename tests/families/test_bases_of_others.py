@@ -226,6 +226,8 @@ def test_prepare_refuses_a_main_network_that_nothing_can_be_trained_beside(whole
 def test_what_is_no_folder_is_told_with_the_way_to_one(tmp_path, monkeypatch, spec, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "v1-5-pruned.ckpt").write_bytes(b"PK\x03\x04")
+    # Without it, the name would be the hub's.
+    (tmp_path / "runwayml").mkdir()
     for path in (spec, tmp_path / spec):
         with pytest.raises(CheckpointError, match=message):
             load_family(path, Setup())

@@ -1,0 +1,122 @@
+"""Checkpoints of the Hugging Face hub: `owner/name[@revision]`, through its own client and cache.
+
+The client reads its usual variables: HF_TOKEN, HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE, HF_HUB_DISABLE_PROGRESS_BARS.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from lisa_jax.checkpoints.errors import CheckpointError
+from lisa_jax.checkpoints.weight_files import PRECISIONS
+from lisa_jax.files.home import expanded
+
+_ID = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+# Component -> stem of its weight files; "" is the repository itself, as that of a ControlNet or of CLIP.
+_WEIGHTS = (
+    ("", "diffusion_pytorch_model"),
+    ("", "model"),
+    ("unet/", "diffusion_pytorch_model"),
+    ("vae/", "diffusion_pytorch_model"),
+    ("text_encoder/", "model"),
+)
+_FOLDERS = ("unet/", "vae/", "text_encoder/", "tokenizer/", "scheduler/")
+# Those of the repository itself one by one: `*` stands for folders, too.
+_TEXTS = (
+    *(f"{folder}*{suffix}" for folder in _FOLDERS for suffix in (".json", ".txt")),
+    *("model_index.json", "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
+    *("special_tokens_map.json", "preprocessor_config.json"),
+    *(f"{stem}.safetensors.index*.json" for folder, stem in _WEIGHTS if not folder),
+)
+
+
+def hub_name(spec: str | Path) -> str | None:
+    """The repository `owner/name` that a checkpoint is asked for by, without its revision; None: it names a folder.
+
+    A local folder wins, and what would lie in a local folder that is there is taken for a path.
+    """
+    found, path = _ID.fullmatch(str(spec)), expanded(spec)
+    return None if found is None or path.exists() or path.parent.is_dir() else found["name"]
+
+
+def fetch(spec: str) -> Path:
+    """The folder in the hub's cache that holds what is read of a checkpoint; what is missing there is fetched.
+
+    Of weights in several precisions one is fetched, float32 where it is there, as safetensors alone.
+
+    Args:
+      spec: `owner/name[@revision]`, a branch, a tag or a commit.
+
+    Raises:
+      CheckpointError: no such repository or revision, no leave to read it, or the hub cannot be reached.
+    """
+    folder = _download(spec, [*_TEXTS, *_patterns(_WEIGHTS, "")])
+    for precision in PRECISIONS:
+        lacking = [(part, stem) for part, stem in _WEIGHTS if _lacks_weights(folder / part)]
+        if precision and lacking:
+            _download(spec, _patterns(lacking, precision))
+    return folder
+
+
+def _patterns(weights: Sequence[tuple[str, str]], precision: str) -> list[str]:
+    """Of files of weights in one precision, whole or in shards by either way to name them."""
+    endings = (f"{precision}.safetensors", f"{precision}-?????-of-?????.safetensors")
+    endings += (f"-?????-of-?????{precision}.safetensors",)
+    return sorted({f"{part}{stem}{ending}" for part, stem in weights for ending in endings})
+
+
+def _lacks_weights(folder: Path) -> bool:
+    """Whether a component is there and no weights of it."""
+    return (folder / "config.json").is_file() and not any(folder.glob("*.safetensors"))
+
+
+def _download(spec: str, patterns: list[str]) -> Path:
+    # Here, for it takes half a second.
+    from huggingface_hub import constants, errors, snapshot_download
+
+    found = _ID.fullmatch(spec)
+    try:
+        return Path(snapshot_download(found["name"], revision=found["revision"], allow_patterns=patterns))
+    except errors.GatedRepoError as error:
+        raise CheckpointError(
+            f"{spec} is gated: accept its terms on its page, then log in by `hf auth login`, or set HF_TOKEN."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise CheckpointError(
+            f"{spec} is neither a folder here nor a repository that {constants.ENDPOINT} shows you: mind the spelling, "
+            "or, if it is private, log in by `hf auth login`, or set HF_TOKEN."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise CheckpointError(
+            f"{spec}: {found['name']} is there, but has no revision {found['revision'] or 'main'}."
+        ) from error
+    except errors.HFValidationError as error:
+        raise CheckpointError(
+            f"{spec} is neither a folder here nor a name that repositories of the hub have."
+        ) from error
+    except errors.LocalEntryNotFoundError as error:
+        raise CheckpointError(f"{spec} is no folder here; for the hub, {_why_not_there(error.__cause__)}.") from error
+    except errors.HTTPError as error:
+        raise CheckpointError(
+            f"{spec} could not be fetched from {constants.ENDPOINT} ({type(error).__name__}): try again; what has "
+            "come is kept."
+        ) from error
+
+
+def _why_not_there(cause: BaseException | None) -> str:
+    """Why the client found something neither at the hub nor in its cache, and what to do."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set, and it is not whole in the cache: fetch it once without"
+    response = getattr(cause, "response", None)
+    if response is not None and response.status_code == 403:
+        return (
+            f"{constants.ENDPOINT} refuses it (403): log in by `hf auth login`, or set HF_TOKEN to one that may read it"
+        )
+    if response is not None:
+        return f"{constants.ENDPOINT} answers with status {response.status_code}: try again"
+    return (
+        f"{constants.ENDPOINT} cannot be reached, and it is not whole in the cache: try again, set HF_ENDPOINT to a "
+        "mirror, or give a folder"
+    )
