@@ -3,10 +3,11 @@
     python -m lisa_jax prepare --source=SPEC --out=DIR --base=BASE --image_size=512 --condition=canny
     python -m lisa_jax prepare --source=SPEC --out=DIR --base=BASE --condition_column=pose=pose_image --buckets
 
-SPEC is `parquet:FILES`, `folder:DIR_OR_LISTING`, `webdataset:FILES` or `tfds:DIR`; the prefix may be left out where the
-files tell the kind. Images and conditions are resized and cropped together; what the base's encoders make of them and
-of the captions is computed once and stored in bfloat16, unless --cache says otherwise. The same command continues after
-a kill. DIR appears when everything is done; `tfds.builder_from_directory(DIR)` opens it.
+SPEC is `parquet:FILES`, `folder:DIR_OR_LISTING`, `webdataset:FILES`, `tfds:DIR`, `arrow:DIR` (of save_to_disk) or
+`captions:DIR` (pictures with .txt beside them); the prefix may be left out where the files tell the kind. Images and
+conditions are resized and cropped together; what the base's encoders make of them and of the captions is computed once
+and stored in bfloat16, unless --cache says otherwise. The same command continues after a kill. DIR appears when
+everything is done; `tfds.builder_from_directory(DIR)` opens it.
 """
 
 import os
@@ -20,7 +21,7 @@ from lisa_jax.commands._run import run_command
 from lisa_jax.data.buckets import make_buckets
 from lisa_jax.data.conditions.names import checked_name, name_of
 from lisa_jax.data.conditions.registry import Condition, get_condition
-from lisa_jax.data.rows import Columns, open_rows
+from lisa_jax.data.rows import Columns, FirstRows, open_rows
 from lisa_jax.experiments.fields import SIDE
 from lisa_jax.experiments.kinds import Number, Text, Whole
 from lisa_jax.preparing.encoding import load_encoding
@@ -54,6 +55,10 @@ _NEAREST = flags.DEFINE_list(
 _IMAGE_COLUMN = DEFINE_checked("image_column", "image", "Column of the image.", Text())
 _CAPTION_COLUMN = DEFINE_checked("caption_column", "caption", "Column of the caption.", Text())
 _LABELS_COLUMN = DEFINE_checked("labels_column", None, "Column of a class map, for --condition=segmentation.", Text())
+_EMPTY_CAPTIONS = flags.DEFINE_enum(
+    "empty_captions", "refuse", ["refuse", "keep"], "Whether a row without a caption is bad, or has the empty one."
+)
+_MAX_ROWS = DEFINE_checked("max_rows", None, "Take so many rows, the first ones; by default all.", COUNT)
 _CACHE = flags.DEFINE_list("cache", ["moments", "context"], "What to encode now: moments, context; or none.")
 _BATCH_SIZE = DEFINE_checked("batch_size", 8, "Images that are encoded at once.", Whole(1, 4096))
 _WORKERS = DEFINE_checked("workers", None, "Threads that decode and resize; one a CPU by default.", Whole(1, 1024))
@@ -75,6 +80,8 @@ def main() -> None:
             raise ValueError(f"--nearest={name}: there is no --condition_column of that name.")
     sizes = make_buckets(_IMAGE_SIZE.value) if _BUCKETS.value else ((_IMAGE_SIZE.value, _IMAGE_SIZE.value),)
     rows = open_rows(_SOURCE.value, columns, _ALLOW_OUTSIDE.value)
+    if _MAX_ROWS.value is not None:
+        rows = FirstRows(rows, _MAX_ROWS.value)
     encoding = load_encoding(_BASE.value, cache, _BATCH_SIZE.value)
     settings = {
         "source": rows.fingerprint(),
@@ -103,6 +110,8 @@ def _naming_flags(columns: Columns) -> dict[str, Any]:
         "--caption_column": columns.caption,
         "--condition_column": dict(columns.conditions),
         "--labels_column": _LABELS_COLUMN.value,
+        "--empty_captions": _EMPTY_CAPTIONS.value,
+        "--max_rows": _MAX_ROWS.value,
     }
 
 
@@ -133,7 +142,8 @@ def _columns(computed: dict[str, Condition]) -> Columns:
     if both:
         raise ValueError(f"Condition {min(both)!r} is both computed and in a column: name one of them otherwise.")
     extras = {LABELS: _LABELS_COLUMN.value} if _LABELS_COLUMN.value else {}
-    return Columns(image=_IMAGE_COLUMN.value, conditions=given, caption=_CAPTION_COLUMN.value, extras=extras)
+    keep_empty = _EMPTY_CAPTIONS.value == "keep"
+    return Columns(_IMAGE_COLUMN.value, given, _CAPTION_COLUMN.value, extras, keep_empty)
 
 
 def _add(named: dict[str, str], name: str, value: str) -> None:

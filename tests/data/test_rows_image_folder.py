@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import pickle
+import shutil
 
 import pytest
 
@@ -102,7 +103,7 @@ def test_csv_lines_of_the_wrong_length(folder):
 
 
 def test_wrong_columns_and_folders_fail_at_once(folder):
-    with pytest.raises(ValueError, match="holds neither"):
+    with pytest.raises(ValueError, match="holds none"):
         open_rows(f"folder:{folder}")
     write_jsonl(folder, records())
     with pytest.raises(RowError, match=r"^metadata.jsonl: there is no 'text'; the fields are .*'caption'"):
@@ -229,14 +230,45 @@ def test_other_layouts_are_told_with_the_way(folder):
             open_rows(str(source))
         return str(refused.value)
 
-    (folder / "prompt.json").write_text("{}\n")
-    assert "--image_column=target --condition_column=source --caption_column=prompt" in refusal(folder)
-    assert "--condition_column=source" in refusal(f"folder:{folder}")
-    (folder / "prompt.json").rename(folder / "listing1000.jsonl")
+    (folder / "listing1000.jsonl").write_text("{}\n")
     assert f"name the file itself, --source={folder}/listing1000.jsonl" in refusal(folder)
     (folder / "listing1000.jsonl").rename(folder / "images" / "metadata.jsonl")
     assert f"--source={folder}/images" in refusal(folder)
-    (folder / "images" / "metadata.jsonl").rename(folder / "images" / "0.txt")
-    assert "as sd-scripts reads them: list them in a metadata.jsonl" in refusal(folder)
+    (folder / "images" / "metadata.jsonl").unlink()
+    told = refusal(folder)
+    assert "looked for metadata.jsonl, metadata.csv, prompt.json, state.json" in told and "there: images, poses" in told
     (folder / "data-00000-of-00001.arrow").touch()
-    assert ".to_parquet('train.parquet')" in refusal(folder)
+    assert "without the state.json that save_to_disk" in refusal(folder)
+
+
+def test_the_tutorials_layout_needs_no_flag(folder):
+    write_jsonl(folder, [{"source": "poses/0.png", "target": "images/0.png", "prompt": "a"}])
+    (folder / "metadata.jsonl").rename(folder / "prompt.json")
+    row = open_rows(str(folder))[0]
+    assert (row.image, row.conditions["condition"], row.caption) == (b"images 0", b"poses 0", "a")
+    named = open_rows(str(folder), Columns("target", {"condition": "source"}, "prompt"))
+    assert open_rows(str(folder)).fingerprint() == named.fingerprint()
+
+
+def test_usual_columns_are_found_unless_there_are_several(folder):
+    line = {"file_name": "images/0.png", "conditioning_image": "poses/0.png", "text": "a"}
+    write_jsonl(folder, [line])
+    row = open_rows(str(folder))[0]
+    assert (row.image, row.conditions["condition"], row.caption) == (b"images 0", b"poses 0", "a")
+    write_jsonl(folder, [line | {"caption": "ours"}])
+    assert open_rows(str(folder))[0].caption == "ours"
+    write_jsonl(folder, [line | {"prompt": "b"}])
+    with pytest.raises(RowError, match=r"no column 'caption', .*: name one of text, prompt by --caption_column"):
+        open_rows(str(folder))
+    write_jsonl(folder, [line])
+    with pytest.raises(RowError, match="there is no 'tags'"):
+        open_rows(str(folder), Columns(caption="tags"))
+
+
+def test_the_folder_train_is_taken_where_the_listing_lies_there(folder, caplog):
+    caplog.set_level("INFO")
+    (folder.parent / "all" / "test").mkdir(parents=True)
+    write_jsonl(folder, [{"file_name": "images/0.png", "condition": "poses/0.png", "caption": "a"}])
+    shutil.copytree(folder, folder.parent / "all" / "train")
+    assert open_rows(str(folder.parent / "all"))[0].image == b"images 0"
+    assert "the rows are those of its folder train" in caplog.text

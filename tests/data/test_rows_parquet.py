@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from lisa_jax.data.rows import Columns, RowError, open_rows
+from lisa_jax.data.rows import Columns, RowError, cells, open_rows
 from lisa_jax.data.rows import parquet as parquet_rows
 from lisa_jax.media.decode import decode_picture
 
@@ -204,11 +204,12 @@ def test_what_is_no_file_is_not_passed_over(folder):
 @pytest.mark.parametrize("dictionary", [False, True])
 def test_cells_of_too_many_bytes_are_bad_rows_and_few_of_them_are_in_memory(tmp_path, monkeypatch, dictionary):
     monkeypatch.setattr(parquet_rows, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(cells, "MAX_BYTES", 10_000)
     monkeypatch.setattr(parquet_rows, "_WINDOW_BYTES", 40_000)
     monkeypatch.setattr(parquet_rows, "_REPEATED_BYTES", 40_000)
     monkeypatch.setattr(parquet_rows, "_KEPT_BYTES", 80_000)
-    cells = [bytes(9_000)] * 20 + [bytes(20_000)] + [bytes(9_000)] * 3
-    columns = {"image": pa.array(cells, pa.binary()), "caption": ["x"] * 24}
+    values = [bytes(9_000)] * 20 + [bytes(20_000)] + [bytes(9_000)] * 3
+    columns = {"image": pa.array(values, pa.binary()), "caption": ["x"] * 24}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet", use_dictionary=dictionary)
     rows = open_rows(str(tmp_path), Columns(conditions={}))
     for index in range(24):
@@ -219,7 +220,7 @@ def test_cells_of_too_many_bytes_are_bad_rows_and_few_of_them_are_in_memory(tmp_
             assert len(rows[index].image) == 9_000
         assert sum(window.nbytes for window in rows._windows.values()) < 80_000 + 40_000
     monkeypatch.setattr(parquet_rows, "_Reader", lambda *_: pytest.fail("cells were decoded"))
-    large = pa.table({"image": pa.array(cells[20:21] * 8, pa.binary()), "caption": ["x"] * 8})
+    large = pa.table({"image": pa.array(values[20:21] * 8, pa.binary()), "caption": ["x"] * 8})
     pq.write_table(large, tmp_path / "a.parquet", use_dictionary=False)
     rows = open_rows(str(tmp_path), Columns(conditions={}))
     with pytest.raises(RowError, match=r"^a.parquet row 7: the cells of its row group have 20,007 bytes on average"):

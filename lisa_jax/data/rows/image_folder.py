@@ -11,10 +11,13 @@ from lisa_jax.data.rows.listing import find_listing
 from lisa_jax.data.rows.named_file import read_named
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of
 from lisa_jax.data.rows.table_lines import table_lines
+from lisa_jax.data.rows.usual_columns import usual_columns
 from lisa_jax.files.json_object import JsonError, parse_object
 from lisa_jax.files.sha256 import sha256_of
 
 _FILE_ENDINGS = ("_file_name", "_file")
+# Which a listing may call otherwise, see `_picture_fields`.
+_DEFAULT_PICTURES = ("image", "condition")
 _LINES_CHECKED = 100
 _BLOCK_LINES = 10_000
 
@@ -74,7 +77,7 @@ class ImageFolderRows:
             where=where,
             image=picture(columns.image),
             conditions={name: picture(column) for name, column in columns.conditions.items()},
-            caption=caption_of(self._value(fields, columns.caption, where), columns.caption, where),
+            caption=caption_of(self._value(fields, columns.caption, where), columns.caption, where, columns.keep_empty),
             extras={name: self._extra(fields, column, where, picture) for name, column in columns.extras.items()},
         )
 
@@ -106,6 +109,8 @@ class ImageFolderRows:
                 fields |= self._fields(index, "")
         if not fields:
             return
+        named = {column for column in _DEFAULT_PICTURES if any(name in fields for name in _picture_fields(column))}
+        self._columns = usual_columns(self._columns, named | fields.keys(), self._path.name)
         for column in (*self._columns.pictures(), *self._columns.extras.values()):
             self._value(fields, column, self._path.name, picture=True)
         self._value(fields, self._columns.caption, self._path.name)

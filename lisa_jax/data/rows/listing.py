@@ -5,7 +5,8 @@ from pathlib import Path
 from lisa_jax.data.rows.layouts import unread_layout
 from lisa_jax.files.home import expanded
 
-NAMES = ("metadata.jsonl", "metadata.csv")
+# prompt.json is that of ControlNet's own tutorial.
+NAMES = ("metadata.jsonl", "metadata.csv", "prompt.json")
 SUFFIXES = (".jsonl", ".json", ".csv")
 
 
@@ -13,7 +14,7 @@ def find_listing(location: str) -> Path:
     """The listing that `location` is, or that the folder `location` holds.
 
     Raises:
-      ValueError: there is none, or a folder holds both kinds.
+      ValueError: there is none, or a folder holds several.
     """
     path = expanded(location)
     # What is there and no file is told by those who read it.
@@ -21,11 +22,10 @@ def find_listing(location: str) -> Path:
         return path
     found = [path / name for name in NAMES if (path / name).exists()]
     if len(found) > 1:
-        raise ValueError(
-            f"{location!r} holds both {' and '.join(NAMES)}: name the file itself, as in {str(found[0])!r}."
-        )
+        names = " and ".join(path.name for path in found)
+        raise ValueError(f"{location!r} holds both {names}: name the file itself, as in {str(found[0])!r}.")
     if not found:
         layout = unread_layout(path)
-        problem = f"must hold one of {' and '.join(NAMES)}, but holds neither" if path.is_dir() else "is no folder"
+        problem = f"must hold one of {', '.join(NAMES)}, but holds none" if path.is_dir() else "is no folder"
         raise ValueError(f"{location!r} {problem}" + (f": {layout}." if layout else "."))
     return found[0]

@@ -1,9 +1,13 @@
 """From a command line's --source to the rows behind it."""
 
+import logging
 from collections.abc import Callable
+from pathlib import Path
 
+from lisa_jax.data.rows.arrow import SPLITS, STATE, ArrowRows
+from lisa_jax.data.rows.caption_files import CaptionFileRows, captioned_folders
 from lisa_jax.data.rows.image_folder import ImageFolderRows
-from lisa_jax.data.rows.layouts import unread_layout
+from lisa_jax.data.rows.layouts import unread_layout, what_lies_in
 from lisa_jax.data.rows.listing import NAMES, SUFFIXES
 from lisa_jax.data.rows.parquet import ParquetRows
 from lisa_jax.data.rows.row import Columns, Rows
@@ -16,10 +20,16 @@ _KINDS: dict[str, Callable[..., Rows]] = {
     "folder": ImageFolderRows,
     "webdataset": WebDatasetRows,
     "tfds": TFDSRows,
+    "arrow": ArrowRows,
+    "captions": CaptionFileRows,
 }
 
+_LOG = logging.getLogger("lisa_jax")
+
 # Kinds whose rows may name files of pictures.
-_NAME_FILES = ("folder", "parquet")
+_NAME_FILES = ("folder", "parquet", "arrow")
+
+_LOOKED_FOR = f"{', '.join(NAMES)}, {STATE}, dataset_info.json, *.parquet, *.tar, pictures with .txt beside them"
 
 # Twice the largest set of pictures there is.
 _MAX_ROWS = 10**10
@@ -29,9 +39,10 @@ def open_rows(spec: str, columns: Columns | None = None, allow_outside: bool = F
     """The rows of a source.
 
     Args:
-      spec: `parquet:GLOB_OR_DIR`, `folder:DIR_OR_LISTING`, `webdataset:GLOB_OR_DIR` or `tfds:DIR_OR_NAME[:SPLIT]`.
-        Without the prefix the kind is recognised by what lies there: metadata.jsonl or metadata.csv,
-        dataset_info.json, *.parquet, *.tar.
+      spec: `parquet:GLOB_OR_DIR`, `folder:DIR_OR_LISTING`, `webdataset:GLOB_OR_DIR`, `tfds:DIR_OR_NAME[:SPLIT]`,
+        `arrow:DIR` or `captions:DIR`. Without the prefix the kind is recognised by what lies there: metadata.jsonl,
+        metadata.csv or prompt.json (also in its folder train), state.json or dataset_dict.json, dataset_info.json,
+        *.parquet, *.tar, pictures with .txt files beside them.
       columns: the names of the columns, by default `Columns()`.
       allow_outside: whether a listing or a table may name pictures outside of its folder.
 
@@ -41,7 +52,7 @@ def open_rows(spec: str, columns: Columns | None = None, allow_outside: bool = F
     """
     kind, separator, location = spec.partition(":")
     if not separator or kind not in _KINDS:
-        kind, location = _kind_of(spec), spec
+        kind, location = _recognised(spec)
     if not location:
         raise ValueError(f"The source {spec!r} names no place: use {kind}:PLACE.")
     options = {"allow_outside": allow_outside} if kind in _NAME_FILES else {}
@@ -55,19 +66,36 @@ def open_rows(spec: str, columns: Columns | None = None, allow_outside: bool = F
     return rows
 
 
+def _recognised(spec: str) -> tuple[str, str]:
+    """The kind of a source without a prefix, and where its rows are."""
+    path = expanded(spec)
+    if path.is_dir():
+        if any((path / name).is_file() for name in (STATE, SPLITS)):
+            return "arrow", spec
+        if not _kinds(path):
+            if any((path / "train" / name).is_file() for name in NAMES):
+                _LOG.info("%s: the rows are those of its folder train; name another folder for others.", spec)
+                return "folder", str(path / "train")
+            if captioned_folders(path):
+                return "captions", spec
+    return _kind_of(spec), spec
+
+
+def _kinds(folder: Path) -> list[str]:
+    """The kinds of source that a folder may be."""
+    patterns = {
+        "folder": NAMES,
+        "tfds": ("dataset_info.json",),
+        "parquet": ("**/*.parquet",),
+        "webdataset": ("**/*.tar",),
+    }
+    return [kind for kind, names in patterns.items() if any(any(folder.glob(name)) for name in names)]
+
+
 def _kind_of(spec: str) -> str:
     path = expanded(spec)
     if path.is_dir():
-        kinds = [
-            kind
-            for kind, patterns in {
-                "folder": NAMES,
-                "tfds": ("dataset_info.json",),
-                "parquet": ("**/*.parquet",),
-                "webdataset": ("**/*.tar",),
-            }.items()
-            if any(any(path.glob(pattern)) for pattern in patterns)
-        ]
+        kinds = _kinds(path)
     else:
         suffixes = {"parquet": ".parquet", "webdataset": ".tar", "folder": SUFFIXES}
         kinds = [kind for kind, suffix in suffixes.items() if spec.endswith(suffix)]
@@ -76,4 +104,6 @@ def _kind_of(spec: str) -> str:
     if not kinds and (layout := unread_layout(path)):
         raise ValueError(f"{spec!r} is no source that is recognised: {layout}.")
     found = f"could be any of {kinds}" if kinds else "is no source that is recognised"
+    if not kinds and path.is_dir():
+        found += f" (looked for {_LOOKED_FOR}; there: {what_lies_in(path)})"
     raise ValueError(f"{spec!r} {found}: write KIND:PLACE, where KIND is one of {list(_KINDS)}.")

@@ -1,6 +1,5 @@
 """Rows of Parquet tables, as data hubs hold them."""
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -11,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lisa_jax.data.rows.cells import bytes_or_value, cell_of, check_columns, column_names, picture_of
 from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
-from lisa_jax.data.rows.named_file import read_named
 from lisa_jax.data.rows.parquet_pages import shared_bytes
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
+from lisa_jax.data.rows.usual_columns import usual_columns
 from lisa_jax.media.open_picture import MAX_BYTES
 from lisa_jax.parallel.messages import one_line
 
@@ -130,33 +130,20 @@ class ParquetRows:
         row %= at_once
 
         def value(column: str) -> Any:
-            return _value(window, column, row, where)
+            return cell_of(window, column, row, where)
 
         def picture(column: str) -> bytes:
-            return self._picture(value(column), column, self._files[group.file].parent, where)
+            folder = self._files[group.file].parent
+            return picture_of(value(column), column, folder, self._allow_outside, where)
 
         columns = self._columns
         return Row(
             where=where,
             image=picture(columns.image),
             conditions={name: picture(column) for name, column in columns.conditions.items()},
-            caption=caption_of(value(columns.caption), columns.caption, where),
-            extras={name: _unwrapped(value(column)) for name, column in columns.extras.items()},
+            caption=caption_of(value(columns.caption), columns.caption, where, columns.keep_empty),
+            extras={name: bytes_or_value(value(column)) for name, column in columns.extras.items()},
         )
-
-    def _picture(self, value: Any, column: str, folder: Path, where: str) -> bytes:
-        data = _unwrapped(value)
-        if data:
-            return data
-        path = value.get("path") if isinstance(value, dict) else None
-        if not path:
-            raise RowError(f"{where}: the picture in {column!r} is empty.")
-        if not os.path.lexists(folder / path):
-            raise RowError(
-                f"{where}: the picture in {column!r} only names the file {path!r}, which is not there: store the "
-                "pictures' bytes in the table."
-            )
-        return read_named(folder, path, self._allow_outside, column, where)
 
     def _window_rows(self, group: int) -> int:
         """Rows of a row group that are decoded at once: _WINDOW, or fewer where they may take much memory."""
@@ -212,7 +199,10 @@ class ParquetRows:
         try:
             with pq.ParquetFile(file) as parquet:
                 schema, footer = parquet.schema_arrow, parquet.metadata
-                self._check_columns(file, schema)
+                # By the first file, which the others have to be like.
+                if file == self._files[0]:
+                    self._columns = usual_columns(self._columns, column_names(schema), self._name(file))
+                check_columns(schema, self._columns, self._name(file))
                 return [
                     (footer.row_group(index).num_rows, self._largest_column(footer, index))
                     for index in range(footer.num_row_groups)
@@ -226,26 +216,6 @@ class ParquetRows:
         # Empty values take no bytes, but room.
         chunks = _chunks(footer, row_group, self._columns)
         return max(max(chunk.total_uncompressed_size, chunk.num_values) for chunk in chunks)
-
-    def _check_columns(self, file: Path, schema: pa.Schema) -> None:
-        for column in self._columns.names():
-            if schema.names.count(column) > 1:
-                raise RowError(f"{self._name(file)}: several columns are named {column!r}: rename all but one.")
-            if _type_of(schema, column) is None:
-                raise RowError(
-                    f"{self._name(file)}: there is no column {column!r}; the columns are {_column_names(schema)}."
-                )
-        for column in self._columns.pictures():
-            type_ = _type_of(schema, column)
-            if pa.types.is_struct(type_) and type_.get_field_index("bytes") >= 0:
-                type_ = type_.field("bytes").type
-            if not (pa.types.is_binary(type_) or pa.types.is_large_binary(type_)):
-                text = pa.types.is_string(type_) or pa.types.is_large_string(type_)
-                raise RowError(
-                    f"{self._name(file)}: column {column!r} is of type {type_}, but a picture column must be binary or "
-                    "a struct with 'bytes'"
-                    + ("; names and addresses are not followed: store the pictures themselves." if text else ".")
-                )
 
     def _name(self, file: Path) -> str:
         return file.relative_to(self._root).as_posix()
@@ -282,47 +252,3 @@ def _chunks(footer: pq.FileMetaData, row_group: int, columns: Columns) -> list[p
     group = footer.row_group(row_group)
     chunks = [group.column(index) for index in range(group.num_columns)]
     return [chunk for chunk in chunks if {chunk.path_in_schema, chunk.path_in_schema.split(".")[0]} & read]
-
-
-def _type_of(schema: pa.Schema, column: str) -> pa.DataType | None:
-    """The type of a column, or of a column inside of structs; None when there is none of that name."""
-    if column in schema.names:
-        return schema.field(column).type
-    outer, *inner = column.split(".")
-    if outer not in schema.names:
-        return None
-    type_ = schema.field(outer).type
-    for name in inner:
-        if not pa.types.is_struct(type_) or type_.get_field_index(name) < 0:
-            return None
-        type_ = type_.field(name).type
-    return type_
-
-
-def _column_names(schema: pa.Schema) -> list[str]:
-    """All names, columns inside of structs too, but not the parts of a picture struct."""
-    names = []
-    for field in schema:
-        nested = pa.types.is_struct(field.type) and field.type.get_field_index("bytes") < 0
-        names += [f"{field.name}.{inner.name}" for inner in field.type] if nested else [field.name]
-    return names
-
-
-def _value(window: pa.Table, column: str, row: int, where: str) -> Any:
-    """One cell as a Python object."""
-    outer, *inner = [column] if column in window.schema.names else column.split(".")
-    cell = window.column(outer).slice(row, 1)
-    if cell.nbytes > MAX_BYTES:
-        raise RowError(f"{where}: {column!r} has {cell.nbytes:,} bytes, but more than {MAX_BYTES:,} are refused.")
-    try:
-        value = cell[0].as_py()
-    # Text that is not UTF-8, a date beyond the calendar's end.
-    except (ValueError, OverflowError) as error:
-        raise RowError(f"{where}: {column!r} cannot be read ({one_line(error)}).") from error
-    for name in inner:
-        value = None if value is None else value[name]
-    return value
-
-
-def _unwrapped(value: Any) -> Any:
-    return value["bytes"] if isinstance(value, dict) and "bytes" in value else value

@@ -26,7 +26,7 @@ class Row(NamedTuple):
       where: the file and the row, as in "train-00003.parquet row 17"; every RowError begins with it.
       image: an encoded picture (JPEG, PNG, WebP, ...) or an array.
       conditions: the same for each name in `Columns.conditions`.
-      caption: never empty, without white space around it.
+      caption: without white space around it; empty only where `Columns.keep_empty` lets it.
       extras: the values of `Columns.extras` by name; an encoded picture is bytes, everything else as it was stored.
     """
 
@@ -47,12 +47,14 @@ class Columns:
       caption: the column of the caption, a string or a list of strings, of which the first counts.
       extras: the columns of further values by name, for conditions that are computed from more than the image
         (`{"labels": "annotation"}` for `segmentation`).
+      keep_empty: whether a caption that is missing or empty is the empty one, and no error of its row.
     """
 
     image: str = "image"
     conditions: Mapping[str, str] = field(default_factory=lambda: {"condition": "condition"})
     caption: str = "caption"
     extras: Mapping[str, str] = field(default_factory=dict)
+    keep_empty: bool = False
 
     def pictures(self) -> list[str]:
         """The columns that must hold pictures: the image's and the conditions'."""
@@ -80,13 +82,14 @@ class Rows(Protocol):
         ...
 
 
-def caption_of(value: Any, column: str, where: str) -> str:
+def caption_of(value: Any, column: str, where: str, keep_empty: bool = False) -> str:
     """The caption in a stored value: a string, bytes in UTF-8, or a list of them, of which the first counts.
 
     The first and not a random one, so that a source always gives the same rows.
 
     Raises:
-      RowError: it is missing, empty, not text, or longer than 65,536 characters.
+      RowError: it is missing or empty, unless `keep_empty` takes it as it is; it is not text, or longer than 65,536
+        characters.
     """
     if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0):
         value = value[0] if len(value) else ""
@@ -102,6 +105,8 @@ def caption_of(value: Any, column: str, where: str) -> str:
     except UnicodeError as error:
         problem = f"is not UTF-8 text ({error})"
     if value is None or (isinstance(value, str) and not value.strip()):
+        if keep_empty:
+            return ""
         problem = "is empty"
     elif not isinstance(value, (str, bytes)):
         problem = f"is of type {type(value).__name__}, but must be text"
@@ -127,6 +132,9 @@ def fingerprint_of(kind: str, files: Iterable[tuple[str, int | str]], columns: C
         "files": [list(file) for file in files],
         "columns": [columns.image, dict(columns.conditions), columns.caption, dict(columns.extras)],
     }
+    # Other sources keep the hash that they have always had.
+    if columns.keep_empty:
+        described["keep_empty"] = True
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 

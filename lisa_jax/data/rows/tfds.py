@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from lisa_jax.data.rows.layouts import SAVED_TO_DISK, is_saved_to_disk
+from lisa_jax.data.rows.arrow import SPLITS, STATE
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of
 from lisa_jax.files.home import expanded
 from lisa_jax.files.json_object import JsonError, read_object
@@ -97,15 +97,15 @@ class TFDSRows:
             where=where,
             image=example[columns.image],
             conditions={name: example[column] for name, column in columns.conditions.items()},
-            caption=caption_of(example[columns.caption], columns.caption, where),
+            caption=caption_of(example[columns.caption], columns.caption, where, columns.keep_empty),
             extras={name: example[column] for name, column in columns.extras.items()},
         )
 
 
 def _open(location: str) -> tuple[tfds.core.DatasetInfo, tfds.core.DatasetBuilder]:
     folder = expanded(location)
-    if is_saved_to_disk(folder):
-        raise ValueError(f"{location!r} is no TFDS data set: {SAVED_TO_DISK}.")
+    if any((folder / name).is_file() for name in (STATE, SPLITS)):
+        raise ValueError(f"{location!r} is no TFDS data set, but one of save_to_disk: name it as arrow:{location}.")
     if (folder / "dataset_info.json").is_file():
         builder = _builder_of(folder)
     elif folder.is_dir():

@@ -106,7 +106,7 @@ class WebDatasetRows:
             where=where,
             image=picture("image", columns.image),
             conditions={name: picture(f"condition {name}", column) for name, column in columns.conditions.items()},
-            caption=caption_of(file_or_field("caption", columns.caption), columns.caption, where),
+            caption=caption_of(file_or_field("caption", columns.caption), columns.caption, where, columns.keep_empty),
             extras={name: file_or_field(f"extra {name}", column) for name, column in columns.extras.items()},
         )
 

@@ -1,0 +1,146 @@
+"""Rows of a folder of pictures with captions in text files beside them, as sd-scripts reads them."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from lisa_jax.data.rows.named_file import read_named
+from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
+from lisa_jax.files.home import expanded
+from lisa_jax.files.regular_file import IrregularFileError, read_regular
+
+_LOG = logging.getLogger("lisa_jax")
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
+_CAPTION = ".txt"
+_MAX_BYTES = 2**20
+
+
+class CaptionFileRows:
+    """One row for each picture, in the order of names: `a.jpg` has its caption in `a.txt`; see `Rows`.
+
+    The pictures lie in the folder, or in the one folder below it that has captions. The column of a condition is a
+    folder: below the source, or a path; its pictures have the images' names, endings apart.
+    """
+
+    def __init__(self, location: str, columns: Columns):
+        """Lists the folders, but reads no picture.
+
+        Args:
+          location: the folder.
+          columns: `conditions` names folders; the default, `condition`, also means the only other folder with pictures.
+
+        Raises:
+          ValueError: there are no pictures with captions, or in several folders; a folder of conditions is missing; a
+            column that only tables have.
+        """
+        self._location = location
+        self._columns = columns
+        root = expanded(location)
+        self._folder = _captioned(root)
+        self._images = _by_stem(self._folder)
+        if columns.extras:
+            raise ValueError(
+                f"{location!r} has captions in text files, and no column {min(columns.extras.values())!r}."
+            )
+        self._conditions = {
+            name: self._condition_folder(root, column, name) for name, column in columns.conditions.items()
+        }
+        self._pictures = {name: _by_stem(folder) for name, folder in self._conditions.items()}
+        self._stems = sorted(self._images)
+
+    def __len__(self) -> int:
+        return len(self._stems)
+
+    def __repr__(self) -> str:
+        return f"CaptionFileRows({self._location!r}, {len(self)} rows)"
+
+    def fingerprint(self) -> str:
+        """A hash of the names and sizes of pictures and captions, and of the columns."""
+        captions = [path for path in map(_caption_file, self._images.values()) if path.is_file()]
+        files = names_and_sizes(sorted([*self._images.values(), *captions]), self._folder)
+        for name, folder in sorted(self._conditions.items()):
+            held = names_and_sizes(sorted(self._pictures[name].values()), folder)
+            files += [(f"{name}/{file}", size) for file, size in held]
+        return fingerprint_of("captions", files, self._columns)
+
+    def __getitem__(self, index: int) -> Row:
+        stem = self._stems[check_index(index, len(self), self)]
+        image = self._images[stem]
+        where = image.name
+        caption = _caption_file(image)
+        try:
+            text = read_regular(caption, _MAX_BYTES)
+        except FileNotFoundError as error:
+            if not self._columns.keep_empty:
+                raise RowError(f"{where}: its caption {caption.name} is missing.") from error
+            text = b""
+        except (IrregularFileError, OSError) as error:
+            raise RowError(f"{where}: its caption {caption.name} cannot be read ({error}).") from error
+        return Row(
+            where=where,
+            image=read_named(self._folder, image.name, True, "image", where),
+            conditions={name: self._condition(name, stem, where) for name in self._conditions},
+            caption=caption_of(text, caption.name, where, self._columns.keep_empty),
+            extras={},
+        )
+
+    def _condition(self, name: str, stem: str, where: str) -> bytes:
+        if stem not in self._pictures[name]:
+            raise RowError(f"{where}: there is no picture {stem!r} of {name!r} in {self._conditions[name]}.")
+        return read_named(self._conditions[name], self._pictures[name][stem].name, True, name, where)
+
+    def _condition_folder(self, root: Path, column: str, name: str) -> Path:
+        for folder in (root / expanded(column), self._folder / expanded(column)):
+            if folder.is_dir():
+                return folder
+        others = [path for path in _folders(root) if path != self._folder and any(_pictures(path))]
+        if column == "condition" and len(others) == 1:
+            _LOG.info("%s: the condition is taken from the folder %r.", self._location, others[0].name)
+            return others[0]
+        there = ", ".join(path.name for path in others) or "none"
+        raise ValueError(
+            f"{self._location!r} has no folder {column!r} of conditions (folders with pictures there: {there}): name "
+            f"it, --condition_column={name}=FOLDER."
+        )
+
+
+def captioned_folders(root: Path) -> list[Path]:
+    """The folder itself, or those right below it, in which pictures have captions beside them."""
+    return [folder for folder in (root, *_folders(root)) if _has_captions(folder)]
+
+
+def _captioned(root: Path) -> Path:
+    if not root.is_dir():
+        raise ValueError(f"{str(root)!r} is no folder.")
+    found = captioned_folders(root)
+    if len(found) != 1:
+        there = ", ".join(str(path) for path in found) or "none"
+        raise ValueError(f"{str(root)!r} must hold one folder of pictures with .txt beside them (there: {there}).")
+    return found[0]
+
+
+def _has_captions(folder: Path) -> bool:
+    stems = {path.stem for path in _pictures(folder)}
+    return any(path.stem in stems for path in folder.glob(f"*{_CAPTION}"))
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Stem -> picture; ValueError where two pictures have one stem, and thus one caption."""
+    found: dict[str, Path] = {}
+    for path in _pictures(folder):
+        if path.stem in found:
+            raise ValueError(f"{folder} holds both {found[path.stem].name} and {path.name}: rename one.")
+        found[path.stem] = path
+    return found
+
+
+def _pictures(folder: Path) -> Iterable[Path]:
+    return (path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir())
+
+
+def _caption_file(image: Path) -> Path:
+    return image.with_suffix(_CAPTION)
