@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from lisa_jax.reporting.words import arm_name, digits, measure_name, setting_name
+from lisa_jax.reporting.words import arm_name, digits, kind_name, listed, measure_name, setting_name
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.markdown import spread
 from lisa_jax.studies.pairs import Pair, Row, sample_measures
@@ -96,25 +96,24 @@ def overview(rows: Sequence[Row], pairs: Sequence[Pair]) -> str:
     )
 
 
-def in_short(pairs: Sequence[Pair], by_task: Mapping[str, Sequence[Finding]]) -> list[str]:
-    """A sentence each on final fidelity, final loss and speed over all tasks; nothing without pairs."""
+def in_short(by_task: Mapping[str, tuple[Sequence[Pair], Sequence[Finding]]]) -> list[str]:
+    """A sentence each on final fidelity, quality and loss, and on speed, over all tasks; nothing without pairs."""
     sentences = []
-    for name, prefix in (("fidelity", "fidelity/"), ("quality", "quality/"), ("validation loss", LOSS)):
+    for name in ("fidelity", "quality", "validation loss"):
         tasks: dict[str, list[str]] = {}
-        for task, found in by_task.items():
+        for task, (_, found) in by_task.items():
             for finding in found:
-                if finding.measure.startswith(prefix):
+                if kind_name(finding.measure) == name:
                     tasks.setdefault(finding.kind, []).append(task)
         if tasks:
-            words = [text.format(_listed(tasks[kind])) for kind, text in _IN_SHORT.items() if kind in tasks]
+            words = [text.format(listed(tasks[kind])) for kind, text in _IN_SHORT.items() if kind in tasks]
             sentences.append(f"At the end of training, {name} is {'; '.join(words)}.")
-    first = {
-        task: found[0].measure for task, found in by_task.items() if found and found[0].measure.startswith("fidelity/")
-    }
     speedups = [
-        pair.speedups[measure]
+        pair.speedups[found[0].measure]
+        for pairs, found in by_task.values()
+        if found and kind_name(found[0].measure) == "fidelity"
         for pair in pairs
-        if (measure := first.get(pair.row["cell"].task)) is not None and measure in pair.speedups
+        if found[0].measure in pair.speedups
     ]
     if speedups:
         sentences.append(f"Over all tasks, {_reaching(speedups, 'final fidelity')}")
@@ -247,10 +246,6 @@ def strips(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Strips]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _minus(text: str) -> str:

@@ -13,12 +13,14 @@ from markupsafe import Markup
 import lisa_jax
 from lisa_jax.evaluation.tasks import task_of
 from lisa_jax.reporting.curves import Chart, fidelity_chart, gradient_chart, noise_chart, training_chart
-from lisa_jax.reporting.findings import Finding, Strips, findings, in_short, overview, strips
+from lisa_jax.reporting.findings import Finding, Strips, findings, overview, strips
 from lisa_jax.reporting.folders import Folder
+from lisa_jax.reporting.front import answer, credits_of, hero, verdicts
 from lisa_jax.reporting.pictures import embed
 from lisa_jax.reporting.probes import ProbeGroup, probe_groups
 from lisa_jax.reporting.tables import Table, ablation_tables, arms_table, evaluation_table, runs_table
 from lisa_jax.reporting.viewers import Viewer, pictures_of, preview_viewer, sample_viewer, with_pictures
+from lisa_jax.reporting.words import listed, task_name
 from lisa_jax.studies.pairs import Pair, find_arms, find_pairs
 
 _TEMPLATES = "reporting/templates"
@@ -26,9 +28,11 @@ _TEMPLATES = "reporting/templates"
 
 @dataclasses.dataclass
 class TaskPart:
-    """All that a study says of one task."""
+    """All that a study says of one task; `title` tells it from the tasks of other studies."""
 
     name: str
+    title: str
+    pairs: Sequence[Pair]
     findings: Sequence[Finding]
     strips: Sequence[Strips]
     curves: Chart
@@ -55,7 +59,7 @@ class StudyPart:
     """One study."""
 
     folder: Folder
-    overview: Sequence[str]
+    overview: str
     devices: Sequence[str]
     command: str
     runs: Table
@@ -73,10 +77,13 @@ class FolderPart:
 
 def render(folders: Sequence[Folder]) -> str:
     """The page as HTML; it loads nothing from anywhere."""
-    studies = [_study(folder) for folder in folders if folder.rows]
+    titles = _titles(folders)
+    studies = [_study(folder, titles) for folder in folders if folder.rows]
     trainings = _trainings([folder for folder in folders if folder.metrics])
     others = [part for folder in folders if (part := _other(folder)).probes or part.evaluations]
-    _embed([part for study in studies for part in study.tasks] + trainings)
+    tasks = [part for study in studies for part in study.tasks]
+    _embed(tasks + trainings)
+    told = {part.title: (part.pairs, part.findings) for part in tasks}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lisa_jax", _TEMPLATES),
         undefined=jinja2.StrictUndefined,
@@ -92,7 +99,11 @@ def render(folders: Sequence[Folder]) -> str:
         return Markup(environment.loader.get_source(environment, name)[0])
 
     return environment.get_template("page.html.jinja").render(
-        folders=folders,
+        headline=_headline(folders, tasks, trainings),
+        answer=answer(told),
+        hero=hero([(part.title, part.viewer) for part in tasks] + [(part.name, part.viewer) for part in trainings]),
+        verdicts=verdicts(told),
+        credits=credits_of(folders),
         studies=studies,
         trainings=trainings,
         others=others,
@@ -102,13 +113,34 @@ def render(folders: Sequence[Folder]) -> str:
     )
 
 
-def _study(folder: Folder) -> StudyPart:
+def _headline(folders: Sequence[Folder], tasks: Sequence[TaskPart], trainings: Sequence[TrainingPart]) -> str:
+    """What a page is about: its tasks, or where there is none its folders."""
+    names = dict.fromkeys([*(task_name(part.name) for part in tasks), *(part.name for part in trainings)])
+    headline = listed(list(names) or [folder.name for folder in folders])
+    return headline[:1].upper() + headline[1:]
+
+
+def _tasks_of(folder: Folder) -> list[str]:
+    return list(dict.fromkeys(row["cell"].task for row in folder.rows))
+
+
+def _titles(folders: Sequence[Folder]) -> dict[tuple[Path, str], str]:
+    """A title for each task of each study: its name, with the study's where another one has the task too."""
+    counts = collections.Counter(task for folder in folders for task in _tasks_of(folder))
+    return {
+        (folder.path, task): task_name(task) + ("" if counts[task] == 1 else f" ({folder.name.replace('_', ' ')})")
+        for folder in folders
+        for task in _tasks_of(folder)
+    }
+
+
+def _study(folder: Folder, titles: Mapping[tuple[Path, str], str]) -> StudyPart:
     pairs = find_pairs(folder.rows)
     devices = collections.Counter(str(row.get("device", "not recorded")) for row in folder.rows)
-    tasks = [_task(folder, task, pairs) for task in dict.fromkeys(row["cell"].task for row in folder.rows)]
+    tasks = [_task(folder, task, titles[folder.path, task], pairs) for task in _tasks_of(folder)]
     return StudyPart(
         folder,
-        [overview(folder.rows, pairs), *in_short(pairs, {task.name: task.findings for task in tasks})],
+        overview(folder.rows, pairs),
         [f"{device} ({count} run{'' if count == 1 else 's'})" for device, count in devices.items()],
         f"python -m lisa_jax study --config={_study_config(folder)} --out={shlex.quote(str(folder.path))}",
         runs_table(folder.rows),
@@ -116,12 +148,14 @@ def _study(folder: Folder) -> StudyPart:
     )
 
 
-def _task(folder: Folder, task: str, pairs: Sequence[Pair]) -> TaskPart:
+def _task(folder: Folder, task: str, title: str, pairs: Sequence[Pair]) -> TaskPart:
     rows = [row for row in folder.rows if row["cell"].task == task]
     pairs = [pair for pair in pairs if pair.row["cell"].task == task]
     arms = find_arms(rows, pairs)
     return TaskPart(
         task,
+        title,
+        pairs,
         findings(rows, pairs),
         strips(rows, pairs),
         fidelity_chart(rows, folder.references.get(task, {})),
@@ -138,7 +172,7 @@ def _trainings(folders: Sequence[Folder]) -> list[TrainingPart]:
     groups: dict[str, list[Folder]] = {}
     for folder in folders:
         condition = folder.config.get("data", {}).get("condition")
-        name = "training" if condition is None else task_of(condition)
+        name = "training" if condition is None else task_name(task_of(condition))
         groups.setdefault(name, []).append(folder)
     parts = []
     for name, members in groups.items():

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lisa_jax.reporting.folders import Folder, Frames
-from lisa_jax.reporting.words import ONLY_SETTING, arm_name, measure_name, setting_name
+from lisa_jax.reporting.words import ONLY_SETTING, arm_name, measure_name, setting_name, task_name
 from lisa_jax.studies.pairs import Row, sample_measures
 
 Viewer = dict[str, Any]
@@ -30,7 +30,7 @@ def sample_viewer(folder: Folder, rows: Sequence[Row]) -> Viewer | None:
     ]
     task = rows[0]["cell"].task
     return {
-        "title": f"Samples on the way: {task}",
+        "title": f"Samples on the way: {task_name(task)}",
         "runs": runs,
         "columns": _first_pair(sampled),
         "fixed": dict(folder.task_pictures.get(task, {})),

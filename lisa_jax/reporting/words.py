@@ -1,4 +1,4 @@
-"""Names as a reader wants them: of measures, arms and settings."""
+"""Names as a reader wants them: of tasks, measures, arms and settings."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,6 +10,12 @@ from lisa_jax.studies.speedup import LOSS
 # For a choice among settings where there is one.
 ONLY_SETTING = "the only setting"
 
+_TASKS = {
+    "lineart": "line art",
+    "lowres": "super-resolution",
+    "softedge": "soft edges",
+    "canny": "Canny edges",
+}
 _MEASURES = {
     "f1_tolerance_0": "line F1, no pixel off",
     "f1_tolerance_1": "line F1, one pixel off",
@@ -40,6 +46,21 @@ _MEASURES = {
     "grad_norm": "gradient norm",
     "gate_norm": "residuals over what they join",
 }
+
+
+def task_name(task: str) -> str:
+    """A task's name: "lineart+pose" -> "line art and pose"."""
+    return listed([_TASKS.get(part, part.replace("_", " ")) for part in task.split("+")])
+
+
+def kind_name(measure: str) -> str:
+    """What a measure is of: "fidelity", "quality" or "validation loss"."""
+    return "validation loss" if measure == LOSS else measure.partition("/")[0]
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def measure_name(measure: str) -> str:

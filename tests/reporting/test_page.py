@@ -37,17 +37,19 @@ def page_file(folders, tmp_path_factory):
 
 @pytest.fixture
 def open_page(browser, page_file):
-    """viewport, further settings -> the page; fails where the console complained or anything was fetched."""
+    """viewport, whether tasks are unfolded, settings -> the page; fails where the console complained or it fetched."""
     contexts, complaints = [], []
 
-    def open_with(viewport=LAPTOP, **settings):
+    def open_with(viewport=LAPTOP, unfolded=True, **settings):
         contexts.append(browser.new_context(viewport=viewport, offline=True, **settings))
         page = contexts[-1].new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda one: one.url.startswith(("file:", "data:")) or complaints.append(one.url))
         page.goto(page_file.as_uri())
-        page.wait_for_selector("figure.chart path.mean")
+        if unfolded:
+            page.evaluate("document.querySelectorAll('details.part').forEach((one) => { one.open = true; })")
+            page.wait_for_selector("figure.chart path.mean")
         return page
 
     yield open_with
@@ -85,6 +87,20 @@ def shown_colour(image):
             return [...context.getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data].slice(0, 2);
         }"""
     )
+
+
+def test_first_screen_answers_shows_a_picture_and_folds_the_rest(open_page):
+    page = open_page(unfolded=False)
+    assert page.locator("h1").inner_text() == "Line art"
+    answer = page.locator("header p.short").all_inner_texts()
+    assert len(answer) == 2 and "line art" in answer[0] and "times as fast" in answer[1]
+    pictures = page.locator("header img")
+    assert pictures.count() == 4 and [shown_colour(pictures.nth(i)) for i in (1, 2)] == [[240, 0], [240, 10]]
+    assert all(box["y"] + box["height"] <= LAPTOP["height"] for box in (one.bounding_box() for one in pictures.all()))
+    assert page.locator("figure.chart").first.is_hidden()
+    assert page.evaluate("document.documentElement.scrollHeight") < 2 * LAPTOP["height"]
+    page.locator("details.part > summary").first.click()
+    page.wait_for_selector("figure.chart path.mean")
 
 
 def test_slider_leafs_through_the_samples_of_both_arms(open_page, small):

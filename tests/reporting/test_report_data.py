@@ -94,8 +94,8 @@ def test_summary_tells_what_was_not_reached(runs_with):
     assert ended == "It ended better in 1, worse in 2: \u22120.100 ± 0.265 from plain."
     # Differences .2, -.3 and -.2: mean -.1, standard error .1528, t(2) at .975 = 4.3027.
     assert interval == "95% interval over 3 plain runs: \u22120.757 to +0.557."
-    assert in_short(pairs, {"lineart": [finding]}) == [
-        "At the end of training, fidelity is not different, as far as these runs can show, in lineart.",
+    assert in_short({"line art": (pairs, [finding])}) == [
+        "At the end of training, fidelity is not different, as far as these runs can show, in line art.",
         "Over all tasks, " + reached.replace("final value", "final fidelity"),
     ]
     (strip,) = strips(rows, pairs)[0].strips
@@ -177,8 +177,8 @@ def test_quality_stands_beside_fidelity(small, tmp_path):
     pairs = find_pairs(rows)
     found = {finding.measure: finding for finding in findings(rows, pairs)}
     assert list(found) == [F1, distance, LOSS] and found[distance].kind == WORSE
-    assert "At the end of training, quality is worse with LISA in lineart." in in_short(
-        pairs, {"lineart": [*found.values()]}
+    assert "At the end of training, quality is worse with LISA in line art." in in_short(
+        {"line art": (pairs, [*found.values()])}
     )
     # Measured at the end alone, it says nothing of how fast that was reached.
     ends = [{**row, "curve": [{**row["curve"][-1]}]} for row in rows]
@@ -248,6 +248,20 @@ def test_a_page_escapes_what_folders_say_and_needs_nothing_else(folders):
     for text in re.findall(r'<script type="application/json">(.*?)</script>', page, flags=re.DOTALL):
         json.loads(text)
     assert page == render([read(folder) for folder in folders])
+
+
+def test_pictures_of_openmoji_are_attributed(small, tmp_path):
+    identity = {**small.IDENTITY, "protocol": {"data": "openmoji"}}
+    own, theirs = (
+        render([read(small.write_study(tmp_path / name, small.rows(seeds=1), **named))])
+        for name, named in (("own", {}), ("theirs", {"identity": identity}))
+    )
+    assert "CC BY-SA 4.0" in theirs and "openmoji.org" in theirs and "CC BY-SA" not in own
+
+
+def test_a_task_of_two_studies_is_told_apart(small, tmp_path):
+    page = render([read(small.write_study(tmp_path / name, small.rows(seeds=1))) for name in ("one", "an_other")])
+    assert "<summary>line art (one) " in page and "<summary>line art (an other) " in page
 
 
 def test_parts_that_are_missing_are_left_out(small, tmp_path):

@@ -3,7 +3,7 @@
 const COLOURS = 7;
 const MARKS = ["circle", "square", "triangle", "diamond", "cross"];
 const DASHES = ["", "7 3", "2 3", "9 3 2 3", "5 2", "1 2"];
-const SHOWN_AT_FIRST = 8;
+const SHOWN_AT_FIRST = 5;
 let charts = 0;
 
 function colourOf(series) {
@@ -128,7 +128,8 @@ class LineChart {
   }
 
   buildLegend() {
-    this.legend.replaceChildren(...this.setting.series.map((series) => {
+    const unfolded = this.legend.querySelector("details")?.open;
+    const buttons = this.setting.series.map((series) => {
       const on = !this.state.hidden.has(series.label);
       const line = svg("line", { x1: 1, x2: 31, y1: 7, y2: 7, stroke: colourOf(series), "stroke-width": 2.5, "stroke-dasharray": dashOf(series) });
       const swatch = svg("svg", { width: 32, height: 14, "aria-hidden": "true" }, line, mark(series, 16, 7, 3.5));
@@ -136,13 +137,19 @@ class LineChart {
       const button = element("button", { type: "button", "aria-pressed": on }, swatch, `${series.label}${count > 1 ? ` (${count} seeds)` : ""}`);
       button.addEventListener("click", () => {
         this.state.hidden[on ? "add" : "delete"](series.label);
-        const index = [...this.legend.children].indexOf(button);
+        const index = [...this.legend.querySelectorAll("button")].indexOf(button);
         this.buildLegend();
-        this.legend.children[index].focus();
+        this.legend.querySelectorAll("button")[index].focus();
         this.draw();
       });
       return button;
-    }));
+    });
+    const more = buttons.splice(SHOWN_AT_FIRST);
+    this.legend.replaceChildren(...buttons);
+    if (!more.length) return;
+    const fold = element("details", {}, element("summary", {}, `${more.length} more curve${more.length === 1 ? "" : "s"}`), ...more);
+    fold.open = Boolean(unfolded);
+    this.legend.append(fold);
   }
 
   // Curves to draw in a panel, with x in the chosen unit.

@@ -84,3 +84,6 @@ document.querySelectorAll("select[data-choose]").forEach((select) => {
   select.addEventListener("change", choose);
   choose();
 });
+
+// Paper does not unfold.
+window.addEventListener("beforeprint", () => document.querySelectorAll("details.part").forEach((part) => { part.open = true; }));
