@@ -167,7 +167,10 @@ def test_keys_and_taps_tell_exact_values(open_page, small):
 def test_values_of_a_chart_as_a_table(open_page):
     chart = figure(open_page(), "Fidelity, quality and loss")
     chart.get_by_text("These values as a table").click()
-    cells = chart.locator("details tbody tr").last.locator("th, td").all_inner_texts()
+    last = chart.locator("details tbody tr").last
+    # Tables are filled a moment after they are unfolded.
+    last.wait_for()
+    cells = last.locator("th, td").all_inner_texts()
     assert cells[:2] == ["800", "0.8875 ± 0.004"] and len(cells) == 6
 
 
