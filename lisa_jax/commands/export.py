@@ -2,6 +2,7 @@
 
     python -m lisa_jax export --workdir=DIR --out=OUT [--weights=ema|raw] [--dtype=float16] [--verify]
                               [--license=NAME] [--samples=grid.png|N]
+                              [--push_to=OWNER/NAME [--private]]
 
 Writes config.json, diffusion_pytorch_model.safetensors, README.md and, where the run drew previews, samples.png;
 `diffusers.ControlNetModel.from_pretrained(OUT)` reads such a folder. Side networks that were trained together go to
@@ -9,6 +10,9 @@ OUT/<name> each. The alignment decoder is not part of it: sampling needs none.
 
 --verify runs the folder in diffusers, where that is installed, on random inputs of the run's sizes in float32, prints
 the largest difference of a residual from ours, and fails where it is more than 1e-4 of the largest residual.
+
+--push_to uploads what was written to a repository of the Hugging Face hub, which is made, public unless --private says
+otherwise, where it is missing.
 """
 
 import logging
@@ -26,6 +30,7 @@ from lisa_jax.experiments.conditions import condition_names
 from lisa_jax.experiments.kinds import Text
 from lisa_jax.experiments.saved_run import TrainedRun, load_run
 from lisa_jax.exporting.model_card import PICTURE, ModelCard, last_validation, write_card
+from lisa_jax.exporting.push import check_repository, push
 from lisa_jax.exporting.samples import card_picture
 from lisa_jax.families.export_check import TOLERANCE, Measured, require_diffusers, round_params
 from lisa_jax.files.lock import Lock
@@ -44,9 +49,15 @@ _SAMPLES = DEFINE_checked(
     "For the model card: a picture, or how many to sample; the run's newest preview by default.",
     Text(),
 )
+_PUSH_TO = DEFINE_checked("push_to", None, "Repository of the Hugging Face hub, owner/name, to upload to.", Text())
+_PRIVATE = flags.DEFINE_bool("private", False, "Where --push_to makes the repository, only its owner sees it.")
 
 
 def main() -> None:
+    if _PUSH_TO.value is not None:
+        check_repository(_PUSH_TO.value)
+    elif _PRIVATE.value:
+        raise ValueError("--private is for --push_to=OWNER/NAME, which is missing.")
     if _VERIFY.value:
         require_diffusers()
     run, out, dtype = load_run(_WORKDIR.value, _WEIGHTS.value), Path(_OUT.value), jnp.dtype(_DTYPE.value)
@@ -57,6 +68,9 @@ def main() -> None:
     folders = {names[0]: out} if len(names) == 1 else {name: out / name for name in names}
     with Lock(out / ".lock", f"exporting to {out}", "wait for it, or give another --out"):
         _export(run, folders, dtype)
+        if _PUSH_TO.value is not None:
+            places = {"": out} if len(names) == 1 else folders
+            _LOG.info("It is at %s.", push(places, _PUSH_TO.value, _PRIVATE.value))
 
 
 def _export(run: TrainedRun, folders: Mapping[str, Path], dtype: jnp.dtype) -> None:

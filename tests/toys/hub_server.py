@@ -1,5 +1,6 @@
-"""A hub on loopback that speaks as much of the protocol of huggingface_hub as downloads need."""
+"""A hub on loopback that speaks as much of the protocol of huggingface_hub as downloads and uploads need."""
 
+import base64
 import hashlib
 import json
 import re
@@ -22,6 +23,8 @@ class HubServer(ThreadingHTTPServer):
       breaks: those whose first transfer of weights ends before its last megabyte.
 
     Attributes:
+      made: repository that was made by the client -> what it asked for.
+      pushed: repository -> path -> content, of all commits so far.
       requests: (method, path, Range header) of every request so far.
     """
 
@@ -36,6 +39,9 @@ class HubServer(ThreadingHTTPServer):
     ):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories, self.gated, self.closed, self.breaks = repositories, gated, closed, set(breaks)
+        self.made: dict[str, dict] = {}
+        self.pushed: dict[str, dict[str, bytes]] = {}
+        self.objects: dict[str, bytes] = {}
         self.requests: list[tuple[str, str, str | None]] = []
 
     @property
@@ -84,6 +90,58 @@ class _Handler(BaseHTTPRequestHandler):
                 return answer(name, *rest)
         self._send(404)
 
+    def do_PUT(self) -> None:
+        self.server.objects[self.path.rpartition("/")[2]] = self._body()
+        self._send(200)
+
+    def do_POST(self) -> None:
+        path, body = urlsplit(self.path).path, self._body()
+        self.server.requests.append((self.command, path, None))
+        if path == "/api/validate-yaml":
+            known = "license: mit\n" in json.loads(body)["content"]
+            errors = [] if known else [{"message": '"license" must be one of [mit]'}]
+            return self._send_json({"errors": errors, "warnings": []}, 200 if known else 400)
+        if self.headers.get("Authorization") != "Bearer token":
+            return self._send(401)
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            name = f"{asked['organization']}/{asked['name']}"
+            status = 409 if name in self.server.made else 200
+            self.server.made.setdefault(name, asked)
+            return self._send_json({"url": f"{self.server.url}/{name}"}, status)
+        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", path):
+            return {"preupload": self._preupload, "commit": self._commit}[found[2]](found[1], body)
+        if re.fullmatch(r"/[^/]+/[^/]+\.git/info/lfs/objects/batch", path):
+            return self._batch(json.loads(body)["objects"])
+        self._send(404)
+
+    def _preupload(self, name: str, body: bytes) -> None:
+        paths = [file["path"] for file in json.loads(body)["files"]]
+        modes = {path: "lfs" if path.endswith((".safetensors", ".png")) else "regular" for path in paths}
+        self._send_json(
+            {"files": [{"path": p, "uploadMode": mode, "shouldIgnore": False} for p, mode in modes.items()]}
+        )
+
+    def _batch(self, asked: list[dict]) -> None:
+        actions = [{"upload": {"href": f"{self.server.url}/put/{one['oid']}"}} for one in asked]
+        objects = [one | {"actions": action} for one, action in zip(asked, actions, strict=True)]
+        self._send_json({"transfer": "basic", "objects": objects})
+
+    def _commit(self, name: str, body: bytes) -> None:
+        for line in map(json.loads, body.splitlines()):
+            value = line["value"]
+            if line["key"] == "file":
+                content = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                content = self.server.objects[value["oid"]]
+            else:
+                continue
+            self.server.pushed.setdefault(name, {})[value["path"]] = content
+        self._send_json({"commitUrl": f"{self.server.url}/{name}/commit/{COMMIT}", "commitOid": COMMIT})
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
     def _info(self, name: str, revision: str) -> None:
         self._send_json({"id": name, "sha": COMMIT, "siblings": []})
 
@@ -126,15 +184,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.breaks -= {name} if broken else set()
         self._send(206 if asked else 200, headers, content[start:], sent=len(content) - 2**20 if broken else None)
 
-    def _send_json(self, value: object) -> None:
-        self._send(200, {"Content-Type": "application/json"}, json.dumps(value).encode())
+    def _send_json(self, value: object, status: int = 200) -> None:
+        self._send(status, {"Content-Type": "application/json"}, json.dumps(value).encode())
 
     def _send(self, status: int, headers: Mapping[str, str] = {}, body: bytes = b"", sent: int | None = None) -> None:
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body[:sent])
         if sent is not None:
             self.close_connection = True

@@ -1,0 +1,77 @@
+"""Exported folders pushed to a hub on loopback, by the client as it is, in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toys.hub_server import HubServer
+
+from lisa_jax.exporting.push import check_repository
+
+# Pushes {place: folder} to each repository, and prints its address or why not.
+PUSH = """
+import json, sys
+from pathlib import Path
+from lisa_jax.exporting.push import push
+def pushed(repository, folders):
+    try:
+        return push({place: Path(folder) for place, folder in folders.items()}, repository, private=True)
+    except ValueError as error:
+        return f"refused: {error}"
+print(json.dumps([pushed(*each) for each in json.loads(sys.argv[1])]))
+"""
+
+
+def pushed(asked, tmp_path, **env):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    env = clean | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1"} | env
+    env["PYTHONPATH"] = str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", PUSH, json.dumps(asked)]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def write_export(folder, license="mit"):
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "diffusion_pytorch_model.safetensors").write_bytes(bytes(range(256)) * 1000)
+    (folder / "README.md").write_text(f"---\nlicense: {license}\n---\n# A network\n")
+    (folder / "samples.png").write_bytes(b"a picture")
+    # What others keep there.
+    (folder / "notes.txt").write_text("not for everybody")
+    (folder / ".lock").write_text("")
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in ("notes.txt", ".lock")}
+
+
+def test_what_an_export_wrote_is_pushed_and_nothing_else(tmp_path):
+    export, odd, one = str(tmp_path / "export"), str(tmp_path / "odd"), "an-owner/one"
+    wrote = write_export(tmp_path / "export")
+    write_export(tmp_path / "odd", license="my own")
+    asked = [(one, {"": export}), (one, {"": export}), ("an-owner/two", {"pose": export, "seg": export})]
+    asked.append(("an-owner/odd", {"": odd}))
+    with HubServer({}) as hub:
+        first, again, two, refused = pushed(asked, tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="token")
+        (stranger,) = pushed(asked[:1], tmp_path, HF_ENDPOINT=hub.url)
+    assert first == again == f"{hub.url}/{one}" and two == f"{hub.url}/an-owner/two"
+    assert hub.pushed == {
+        one: wrote,
+        "an-owner/two": {f"{place}/{name}": content for place in ("pose", "seg") for name, content in wrote.items()},
+    }
+    assert hub.made[one]["visibility"] == "private"
+    assert '"license" must be one of' in refused and f"the export itself is kept in {odd}" in refused
+    assert f"{one} was not pushed" in stranger and "(401); log in by `hf auth login`" in stranger
+    (gone,) = pushed(asked[:1], tmp_path, HF_ENDPOINT=hub.url)
+    assert f"{one} was not pushed to {hub.url}: " in gone and "refused" in gone
+    (offline,) = pushed(asked[:1], tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
+    assert "HF_HUB_OFFLINE is set" in offline
+    assert all("\n" not in message for message in (refused, stranger, gone, offline))
+
+
+@pytest.mark.parametrize("name", ["name", "a/b/c", "an owner/name", "owner/name@v1"])
+def test_a_name_that_no_repository_can_have_is_refused(name):
+    with pytest.raises(ValueError, match="owner/name"):
+        check_repository(name)
