@@ -79,7 +79,7 @@ def control() -> ConfigDict:
     """Training side networks beside a frozen main network."""
     config = training()
     config.optimizer.update(own_rates())
-    # Folder of the base, as diffusers has it; without a VAE it works on pixels.
+    # Folder of the base, as diffusers has it, or owner/name[@revision] of the hub; without a VAE it works on pixels.
     config.base = "bases/stable-diffusion-2-1-base"
     # Its architecture, of lisa_jax.families.presets: for `compile` and `bench` where the base's folder is not at hand.
     config.preset = placeholder(str)
@@ -121,7 +121,7 @@ def side() -> ConfigDict:
     """How the side network differs from a copy of the base's encoder, as it is here: in nothing."""
     return ConfigDict(
         {
-            # Folder of a ControlNet to go on from; of several networks name=FOLDER,name=FOLDER.
+            # Folder of a ControlNet to go on from, or its name on the hub; of several networks name=FOLDER,name=FOLDER.
             "start_from": placeholder(str),
             "block_out_channels": placeholder(tuple),  # fewer channels, level by level
             "layers_per_block": placeholder(int),  # fewer layers a level
