@@ -36,12 +36,11 @@ from lisa_jax.commands._flags import COUNT, DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
 from lisa_jax.drawing.inputs import Drawing, batches
 from lisa_jax.drawing.listing import read_listing
-from lisa_jax.drawing.networks import Networks, networks_of_folders, networks_of_runs
+from lisa_jax.drawing.networks import Networks, networks_of_folders, networks_of_runs, sizes_of
 from lisa_jax.drawing.order import Order, order_of_requests, order_of_split
 from lisa_jax.drawing.output import DATA_SET, SampleFolder
 from lisa_jax.drawing.requests import Request, numbers_by_name, requests_of_flags
-from lisa_jax.drawing.sizes import Sizes, SizeText, size_of
-from lisa_jax.experiments.base import example_size
+from lisa_jax.drawing.sizes import SizeText, size_of
 from lisa_jax.experiments.fields import CONTROL, FACTOR, ROWS, SEED, SHARE
 from lisa_jax.experiments.kinds import Text
 from lisa_jax.experiments.saved_run import load_run
@@ -90,8 +89,6 @@ _SEED = DEFINE_checked("seed", 0, "Sample i depends on (seed, i) alone.", SEED)
 _BATCH = DEFINE_checked("batch_size", None, "Examples at a time; changes no image.", ROWS)
 
 GRID_EXAMPLES = 32
-# Of prompted pictures where neither run nor base says how large pictures were in training.
-FOLDER_SIZE = (512, 512)
 
 
 def sampling_settings(networks: Networks) -> dict[str, Any]:
@@ -126,15 +123,6 @@ def asked_for(networks: Networks) -> list[Request]:
     return requests
 
 
-def sizes_of(networks: Networks) -> Sizes:
-    """Which size each prompted picture gets."""
-    trained = example_size(networks.config) if networks.config else networks.family.size or FOLDER_SIZE
-    if len(trained) != 2:
-        raise ValueError("Prompts with condition pictures are drawn by bases of images: this one makes videos.")
-    asked = None if _IMAGE_SIZE.value is None else size_of(_IMAGE_SIZE.value)
-    return Sizes(trained, networks.family.latents.shape, asked)
-
-
 def classes_of(networks: Networks) -> frozenset[str]:
     """Names of the conditions whose colours must not be mixed."""
     for name in _NEAREST.value:
@@ -148,7 +136,8 @@ def order_of(networks: Networks, settings: Mapping[str, Any]) -> Order:
     requests, family = asked_for(networks), networks.family
     identity = {**networks.identity, "sampling": settings, "seed": _SEED.value}
     if requests:
-        choose, classes = sizes_of(networks), classes_of(networks)
+        choose = sizes_of(networks, size_of(_IMAGE_SIZE.value) if _IMAGE_SIZE.value else None)
+        classes = classes_of(networks)
         negative = settings.get("negative_prompt", "")
         return order_of_requests(_OUT.value, family, requests, choose, classes, identity, negative)
     split = load_split(networks.config, family, _SPLIT.value, CONDITION_MODULE.value)

@@ -12,7 +12,9 @@ from ml_collections import ConfigDict
 from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, open_checkpoint
 from lisa_jax.data.conditions.names import identifier_of
 from lisa_jax.drawing.class_colours import class_conditions
+from lisa_jax.drawing.sizes import Size, Sizes
 from lisa_jax.dual_branch import Params
+from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.conditions import condition_specs
 from lisa_jax.experiments.saved_run import TrainedRun
 from lisa_jax.families.family import Family, Setup
@@ -20,6 +22,8 @@ from lisa_jax.families.registry import load_family
 
 # Where no run says otherwise: Stable Diffusion as the paper samples it.
 DEFAULTS = {"sampler": "dpmpp_2m", "num_steps": 20, "guidance_scale": 7.5}
+# Of prompted pictures where neither run nor base says how large pictures were in training.
+FOLDER_SIZE = (512, 512)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,3 +118,15 @@ def networks_of_folders(base: str, folders: Sequence[str], dtype: str) -> Networ
     prints = [open_checkpoint(folder).fingerprint({"": DIFFUSERS_WEIGHTS}) for folder in folders]
     identity = {"base": family.fingerprint, "side networks": prints, "dtype": dtype}
     return Networks(family, names, side, None, DEFAULTS, identity)
+
+
+def sizes_of(networks: Networks, asked: Size | None = None) -> Sizes:
+    """Which size each prompted picture gets; `asked`, (height, width), for all.
+
+    Raises:
+      ValueError: a base of videos, or a size that its latents cannot have.
+    """
+    trained = example_size(networks.config) if networks.config else networks.family.size or FOLDER_SIZE
+    if len(trained) != 2:
+        raise ValueError("Prompts with condition pictures are drawn by bases of images: this one makes videos.")
+    return Sizes(trained, networks.family.latents.shape, asked)
