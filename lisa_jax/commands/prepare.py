@@ -104,14 +104,15 @@ def main() -> None:
 
 def _naming_flags(columns: Columns) -> dict[str, Any]:
     """The flags that say which rows there are."""
+    # Noted where they are given, so that a set without them is to the bit what it was before there were such flags.
+    given = {f"--{flag.name}": flag.value for flag in (_EMPTY_CAPTIONS, _MAX_ROWS) if flag.value != flag.default}
     return {
         "--source": _SOURCE.value,
         "--image_column": columns.image,
         "--caption_column": columns.caption,
         "--condition_column": dict(columns.conditions),
         "--labels_column": _LABELS_COLUMN.value,
-        "--empty_captions": _EMPTY_CAPTIONS.value,
-        "--max_rows": _MAX_ROWS.value,
+        **given,
     }
 
 

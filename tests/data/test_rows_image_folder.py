@@ -103,10 +103,10 @@ def test_csv_lines_of_the_wrong_length(folder):
 
 
 def test_wrong_columns_and_folders_fail_at_once(folder):
-    with pytest.raises(ValueError, match="holds none"):
+    with pytest.raises(ValueError, match=r"holds none \(there: images, poses\)"):
         open_rows(f"folder:{folder}")
     write_jsonl(folder, records())
-    with pytest.raises(RowError, match=r"^metadata.jsonl: there is no 'text'; the fields are .*'caption'"):
+    with pytest.raises(RowError, match=r"^metadata.jsonl: there is no 'text'; the fields are .*--caption_column"):
         open_rows(str(folder), Columns(caption="text"))
     (folder / "metadata.csv").write_text("file_name\n")
     with pytest.raises(ValueError, match="holds both"):

@@ -117,6 +117,8 @@ def test_unrecognised_sources(tmp_path):
             ValueError, match=r"no source that is recognised.*: write KIND:PLACE, .*'parquet', 'folder'"
         ):
             open_rows(spec)
+    with pytest.raises(ValueError, match=r"no source that is recognised \(there is no such file or folder\)"):
+        open_rows(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"No \.parquet files found at"):
         open_rows(f"parquet:{tmp_path}/*.parquet")
     with pytest.raises(ValueError, match="names no place"):

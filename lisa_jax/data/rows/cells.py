@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from lisa_jax.data.rows.named_file import read_named
-from lisa_jax.data.rows.row import Columns, RowError
+from lisa_jax.data.rows.row import NAME_COLUMNS, Columns, RowError
 from lisa_jax.media.open_picture import MAX_BYTES
 from lisa_jax.parallel.messages import one_line
 
@@ -18,7 +18,8 @@ def check_columns(schema: pa.Schema, columns: Columns, where: str) -> None:
         if schema.names.count(column) > 1:
             raise RowError(f"{where}: several columns are named {column!r}: rename all but one.")
         if _type_of(schema, column) is None:
-            raise RowError(f"{where}: there is no column {column!r}; the columns are {column_names(schema)}.")
+            there = column_names(schema)
+            raise RowError(f"{where}: there is no column {column!r}; the columns are {there}: {NAME_COLUMNS}.")
     for column in columns.pictures():
         type_ = _type_of(schema, column)
         if pa.types.is_struct(type_) and type_.get_field_index("bytes") >= 0:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lisa_jax.data.rows.listing import find_listing
 from lisa_jax.data.rows.named_file import read_named
-from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of
+from lisa_jax.data.rows.row import NAME_COLUMNS, Columns, Row, RowError, caption_of, check_index, fingerprint_of
 from lisa_jax.data.rows.table_lines import table_lines
 from lisa_jax.data.rows.usual_columns import usual_columns
 from lisa_jax.files.json_object import JsonError, parse_object
@@ -111,9 +111,12 @@ class ImageFolderRows:
             return
         named = {column for column in _DEFAULT_PICTURES if any(name in fields for name in _picture_fields(column))}
         self._columns = usual_columns(self._columns, named | fields.keys(), self._path.name)
-        for column in (*self._columns.pictures(), *self._columns.extras.values()):
-            self._value(fields, column, self._path.name, picture=True)
-        self._value(fields, self._columns.caption, self._path.name)
+        pictures = (*self._columns.pictures(), *self._columns.extras.values())
+        wanted = {column: _picture_fields(column) for column in pictures}
+        for column, names in {**wanted, self._columns.caption: (self._columns.caption,)}.items():
+            if not any(name in fields for name in names):
+                there = list(fields)
+                raise RowError(f"{self._path.name}: there is no {column!r}; the fields are {there}: {NAME_COLUMNS}.")
 
 
 def _picture_fields(column: str) -> tuple[str, ...]:

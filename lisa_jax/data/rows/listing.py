@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lisa_jax.data.rows.layouts import unread_layout
+from lisa_jax.data.rows.layouts import unread_layout, what_lies_in
 from lisa_jax.files.home import expanded
 
 # prompt.json is that of ControlNet's own tutorial.
@@ -26,6 +26,7 @@ def find_listing(location: str) -> Path:
         raise ValueError(f"{location!r} holds both {names}: name the file itself, as in {str(found[0])!r}.")
     if not found:
         layout = unread_layout(path)
-        problem = f"must hold one of {', '.join(NAMES)}, but holds none" if path.is_dir() else "is no folder"
+        lacks = f"must hold one of {', '.join(NAMES)}, but holds none (there: {what_lies_in(path)})"
+        problem = lacks if path.is_dir() else "is no folder"
         raise ValueError(f"{location!r} {problem}" + (f": {layout}." if layout else "."))
     return found[0]

@@ -106,4 +106,6 @@ def _kind_of(spec: str) -> str:
     found = f"could be any of {kinds}" if kinds else "is no source that is recognised"
     if not kinds and path.is_dir():
         found += f" (looked for {_LOOKED_FOR}; there: {what_lies_in(path)})"
+    elif not kinds and not path.exists():
+        found += " (there is no such file or folder)"
     raise ValueError(f"{spec!r} {found}: write KIND:PLACE, where KIND is one of {list(_KINDS)}.")

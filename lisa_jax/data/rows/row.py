@@ -13,6 +13,8 @@ from lisa_jax.media.decode import Picture
 
 # Characters; encoders see a hundred tokens or a few hundred.
 MAX_CAPTION = 2**16
+# What a refusal says where a source's columns have other names.
+NAME_COLUMNS = "name them by --image_column, --caption_column and --condition_column"
 
 
 class RowError(ValueError):
