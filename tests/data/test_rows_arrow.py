@@ -85,6 +85,14 @@ def test_pictures_with_captions_beside_them_and_a_folder_of_conditions(captioned
     assert open_rows(str(captioned)).fingerprint() != before
 
 
+def test_two_folders_with_captions_are_told_apart_by_flags(captioned):
+    (captioned / "cond" / "0.txt").write_text("of the condition")
+    with pytest.raises(ValueError, match=r"\(there: .*cond, .*img\): name that of the images by --source"):
+        open_rows(str(captioned))
+    row = open_rows(str(captioned / "img"), Columns(conditions={"condition": "../cond"}))[0]
+    assert (row.caption, row.conditions["condition"]) == ("caption 0", b"0")
+
+
 def test_what_lacks_beside_a_picture_is_named(captioned):
     (captioned / "cond" / "0.webp").unlink()
     (captioned / "img" / "1.txt").unlink()

@@ -115,7 +115,8 @@ def _captioned(root: Path) -> Path:
     found = captioned_folders(root)
     if len(found) != 1:
         there = ", ".join(str(path) for path in found) or "none"
-        raise ValueError(f"{str(root)!r} must hold one folder of pictures with .txt beside them (there: {there}).")
+        way = ": name that of the images by --source, and those of conditions by --condition_column" if found else ""
+        raise ValueError(f"{str(root)!r} must hold one folder of pictures with .txt beside them (there: {there}){way}.")
     return found[0]
 
 
