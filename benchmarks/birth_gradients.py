@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs.studies import base
+from lisa_jax.configs.studies import base
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.control import control_losses
 from lisa_jax.experiments.splits import training_batches

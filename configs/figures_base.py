@@ -9,7 +9,7 @@ lisa_jax/assets/figures_base was made so.
 
 from ml_collections import ConfigDict
 
-from configs import openmoji_base
+from lisa_jax.configs import openmoji_base
 
 
 def get_config() -> ConfigDict:

@@ -7,7 +7,7 @@ The condition is the inverse distance, white where nearest. Everything else is a
 
 from ml_collections import ConfigDict
 
-from configs import figures_pose
+from lisa_jax.configs import figures_pose
 
 
 def get_config() -> ConfigDict:

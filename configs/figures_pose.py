@@ -10,7 +10,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 import lisa_jax
-from configs import openmoji_lineart
+from lisa_jax.configs import openmoji_lineart
 
 
 def get_config() -> ConfigDict:

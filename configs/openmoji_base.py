@@ -9,7 +9,7 @@ lisa_jax/assets/openmoji_base was made so.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from lisa_jax.configs import base
 
 
 def get_config() -> ConfigDict:

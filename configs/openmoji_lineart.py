@@ -12,7 +12,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 import lisa_jax
-from configs import base
+from lisa_jax.configs import base
 
 
 def get_config() -> ConfigDict:

@@ -8,7 +8,7 @@ in openmoji_lineart.py.
 
 from ml_collections import ConfigDict
 
-from configs import openmoji_lineart
+from lisa_jax.configs import openmoji_lineart
 
 
 def get_config() -> ConfigDict:

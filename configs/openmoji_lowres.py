@@ -7,7 +7,7 @@ The condition is the drawing at 8 px, enlarged again. Everything else is as in o
 
 from ml_collections import ConfigDict
 
-from configs import openmoji_lineart
+from lisa_jax.configs import openmoji_lineart
 
 
 def get_config() -> ConfigDict:

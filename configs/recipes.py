@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import base
+from lisa_jax.configs import base
 
 SMOKE = "smoke"
 

@@ -17,7 +17,7 @@ eight A100, 4.0 hours on one H100. Not yet run on the real weights, so there are
 
 from ml_collections import ConfigDict
 
-from configs import recipes
+from lisa_jax.configs import recipes
 
 TASKS = ("pose", "seg", "depth", "sr")
 

@@ -23,7 +23,7 @@ Time, computed, not measured: 3,603 GFLOP an image, 9.2e18 in all: at 40% of the
 
 from ml_collections import ConfigDict
 
-from configs import recipes
+from lisa_jax.configs import recipes
 
 TASKS = ("pose_seg",)
 

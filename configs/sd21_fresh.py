@@ -22,7 +22,7 @@ Hardware, memory and time (computed, not measured): as sd21_baseline.py. Watch g
 
 from ml_collections import ConfigDict
 
-from configs import recipes
+from lisa_jax.configs import recipes
 
 TASKS = ("pose", "seg", "depth", "sr")
 FRESH_RATE = 10.0

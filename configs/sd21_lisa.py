@@ -24,7 +24,7 @@ Time, computed, not measured: 2,764 GFLOP an image, 7.1e18 in all: at 40% of the
 
 from ml_collections import ConfigDict
 
-from configs import recipes
+from lisa_jax.configs import recipes
 
 TASKS = ("pose", "seg", "depth", "sr")
 

@@ -21,7 +21,7 @@ Time, computed, not measured: 9,150 GFLOP an image, 2.3e19 in all: at 40% of the
 
 from ml_collections import ConfigDict
 
-from configs import recipes
+from lisa_jax.configs import recipes
 
 TASKS = ("pose", "seg", "depth", "sr")
 

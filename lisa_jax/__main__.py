@@ -4,6 +4,7 @@ import ast
 import pkgutil
 import runpy
 import sys
+from importlib import metadata
 from pathlib import Path
 
 from lisa_jax import commands
@@ -19,12 +20,14 @@ def main() -> None:
     """Run the command that the first argument names, as if its file had been started with the others."""
     names = command_names()
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
-    if asked in ("-h", "--help"):
+    if asked in ("", "help", "-h", "--help"):
         print("\n".join(["lisa_jax COMMAND --help tells the flags of a command:\n", *map(_summary, names)]))
         return
+    if asked == "--version":
+        print(f"lisa_jax {metadata.version('lisa_jax')}")
+        return
     if asked not in names:
-        said = f"Unknown command '{asked}'" if asked else "No command"
-        sys.exit(f"error: {said}: write lisa_jax COMMAND --help with one of {', '.join(names)}.")
+        sys.exit(f"error: Unknown command '{asked}': write lisa_jax COMMAND --help with one of {', '.join(names)}.")
     # Before what the command imports, which takes seconds.
     stop_signals.catch()
     sys.argv = sys.argv[1:]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import openmoji_base
+from lisa_jax.configs import openmoji_base
 
 ROOT = Path(__file__).parents[1]
 # Compile time dominates at these sizes.

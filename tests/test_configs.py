@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from smallest_sd import SIZE, write_smallest_base, write_table
 
-from configs import base
 from lisa_jax.__main__ import command_names
+from lisa_jax.configs import base
 from lisa_jax.data.conditions.registry import get_condition
 from lisa_jax.families.presets import PRESETS
 from lisa_jax.models.controlnet import feature_shapes
@@ -29,7 +29,7 @@ EXPERIMENTS = [
 
 
 def get_config(name, *argument):
-    return importlib.import_module(f"configs.{name}").get_config(*argument)
+    return importlib.import_module(f"lisa_jax.configs.{name}").get_config(*argument)
 
 
 def fields(config, prefix=""):

@@ -51,20 +51,26 @@ def test_a_command_that_is_asked_to_stop_while_it_is_imported_is_to_be_started_a
     assert done.returncode == 75 and "leaving before anything was begun" in done.stderr, done
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"), [(["fly"], "Unknown command 'fly': write lisa_jax COMMAND"), ([], "No command: write")]
-)
-def test_a_command_that_does_not_exist_is_refused_with_those_that_do(arguments, sentence, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["lisa_jax", *arguments])
+def test_a_command_that_does_not_exist_is_refused_with_those_that_do(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["lisa_jax", "fly"])
     with pytest.raises(SystemExit) as refusal:
         main()
     message = str(refusal.value)
-    assert message.startswith(f"error: {sentence}") and "\n" not in message
+    assert message.startswith("error: Unknown command 'fly': write lisa_jax COMMAND") and "\n" not in message
     assert message.endswith(f"{', '.join(command_names())}.") and {"train", "sample", "export"} <= set(command_names())
 
 
-def test_help_tells_what_every_command_does(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["lisa_jax", "--help"])
+def test_the_version_is_that_of_the_package(monkeypatch, capsys):
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg")
+    monkeypatch.setattr(sys, "argv", ["lisa_jax", "--version"])
+    main()
+    assert capsys.readouterr().out == f"lisa_jax {settings['metadata']['version']}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_help_tells_what_every_command_does(arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["lisa_jax", *arguments])
     main()
     lines = capsys.readouterr().out.splitlines()
     assert "  train           Train side networks beside a frozen main network." in lines

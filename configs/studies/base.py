@@ -9,7 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import lisa_jax
-from configs.base import control
+from lisa_jax.configs.base import control
 
 
 def study(data: str, base: str, task: str, *, flip: bool = True) -> ConfigDict:

@@ -11,8 +11,8 @@ drawings, some seven minutes of a CPU core each. docs/why_controlnets_wait.md sa
 
 from ml_collections import ConfigDict
 
-from configs.studies import base
-from configs.studies.base import grids
+from lisa_jax.configs.studies import base
+from lisa_jax.configs.studies.base import grids
 
 
 def get_config() -> ConfigDict:

@@ -8,7 +8,7 @@ steps of 16 drawings, else as main_openmoji.py; each run takes some six minutes 
 
 from ml_collections import ConfigDict
 
-from configs.studies import base
+from lisa_jax.configs.studies import base
 
 
 def get_config() -> ConfigDict:

@@ -8,7 +8,7 @@ What its runs gave is in docs/results.md, what it means in docs/why_controlnets_
 
 from ml_collections import ConfigDict
 
-from configs.studies.fresh_layers_openmoji import fresh_layers_study
+from lisa_jax.configs.studies.fresh_layers_openmoji import fresh_layers_study
 
 TASKS = ("pose", "depth")
 

@@ -10,8 +10,8 @@ gave is in docs/results.md, what it means in docs/why_controlnets_wait.md.
 
 from ml_collections import ConfigDict
 
-from configs.studies import base
-from configs.studies.base import grids
+from lisa_jax.configs.studies import base
+from lisa_jax.configs.studies.base import grids
 
 TASKS = ("lineart", "segmentation")
 OTHER_SEEDS = (1, 2)

@@ -9,7 +9,7 @@ rates, then pose with other lam, hooks, schedules and decoders. Sized for two CP
 
 from ml_collections import ConfigDict
 
-from configs.studies.main_openmoji import main_study
+from lisa_jax.configs.studies.main_openmoji import main_study
 
 TASKS = ("pose", "depth")
 

@@ -12,7 +12,7 @@ core and a LISA step .7; a run, measuring included, four to five minutes, compil
 
 from ml_collections import ConfigDict
 
-from configs.studies import base
+from lisa_jax.configs.studies import base
 
 TASKS = ("lineart", "segmentation", "lowres", "lineart+lowres")
 SEEDS = (0, 1, 2)

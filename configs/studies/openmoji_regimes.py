@@ -10,7 +10,7 @@ about two seconds a step. What the first 14 runs gave, on an H100, is in docs/re
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from configs.studies import base
+from lisa_jax.configs.studies import base
 
 
 def get_config() -> ConfigDict:

@@ -10,6 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from lisa_jax.commands._config_file import check_made, check_source, what_failed
+from lisa_jax.commands._config_name import located
 from lisa_jax.parallel.messages import one_line
 
 
@@ -17,7 +18,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     """Parse flags and return the rest; one that is wrong, or a config file, ends the program with a sentence."""
     named = re.search(r"\0--?config[=\0]([^\0]*)", "\0".join(argv))
     try:
-        return _parsed(argv) if named is None else _parsed_with_config(argv, named[1])
+        return _parsed(argv) if named is None else _parsed_with_config(*_with_located(argv, named[1]))
     except (flags.Error, ValueError, OSError) as error:
         sys.exit(f"error: {_flag_error(error)}")
 
@@ -28,8 +29,6 @@ def _parsed_with_config(argv: list[str], named: str) -> list[str]:
     Raises:
       ValueError: the file is no config, or has no field that a flag names.
     """
-    if not named:
-        raise ValueError("--config is empty: give a Python file with a function get_config.")
     path = Path(named.partition(":")[0])
     check_source(path)
     folder = str(_above_package(path.absolute()))
@@ -56,6 +55,16 @@ def _parsed_with_config(argv: list[str], named: str) -> list[str]:
         sys.path.append(folder)
 
 
+def _with_located(argv: list[str], named: str) -> tuple[list[str], str]:
+    """The command line with the file that --config means, and that file."""
+    if not named:
+        raise ValueError("--config is empty: give a Python file with a function get_config.")
+    found = located(named)
+    written = re.compile(rf"(--?config=)?{re.escape(named)}")
+    place = next(index for index, word in enumerate(argv) if written.fullmatch(word))
+    return [*argv[:place], argv[place].removesuffix(named) + found, *argv[place + 1 :]], found
+
+
 def _parsed(argv: list[str]) -> list[str]:
     arguments = flags.FLAGS(argv)
     for name in _twice(argv):
@@ -78,7 +87,7 @@ def _flag_error(error: Exception) -> str:
 def _above_package(config_file: Path) -> Path:
     """The folder above the package that a config file is in; above a file in no package, its own folder.
 
-    First on the path of imports while the config is read, so that `from configs import base` is the neighbour of the
+    First on the path of imports while the config is read, so that what it imports beside itself is the neighbour of the
     file that says so, wherever the command is started, and not what has the same name there.
     """
     return next(folder for folder in config_file.parents if not (folder / "__init__.py").is_file())

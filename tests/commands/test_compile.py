@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import sd15_lisa, sd21_lisa
 from lisa_jax.aot.chips import CHIPS, parse_topology, topology_devices
 from lisa_jax.aot.hlo import collective_bytes
 from lisa_jax.aot.report import bounds, compiled_report, flops_per_image, lowered_report, memory_error, summary
 from lisa_jax.aot.step import abstract_step
+from lisa_jax.configs import sd15_lisa, sd21_lisa
 from lisa_jax.experiments.base import architecture
 from lisa_jax.families.presets import preset_of
 from lisa_jax.models.attention import Transformer2D

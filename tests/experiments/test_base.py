@@ -2,8 +2,8 @@
 
 import pytest
 
-from configs import openmoji_lineart, sd15_lisa, sd21_compositional, sd21_lisa, sd21_v_lisa
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
+from lisa_jax.configs import openmoji_lineart, sd15_lisa, sd21_compositional, sd21_lisa, sd21_v_lisa
 from lisa_jax.experiments.base import absolute_paths, architecture, chosen_preset, example_size, setup_of, start_folders
 from lisa_jax.families.presets import preset_of, write_random_base
 from lisa_jax.families.registry import architecture_of

@@ -9,8 +9,8 @@ import pytest
 from ml_collections import ConfigDict
 from ml_collections.config_dict import required_placeholder
 
-from configs import base, openmoji_base, openmoji_lineart, sd21_lisa
-from configs.studies import main_figures
+from lisa_jax.configs import base, openmoji_base, openmoji_lineart, sd21_lisa
+from lisa_jax.configs.studies import main_figures
 from lisa_jax.experiments.fields import CONTROL, PRETRAINING, check_control, check_pretraining
 from lisa_jax.experiments.kinds import Choice, Maybe
 from lisa_jax.studies.config_fields import check_study

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from ml_collections import ConfigDict
 
-from configs.base import control
+from lisa_jax.configs.base import control
 from lisa_jax.dual_branch import DualBranch, SideNetwork
 from lisa_jax.experiments.base import setup_of
 from lisa_jax.experiments.learning_rates import rate_factors

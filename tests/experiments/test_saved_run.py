@@ -5,8 +5,8 @@ import json
 import jax
 import pytest
 
-from configs import openmoji_lineart
 from lisa_jax.aot.step import abstract_step
+from lisa_jax.configs import openmoji_lineart
 from lisa_jax.experiments.base import architecture, load_base
 from lisa_jax.experiments.control import control_experiment
 from lisa_jax.experiments.saved_run import read_config

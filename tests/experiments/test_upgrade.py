@@ -9,7 +9,7 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from configs import base
+from lisa_jax.configs import base
 from lisa_jax.experiments.base import load_base
 from lisa_jax.experiments.control import control_experiment
 from lisa_jax.experiments.saved_run import load_run, read_config

@@ -5,7 +5,7 @@ import optax
 import pytest
 import torch
 
-from configs.base import control
+from lisa_jax.configs.base import control
 from lisa_jax.dual_branch import DualBranch, SideNetwork
 from lisa_jax.experiments.learning_rates import rate_factors
 from lisa_jax.families.unet_control import FRESH_LAYERS

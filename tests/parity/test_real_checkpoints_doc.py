@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "real_checkpoints.md"
 # The smoke size of the recipe, for a base with fewer hooks.
 CONFIG = """
-from configs import sd21_lisa
+from lisa_jax.configs import sd21_lisa
 
 def get_config(argument):
     config = sd21_lisa.get_config(argument + ",smoke")

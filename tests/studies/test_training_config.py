@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from configs.studies import main_figures, main_openmoji
+from lisa_jax.configs.studies import main_figures, main_openmoji
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.training_config import shared_fields, training_config
 

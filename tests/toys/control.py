@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs import base
+from lisa_jax.configs import base
 from lisa_jax.data.pipeline import Batches
 from lisa_jax.experiments.control import control_experiment
 from lisa_jax.families import registry

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs.studies import base
+from lisa_jax.configs.studies import base
 from lisa_jax.experiments.conditions import condition_names
 from lisa_jax.families.family import Family
 from toys import image

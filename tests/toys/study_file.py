@@ -3,7 +3,7 @@
 CONFIG = """
 from ml_collections import ConfigDict
 
-from configs.studies import openmoji_regimes
+from lisa_jax.configs.studies import openmoji_regimes
 
 
 def get_config():

@@ -7,11 +7,11 @@ from pathlib import Path
 from ml_collections import ConfigDict
 from toys.study_file import study_file
 
-from configs import openmoji_base, openmoji_lineart
 from fuzz.case import Case, Command, Mutation, Right
 from fuzz.machine import ROOT
 from fuzz.pictures import SIZE
 from fuzz.world import World, prepare_command, sample_command, train_command
+from lisa_jax.configs import openmoji_base, openmoji_lineart
 
 HUGE = "1000000000000"
 NUMBERS = ("nan", "-1", "0", "1e30", HUGE, "", "x", "inf", "-inf", "1e-30", "0x10", "1_0", "True", "None", "-0.5")

@@ -1,0 +1,32 @@
+"""The config that a run wrote, as a config file: `--config=DIR/config.json` starts that run again."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from lisa_jax.configs import base
+from lisa_jax.experiments.saved_run import read_config
+
+
+def get_config(path: str) -> ConfigDict:
+    """The config at `path`, a run's `config.json`, in today's words.
+
+    Raises:
+      ValueError: it is damaged, or of `pretrain`.
+    """
+    config = read_config(Path(path).parent)
+    with config.unlocked():
+        _restore_kinds(config, base.control())
+    return config
+
+
+def _restore_kinds(config: ConfigDict, usual: ConfigDict) -> None:
+    """Give fields that are unset the kinds that flags may set them to, which JSON does not keep."""
+    for name in config:
+        if name not in usual:
+            continue
+        if isinstance(config[name], ConfigDict) and isinstance(usual[name], ConfigDict):
+            _restore_kinds(config[name], usual[name])
+        elif config[name] is None and usual[name] is None:
+            config[name] = placeholder(usual.get_ref(name).get_type())

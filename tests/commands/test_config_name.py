@@ -1,0 +1,63 @@
+"""What --config takes beside a file: the name of a config that is installed, and the config.json of a run."""
+
+import json
+import shutil
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from lisa_jax.commands._config_name import located, names
+from lisa_jax.commands._parsing import parse_flags
+from lisa_jax.configs import sd21_lisa
+from lisa_jax.experiments.fields import check_control
+from lisa_jax.experiments.saved_run import read_config
+
+
+@pytest.fixture
+def parsed(tmp_path, monkeypatch):
+    """Words of a command line -> the config that they make, read in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def parsed(*words):
+        values = flags.FlagValues()
+        monkeypatch.setattr(flags, "FLAGS", values)
+        monkeypatch.setattr("lisa_jax.commands._parsing.flags.FLAGS", values)
+        config_flags.DEFINE_config_file("config", None, "", flag_values=values)
+        # Where ml_collections looks for the fields that flags set.
+        monkeypatch.setattr("sys.argv", ["train", *words])
+        parse_flags(["train", *words])
+        return values.config
+
+    return parsed
+
+
+@pytest.mark.parametrize("name", ["sd21_lisa:depth,smoke", "configs/sd21_lisa.py:depth,smoke"])
+def test_a_config_of_the_package_goes_by_its_name_wherever_one_is(parsed, name):
+    usual = sd21_lisa.get_config("depth,smoke").to_dict()
+    assert parsed(f"--config={name}").to_dict() == usual
+    assert parsed("--config", name, "--config.seed=7").to_dict() == usual | {"seed": 7}
+
+
+def test_a_file_that_is_there_comes_before_a_name(parsed, tmp_path):
+    (tmp_path / "sd21_lisa").write_text("")
+    assert located("sd21_lisa:pose") == "sd21_lisa:pose"
+
+
+def test_a_name_that_is_none_is_refused_with_those_that_there_are(parsed, capsys):
+    with pytest.raises(SystemExit, match=r"--config=sd22 is not there: .*sd21_lisa.*studies/main_openmoji"):
+        parsed("--config=sd22:pose")
+    assert all(not name.startswith(("base", "recipes", "studies/base")) for name in names())
+
+
+def test_the_config_of_a_run_starts_it_again_and_takes_flags(parsed, trained_run, tmp_path):
+    workdir = tmp_path / "a: b"
+    workdir.mkdir()
+    shutil.copy(trained_run / "config.json", workdir)
+    assert parsed(f"--config={workdir}/config.json").to_dict() == read_config(trained_run).to_dict()
+    changed = parsed(f"--config={workdir}/config.json", "--config.ema_decay=.9", "--config.optimizer.fresh_steps=3")
+    assert (changed.ema_decay, changed.optimizer.fresh_steps) == (0.9, 3)
+    check_control(changed)
+    (workdir / "config.json").write_text(json.dumps({"unet": {}}))
+    with pytest.raises(SystemExit, match="is of `lisa_jax pretrain`"):
+        parsed(f"--config={workdir}/config.json")
