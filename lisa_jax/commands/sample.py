@@ -9,6 +9,10 @@
 Writes OUT/<index>.png and OUT/grid.png. Sample i depends on (--seed, i), its prompt and its conditions alone. The same
 command continues where it was stopped; OUT/settings.json keeps samples of different settings apart.
 
+The grid shows of the first 32 the conditions, the sample with control and without, the real picture where there is one
+("decoded" where the data set keeps latents alone), and the caption. Those without control start from the same noise and
+lie in OUT/without_control: up to 32 more samples, which --nowithout_control leaves out.
+
 Several side networks, trained apart or together, take a condition each: --condition=a.png,b.png in their order, fields
 condition_<name> in a listing. Numbers of --control_scale, --control_start and --control_end are in their order too, or
 name=number. A listing is a .jsonl or .csv file with the fields prompt, condition and, if wanted, negative_prompt.
@@ -22,6 +26,7 @@ and those of --nearest.
 import contextlib
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,11 +45,14 @@ from lisa_jax.drawing.networks import Networks, networks_of_folders, networks_of
 from lisa_jax.drawing.order import Order, order_of_requests, order_of_split
 from lisa_jax.drawing.output import DATA_SET, SampleFolder
 from lisa_jax.drawing.requests import Request, numbers_by_name, requests_of_flags
+from lisa_jax.drawing.sheet import columns_of
 from lisa_jax.drawing.sizes import SizeText, size_of
+from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.fields import CONTROL, FACTOR, ROWS, SEED, SHARE
 from lisa_jax.experiments.kinds import Text
 from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.experiments.splits import load_split
+from lisa_jax.families.family import Family
 from lisa_jax.files.lock import Lock
 from lisa_jax.files.path_list import split_paths
 from lisa_jax.parallel.sharding import make_mesh, replicated
@@ -85,10 +93,15 @@ _SCALE = flags.DEFINE_list("control_scale", None, "Factor on the side network's 
 _START = flags.DEFINE_list("control_start", None, "Share of the steps after which control sets in.")
 _END = flags.DEFINE_list("control_end", None, "Share of the steps after which control ends.")
 _GUESS = flags.DEFINE_bool("guess_mode", None, "Control of the prompted prediction alone, as in diffusers.")
+_WITHOUT_CONTROL = flags.DEFINE_bool(
+    "without_control", True, "Sample the grid's examples, 32 at most, without control too."
+)
 _SEED = DEFINE_checked("seed", 0, "Sample i depends on (seed, i) alone.", SEED)
 _BATCH = DEFINE_checked("batch_size", None, "Examples at a time; changes no image.", ROWS)
 
 GRID_EXAMPLES = 32
+# Folder of the grid's samples without control, in --out.
+WITHOUT_CONTROL = "without_control"
 
 
 def sampling_settings(networks: Networks) -> dict[str, Any]:
@@ -173,18 +186,28 @@ def draw(networks: Networks) -> None:
     with tqdm(total=total, initial=len(done), unit="image", dynamic_ncols=True) as bar:
         missing = _not_done(order.drawings, done, shown)
         found = batches(missing, min(_BATCH.value or configured, total), order.counts)
-        generate_missing(networks, settings, found, out, bar)
-    out.write_grid(networks.family.medium.sheet(_columns(shown, out), blocks=min(4, len(shown))))
+        generate_missing(networks.family, networks.side, settings, found, out, bar)
+    bare = draw_without_control(networks, settings, shown, out, _BATCH.value or configured)
+    captions = [order.caption(drawing.index) for drawing in shown]
+    sheet = networks.family.medium.sheet
+    out.write_grid(sheet(columns_of(shown, out, bare), blocks=min(4, len(shown)), captions=captions))
     _LOG.info("%d images and grid.png are in %s; %d of them were there before.", total, _OUT.value, len(done))
 
 
-def _columns(shown: Sequence[Drawing], out: SampleFolder) -> dict[str, list[np.ndarray]]:
-    """The grid's columns: conditions, sample and, where there is one, the real picture."""
-    columns = {name: [drawing.conditions[name] for drawing in shown] for name in shown[0].conditions}
-    columns["sample"] = [out.read(drawing.index) for drawing in shown]
-    if shown[0].reference is not None:
-        columns["reference"] = [drawing.reference for drawing in shown]
-    return columns
+def draw_without_control(
+    networks: Networks, settings: Mapping[str, Any], shown: Sequence[Drawing], out: SampleFolder, batch_size: int
+) -> SampleFolder | None:
+    """Sample the grid's examples without side networks, from the same noise, if still missing; None: not wanted."""
+    if not _WITHOUT_CONTROL.value:
+        return None
+    bare = out.within(WITHOUT_CONTROL)
+    done = bare.finished()
+    missing = [drawing for drawing in shown if drawing.index not in done]
+    counts = Counter(next(iter(drawing.conditions.values())).shape[:-1] for drawing in missing)
+    with tqdm(total=len(missing), desc="without control", unit="image", dynamic_ncols=True) as bar:
+        found = batches(missing, batch_size, counts)
+        generate_missing(networks.family, None, {**settings, "guess_mode": False}, found, bare, bar)
+    return bare
 
 
 def _not_done(drawings: Iterator[Drawing], done: set[int], shown: list[Drawing]) -> Iterator[Drawing]:
@@ -197,18 +220,18 @@ def _not_done(drawings: Iterator[Drawing], done: set[int], shown: list[Drawing])
 
 
 def generate_missing(
-    networks: Networks,
-    settings: dict[str, Any],
+    family: Family,
+    side: Mapping[str, Params] | None,
+    settings: Mapping[str, Any],
     found: Iterator[tuple[list[Drawing], dict[str, Any]]],
     out: SampleFolder,
     bar: tqdm,
 ) -> None:
-    """Sample batches of drawings and write their pictures."""
-    family = networks.family
+    """Sample batches of drawings, without control where there is no side, and write their pictures."""
     # Batches come as large as they are to be.
     generate = make_generator(family, **settings, batch_size=sys.maxsize)
     # Once, not with every batch.
-    params = jax.device_put((family.frozen, family.latents.params, networks.side), replicated(make_mesh()))
+    params = jax.device_put((family.frozen, family.latents.params, side), replicated(make_mesh()))
     for drawings, arrays in found:
         with told_without_memory(arrays["conditions"]):
             samples = generate(*params, **arrays, seed=_SEED.value)

@@ -28,6 +28,7 @@ class Drawing:
       conditions: uint8 (*space, 3) by the side networks' names.
       negative_context: likewise, in place of the negative prompt's, or None.
       reference: the real one, uint8 (*space, 3), or None.
+      decoded: whether the reference is what its latents decode to.
     """
 
     index: int
@@ -35,6 +36,7 @@ class Drawing:
     conditions: Mapping[str, np.ndarray]
     negative_context: Tree | None = None
     reference: np.ndarray | None = None
+    decoded: bool = False
 
 
 def drawings_of_split(split: Split, count: int) -> Iterator[Drawing]:
@@ -44,7 +46,7 @@ def drawings_of_split(split: Split, count: int) -> Iterator[Drawing]:
         rows = (split.contexts(batch), split.conditions(batch), split.references(batch))
         for row, index in enumerate(batch["index"]):
             context, conditions, reference = jax.tree.map(lambda leaf, row=row: leaf[row], rows)
-            yield Drawing(int(index), context, conditions, None, reference)
+            yield Drawing(int(index), context, conditions, None, reference, split.is_decoded(batch))
 
 
 def drawings_of_requests(

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,14 @@ class Order:
       drawings: what each picture is made of.
       total: how many there are.
       counts: how many of a size, where pictures have several.
+      caption: of a picture, by its number.
     """
 
     out: SampleFolder
     drawings: Iterator[Drawing]
     total: int
     counts: Mapping[Size, int]
+    caption: Callable[[int], str]
 
 
 def order_of_requests(
@@ -66,14 +68,15 @@ def order_of_requests(
     records = [one.record(size) for one, size in zip(found, chosen, strict=True)]
     out = SampleFolder(folder, family.medium, told, records)
     drawings = drawings_of_requests(requests, chosen, family.conditioner, negative_prompt, classes)
-    return Order(out, drawings, len(requests), Counter(chosen))
+    return Order(out, drawings, len(requests), Counter(chosen), lambda index: requests[index].prompt)
 
 
 def order_of_split(folder: str | Path, split: Split, count: int, settings: Mapping[str, Any]) -> Order:
     """The first `count` examples of a split; folder and settings, and what is raised, as for requests."""
     total = min(count, len(split.source))
     out = SampleFolder(folder, split.family.medium, settings)
-    return Order(out, drawings_of_split(split, total), total, {})
+    drawings = drawings_of_split(split, total)
+    return Order(out, drawings, total, {}, lambda index: str(split.source[index].get("caption", "")))
 
 
 def _say_what_is_cropped(found: Sequence[Examined], sizes: Sequence[Size]) -> None:

@@ -37,6 +37,7 @@ class SampleFolder:
           ValueError: the folder holds samples of other settings or examples, or its settings are damaged.
         """
         self._folder, self._medium = Path(folder), medium
+        self._settings, self._examples = settings, examples
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / SETTINGS_FILE
         now = json.loads(json.dumps({**settings, "examples": list(examples)}))
@@ -49,6 +50,10 @@ class SampleFolder:
             if len(before["examples"]) > len(now["examples"]):
                 now["examples"] += before["examples"][len(now["examples"]) :]
         write_whole_text(path, json.dumps(now, indent=2) + "\n")
+
+    def within(self, name: str) -> "SampleFolder":
+        """A folder in this one, of other samples of the same settings and examples; opened as this one is."""
+        return SampleFolder(self._folder / name, self._medium, self._settings, self._examples)
 
     def path(self, index: int) -> Path:
         """The file of a sample."""

@@ -72,8 +72,11 @@ class Split:
 
     def references(self, batch: Mapping[str, Any]) -> np.ndarray:
         """The real examples, uint8 (n, *space, 3); what the latents' mean decodes to, where only latents are kept."""
-        inputs = batch["inputs"]
-        return inputs["image"] if "image" in inputs else self._decoded(inputs["moments"])
+        return self._decoded(batch["inputs"]["moments"]) if self.is_decoded(batch) else batch["inputs"]["image"]
+
+    def is_decoded(self, batch: Mapping[str, Any]) -> bool:
+        """Whether `references` decodes latents, for no pictures are kept."""
+        return "image" not in batch["inputs"]
 
     def examples(self, batch: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """A batch's examples as the source has them."""

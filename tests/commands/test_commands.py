@@ -27,7 +27,11 @@ def test_sample_writes_images_and_a_labelled_grid(run, trained_run, tmp_path):
     images = [np.asarray(Image.open(path)) for path in sorted(tmp_path.glob("0*.png"))]
     assert len(images) == 5 and all(image.shape == (16, 16, 3) for image in images)
     assert not np.array_equal(images[0], images[1])
-    assert np.asarray(Image.open(tmp_path / "grid.png")).std() > 10
+    without = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "without_control").glob("0*.png"))]
+    assert len(without) == 5 and not all(map(np.array_equal, images, without))
+    # Four blocks of two rows: condition, with control, without control and reference, with a caption below.
+    grid = np.asarray(Image.open(tmp_path / "grid.png"))
+    assert grid.shape == (25 + 2 * (128 + 21 + 4) + 4, 4 * (4 * 132 + 8) - 4, 3) and grid.std() > 10
 
 
 def test_evaluate_reports_fidelity_beside_ceiling_and_floor(run, trained_run, tmp_path):

@@ -14,7 +14,7 @@ from PIL import Image
 from lisa_jax.experiments.saved_run import load_run
 
 ROOT = Path(__file__).parents[2]
-QUICK = {"num_steps": 2, "guidance_scale": 1.5}
+QUICK = {"num_steps": 2, "guidance_scale": 1.5, "without_control": False}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def numbered(folder):
 def of_the_split(sample, trained_run, tmp_path_factory):
     """A folder of three samples of the test split."""
     out = tmp_path_factory.mktemp("split")
-    done = sample(workdir=trained_run, out=out, num=3)
+    done = sample(workdir=trained_run, out=out, num=3, without_control=True)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -59,10 +59,10 @@ def test_a_stopped_run_is_continued_with_the_same_settings_only(sample, trained_
     shutil.copytree(of_the_split, out)
     (out / "00001.png").unlink()
     kept = (out / "00002.png").stat().st_ino
-    done = sample(workdir=trained_run, out=out, num=5, batch_size=2)
+    done = sample(workdir=trained_run, out=out, num=5, batch_size=2, without_control=True)
     assert done.returncode == 0, done.stderr
     assert "2 of them were there before" in done.stderr
-    assert numbered(out) == [f"0000{index}.png" for index in range(5)]
+    assert numbered(out) == numbered(out / "without_control") == [f"0000{index}.png" for index in range(5)]
     assert (out / "00002.png").stat().st_ino == kept
     assert np.abs(read(out / "00001.png") - read(of_the_split / "00001.png")).max() <= 1
     assert read(out / "grid.png").std() > 10

@@ -11,6 +11,8 @@ from fuzz.machine import ROOT, Machine, Surroundings
 from fuzz.pictures import SIZE, encoded
 
 TABLE_COLUMNS = "pose=pose_image"
+# Grids are no result that cases compare.
+QUICK_GRID = "--nowithout_control"
 
 
 class World:
@@ -157,4 +159,12 @@ def train_command(base: Path, workdir: Path | str, config: str = "openmoji_linea
 def sample_command(base: Path, controlnet: Path, condition: Path, size: int = SIZE) -> Command:
     """`sample` of one picture with one step, beside a base."""
     flags = [f"--base={base}", f"--controlnet={controlnet}", "--prompt=a cat", f"--condition={condition}"]
-    return ("sample", *flags, f"--image_size={size}", "--num_steps=1", "--dtype=float32", "--guidance_scale=1.5")
+    return (
+        "sample",
+        *flags,
+        f"--image_size={size}",
+        "--num_steps=1",
+        "--dtype=float32",
+        "--guidance_scale=1.5",
+        QUICK_GRID,
+    )

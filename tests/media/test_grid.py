@@ -18,6 +18,16 @@ def test_pictures_stand_under_their_label_in_order():
     assert (grid[:header] != 255).any(), "labels"
 
 
+def test_captions_stand_below_their_rows_and_are_cut_to_them():
+    pictures = np.full((2, 8, 8, 3), 128, np.uint8)
+    grid = labelled_grid({"with control": pictures}, cell=60, captions=["a cat", "a house " * 20])
+    assert grid.shape == (12 + 2 * (60 + 10 + MARGIN) + MARGIN, 60 + 2 * MARGIN, 3)
+    lines = [grid[12 + row * 74 + 60 :][:10] for row in range(2)]
+    assert all((line < 100).any() for line in lines)
+    assert (lines[0][:, 50:] == 255).all() and (lines[1][:, -MARGIN:] == 255).all()
+    assert (grid[:, -MARGIN:] == 255).all(), "a label stays within its column"
+
+
 def test_pictures_of_several_sizes_keep_their_shape():
     pictures = [np.zeros((8, 16, 3), np.uint8), np.zeros((16, 4, 3), np.uint8)]
     dark = (labelled_grid({"": pictures}, cell=40) == 0).all(axis=-1)

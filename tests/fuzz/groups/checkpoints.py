@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fuzz.case import Case, Command, Right, drawn
 from fuzz.runs import logs, settings, steps
-from fuzz.world import World, copied
+from fuzz.world import QUICK_GRID, World, copied
 
 KINDS = steps.KINDS | settings.KINDS | logs.KINDS
 # What a command says that does not take the newest checkpoint.
@@ -30,7 +30,7 @@ def case(rng: random.Random, world: World, inputs: Path) -> Case:
 
 def _reader(world: World, command: str, run: Path, out: str) -> Command:
     flags = {
-        "sample": (f"--workdir={run}", "--prompt=a cat", f"--condition={world.picture}", "--num_steps=1"),
+        "sample": (f"--workdir={run}", "--prompt=a cat", f"--condition={world.picture}", "--num_steps=1", QUICK_GRID),
         "evaluate": (f"--workdir={run}", "--num=2"),
         "report": (str(run),),
         "export": (f"--workdir={run}",),

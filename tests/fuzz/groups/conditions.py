@@ -8,9 +8,9 @@ from pathlib import Path
 from fuzz import damage
 from fuzz.case import Case, Mutation, Right, drawn
 from fuzz.pictures import encoded, odd
-from fuzz.world import World
+from fuzz.world import QUICK_GRID, World
 
-FLAGS = ("--num_steps=1", "--guidance_scale=1.5")
+FLAGS = ("--num_steps=1", "--guidance_scale=1.5", QUICK_GRID)
 PROMPT = "--prompt=a cat"
 # A mutation, and the flags that give `sample` what was mutated.
 Given = tuple[Mutation, tuple[str, ...]]

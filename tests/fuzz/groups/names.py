@@ -7,7 +7,7 @@ from pathlib import Path
 from fuzz.case import Case, Command, Right, Valid
 from fuzz.groups import prepared_sets
 from fuzz.sources import folder, tar
-from fuzz.world import World, copied, prepare_command, sample_command, train_command
+from fuzz.world import QUICK_GRID, World, copied, prepare_command, sample_command, train_command
 
 NAMES = (
     *("a[1]", "a[b", "a]b", "[a]", "a*", "**", "a?", "{a}", "a,b", "a b", "a\nb", "ä猫", "a'b", 'a"b', "$HOME", "~"),
@@ -38,7 +38,7 @@ def _prepared(world: World, name: str, source: Path, out: Path, whole: Path) -> 
 
 def _sampled(world: World, name: str, out: Path, run: Path | None = None, condition: Path | None = None) -> Case:
     def sample(run: Path, condition: Path, out: Path | str) -> Command:
-        given = ("--prompt=a cat", f"--condition={condition}", "--num_steps=1")
+        given = ("--prompt=a cat", f"--condition={condition}", "--num_steps=1", QUICK_GRID)
         return ("sample", f"--workdir={run}", *given, f"--out={out}")
 
     valid = ("sample_run", sample(world.run, world.picture, "{out}"))

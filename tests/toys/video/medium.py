@@ -1,6 +1,6 @@
 """Videos as a medium: PNG files with the frames, which are square, side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,13 @@ def mirror(video: np.ndarray) -> np.ndarray:
     return video[:, :, ::-1]
 
 
-def sheet(columns: Mapping[str, np.ndarray], cell: int = 128, blocks: int = 1) -> np.ndarray:
+def sheet(
+    columns: Mapping[str, np.ndarray], cell: int = 128, blocks: int = 1, captions: Sequence[str] = ()
+) -> np.ndarray:
     """A column for each frame."""
     columns = {label: np.asarray(videos) for label, videos in columns.items()}
     frames = {f"{label} {f}": videos[:, f] for label, videos in columns.items() for f in range(videos.shape[1])}
-    return labelled_grid(frames, cell, blocks)
+    return labelled_grid(frames, cell, blocks, captions)
 
 
 def write(path: Path, video: np.ndarray) -> None:
