@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by test.sh: a browser for the test of the report's page.
+# Sourced by test.sh: a browser for the tests of the pages that are shown in one.
 
 # get_browser: install Debian's chromium where there is no browser and nobody's leave is needed; else say what is missing.
 get_browser() {
@@ -10,12 +10,12 @@ get_browser() {
     fi
   done
   if [[ $EUID -ne 0 ]] || ! command -v apt-get >/dev/null; then
-    echo "The report's page will not be tested in a browser: install chromium (apt-get needs root) to have it tested."
+    echo "The pages of report and demo will not be tested in a browser: install chromium (apt-get needs root) to have it tested."
     return
   fi
-  echo "Installing chromium, to test the report's page ..."
+  echo "Installing chromium, to test the pages of report and demo ..."
   if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium; } \
     >/dev/null 2>&1; then
-    echo "The report's page will not be tested in a browser: apt-get could not install chromium."
+    echo "The pages of report and demo will not be tested in a browser: apt-get could not install chromium."
   fi
 }
