@@ -1,10 +1,14 @@
 """People from OpenPose's maps: peaks are key points, part affinity fields say which belong to one person.
 
-Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", arXiv 1611.08050, with the thresholds
-and rules of its usual Python port (pytorch-openpose), which the pose ControlNets' annotator uses.
+Written from the paper alone: Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", arXiv
+1611.08050. Key points are peaks of the confidence maps (section 2.2), a limb's score is the line integral of its field
+between two of them (equations 10 and 11), limbs are matched type by type, and those that share a key point make up a
+person (section 2.4). What the paper leaves open, thresholds and the order of joining, is decided here, so people may
+differ from those of other implementations where they are doubtful.
 """
 
-import dataclasses
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -13,7 +17,7 @@ from lisa_jax.evaluation.measures.heat_maps import NUM_POINTS
 
 NUM_AFFINITIES = 38
 
-# Limbs (from point, to point, first of its two affinity channels), in the order in which people are put together.
+# What the published networks give: a limb's two key points, and the first of its two affinity channels.
 _LIMBS = (
     (1, 2, 12),
     (1, 5, 20),
@@ -35,25 +39,26 @@ _LIMBS = (
     (2, 16, 18),
     (5, 17, 26),
 )
-# The last two, shoulder to ear, only join what is there.
-_STARTING_LIMBS = 17
+# Of confidence maps before their peaks are looked for, in pixels: those of a network are not smooth.
+_SMOOTHING = 2.5
+# A key point that is surer than not to be noise; maps are 1 where the network is certain and 0 elsewhere.
+_LEAST_CONFIDENCE = 0.1
+# Places at which the field is read between two key points.
+_PLACES = 12
+# Mean of the field along a limb: 1 where it points all the way to its end, 0 where there is none.
+_LEAST_AFFINITY = 0.25
+# A limb may be no longer than this share of the picture's longer side: longer ones join people.
+_LONGEST = 0.6
+# Fewer key points are no person.
+_LEAST_POINTS = 4
 
-_SMOOTHING = 3.0  # sigma in pixels
-_MIN_CONFIDENCE = 0.1
-_SAMPLES = 10
-_MIN_AFFINITY = 0.05
-_MIN_AGREEING = 0.8
-_MIN_POINTS = 4
-_MIN_MEAN_SCORE = 0.4
 
+class _Limb(NamedTuple):
+    """Two key points, each as (point, peak), that belong together, and how surely: the mean of the field."""
 
-@dataclasses.dataclass
-class _Person:
-    """Peaks by point, and the sum of their confidences and of the limbs' scores."""
-
-    peaks: dict[int, int]
     score: float
-    count: int
+    start: tuple[int, int]
+    end: tuple[int, int]
 
 
 def find_people(confidence: np.ndarray, affinity: np.ndarray) -> np.ndarray:
@@ -68,74 +73,63 @@ def find_people(confidence: np.ndarray, affinity: np.ndarray) -> np.ndarray:
       a point was not found.
     """
     peaks = [_peaks(part) for part in confidence]
-    people: list[_Person] = []
-    for index, (start, end, channel) in enumerate(_LIMBS):
-        field = affinity[channel : channel + 2]
-        for first, second, score in _connections(peaks[start], peaks[end], field):
-            people = _join(people, start, end, first, second, score, peaks, may_start=index < _STARTING_LIMBS)
-    kept = [p for p in people if p.count >= _MIN_POINTS and p.score / p.count >= _MIN_MEAN_SCORE]
-    poses = np.zeros((len(kept), NUM_POINTS, 3), np.float32)
-    for pose, person in zip(poses, kept, strict=True):
-        for point, peak in person.peaks.items():
-            pose[point] = peaks[point][peak] + (0.5, 0.5, 0)
+    limbs = [limb for kind in _LIMBS for limb in _matched(_candidates(kind, peaks, affinity))]
+    people = [person for person in _joined(limbs) if len(person) >= _LEAST_POINTS]
+    poses = np.zeros((len(people), NUM_POINTS, 3), np.float32)
+    for pose, person in zip(poses, people, strict=True):
+        for point, peak in person.items():
+            pose[point] = peaks[point][peak]
     return poses
 
 
 def _peaks(confidence: np.ndarray) -> np.ndarray:
-    """Places no lower than their four neighbours after smoothing: (peaks, 3), column, row, unsmoothed confidence."""
+    """Local maxima of a confidence map: (peaks, 3), x and y of the pixel's centre, and the map's value there."""
     smooth = ndimage.gaussian_filter(confidence, _SMOOTHING)
-    highest = ndimage.maximum_filter(
-        smooth, footprint=ndimage.generate_binary_structure(2, 1), mode="constant", cval=0.0
-    )
-    rows, columns = np.nonzero((smooth >= highest) & (smooth > _MIN_CONFIDENCE))
-    return np.stack([columns, rows, confidence[rows, columns]], axis=-1).astype(np.float64)
+    is_peak = (smooth == ndimage.maximum_filter(smooth, size=3)) & (smooth > _LEAST_CONFIDENCE)
+    rows, columns = np.nonzero(is_peak)
+    return np.stack([columns + 0.5, rows + 0.5, confidence[rows, columns]], axis=-1).astype(np.float64)
 
 
-def _connections(starts: np.ndarray, ends: np.ndarray, field: np.ndarray) -> list[tuple[int, int, float]]:
-    """Pairs of peaks that a limb joins, best first, each peak once: (start, end, score).
+def _candidates(kind: tuple[int, int, int], peaks: list[np.ndarray], affinity: np.ndarray) -> list[_Limb]:
+    """All pairs of key points that a limb of this kind may join."""
+    first, second, channel = kind
+    field = affinity[channel : channel + 2]
+    longest = _LONGEST * max(field.shape[1:])
+    found = []
+    for i, start in enumerate(peaks[first]):
+        for j, end in enumerate(peaks[second]):
+            length = float(np.hypot(*(end - start)[:2]))
+            if 0 < length <= longest and (score := _line_integral(field, start[:2], end[:2])) >= _LEAST_AFFINITY:
+                found.append(_Limb(score, (first, i), (second, j)))
+    return found
 
-    A limb's score is the mean of the field along it, less where it is longer than half the picture's height.
-    """
-    height = field.shape[1]
-    candidates = []
-    for i, start in enumerate(starts):
-        for j, end in enumerate(ends):
-            step = end[:2] - start[:2]
-            length = max(float(np.linalg.norm(step)), 1e-3)
-            columns, rows = np.rint(np.linspace(start[:2], end[:2], _SAMPLES)).astype(int).T
-            along = (step / length) @ field[:, rows, columns]
-            score = along.mean() + min(0.5 * height / length - 1, 0)
-            if (along > _MIN_AFFINITY).sum() > _MIN_AGREEING * _SAMPLES and score > 0:
-                candidates.append((i, j, float(score)))
-    chosen: list[tuple[int, int, float]] = []
-    for i, j, score in sorted(candidates, key=lambda candidate: -candidate[2]):
-        if all(i != other[0] and j != other[1] for other in chosen):
-            chosen.append((i, j, score))
+
+def _line_integral(field: np.ndarray, start: np.ndarray, end: np.ndarray) -> float:
+    """Mean of the field's component along the way from one place to another, equation 10."""
+    places = start + np.linspace(0, 1, _PLACES)[:, None] * (end - start)
+    columns, rows = places.astype(int).T
+    direction = (end - start) / np.linalg.norm(end - start)
+    return float(np.mean(direction @ field[:, rows, columns]))
+
+
+def _matched(candidates: Iterable[_Limb]) -> list[_Limb]:
+    """The best limbs of one kind, of which no two share a key point."""
+    taken: set[tuple[int, int]] = set()
+    chosen = []
+    for limb in sorted(candidates, reverse=True):
+        if not taken & {limb.start, limb.end}:
+            taken |= {limb.start, limb.end}
+            chosen.append(limb)
     return chosen
 
 
-def _join(
-    people: list[_Person],
-    start: int,
-    end: int,
-    first: int,
-    second: int,
-    score: float,
-    peaks: list[np.ndarray],
-    may_start: bool,
-) -> list[_Person]:
-    """Give a limb to the person who has one of its ends, merge the two who have one each, or begin a person."""
-    confidence = peaks[end][second, 2]
-    owners = [p for p in people if p.peaks.get(start) == first or p.peaks.get(end) == second][:2]
-    if len(owners) == 2 and not owners[0].peaks.keys() & owners[1].peaks.keys():
-        one, other = owners
-        merged = _Person(one.peaks | other.peaks, one.score + other.score + score, one.count + other.count)
-        return [merged if person is one else person for person in people if person is not other]
-    if len(owners) == 2 or (owners and owners[0].peaks.get(end) != second):
-        person = owners[0]
-        person.peaks[end] = second
-        person.score += confidence + score
-        person.count += 1
-    elif not owners and may_start:
-        people.append(_Person({start: first, end: second}, peaks[start][first, 2] + confidence + score, 2))
-    return people
+def _joined(limbs: Iterable[_Limb]) -> list[dict[int, int]]:
+    """People, as point -> peak: the surest limbs join first, and none that would give a person a point twice."""
+    person_of: dict[tuple[int, int], dict[int, int]] = {}
+    for limb in sorted(limbs, reverse=True):
+        one = person_of.setdefault(limb.start, dict([limb.start]))
+        other = person_of.setdefault(limb.end, dict([limb.end]))
+        if one is not other and not one.keys() & other.keys():
+            one |= other
+            person_of |= dict.fromkeys(other.items(), one)
+    return list({id(person): person for person in person_of.values()}.values())
