@@ -26,7 +26,7 @@ def test_reports_on_a_study_and_a_training_run_together(report, trained_run, tmp
     assert f"The report is in {out}" in done.stderr
     page = out.read_text()
     assert "14 runs (8 plain, 6 with LISA) of 3 tasks make 6 pairs." in page
-    assert "Training: lineart" in page and "data:image/webp;base64," in page
+    assert "Training: line art" in page and "data:image/webp;base64," in page
     assert "--config=configs/studies/openmoji_regimes.py" in page
     assert len(page) < 3e6
 
