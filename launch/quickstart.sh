@@ -14,7 +14,7 @@ echo
 python -m lisa_jax evaluate --workdir="$out" --out="$out/evaluation.json" --num=64
 cat <<EOF
 
-The picture          $out/samples/grid.png     (condition | sample | reference, drawings never seen in training)
+The picture          $out/samples/grid.png     (condition | with control | without | reference, drawings never seen in training)
 The ControlNet       $out/controlnet           (diffusers.ControlNetModel.from_pretrained reads it)
 The curves           $out/metrics.jsonl, $out/tensorboard (.venv/bin/tensorboard --logdir $out)
 The measures         $out/evaluation.json
