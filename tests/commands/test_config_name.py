@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 from absl import flags
@@ -29,7 +30,9 @@ def parsed(tmp_path, monkeypatch):
         parse_flags(["train", *words])
         return values.config
 
-    return parsed
+    yield parsed
+    # ml_collections loads each config file into the same module, where names of one would be found in the next.
+    sys.modules.pop("config_config", None)
 
 
 @pytest.mark.parametrize("name", ["sd21_lisa:depth,smoke", "configs/sd21_lisa.py:depth,smoke"])
