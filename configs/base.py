@@ -79,7 +79,8 @@ def control() -> ConfigDict:
     """Training side networks beside a frozen main network."""
     config = training()
     config.optimizer.update(own_rates())
-    # Folder of the base, as diffusers has it, or owner/name[@revision] of the hub; without a VAE it works on pixels.
+    # The base: a folder as diffusers has it (one without a VAE works on pixels), a single .safetensors of Stable
+    # Diffusion 1 or 2, or owner/name[@revision] of the hub.
     config.base = "bases/stable-diffusion-2-1-base"
     # Its architecture, of lisa_jax.families.presets: for `compile` and `bench` where the base's folder is not at hand.
     config.preset = placeholder(str)

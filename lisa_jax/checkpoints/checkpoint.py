@@ -40,6 +40,10 @@ class Checkpoint:
         """Whether there is such a component."""
         return (self.folder / component).is_dir()
 
+    def has_config(self, component: str = "") -> bool:
+        """Whether there is a `config.json` of a component."""
+        return (self.folder / component / "config.json").exists()
+
     def file(self, component: str, name: str) -> Path | None:
         """A file of a component, or None where it is not there."""
         path = self.folder / component / name
@@ -100,7 +104,8 @@ def open_checkpoint(spec: str | Path) -> Checkpoint:
 
     Args:
       spec: a folder as diffusers or transformers writes it, or that of the hub's cache that holds it as its snapshot;
-        else `owner/name[@revision]` of the hub, which is fetched into its cache.
+        a `.safetensors` file, see `single_file`; else `owner/name[@revision]` of the hub, which is fetched into its
+        cache.
 
     Raises:
       CheckpointError: there is no such folder, and what lies there in its place is named; or see `hub.fetch`.
@@ -108,6 +113,11 @@ def open_checkpoint(spec: str | Path) -> Checkpoint:
     if hub_name(spec) is not None:
         return Checkpoint(fetch(str(spec)))
     folder = expanded(spec)
+    if folder.suffix == ".safetensors" and folder.is_file():
+        # Here, for it is made of the components, which read a checkpoint.
+        from lisa_jax.checkpoints.single_file import open_single_file
+
+        return open_single_file(folder)
     if not folder.is_dir():
         raise CheckpointError(no_folder(folder))
     return Checkpoint(_snapshot(folder) if (folder / "snapshots").is_dir() else folder)

@@ -4,22 +4,23 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
 from lisa_jax.files.json_object import JsonError, read_object
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _PICKLES = (".ckpt", ".pth", ".pt", ".bin")
+_CONTROLNET, _STABLE_DIFFUSION = "a ControlNet in one file", "Stable Diffusion in one file"
 # Part of a key -> what a file with such a key is; the first that is found counts.
 _KEYS = (
     ("lora_", "a LoRA, which changes a base and is none"),
     (".lora.", "a LoRA, which changes a base and is none"),
-    ("control_model.", "a ControlNet in one file"),
-    ("controlnet_", "a ControlNet without its folder"),
     ("conditioner.embedders.1.", "Stable Diffusion XL in one file"),
+    ("label_emb.", "of Stable Diffusion XL"),
+    ("control_model.", _CONTROLNET),
+    ("input_hint_block.", _CONTROLNET),
+    ("controlnet_", _CONTROLNET),
     ("joint_blocks.", "Stable Diffusion 3 in one file"),
     ("double_blocks.", "Flux in one file"),
-    ("model.diffusion_model.", "Stable Diffusion in one file"),
+    ("model.diffusion_model.", _STABLE_DIFFUSION),
     ("adapter.", "a T2I-Adapter"),
     ("body.", "a T2I-Adapter"),
     ("down_blocks.", "the weights of one network, without their folder"),
@@ -107,7 +108,9 @@ def no_folder(path: Path) -> str:
 
 
 def no_base(folder: Path) -> str:
-    """What a folder is that has neither model_index.json nor unet/, and what to give in its place."""
+    """What a folder is that has neither model_index.json nor unet/, or a file without a UNet, and what to give."""
+    if folder.is_file():
+        return f"{folder} is no base: a ControlNet goes to --controlnet, or to config.side.start_from."
     if (folder / "adapter_config.json").is_file() or any(folder.glob("*lora*.safetensors")):
         return f"{folder} is a LoRA, which changes a base and is none: give the folder of a base."
     if (kind := what_class(_class_of(folder))) is not None:
@@ -122,7 +125,9 @@ def no_base(folder: Path) -> str:
 
 
 def no_side_network(folder: Path, class_name: str) -> str | None:
-    """What a folder is whose config.json names no side network, None where it is not known."""
+    """What a folder is whose config.json names no side network, or a file without one; None where it is not known."""
+    if folder.is_file():
+        return f"{folder} is a base, not a side network: give a ControlNet."
     if (folder / "model_index.json").is_file() or (folder / "unet").is_dir():
         return f"{folder} is a whole base, not a side network: give the folder of a ControlNet."
     if (folder / "adapter_config.json").is_file() or any(folder.glob("*lora*.safetensors")):
@@ -139,20 +144,26 @@ def _class_of(folder: Path) -> str:
         return ""
 
 
+def no_single_file(path: Path, keys: Iterable[str]) -> str | None:
+    """What a safetensors file is that is not read as a base or a ControlNet, None where it may be one."""
+    keys = list(keys)
+    if any(key.removeprefix("control_model.") == "difference" for key in keys):
+        return f"{path} holds the differences of a ControlNet from a base, not its weights: give the whole ControlNet."
+    kind = what_keys(keys)
+    if kind in (_CONTROLNET, _STABLE_DIFFUSION, None):
+        return None
+    return f"{path} is {kind}: of single files, Stable Diffusion 1 and 2 and their ControlNets are supported."
+
+
 def _single_file(path: Path) -> str:
-    advice = (
-        "convert it once in PyTorch, `StableDiffusionPipeline.from_single_file(FILE).save_pretrained(FOLDER)`, and "
-        "give FOLDER."
-    )
-    if path.suffix in _PICKLES:
-        return f"{path} is a single file, and a pickle, which can execute code and is not read: {advice}"
-    if path.suffix != ".safetensors":
+    """What to do with a file that is given for a folder, or lies in one that is."""
+    if path.suffix == ".safetensors":
+        return f"There is {path.name} in it: give the file, {path}."
+    if path.suffix not in _PICKLES:
         return f"{path} is no folder: give that of a checkpoint, as diffusers or transformers writes it."
-    try:
-        with safe_open(path, framework="numpy") as file:
-            kind = what_keys(file.keys())
-    except (SafetensorError, OSError):
-        return f"{what_else(path) or f'{path} is no whole safetensors file'}: fetch it again, as a folder."
-    if kind in (None, "Stable Diffusion in one file"):
-        return f"{path} is {kind or 'a single file'}: {advice}"
-    return f"{path} is {kind}: give the folder of a checkpoint, as diffusers or transformers writes it."
+    return (
+        f"{path} is a pickle, which can execute code and is not read: convert it once in Python: import torch, "
+        f"safetensors.torch as st; w = torch.load({path.name!r}, map_location='cpu', weights_only=True); "
+        "st.save_file({k: v.clone() for k, v in w.get('state_dict', w).items() if torch.is_tensor(v)}, "
+        f"{path.with_suffix('.safetensors').name!r}), and give that file."
+    )

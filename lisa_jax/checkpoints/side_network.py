@@ -1,6 +1,7 @@
 """Side networks: ControlNets of diffusers, and our own where the network is smaller; the config names which it is."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
@@ -29,10 +30,10 @@ def stored_side_network(checkpoint: Checkpoint) -> Component:
     Raises:
       CheckpointError: a config that is missing, or names another class.
     """
-    has_config = (checkpoint.folder / "config.json").exists()
+    has_config = checkpoint.has_config()
     name = str(checkpoint.config().get("_class_name", CONTROLNET.config_file.class_name)) if has_config else ""
     if name not in SIDE_NETWORKS:
-        told = no_side_network(checkpoint.folder, name)
+        told = no_side_network(Path(checkpoint.where()), name)
         if told is None and not has_config:
             checkpoint.config()
         raise CheckpointError(

@@ -28,20 +28,24 @@ class StoredTensor:
     Attributes:
       path: the file.
       name: key of the tensor in it.
-      shape: as the file has it.
+      shape: of what is read.
       dtype: in the format's words: "F32", "BF16", ...
+      rows: from and to which row it is read; None: all of it.
     """
 
     path: Path
     name: str
     shape: tuple[int, ...]
     dtype: str
+    rows: tuple[int, int] | None = None
 
     def read(self) -> np.ndarray:
-        """The tensor as the file has it; the file stays mapped while the array lives."""
+        """The tensor, in the file's dtype; the file stays mapped while the array lives."""
         # Opened anew for every tensor: a file stays mapped while it is open, and the pages read of it count as ours.
         with safe_open(self.path, framework="numpy") as file:
-            return file.get_tensor(self.name)
+            if self.rows is None:
+                return file.get_tensor(self.name)
+            return file.get_slice(self.name)[slice(*self.rows)]
 
 
 def find_tensors(folder: Path, stem: str) -> dict[str, StoredTensor]:
@@ -56,7 +60,7 @@ def find_tensors(folder: Path, stem: str) -> dict[str, StoredTensor]:
         if index.exists():
             return _joined(_shards(index))
         if single.exists():
-            return {tensor.name: tensor for tensor in _tensors_of(single)}
+            return {tensor.name: tensor for tensor in tensors_of(single)}
     raise CheckpointError(_without_weights(folder, stem))
 
 
@@ -81,14 +85,15 @@ def _shards(index: Path) -> list[Path]:
 def _joined(paths: list[Path]) -> dict[str, StoredTensor]:
     found: dict[str, StoredTensor] = {}
     for path in paths:
-        for tensor in _tensors_of(path):
+        for tensor in tensors_of(path):
             if tensor.name in found:
                 raise CheckpointError(f"{path} and {found[tensor.name].path.name} both hold {tensor.name}.")
             found[tensor.name] = tensor
     return found
 
 
-def _tensors_of(path: Path) -> list[StoredTensor]:
+def tensors_of(path: Path) -> list[StoredTensor]:
+    """Tensors of a safetensors file, none of which is read yet; raises CheckpointError for one that is not whole."""
     try:
         check_regular(path)
     except IrregularFileError as error:

@@ -25,8 +25,8 @@ from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.files.path_list import split_paths
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Work directories of training runs beside the same base.")
-_BASE = DEFINE_checked("base", None, "Folder of the base, with --controlnet in place of --workdir.", Text())
-_CONTROLNET = flags.DEFINE_string("controlnet", None, "ControlNet folders.")
+_BASE = DEFINE_checked("base", None, "Base, a folder or a file, with --controlnet in place of --workdir.", Text())
+_CONTROLNET = flags.DEFINE_string("controlnet", None, "ControlNets, folders or files.")
 _WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters of a run to use.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "With --base: dtype of weights and compute.")
 _HOST = DEFINE_checked("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets the whole network in.", Text())

@@ -62,9 +62,9 @@ from lisa_jax.sampling.samplers.sampler import SAMPLERS
 _LOG = logging.getLogger("lisa_jax")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Work directories of training runs beside the same base.")
 _BASE = DEFINE_checked(
-    "base", None, "Base, a folder or owner/name of the hub, with --controlnet for --workdir.", Text()
+    "base", None, "Base, a folder, a file or owner/name of the hub, with --controlnet for --workdir.", Text()
 )
-_CONTROLNET = flags.DEFINE_string("controlnet", None, "ControlNets, folders or owner/name of the hub.")
+_CONTROLNET = flags.DEFINE_string("controlnet", None, "ControlNets, folders, files or owner/name of the hub.")
 _OUT = DEFINE_checked("out", None, "Folder for the pictures.", Folder())
 _WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters of a run to use.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "With --base: dtype of weights and compute.")

@@ -96,18 +96,18 @@ def networks_of_runs(runs: Mapping[str, TrainedRun], weights: str) -> Networks:
 
 
 def networks_of_folders(base: str, folders: Sequence[str], dtype: str) -> Networks:
-    """ControlNet folders beside a base; they are called as their folders, `identifier_of` whose names is taken.
+    """ControlNets beside a base; they are called as their folders or files, `identifier_of` whose names is taken.
 
     Args:
       base: checkpoint of the base.
-      folders: ControlNet folders, at least one.
+      folders: ControlNet folders or files, at least one.
       dtype: float32 or bfloat16, of weights and compute.
 
     Raises:
       CheckpointError: a folder that is missing something or does not fit the base.
       ValueError: two folders of the same name.
     """
-    names = tuple(identifier_of(Path(folder).resolve().name) for folder in folders)
+    names = tuple(map(_name, folders))
     if len(set(names)) < len(names):
         raise ValueError(
             f"{', '.join(folders)} go by the names {', '.join(names)}, which must tell them apart: rename one."
@@ -118,6 +118,12 @@ def networks_of_folders(base: str, folders: Sequence[str], dtype: str) -> Networ
     prints = [open_checkpoint(folder).fingerprint({"": DIFFUSERS_WEIGHTS}) for folder in folders]
     identity = {"base": family.fingerprint, "side networks": prints, "dtype": dtype}
     return Networks(family, names, side, None, DEFAULTS, identity)
+
+
+def _name(spec: str) -> str:
+    path = Path(spec)
+    # A file of the hub's cache is a link to one that is called by its hash.
+    return identifier_of(path.stem if path.suffix == ".safetensors" else path.resolve().name)
 
 
 def sizes_of(networks: Networks, asked: Size | None = None) -> Sizes:

@@ -37,7 +37,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
     elif checkpoint.has("unet"):
         place = ("unet", "config.json")
     else:
-        raise CheckpointError(no_base(checkpoint.folder))
+        raise CheckpointError(no_base(Path(checkpoint.where())))
     class_name = str(checkpoint.config(*place).get("_class_name", "UNet2DConditionModel"))
     if class_name not in FAMILIES:
         model = what_pipeline(class_name)

@@ -148,7 +148,7 @@ REFUSED = {
         "b_new_switch True is not supported: unknown field",
     ),
     "a UNet alone": (only("unet"), "base is a UNet alone: give the folder that it lies in"),
-    "a folder of single files": (single_file, r"dreamshaper_8\.safetensors is Stable Diffusion in one file: convert"),
+    "a folder of single files": (single_file, r"There is dreamshaper_8\.safetensors in it: give the file"),
     "other weights": (variant("non_ema"), r"there is diffusion_pytorch_model\.non_ema\.safetensors, which may hold"),
     "a web page": (written("unet/config.json", "<!doctype html><html>"), r"unet/config\.json is a web page in place"),
     "a pointer": (
@@ -219,7 +219,7 @@ def test_prepare_refuses_a_main_network_that_nothing_can_be_trained_beside(whole
     ("spec", "message"),
     [
         ("runwayml/stable-diffusion-v1-5", "hf download runwayml/stable-diffusion-v1-5 --local-dir FOLDER"),
-        ("v1-5-pruned.ckpt", r"v1-5-pruned\.ckpt is a single file, and a pickle"),
+        ("v1-5-pruned.ckpt", r"v1-5-pruned\.ckpt is a pickle.*weights_only=True"),
         ("/dev/null", "/dev/null is no folder"),
     ],
 )

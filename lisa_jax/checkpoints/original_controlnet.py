@@ -1,0 +1,58 @@
+"""ControlNets written in the original layout, as web interfaces read them: one file without a config."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from lisa_jax.checkpoints.controlnet import CONTROLNET
+from lisa_jax.checkpoints.key_table import Entry
+from lisa_jax.checkpoints.original_unet import Sizes, controlnet_fields, original_name
+from lisa_jax.checkpoints.params import write_params
+from lisa_jax.models.controlnet import ControlNetConfig
+
+_PREFIX = "control_model."
+# They change nothing but the precision of the computation.
+_PRECISION = {"upcast_attention": False}
+
+
+def write_original_controlnet(
+    folder: str | Path, name: str, config: ControlNetConfig, params: Mapping, dtype: jnp.dtype | None = None
+) -> None:
+    """Write `<name>.safetensors` into a folder, which is made where it is missing.
+
+    Args:
+      folder, name: where.
+      config: of the network.
+      params: its parameter tree; leaves as for `params.write_params`.
+      dtype: dtype of every tensor in the file; None keeps the tree's.
+
+    Raises:
+      ValueError: a network that who reads the file would take for another: it has no config.
+    """
+    if type(config) is not ControlNetConfig:
+        raise ValueError(
+            "It is smaller than a ControlNet, which has no original layout: export with --format=diffusers."
+        )
+    table = CONTROLNET.key_table(config)
+    _check_told(config, table)
+    # Before the last convolution of the condition's encoder stand the first, and two a further width.
+    sizes = Sizes(config.layers_per_block, 4 * len(config.conditioning_embedding_out_channels) - 2)
+    renamed = {_PREFIX + original_name(key, sizes): entry for key, entry in table.items()}
+    write_params(folder, params, renamed, dtype, stem=name)
+
+
+def _check_told(config: ControlNetConfig, table: Mapping[str, Entry]) -> None:
+    """Refuse a config that shapes do not tell."""
+    shapes = {key: entry.torch_shape for key, entry in table.items()}
+    told, meant = (
+        dataclasses.asdict(found) | {"attention_head_dim": found.heads, "num_attention_heads": None} | _PRECISION
+        for found in (CONTROLNET.config_file.parse(controlnet_fields(shapes)), config)
+    )
+    for field, value in meant.items():
+        if told[field] != value:
+            raise ValueError(
+                f"The original layout has no config, so {field} {value} cannot be written: who reads the file would "
+                f"take {told[field]}. Export with --format=diffusers."
+            )

@@ -1,0 +1,153 @@
+"""Stable Diffusion 1 and 2, or a ControlNet, in one `.safetensors` file, as they are shared for web interfaces.
+
+Such a file has weights alone. What it lacks, the tokenizer always, is taken from the folder beside it that has its name
+without ending; what a `config.json` would say is told by the shapes of the tensors, unless it lies in that folder.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, Checkpoint
+from lisa_jax.checkpoints.clip_text import CLIP_TEXT
+from lisa_jax.checkpoints.component import Component
+from lisa_jax.checkpoints.config_files import CONFIG_FILE, write_config
+from lisa_jax.checkpoints.errors import CheckpointError
+from lisa_jax.checkpoints.original_layouts import Part, parts_of
+from lisa_jax.checkpoints.recognise import no_single_file
+from lisa_jax.checkpoints.scheduler import SCHEDULER_CONFIG
+from lisa_jax.checkpoints.tokenizer_files import read_tokenizer_files
+from lisa_jax.checkpoints.unet import UNET
+from lisa_jax.checkpoints.vae import VAE
+from lisa_jax.checkpoints.weight_files import StoredTensor, tensors_of
+from lisa_jax.files.sha256 import sha256_of
+
+_NETWORKS: Mapping[str, Component] = {"unet": UNET, "vae": VAE, "text_encoder": CLIP_TEXT}
+# That of every Stable Diffusion 1 and 2, without what the network predicts.
+_SCHEDULER = {
+    "_class_name": "DDIMScheduler",
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "num_train_timesteps": 1000,
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+# Side of the latents in training, by what the network predicts.
+_SIDES = {"epsilon": 64, "v_prediction": 96}
+
+
+@dataclasses.dataclass(frozen=True)
+class SingleFile(Checkpoint):
+    """A file laid over a folder.
+
+    Attributes:
+      folder: has what the file lacks, each as diffusers or transformers writes it; it need not be there.
+      path: the file.
+      parts: component -> what the file holds of it.
+    """
+
+    path: Path
+    parts: Mapping[str, Part]
+
+    def where(self, component: str = "", name: str = "") -> str:
+        """See `Checkpoint.where`; a part of the file goes by the names of its tensors."""
+        if not component:
+            return str(self.path)
+        if component in self.parts:
+            return f"{self.path} ({self.parts[component].prefix}*)"
+        return super().where(component, name)
+
+    def has(self, component: str) -> bool:
+        """Whether there is such a component, in the file or in the folder."""
+        return component in self.parts or super().has(component)
+
+    def has_config(self, component: str = "") -> bool:
+        """Whether there is a config of a component, told by tensors or written."""
+        return component in self.parts or super().has_config(component)
+
+    def config(self, component: str = "", name: str = CONFIG_FILE) -> dict:
+        """A JSON file of a component: that of the folder, where it is there, else what the tensors tell.
+
+        Raises:
+          CheckpointError: neither, with what belongs there; a file that is not JSON; or a Stable Diffusion 2 of which
+            nothing says what it predicts.
+        """
+        if component == "scheduler":
+            return self._scheduler()
+        if self.file(component, name) is not None:
+            return super().config(component, name)
+        if component in self.parts and name == CONFIG_FILE:
+            size = {"sample_size": _SIDES.get(self._scheduler()["prediction_type"])} if component == "unet" else {}
+            return dict(self.parts[component].fields) | size
+        raise CheckpointError(
+            f"{self.path} has no {component or 'ControlNet'}, and {self.folder / component / name} is missing: put the "
+            f"folder {component}/ of the model that the file descends from, as diffusers writes it, into {self.folder}."
+        )
+
+    def tensors(self, component: str = "", stem: str = DIFFUSERS_WEIGHTS) -> dict[str, StoredTensor]:
+        """Tensors of a component by today's names, of the file or else of the folder, see `Checkpoint.tensors`."""
+        return dict(self.parts[component].tensors) if component in self.parts else super().tensors(component, stem)
+
+    def fingerprint(self, components: Mapping[str, str | None]) -> str:
+        """SHA-256 over the file and what is read of the folder, see `Checkpoint.fingerprint`."""
+        beside = {name: None if name in self.parts else stem for name, stem in components.items()}
+        digest = hashlib.sha256(bytes.fromhex(sha256_of(self.path)))
+        digest.update(bytes.fromhex(super().fingerprint(beside)))
+        return digest.hexdigest()
+
+    def copy(self, component: str, target: str | Path) -> None:
+        """Write a component into the folder `target`, which is made where it is missing, as diffusers writes it."""
+        if component == "scheduler":
+            write_config(target, self._scheduler(), name=SCHEDULER_CONFIG)
+        elif component in self.parts:
+            network = _NETWORKS[component]
+            network.write(target, *network.read(self, component))
+        else:
+            super().copy(component, target)
+
+    def _scheduler(self) -> dict:
+        written = self.file("scheduler", SCHEDULER_CONFIG)
+        fields = _SCHEDULER | ({} if written is None else super().config("scheduler", SCHEDULER_CONFIG))
+        if "prediction_type" in fields:
+            return fields
+        if "unet" in self.parts and self.parts["unet"].fields["use_linear_projection"]:
+            raise CheckpointError(
+                f"{self.path} is a Stable Diffusion 2, whose file does not say what it predicts: write "
+                '{"prediction_type": "epsilon"} (512 px: 2.0-base, 2.1-base) or {"prediction_type": "v_prediction"} '
+                f"(768 px: 2.0, 2.1) into {self.folder / 'scheduler' / SCHEDULER_CONFIG}."
+            )
+        return fields | {"prediction_type": "epsilon"}
+
+
+def open_single_file(path: Path) -> SingleFile:
+    """Open a `.safetensors` file; only its header is read.
+
+    Raises:
+      CheckpointError: a file that is not whole, or that holds neither Stable Diffusion 1 or 2 nor a ControlNet of them:
+        what it is is named.
+    """
+    tensors = {tensor.name: tensor for tensor in tensors_of(path)}
+    if (told := no_single_file(path, tensors)) is not None:
+        raise CheckpointError(told)
+    parts = parts_of(tensors)
+    if not parts:
+        raise CheckpointError(f"{path} holds neither a Stable Diffusion 1 or 2 nor a ControlNet of one.")
+    found = SingleFile(path.with_suffix(""), path, parts)
+    if found.has("tokenizer") and any(name.startswith("cond_stage_model.model.") for name in tensors):
+        _check_padding(found)
+    return found
+
+
+def _check_padding(checkpoint: SingleFile) -> None:
+    """Refuse a tokenizer that pads otherwise than OpenCLIP, whose text encoder the file has."""
+    files = read_tokenizer_files(checkpoint, "tokenizer")
+    pad = files.named["pad_token"]
+    content = pad if isinstance(pad, str) else pad["content"]
+    if files.vocab.get(content) != 0:
+        raise CheckpointError(
+            f"{checkpoint.where('tokenizer')} pads captions with {content!r}, but {checkpoint.path} has OpenCLIP's "
+            "text encoder, which was trained with '!', token 0: take the tokenizer/ of a Stable Diffusion 2."
+        )
