@@ -1,12 +1,15 @@
-"""Export a trained side network as a ControlNet folder that diffusers loads, with a model card.
+"""Export a trained side network as a ControlNet folder that diffusers loads, or a file for web interfaces, with a card.
 
-    python -m lisa_jax export --workdir=DIR --out=OUT [--weights=ema|raw] [--dtype=float16] [--verify]
-                              [--license=NAME] [--samples=grid.png|N]
+    python -m lisa_jax export --workdir=DIR --out=OUT [--format=diffusers|original] [--weights=ema|raw]
+                              [--dtype=float16|bfloat16] [--verify] [--license=NAME] [--samples=grid.png|N]
                               [--push_to=OWNER/NAME [--private]]
 
 Writes config.json, diffusion_pytorch_model.safetensors, README.md and, where the run drew previews, samples.png;
 `diffusers.ControlNetModel.from_pretrained(OUT)` reads such a folder. Side networks that were trained together go to
 OUT/<name> each. The alignment decoder is not part of it: sampling needs none.
+
+--format=original writes NAME.safetensors in place of config and weights, NAME being the condition's: the layout that
+ComfyUI (models/controlnet), A1111 and Forge (models/ControlNet) read, and --controlnet and config.side.start_from too.
 
 --verify runs the folder in diffusers, where that is installed, on random inputs of the run's sizes in float32, prints
 the largest difference of a residual from ours, and fails where it is more than 1e-4 of the largest residual.
@@ -16,6 +19,7 @@ otherwise, where it is missing.
 """
 
 import logging
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,7 +44,10 @@ _LOG = logging.getLogger("lisa_jax")
 _WORKDIR = DEFINE_checked("workdir", None, "Work directory of a training run.", Folder())
 _OUT = DEFINE_checked("out", None, "Folder for the ControlNet.", Folder())
 _WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters to write.")
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "Dtype of the weights in the file.")
+_FORMAT = flags.DEFINE_enum(
+    "format", "diffusers", ["diffusers", "original"], "A folder for diffusers, or one file for web interfaces."
+)
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16", "bfloat16"], "Dtype of the weights in the file.")
 _VERIFY = flags.DEFINE_bool("verify", False, "Compare the folder in diffusers with the trained parameters.")
 _LICENSE = DEFINE_checked("license", None, "For the model card: a hub's name of a licence, as openrail++.", Text())
 _SAMPLES = DEFINE_checked(
@@ -61,6 +68,10 @@ def main() -> None:
     if _VERIFY.value:
         require_diffusers()
     run, out, dtype = load_run(_WORKDIR.value, _WEIGHTS.value), Path(_OUT.value), jnp.dtype(_DTYPE.value)
+    if _FORMAT.value == "original" and run.family.write_original is None:
+        raise ValueError(
+            f"No web interface reads a {run.family.usage.kind} of such a base: export with --format=diffusers."
+        )
     # Before anything is written, for it refuses what does not fit the dtype.
     round_params(run.side, dtype)
     names = condition_names(run.config)
@@ -78,10 +89,10 @@ def _export(run: TrainedRun, folders: Mapping[str, Path], dtype: jnp.dtype) -> N
     # Before anything is written, for there may be no such picture, and the run's metrics may be damaged.
     picture = card_picture(run, _WORKDIR.value, _SAMPLES.value, CONDITION_MODULE.value)
     validation, validation_step = last_validation(_WORKDIR.value, run.step)
+    writes = _write_original if _FORMAT.value == "original" else _write_folder
+    measured_of = {name: writes(run, name, folder, dtype, size) for name, folder in folders.items()}
     for name, folder in folders.items():
-        run.family.write_side(folder, name, run.side[name], dtype)
-    for name, folder in folders.items():
-        measured = run.family.check_export(folder, run.side[name], dtype, size, verifies=_VERIFY.value)
+        measured = measured_of[name]
         _report(folder, dtype, measured)
         if picture is not None:
             write_whole(folder / PICTURE, lambda partial: picture.save(partial, format="PNG"))
@@ -101,9 +112,22 @@ def _export(run: TrainedRun, folders: Mapping[str, Path], dtype: jnp.dtype) -> N
             validation_step=validation_step,
             measured=measured,
             picture=picture is not None,
+            original=_FORMAT.value == "original",
         )
         write_card(folder, card)
         _LOG.info("The ControlNet of step %d is in %s.", run.step, folder)
+
+
+def _write_folder(run: TrainedRun, name: str, folder: Path, dtype: jnp.dtype, size: tuple[int, ...]) -> Measured:
+    run.family.write_side(folder, name, run.side[name], dtype)
+    return run.family.check_export(folder, run.side[name], dtype, size, verifies=_VERIFY.value)
+
+
+def _write_original(run: TrainedRun, name: str, folder: Path, dtype: jnp.dtype, size: tuple[int, ...]) -> Measured:
+    run.family.write_original(folder, name, run.side[name], dtype)
+    # The same as a folder, which is what can be measured, and is not kept.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".measured-") as measured:
+        return _write_folder(run, name, Path(measured), dtype, size)
 
 
 def _report(folder: Path, dtype: jnp.dtype, measured: Measured) -> None:

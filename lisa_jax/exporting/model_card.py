@@ -67,6 +67,7 @@ class ModelCard:
       validation_step: the step of those.
       measured: how far rounding and diffusers move its residuals.
       picture: the folder holds a grid of samples.
+      original: the network is one file in the layout of web interfaces, not a folder.
     """
 
     config: Mapping[str, Any]
@@ -84,6 +85,7 @@ class ModelCard:
     validation_step: int | None = None
     measured: Measured = dataclasses.field(default_factory=Measured)
     picture: bool = False
+    original: bool = False
 
     def render(self) -> str:
         """The card as Markdown with YAML front matter."""
@@ -120,16 +122,21 @@ class ModelCard:
             "scheduler": SCHEDULERS[sampling["sampler"]],
             "noise": noise_in_words(self.process),
         }
-        template = self.usage.template
         card = environment.get_template("model_card.md.jinja").render(
             **known,
             front_matter=front_matter,
             hooks=parse_hooks(self.config["lisa"]["hook"]),
-            usage=_ONLY_HERE if template is None else environment.from_string(template.read_text()).render(**known),
+            usage=self._usage(environment).render(**known),
             config_json=json.dumps(without_folders(self.config), indent=2),
         )
         # Bytes of a folder's name that are no text.
         return card.encode("utf-8", "replace").decode()
+
+    def _usage(self, environment: jinja2.Environment) -> jinja2.Template:
+        if self.original:
+            return environment.get_template("original.md.jinja")
+        template = self.usage.template
+        return environment.from_string(_ONLY_HERE if template is None else template.read_text())
 
     def _by_network(self, value: Any) -> Any:
         """One number, or where there are several networks one for each."""
@@ -155,14 +162,14 @@ def noise_in_words(process: Process) -> str:
 
 
 def base_name(folder: str | Path) -> str:
-    """The name of a base: `owner/name` where it is the hub's or lies in its cache, else the folder's own name."""
+    """The name of a base: `owner/name` where it is the hub's or lies in its cache, else that of its folder or file."""
     if (name := hub_name(folder)) is not None:
         return name
     folder = Path(folder)
     for part in reversed(folder.parts):
         if part.startswith(_HUB_CACHE):
             return part.removeprefix(_HUB_CACHE).replace("--", "/")
-    return folder.name
+    return folder.stem if folder.suffix == ".safetensors" else folder.name
 
 
 def without_folders(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -175,6 +175,8 @@ class Family:
       usage: how others use an exported side network.
       fingerprint: hash of configs and weights of the base; tells one base from another.
       size: of the examples that the main network was trained with, as its config says; None where it does not.
+      write_original: (folder, name, side parameters, dtype) writes one side network as `<name>.safetensors` in the
+        layout that web interfaces read; None where they have none of this kind.
     """
 
     model: DualBranch
@@ -193,6 +195,7 @@ class Family:
     usage: Usage
     fingerprint: str
     size: tuple[int, ...] | None = None
+    write_original: Callable[..., None] | None = None
 
     @cached_property
     def frozen(self) -> Params:

@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS, Checkpoint, open_checkpoint
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.config_files import write_config
+from lisa_jax.checkpoints.original_controlnet import write_original_controlnet
 from lisa_jax.checkpoints.params import Placement
 from lisa_jax.checkpoints.scheduler import process_of
 from lisa_jax.checkpoints.side_network import side_network_of, stored_side_network
@@ -157,6 +158,9 @@ class StableDiffusion:
             config = sides[name].config
             side_network_of(config).write(target, config, params, dtype)
 
+        def write_original(target: str | Path, name: str, params: Params, dtype: jnp.dtype | None = None) -> None:
+            write_original_controlnet(target, name, sides[name].config, params, dtype)
+
         process = process_of(self.scheduler)
         return Family(
             model=DualBranch(*unet_functions(self.unet, *settings), networks),
@@ -170,6 +174,8 @@ class StableDiffusion:
             check_export=partial(_check_export, parts["latents"], parts["conditioner"], process),
             usage=PIXEL_USAGE if self.vae is None else USAGE,
             size=self._size(),
+            # Web interfaces have no bases on pixels.
+            write_original=None if self.vae is None else write_original,
             **parts,
         )
 

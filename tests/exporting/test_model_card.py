@@ -110,6 +110,13 @@ def test_card_says_what_was_measured_and_whether_diffusers_has_such_networks():
     assert "ControlNetModel.from_pretrained(" not in smaller
 
 
+def test_card_of_one_file_says_where_web_interfaces_look_for_it():
+    _, text = parts(card(original=True, name="seg", names=("pose", "seg")).render())
+    assert "`seg.safetensors` is one file in the original layout" in text and "together with `pose.safetensors`" in text
+    assert "`models/controlnet`" in text and "`models/ControlNet`" in text
+    assert "from_pretrained(" not in text
+
+
 def test_how_a_network_is_used_is_said_by_its_family():
     front_matter, text = parts(card(usage=PIXEL_USAGE).render())
     assert "stable-diffusion" not in front_matter["tags"] and "there is no pipeline for it" in text
@@ -126,6 +133,7 @@ def test_plain_training_is_not_called_lisa():
 
 def test_base_is_named_by_its_folder_or_hub_cache():
     assert base_name("/bases/sd21") == "sd21"
+    assert base_name("/models/dream.shaper_8.safetensors") == "dream.shaper_8"
     assert base_name("an-owner/a-model@v1.0") == "an-owner/a-model"
     assert base_name("/cache/models--an-owner--a-model/snapshots/0123abcd") == "an-owner/a-model"
 
