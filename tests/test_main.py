@@ -35,10 +35,11 @@ PROGRAMS = pytest.mark.parametrize(
 def test_a_command_is_found_however_it_is_started_and_nothing_of_the_current_folder(program, command_env, tmp_path):
     for module in ("ast", "pathlib", "json", "absl", "jax", "cv2"):
         (tmp_path / f"{module}.py").write_text("raise SystemExit('A file of the current folder was run.')\n")
-    argv = [sys.executable, *program, "--helpshort"]
+    argv = [sys.executable, *program, "--config=sd21_lisa:pose", "--config.lisa.lam=0.5", "--help"]
     done = subprocess.run(argv, env=command_env, capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.startswith("Train side networks"), done.stderr
+    assert done.returncode == 0 and done.stdout.startswith("Train side networks"), done.stderr
     assert "--workdir:" in done.stdout
+    assert "\n  --config.lisa.lam=0.5\n    its weight; 0: plain training\n" in done.stdout
 
 
 @PROGRAMS

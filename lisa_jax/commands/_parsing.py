@@ -7,20 +7,36 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
+from absl import app, flags
 
 from lisa_jax.commands._config_file import check_made, check_source, what_failed
 from lisa_jax.commands._config_name import located
+from lisa_jax.commands._help import fields_help, without_help
 from lisa_jax.parallel.messages import one_line
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """Parse flags and return the rest; one that is wrong, or a config file, ends the program with a sentence."""
-    named = re.search(r"\0--?config[=\0]([^\0]*)", "\0".join(argv))
+    """Parse flags and return the rest; one that is wrong, or a config file, ends the program with a sentence.
+
+    --help ends it with status 0 behind the manual, which lists the fields of --config where that is given.
+    """
+    words = without_help(argv)
+    asked_for_help = len(words) < len(argv)
+    if asked_for_help:
+        app.usage(shorthelp=True, writeto_stdout=True)
+        # Nothing is run, so that nothing is missing.
+        for name in flags.FLAGS:
+            flags.FLAGS[name].validators.clear()
+    named = re.search(r"\0--?config[=\0]([^\0]*)", "\0".join(words))
     try:
-        return _parsed(argv) if named is None else _parsed_with_config(*_with_located(argv, named[1]))
+        rest = _parsed(words) if named is None else _parsed_with_config(*_with_located(words, named[1]))
     except (flags.Error, ValueError, OSError) as error:
         sys.exit(f"error: {_flag_error(error)}")
+    if asked_for_help:
+        if named is not None:
+            print(fields_help(flags.FLAGS.config))
+        sys.exit(0)
+    return rest
 
 
 def _parsed_with_config(argv: list[str], named: str) -> list[str]:
