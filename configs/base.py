@@ -96,6 +96,9 @@ def control() -> ConfigDict:
     config.condition_channels = (16, 32, 96, 256)
     config.side = side()
     config.lisa = lisa()
+    # What validation logs, validation/main_loss or that of a quartile of the noise levels (validation/main_loss_q1, the
+    # least noise, to _q4): the checkpoint with the smallest stays too, for --weights=best; unset: only the newest ones.
+    config.keep_best = placeholder(str)
     config.sampling = sampling()
     config.preview_count = 8  # test examples that previews show
     config.preview_every = 500  # steps, and at the end

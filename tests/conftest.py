@@ -124,6 +124,7 @@ def train_command(tiny_base):
             "diagnostics_every": 4,
             "preview_every": 8,
             "keep": 2,
+            "keep_best": "validation/main_loss",
         } | overrides
         flags = [f"--config.{name}={value}" for name, value in fields.items()]
         config = ROOT / "configs" / "openmoji_lineart.py"

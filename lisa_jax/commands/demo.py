@@ -21,13 +21,13 @@ from lisa_jax.demo.artist import Artist
 from lisa_jax.demo.examples import examples_of
 from lisa_jax.drawing.networks import Networks, networks_of_folders, networks_of_runs
 from lisa_jax.experiments.kinds import Text, Whole
-from lisa_jax.experiments.saved_run import load_run
+from lisa_jax.experiments.saved_run import WEIGHTS, load_run
 from lisa_jax.files.path_list import split_paths
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Work directories of training runs beside the same base.")
 _BASE = DEFINE_checked("base", None, "Base, a folder or a file, with --controlnet in place of --workdir.", Text())
 _CONTROLNET = flags.DEFINE_string("controlnet", None, "ControlNets, folders or files.")
-_WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters of a run to use.")
+_WEIGHTS = flags.DEFINE_enum("weights", "auto", WEIGHTS, "Which parameters of a run to use.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "With --base: dtype of weights and compute.")
 _HOST = DEFINE_checked("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets the whole network in.", Text())
 _PORT = DEFINE_checked("port", None, "Port to listen at; by default the first free one from 7860 on.", Whole(1, 65535))

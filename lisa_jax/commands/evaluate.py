@@ -47,7 +47,7 @@ from lisa_jax.evaluation.protocol import Samples, evaluate
 from lisa_jax.evaluation.tasks import task_of
 from lisa_jax.experiments.fields import SEED
 from lisa_jax.experiments.kinds import Text, Whole
-from lisa_jax.experiments.saved_run import load_run
+from lisa_jax.experiments.saved_run import WEIGHTS, load_run
 from lisa_jax.experiments.splits import Split, load_split
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.sampling.generate import make_generator
@@ -62,7 +62,7 @@ _TASK = DEFINE_checked("task", None, "Task; a run's condition by default.", Text
 _OUT = DEFINE_checked("out", None, "JSON file for the result.", NewFile())
 _NUM = DEFINE_checked("num", 128, "Number of a run's test examples, from the first on.", Whole(2, 10**9))
 _SEED = DEFINE_checked("seed", 0, "Seed of the starting noise.", SEED)
-_WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters to use.")
+_WEIGHTS = flags.DEFINE_enum("weights", "auto", WEIGHTS, "Which parameters to use.")
 _QUALITY = flags.DEFINE_enum("quality", None, list(EXTRACTORS), "Network whose features are compared.")
 _METRIC_WEIGHTS = DEFINE_checked(
     "metric_weights", None, "Folder of networks of your own, with a manifest.json.", Folder()

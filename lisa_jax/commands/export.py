@@ -1,6 +1,6 @@
 """Export a trained side network as a ControlNet folder that diffusers loads, or a file for web interfaces, with a card.
 
-    python -m lisa_jax export --workdir=DIR --out=OUT [--format=diffusers|original] [--weights=ema|raw]
+    python -m lisa_jax export --workdir=DIR --out=OUT [--format=diffusers|original] [--weights=ema|raw|best]
                               [--dtype=float16|bfloat16] [--verify] [--license=NAME] [--samples=grid.png|N]
                               [--push_to=OWNER/NAME [--private]]
 
@@ -32,7 +32,7 @@ from lisa_jax.commands._run import run_command
 from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.conditions import condition_names
 from lisa_jax.experiments.kinds import Text
-from lisa_jax.experiments.saved_run import TrainedRun, load_run
+from lisa_jax.experiments.saved_run import WEIGHTS, TrainedRun, load_run
 from lisa_jax.exporting.model_card import PICTURE, ModelCard, last_validation, write_card
 from lisa_jax.exporting.push import check_repository, push
 from lisa_jax.exporting.samples import card_picture
@@ -43,7 +43,7 @@ from lisa_jax.files.whole_file import write_whole
 _LOG = logging.getLogger("lisa_jax")
 _WORKDIR = DEFINE_checked("workdir", None, "Work directory of a training run.", Folder())
 _OUT = DEFINE_checked("out", None, "Folder for the ControlNet.", Folder())
-_WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters to write.")
+_WEIGHTS = flags.DEFINE_enum("weights", "auto", WEIGHTS, "Which parameters to write.")
 _FORMAT = flags.DEFINE_enum(
     "format", "diffusers", ["diffusers", "original"], "A folder for diffusers, or one file for web interfaces."
 )

@@ -21,6 +21,7 @@ from ml_collections import config_flags
 from lisa_jax.commands._condition_module import CONDITION_MODULE
 from lisa_jax.commands._flags import DEFINE_checked, Folder, NewFile
 from lisa_jax.commands._run import run_command
+from lisa_jax.experiments.saved_run import WEIGHTS
 from lisa_jax.probing.records import FILE, append_record, read_records
 from lisa_jax.probing.study_cells import probe_study
 from lisa_jax.probing.table import markdown
@@ -34,7 +35,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "Config of the study."
 _OUT = DEFINE_checked(
     "out", None, f"File to add lines to; {FILE} in the run's or study's folder by default.", NewFile()
 )
-_WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters of a training run to use.")
+_WEIGHTS = flags.DEFINE_enum("weights", "auto", WEIGHTS, "Which parameters of a training run to use.")
 _SUMMARY = flags.DEFINE_bool("summary", False, "Print tables of the lines in --out and leave.")
 
 

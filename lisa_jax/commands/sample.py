@@ -50,7 +50,7 @@ from lisa_jax.drawing.sizes import SizeText, size_of
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.fields import CONTROL, FACTOR, ROWS, SEED, SHARE
 from lisa_jax.experiments.kinds import Text
-from lisa_jax.experiments.saved_run import load_run
+from lisa_jax.experiments.saved_run import WEIGHTS, load_run
 from lisa_jax.experiments.splits import load_split
 from lisa_jax.families.family import Family
 from lisa_jax.files.lock import Lock
@@ -66,7 +66,7 @@ _BASE = DEFINE_checked(
 )
 _CONTROLNET = flags.DEFINE_string("controlnet", None, "ControlNets, folders, files or owner/name of the hub.")
 _OUT = DEFINE_checked("out", None, "Folder for the pictures.", Folder())
-_WEIGHTS = flags.DEFINE_enum("weights", "auto", ["auto", "ema", "raw"], "Which parameters of a run to use.")
+_WEIGHTS = flags.DEFINE_enum("weights", "auto", WEIGHTS, "Which parameters of a run to use.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "With --base: dtype of weights and compute.")
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "test"], "Split that conditions and captions come from.")
 _NUM = DEFINE_checked("num", 32, "Number of examples of the split, from the first on.", COUNT)

@@ -56,7 +56,7 @@ def networks_of_runs(runs: Mapping[str, TrainedRun], weights: str) -> Networks:
 
     Args:
       runs: work directory -> run, read with `weights`.
-      weights: ema, raw or auto.
+      weights: see `saved_run.WEIGHTS`.
 
     Raises:
       ValueError: runs that cannot be combined.

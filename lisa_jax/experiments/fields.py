@@ -35,6 +35,7 @@ from lisa_jax.families.family import CONDITION_INITS
 from lisa_jax.models.attention import ATTENTION_IMPLEMENTATIONS
 from lisa_jax.models.remat import REMAT_POLICIES
 from lisa_jax.sampling.samplers.sampler import SAMPLERS
+from lisa_jax.training.best import SCORES
 from lisa_jax.weighting import WEIGHTINGS
 
 Fields = Mapping[str, Kind]
@@ -116,6 +117,7 @@ CONTROL: Fields = {
     "lisa.align_every": ROWS,
     "lisa.weighting": Choice(WEIGHTINGS),
     "lisa.decoder_width": Number(least=0.01, most=16),
+    "keep_best": or_unset(Choice(SCORES)),
     "sampling.sampler": Choice(tuple(SAMPLERS)),
     "sampling.num_steps": Whole(1, 10_000),
     "sampling.guidance_scale": FACTOR,
@@ -184,6 +186,7 @@ def check_control(config: ConfigDict, where: str = "config") -> ConfigDict:
     dict(_flat(config, CONTROL, where))
     config = check_config(upgraded(config), CONTROL, where)
     check_together(config, where)
+    check_keeps_best(config, where)
     return config
 
 
@@ -205,6 +208,15 @@ def check_together(config: ConfigDict, where: str = "config") -> None:
         require(f"{where}.data.image_size", config.data.image_size, EMBEDDED_SIDE)
     elif "dir" not in config.data:
         raise ValueError(f"{where}.data.dir is missing: name the folder that `lisa_jax prepare` wrote.")
+
+
+def check_keeps_best(config: ConfigDict, where: str = "config") -> None:
+    """Raise ValueError where steps would be validated that are not saved: the best may be one of them."""
+    if config.keep_best is not None and config.eval_every % config.save_every:
+        raise ValueError(
+            f"{where}.eval_every is {config.eval_every}, but must be a multiple of {where}.save_every, which is "
+            f"{config.save_every}: {where}.keep_best can keep only what is both validated and saved."
+        )
 
 
 def _instead(name: str, given: Mapping[str, Any]) -> str:

@@ -17,6 +17,10 @@ from lisa_jax.parallel.sharding import make_mesh
 from lisa_jax.training.program import make_program
 from lisa_jax.training.tracking import CONFIG_FILE
 
+# Which parameters of a run: of its newest checkpoint the moving average where there is one, and else the parameters
+# themselves; either by its name; or of its best checkpoint what `auto` is of the newest.
+WEIGHTS = ("auto", "ema", "raw", "best")
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
@@ -60,18 +64,24 @@ def read_config(workdir: str | Path) -> ConfigDict:
 
 
 def load_run(workdir: str | Path, weights: str = "auto") -> TrainedRun:
-    """Read the newest checkpoint of a training run, onto one device.
+    """Read a checkpoint of a training run, onto one device: the newest one, unless it is to be the best.
 
     Args:
       workdir: the run's directory.
-      weights: "ema", "raw", or "auto": the moving average where the run keeps one.
+      weights: one of `WEIGHTS`: "ema", "raw", "auto", which is the moving average where the run keeps one, or "best",
+        the same of the checkpoint that validated best.
 
     Raises:
-      FileNotFoundError: no run, or no checkpoint in it.
-      ValueError: "ema" of a run that keeps none, or a config that is damaged.
+      FileNotFoundError: no run, or no such checkpoint in it.
+      ValueError: "ema" or "best" of a run that keeps none, or a config that is damaged.
       ResumeError: the base has changed since, or no checkpoint can be read.
     """
-    config = read_config(workdir)
+    config, wants_best = read_config(workdir), weights == "best"
+    if wants_best and config.keep_best is None:
+        raise ValueError(
+            f"{workdir} keeps no best checkpoint: use --weights=auto, or train with "
+            "--config.keep_best=validation/main_loss."
+        )
     family = load_base(config)
     # No data and no frozen weights: only what a checkpoint looks like is asked for.
     experiment = control_experiment(config, family, frozen={}, empty=None)
@@ -79,10 +89,12 @@ def load_run(workdir: str | Path, weights: str = "auto") -> TrainedRun:
     # Here, for Orbax takes seconds to import and not every command reads a run.
     from lisa_jax.training.checkpoint import Checkpoints
 
-    with Checkpoints(workdir, config.keep, experiment.identity, experiment.upgrade, read_only=True) as checkpoints:
-        state = checkpoints.restore(program.state)
+    of_run = (workdir, config.keep, experiment.identity, experiment.upgrade)
+    with Checkpoints(*of_run, keep_best=config.keep_best, read_only=True) as checkpoints:
+        state = checkpoints.restore_best(program.state) if wants_best else checkpoints.restore(program.state)
     if state is None:
-        raise FileNotFoundError(f"{workdir} has no checkpoint yet: train for config.save_every steps first.")
+        kind, every = ("validated checkpoint", "eval_every") if wants_best else ("checkpoint", "save_every")
+        raise FileNotFoundError(f"{workdir} has no {kind} yet: train for config.{every} steps first.")
     if weights == "ema" and state.ema is None:
         raise ValueError(f"{workdir} keeps no moving average: use --weights=raw, or train with --config.ema_decay.")
     params = state.params if weights == "raw" else state.eval_params

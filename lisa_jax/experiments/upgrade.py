@@ -19,7 +19,7 @@ _REMAT = {"false": "none", "true": "full"}
 
 def upgraded(config: ConfigDict) -> ConfigDict:
     """The config of an earlier run with today's fields: new ones say what was done before there was a choice."""
-    fields = {"preset": None, "diagnostics_every": None, **config.to_dict()}
+    fields = {"preset": None, "diagnostics_every": None, "keep_best": None, **config.to_dict()}
     later = {
         "lisa": {"weighting": UNIFORM, "decoder_width": 1.0},
         "optimizer": {

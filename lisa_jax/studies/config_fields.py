@@ -54,6 +54,10 @@ def check_study(config: ConfigDict) -> ConfigDict:
 
 def _check_shared(training: ConfigDict) -> None:
     """Refuse values that no cell would have, for each puts its own, or the usual one, in their place."""
+    if training.keep_best is not None:
+        raise ValueError(
+            f"config.training.keep_best is {shown(training.keep_best)}, but a study keeps no checkpoints: unset it."
+        )
     for name in (*TRAINING_FIELDS, *_OF_ALIGNMENT):
         place, usual = FIELDS[name].place, FIELDS[name].usual
         value = value_at(training, place)

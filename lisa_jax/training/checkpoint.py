@@ -2,14 +2,15 @@
 
 A checkpoint is written asynchronously and appears under its final name only when it is whole, with checksums of its
 files. Resuming takes the newest one that can be read and is as it was written; a damaged one is set aside under another
-name, and said so.
+name, and said so. The best one by a score, which lies in the checkpoint itself, may stay beside the newest.
 """
 
 import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ from lisa_jax.files.regular_file import check_regular
 from lisa_jax.parallel.cluster import LostProcessError, as_first_finds, lost_process
 from lisa_jax.parallel.messages import storage_code, storage_reason, with_kind
 from lisa_jax.training import checksums
+from lisa_jax.training.best import NewestAndBest, best_step
 from lisa_jax.training.checkpoint_items import (
-    IdentityHandler,
-    RestoreIdentity,
     RestoreState,
-    SaveIdentity,
+    RestoreValues,
     SaveState,
+    SaveValues,
     StateHandler,
+    ValuesHandler,
 )
 from lisa_jax.training.state import TrainState
 from lisa_jax.training.upgrade import NO_UPGRADE, Upgrade, in_saved_shapes
@@ -36,8 +38,8 @@ from lisa_jax.training.work_directory import check_name
 
 _LOG = logging.getLogger(__name__)
 
-# What a checkpoint consists of, a folder each.
-_STATE, _IDENTITY = "state", "identity"
+# What a checkpoint consists of, a folder each; scores only where the best checkpoint is kept.
+_STATE, _IDENTITY, _SCORES = "state", "identity", "scores"
 _NOTE = "_CHECKPOINT_METADATA"
 
 
@@ -61,6 +63,7 @@ class Checkpoints:
       keep: how many of the newest ones stay.
       identity: names and values that a resumed run must share.
       upgrade: how checkpoints of earlier versions are read.
+      keep_best: name of the score whose best checkpoint stays too, see `best.SCORES`; None: only the newest ones do.
       read_only: leave the folder as it is; the run may be going on in another process.
 
     Raises:
@@ -74,6 +77,7 @@ class Checkpoints:
         identity: Mapping[str, Any],
         upgrade: Upgrade = NO_UPGRADE,
         *,
+        keep_best: str | None = None,
         read_only: bool = False,
     ):
         check_name(workdir, to_write=not read_only)
@@ -82,14 +86,15 @@ class Checkpoints:
         self._identity = json.loads(json.dumps(dict(identity)))
         self._upgrade = upgrade
         self._read_only = read_only
-        self._keep = keep
+        self._keep_best = keep_best
+        self._preservation = NewestAndBest(keep, self._best_of)
         self._saving = 0
         self._refuse_pipes()
         self._manager = ocp.CheckpointManager(
             self._folder,
-            item_handlers={_STATE: StateHandler(), _IDENTITY: IdentityHandler()},
+            item_handlers={_STATE: StateHandler(), _IDENTITY: ValuesHandler(), _SCORES: ValuesHandler()},
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep,
+                preservation_policy=self._preservation,
                 enable_async_checkpointing=not read_only,
                 cleanup_tmp_directories=not read_only,
                 read_only=read_only,
@@ -115,8 +120,8 @@ class Checkpoints:
             with contextlib.suppress(FileNotFoundError):
                 check_regular(note)
 
-    def save(self, state: TrainState, step: int) -> None:
-        """Start writing the state after `step` steps; training goes on meanwhile.
+    def save(self, state: TrainState, step: int, scores: Mapping[str, float] | None = None) -> None:
+        """Start writing the state after `step` steps, and its scores by name; training goes on meanwhile.
 
         Raises:
           SaveError: this checkpoint or the one before could not be written.
@@ -124,10 +129,13 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
-        args = ocp.args.Composite(state=SaveState(state), identity=SaveIdentity(self._identity))
+        items = {_STATE: SaveState(state), _IDENTITY: SaveValues(self._identity)}
+        if scores:
+            items[_SCORES] = SaveValues(dict(scores))
+            self._scores[step] = scores
         # Forced: Orbax may otherwise skip a checkpoint while the one before is being written.
         with self._telling_failures(step):
-            self._manager.save(step, args=args, force=True)
+            self._manager.save(step, args=ocp.args.Composite(**items), force=True)
 
     def restore(self, like: TrainState) -> TrainState | None:
         """Read the newest checkpoint that is whole, and set unreadable newer ones aside.
@@ -144,19 +152,13 @@ class Checkpoints:
         unreadable: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                self._refuse_damage(step)
-                layout = self._upgrade.layout(self._checked_identity(step))
-                state = self._read(step, like if layout is None else layout.to_saved(like))
-            except ResumeError:
-                raise
-            # Orbax and TensorStore report damage as many kinds of error.
-            except Exception as error:
-                unreadable[step] = self._damage(step, error)
+                state = self._restored(step, like)
+            except _Damaged as damage:
+                unreadable[step] = str(damage)
             else:
-                self._refuse_renamed(step, state)
                 self._set_aside(unreadable)
                 self._drop_oldest()
-                return state if layout is None else layout.to_today(state)
+                return state
         if unreadable:
             # They stay where they are, so that the same command does not start anew in their place.
             step, reason = next(iter(unreadable.items()))
@@ -165,6 +167,22 @@ class Checkpoints:
                 f"{step} fails with {reason}): give another --workdir to start anew."
             )
         return None
+
+    def restore_best(self, like: TrainState) -> TrainState | None:
+        """Read the checkpoint with the best score; arguments as `restore`.
+
+        Returns:
+          The state, or None where no checkpoint has a score yet.
+        Raises:
+          ResumeError: as `restore`, or it cannot be read: no other takes its place.
+        """
+        step = self._best_of(self._manager.all_steps())
+        try:
+            return None if step is None else self._restored(step, like)
+        except _Damaged as damage:
+            raise ResumeError(
+                f"The best checkpoint in {self._folder}, of step {step}, cannot be read ({damage}): use the newest one."
+            ) from damage
 
     def close(self) -> None:
         """Wait until all that was saved is on disk, and release the manager's threads; raises as `save`."""
@@ -186,6 +204,36 @@ class Checkpoints:
                 "same command goes on from the newest one that is whole."
             ) from error
 
+    def _restored(self, step: int, like: TrainState) -> TrainState:
+        """The state of a checkpoint, as it lies today; raises _Damaged, and ResumeError and others as `restore`."""
+        try:
+            self._refuse_damage(step)
+            layout = self._upgrade.layout(self._checked_identity(step))
+            state = self._read(step, like if layout is None else layout.to_saved(like))
+        except ResumeError:
+            raise
+        # Orbax and TensorStore report damage as many kinds of error.
+        except Exception as error:
+            raise _Damaged(self._damage(step, error)) from error
+        self._refuse_renamed(step, state)
+        return state if layout is None else layout.to_today(state)
+
+    def _best_of(self, steps: Sequence[int]) -> int | None:
+        return None if self._keep_best is None else best_step(steps, self._scores, self._keep_best)
+
+    @cached_property
+    def _scores(self) -> dict[int, Mapping[str, float]]:
+        """The scores of the checkpoints that have some; the first time, those that lie there."""
+        found = {}
+        for step in self._manager.all_steps():
+            if (self._folder / str(step) / _SCORES).is_dir():
+                try:
+                    found[step] = self._manager.restore(step, args=ocp.args.Composite(scores=RestoreValues()))[_SCORES]
+                except Exception as error:
+                    damage = self._damage(step, error)
+                    _LOG.warning("The checkpoint of step %d counts as none of the best: %s.", step, damage)
+        return found
+
     def _read(self, step: int, like: Any) -> Any:
         saved = self._manager.item_metadata(step)[_STATE].tree
         like = in_saved_shapes(like, saved, self._upgrade.keeps_shape)
@@ -205,9 +253,11 @@ class Checkpoints:
 
     def _refuse_damage(self, step: int) -> None:
         """Compare a checkpoint's files with its checksums; one of earlier versions has none. One process reads them."""
-        folders = [self._folder / str(step) / item for item in (_STATE, _IDENTITY)]
 
         def find() -> str | None:
+            folders = [self._folder / str(step) / item for item in (_STATE, _IDENTITY)]
+            if (scores := self._folder / str(step) / _SCORES).exists():
+                folders.append(scores)
             have = [(folder / checksums.FILE).exists() for folder in folders]
             if any(have) and not all(have):
                 return f"{checksums.FILE} is missing in one of its folders"
@@ -227,7 +277,7 @@ class Checkpoints:
 
     def _checked_identity(self, step: int) -> Mapping[str, Any]:
         """The identity of a checkpoint as it was saved; raises ResumeError for that of another run."""
-        restored = self._manager.restore(step, args=ocp.args.Composite(identity=RestoreIdentity()))["identity"]
+        restored = self._manager.restore(step, args=ocp.args.Composite(identity=RestoreValues()))["identity"]
         # As JSON reads it back: a tuple becomes a list.
         saved = json.loads(json.dumps(dict(self._upgrade.identity(restored))))
         # Who only reads need not know all that a run is bound to, such as its data.
@@ -240,9 +290,10 @@ class Checkpoints:
         return restored
 
     def _drop_oldest(self) -> None:
-        """What a killed run, or one that kept more, has left beyond `keep`."""
+        """What a killed run, or one that kept more, has left beyond those that stay."""
         if not self._read_only:
-            for step in sorted(self._manager.all_steps())[: -self._keep]:
+            steps = self._manager.all_steps()
+            for step in set(steps) - self._preservation.kept(steps):
                 self._manager.delete(step)
 
     def _set_aside(self, unreadable: Mapping[int, str]) -> None:

@@ -1,4 +1,4 @@
-"""The two parts of a checkpoint as Orbax writes them, a folder each, with checksums of its files.
+"""The parts of a checkpoint as Orbax writes them, a folder each, with checksums of its files.
 
 Orbax calls `finalize` in one process, in the background, once all processes have written and before the checkpoint has
 its final name: one that is whole has its checksums.
@@ -28,7 +28,7 @@ class StateHandler(ocp.PyTreeCheckpointHandler):
         write_checksums(directory)
 
 
-class IdentityHandler(ocp.JsonCheckpointHandler):
+class ValuesHandler(ocp.JsonCheckpointHandler):
     """JSON values by name."""
 
     def finalize(self, directory: epath.Path) -> None:
@@ -49,11 +49,11 @@ class RestoreState(ocp.args.PyTreeRestore):
     """Arguments of reading one."""
 
 
-@ocp.args.register_with_handler(IdentityHandler, for_save=True)
-class SaveIdentity(ocp.args.JsonSave):
-    """Arguments of saving an identity."""
+@ocp.args.register_with_handler(ValuesHandler, for_save=True)
+class SaveValues(ocp.args.JsonSave):
+    """Arguments of saving values."""
 
 
-@ocp.args.register_with_handler(IdentityHandler, for_restore=True)
-class RestoreIdentity(ocp.args.JsonRestore):
-    """Arguments of reading one."""
+@ocp.args.register_with_handler(ValuesHandler, for_restore=True)
+class RestoreValues(ocp.args.JsonRestore):
+    """Arguments of reading them."""

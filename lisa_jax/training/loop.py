@@ -6,8 +6,10 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from lisa_jax.dual_branch import Params
 from lisa_jax.parallel.cluster import noticing_lost_processes
 from lisa_jax.parallel.sharding import global_rows, make_mesh
+from lisa_jax.training.best import score_of
 from lisa_jax.training.checkpoint import Checkpoints
 from lisa_jax.training.experiment import Experiment
 from lisa_jax.training.finite import looking_at_the_batch
@@ -31,7 +33,7 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     Args:
       experiment: parameters, loss and data.
       config: fields seed, num_steps, batch_size, accumulate, ema_decay, optimizer, mesh, log_every, save_every,
-        keep.
+        keep, and maybe keep_best.
       workdir: gets `config.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `previews/`.
 
     Returns:
@@ -50,7 +52,9 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     frozen = program.place_frozen(experiment.frozen)
     _LOG.info("mesh: %s over %s", dict(mesh.shape), jax.devices()[0].device_kind)
     _LOG.info("\n%s", parameter_table(frozen, program.state.params))
-    checkpoints = Checkpoints(workdir, config.keep, experiment.identity, experiment.upgrade)
+    # Pretraining validates nothing, and has no such field.
+    keep_best = config.get("keep_best")
+    checkpoints = Checkpoints(workdir, config.keep, experiment.identity, experiment.upgrade, keep_best=keep_best)
     state = checkpoints.restore(program.state)
     if state is None:
         state = program.initialise(start_params, init_key)
@@ -78,16 +82,27 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
                 saves = done % config.save_every == 0 or done == config.num_steps or stops
                 # Refuses a step that is not finite, so that nothing of it is saved below.
                 log.add(step, found, diagnosed, ends_window=saves)
-                for evaluation in experiment.evaluations:
-                    if done % evaluation.every == 0 or done == config.num_steps:
-                        log.report(done, evaluation.run(state.eval_params, frozen))
+                scalars = _evaluate(experiment, state, frozen, log, done, is_last=done == config.num_steps)
                 if saves:
-                    checkpoints.save(state, done)
+                    checkpoints.save(state, done, score_of(scalars, keep_best))
                 log.resume_clock()
             if stops:
                 _LOG.warning("%s: saving after step %d; the same command goes on from there.", request.name, done)
                 break
     return state
+
+
+def _evaluate(
+    experiment: Experiment, state: TrainState, frozen: Params, log: RunLog, done: int, *, is_last: bool
+) -> dict[str, float]:
+    """Run and log the evaluations that are due after `done` steps; their numbers by name."""
+    scalars: dict[str, float] = {}
+    for evaluation in experiment.evaluations:
+        if done % evaluation.every == 0 or is_last:
+            report = evaluation.run(state.eval_params, frozen)
+            log.report(done, report)
+            scalars.update(report.scalars)
+    return scalars
 
 
 def _tell_of_resuming(workdir: str | Path, config: ConfigDict, step: int) -> None:

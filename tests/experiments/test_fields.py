@@ -146,13 +146,17 @@ def test_a_config_of_an_earlier_version_gets_the_fields_that_came_later():
     config = base.control().unlock()
     for group, name in (("optimizer", "decoder_rate"), ("lisa", "weighting"), ("lisa", "decoder_width")):
         del config[group][name]
-    del config.preset
+    del config.preset, config.keep_best
     assert check_control(changed(config, "remat", False)).to_dict() == base.control().to_dict()
 
 
 def test_fields_that_contradict_each_other_are_refused_together():
     with pytest.raises(ValueError, match=r"config\.batch_size is 256, but must be a multiple of config\.accumulate"):
         check_control(changed(base.control(), "accumulate", 7))
+    config = changed(base.control(), "keep_best", "validation/main_loss")
+    assert check_control(config)
+    with pytest.raises(ValueError, match=r"config\.eval_every is 250, but must be a multiple of config\.save_every"):
+        check_control(changed(config, "eval_every", 250))
     with pytest.raises(ValueError, match=r"config\.data\.image_size is 4096, but must be a whole number from 8 to 512"):
         check_control(changed(openmoji_lineart.get_config(), "data.image_size", 4096))
     config = changed(openmoji_lineart.get_config(), "data.name", "prepared")
@@ -206,3 +210,8 @@ def test_what_every_cell_of_a_study_decides_is_refused_where_it_would_not_count(
         ValueError, match=rf"config\.training\.{place} is .*: leave it at .* set config\.defaults\.{name}"
     ):
         check_study(config)
+
+
+def test_a_study_which_keeps_no_checkpoints_keeps_no_best_one():
+    with pytest.raises(ValueError, match=r"config\.training\.keep_best is .* a study keeps no checkpoints: unset it"):
+        check_study(changed(main_figures.get_config(), "training.keep_best", "validation/main_loss"))

@@ -9,7 +9,7 @@ from lisa_jax.aot.step import abstract_step
 from lisa_jax.configs import openmoji_lineart
 from lisa_jax.experiments.base import architecture, load_base
 from lisa_jax.experiments.control import control_experiment
-from lisa_jax.experiments.saved_run import read_config
+from lisa_jax.experiments.saved_run import load_run, read_config
 from lisa_jax.parallel.sharding import make_mesh
 from lisa_jax.training.program import make_program
 
@@ -71,3 +71,16 @@ def test_a_config_that_is_no_object_is_told_by_its_file(text, tmp_path):
     (tmp_path / "config.json").write_bytes(text)
     with pytest.raises(ValueError, match=r"^\S+config\.json .*, but must be the config of a training run\."):
         read_config(tmp_path)
+
+
+def test_the_best_checkpoint_is_the_one_that_validated_best(trained_run, tmp_path, metrics_of):
+    name = "validation/main_loss"
+    validated = [(line[name], line["step"]) for line in metrics_of(trained_run) if name in line]
+    assert len(validated) == 2 and load_run(trained_run, "best").step == min(validated)[1]
+    config = json.loads((trained_run / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"keep_best": None}))
+    with pytest.raises(ValueError, match=r"keeps no best checkpoint: use --weights=auto, or train with --config\.keep"):
+        load_run(tmp_path, "best")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(FileNotFoundError, match=r"no validated checkpoint yet: train for config\.eval_every steps"):
+        load_run(tmp_path, "best")
