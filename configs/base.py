@@ -30,6 +30,8 @@ def training() -> ConfigDict:
     config.eval_every = 500  # validation; of a base, previews
     config.save_every = 500  # checkpoints
     config.keep = 2  # so many checkpoints, the newest ones
+    # What is told all numbers and previews beside metrics.jsonl: tensorboard, wandb, both or none of them.
+    config.trackers = ("tensorboard",)
     return config
 
 

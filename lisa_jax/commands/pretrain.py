@@ -24,6 +24,7 @@ from lisa_jax.families.pixel_base import write_new_base
 from lisa_jax.families.registry import load_family
 from lisa_jax.parallel.stop_signals import STOPPED_EARLY
 from lisa_jax.training.loop import fit
+from lisa_jax.training.trackers import check_installed
 from lisa_jax.training.work_directory import claimed
 
 _LOG = logging.getLogger("lisa_jax")
@@ -33,6 +34,7 @@ _WORKDIR = DEFINE_checked("workdir", None, "Where checkpoints, logs and the base
 
 def main() -> None:
     config, workdir = check_pretraining(_CONFIG.value), Path(_WORKDIR.value)
+    check_installed(config.trackers)
     if jax.process_count() > 1:
         raise ValueError("pretrain runs in one process, on all of its devices: unset LISA_JAX_PROCESSES.")
     with claimed(workdir):

@@ -22,6 +22,7 @@ from lisa_jax.parallel.sharding import make_mesh
 from lisa_jax.parallel.stop_signals import STOPPED_EARLY
 from lisa_jax.training.loop import fit
 from lisa_jax.training.state import TrainState
+from lisa_jax.training.trackers import check_installed
 from lisa_jax.training.work_directory import claimed
 
 _LOG = logging.getLogger("lisa_jax")
@@ -31,6 +32,7 @@ _WORKDIR = DEFINE_checked("workdir", None, "Where checkpoints, logs and previews
 
 def main() -> None:
     config, workdir = check_control(_CONFIG.value), _WORKDIR.value
+    check_installed(config.trackers)
     absolute_paths(config)
     with claimed(workdir):
         state = _train(config, workdir)

@@ -36,6 +36,7 @@ from lisa_jax.models.attention import ATTENTION_IMPLEMENTATIONS
 from lisa_jax.models.remat import REMAT_POLICIES
 from lisa_jax.sampling.samplers.sampler import SAMPLERS
 from lisa_jax.training.best import SCORES
+from lisa_jax.training.trackers import TRACKERS
 from lisa_jax.weighting import WEIGHTINGS
 
 Fields = Mapping[str, Kind]
@@ -85,6 +86,7 @@ TRAINING: Fields = {
     "eval_every": STEPS,
     "save_every": STEPS,
     "keep": STEPS,
+    "trackers": Several(Choice(TRACKERS), 0, len(TRACKERS)),
 }
 
 CONTROL: Fields = {

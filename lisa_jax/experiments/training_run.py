@@ -60,7 +60,7 @@ def validation(test: Split, loss: LossFn, draws: int = 1) -> Callable[[Params, P
 
 
 def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Params, Params], Report]:
-    """Samples for the first test examples from noise that never changes."""
+    """Samples for the first test examples from noise that never changes, with their captions."""
     generate = make_generator(family, **config.sampling)
     batch = next(test.ordered_batches(config.preview_count))
     context, reference, conditions = test.contexts(batch), test.references(batch), test.conditions(batch)
@@ -69,6 +69,6 @@ def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Para
         weights = (frozen["main"], frozen["latents"], params["side"])
         samples = generate(*weights, context, conditions, batch["index"])
         columns = {**conditions, "sample": samples, "reference": reference}
-        return family.medium.sheet(columns, cell=96, blocks=4)
+        return family.medium.sheet(columns, cell=96, blocks=4, captions=batch["caption"])
 
     return previews(draw)

@@ -19,8 +19,9 @@ _REMAT = {"false": "none", "true": "full"}
 
 def upgraded(config: ConfigDict) -> ConfigDict:
     """The config of an earlier run with today's fields: new ones say what was done before there was a choice."""
-    fields = {"preset": None, "diagnostics_every": None, "keep_best": None, **config.to_dict()}
-    later = {
+    later = {"preset": None, "diagnostics_every": None, "keep_best": None, "trackers": ("tensorboard",)}
+    fields = {**later, **config.to_dict()}
+    later_in_groups = {
         "lisa": {"weighting": UNIFORM, "decoder_width": 1.0},
         "optimizer": {
             "decoder_rate": 1.0,
@@ -32,7 +33,7 @@ def upgraded(config: ConfigDict) -> ConfigDict:
         "side": _BIRTHS,
     }
     # A damaged config is left as it is: what is missing in it, or wrong, `fields.check_config` tells.
-    for name, usual in later.items():
+    for name, usual in later_in_groups.items():
         if isinstance(fields.get(name), dict):
             fields[name] = usual | fields[name]
     if "remat" in fields:

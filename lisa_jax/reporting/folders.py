@@ -19,7 +19,7 @@ from lisa_jax.training.tracking import CONFIG_FILE
 METRICS_FILE, REFERENCES_FILE = "metrics.jsonl", "references.json"
 # What is no study's results among the .jsonl files of a folder.
 _OTHERS = (METRICS_FILE, PROBES_FILE)
-# A preview is previews/<name>_<step>.png, see `Tracker.images`.
+# A preview is previews/<name>_<step>.png, see `Record.images`.
 _PREVIEW = re.compile(r"(.+)_(\d+)\.png")
 
 Frames = Mapping[int, Path]

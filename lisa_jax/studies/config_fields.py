@@ -58,6 +58,10 @@ def _check_shared(training: ConfigDict) -> None:
         raise ValueError(
             f"config.training.keep_best is {shown(training.keep_best)}, but a study keeps no checkpoints: unset it."
         )
+    if tuple(training.trackers) != ("tensorboard",):
+        raise ValueError(
+            f"config.training.trackers is {shown(training.trackers)}, but a study tells none: leave it at tensorboard."
+        )
     for name in (*TRAINING_FIELDS, *_OF_ALIGNMENT):
         place, usual = FIELDS[name].place, FIELDS[name].usual
         value = value_at(training, place)

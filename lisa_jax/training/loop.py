@@ -33,8 +33,8 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     Args:
       experiment: parameters, loss and data.
       config: fields seed, num_steps, batch_size, accumulate, ema_decay, optimizer, mesh, log_every, save_every,
-        keep, and maybe keep_best.
-      workdir: gets `config.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/` and `previews/`.
+        keep, trackers, and maybe keep_best.
+      workdir: gets `config.json`, `checkpoints/`, `metrics.jsonl`, `previews/`, and what its trackers write.
 
     Returns:
       The state where training ended: at num_steps, or earlier after SIGTERM or Ctrl-C.

@@ -13,7 +13,7 @@ from lisa_jax import metrics
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.training.experiment import Report
 from lisa_jax.training.finite import check_finite
-from lisa_jax.training.tracking import Tracker
+from lisa_jax.training.tracking import Record
 
 # Metric -> how the bar, where there is little room, calls it.
 _ON_THE_BAR = {
@@ -31,7 +31,7 @@ class RunLog:
     Args:
       workdir: the run's directory.
       start: steps already done.
-      config: fields num_steps, batch_size, log_every.
+      config: fields num_steps, batch_size, log_every, trackers.
       schedule: step -> learning rate.
       step_key: the key that every step folds its number into.
     """
@@ -42,7 +42,7 @@ class RunLog:
         # What one process writes holds for all: metrics are the same everywhere.
         first = jax.process_index() == 0
         self._config, self._schedule, self._step_key = config, schedule, step_key
-        self._tracker = Tracker(workdir, start, enabled=first)
+        self._record = Record(workdir, start, config, enabled=first)
         self._bar = tqdm(total=config.num_steps, initial=start, unit="step", disable=not first, dynamic_ncols=True)
         self._window: dict[str, metrics.Mean] = {}
         self._steps, self._since = 0, time.perf_counter()
@@ -53,7 +53,7 @@ class RunLog:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-        self._tracker.close()
+        self._record.close()
 
     def add(self, step: int, found: LossMetrics, diagnosed: Mapping[str, jax.Array], *, ends_window: bool) -> None:
         """Note a step; raises NonFiniteLossError for the step before, or for this one where it ends a window."""
@@ -64,7 +64,7 @@ class RunLog:
         self._window, self._steps, done = metrics.add(self._window, found.means), self._steps + 1, step + 1
         if diagnosed:
             values = jax.device_get(dict(diagnosed))
-            self._tracker.scalars(done, {name: float(value) for name, value in values.items()})
+            self._record.scalars(done, {name: float(value) for name, value in values.items()})
         # A window ends wherever a resumed run may begin, so that it logs the same numbers.
         if done % self._config.log_every == 0 or ends_window:
             check_finite(found, step, self._step_key)
@@ -76,7 +76,7 @@ class RunLog:
         seconds = time.perf_counter() - self._since
         values["learning_rate"] = float(self._schedule(step))
         values["images_per_second"] = self._steps * self._config.batch_size / seconds
-        self._tracker.scalars(step + 1, values)
+        self._record.scalars(step + 1, values)
         shown = {short: f"{values[name]:.3g}" for name, short in _ON_THE_BAR.items() if name in values}
         self._bar.set_postfix(shown, refresh=False)
         self._window, self._steps = {}, 0
@@ -84,8 +84,8 @@ class RunLog:
     def report(self, done: int, report: Report) -> None:
         """Write what an evaluation says after `done` steps."""
         if report.scalars:
-            self._tracker.scalars(done, report.scalars)
-        self._tracker.images(done, report.images)
+            self._record.scalars(done, report.scalars)
+        self._record.images(done, report.images)
 
     def resume_clock(self) -> None:
         """After evaluations and saving: a window that begins now counts training's own time alone."""

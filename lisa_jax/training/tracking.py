@@ -1,4 +1,4 @@
-"""What a run leaves in its work directory: its config, metrics.jsonl, TensorBoard files and PNGs."""
+"""What a run leaves in its work directory: its config, metrics.jsonl and PNGs; and what it tells its trackers."""
 
 import json
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from lisa_jax.files.lines import read_objects
 from lisa_jax.files.naming import naming
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.media import image
+from lisa_jax.training.trackers import open_trackers
 
 CONFIG_FILE = "config.json"
 
@@ -23,28 +24,31 @@ def write_config(workdir: str | Path, config: ConfigDict) -> None:
         write_whole_text(Path(workdir) / CONFIG_FILE, config.to_json_best_effort(indent=2) + "\n")
 
 
-class Tracker:
+class Record:
     """Writes from one process only; the others keep silent.
 
     Args:
       workdir: the run's directory.
       start_step: steps already done; later lines of an interrupted run are dropped, for they come again.
+      config: of the run; its field trackers names those that are told the same.
       enabled: False on all processes but the first.
+
+    Raises:
+      ValueError: a tracker that cannot start.
     """
 
-    def __init__(self, workdir: str | Path, start_step: int, enabled: bool = True):
+    def __init__(self, workdir: str | Path, start_step: int, config: ConfigDict, enabled: bool = True):
         self._workdir = Path(workdir)
         self._enabled = enabled
         if not enabled:
             return
-        # Imported here: reading a run's config must not need what writes events.
-        from tensorboardX import SummaryWriter
-
         self._workdir.mkdir(parents=True, exist_ok=True)
         path = self._workdir / "metrics.jsonl"
         _drop_lines_after(path, start_step)
         self._jsonl = path.open("a")
-        self._tensorboard = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=start_step + 1)
+        # As they are in config.json.
+        said = json.loads(config.to_json_best_effort())
+        self._trackers = open_trackers(config.trackers, self._workdir, start_step, said)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Record numbers after `step` steps."""
@@ -53,26 +57,27 @@ class Tracker:
         with naming(self._jsonl.name):
             self._jsonl.write(json.dumps({"step": step, **values}) + "\n")
             self._jsonl.flush()
-        for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, step)
-        self._tensorboard.flush()
+        for tracker in self._trackers:
+            tracker.scalars(step, values)
 
     def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Record uint8 (H, W, 3) pictures after `step` steps, as `previews/<name>_<step>.png` and in TensorBoard."""
+        """Record uint8 (H, W, 3) pictures after `step` steps, as `previews/<name>_<step>.png` and in trackers."""
         if not self._enabled:
             return
         for name, picture in images.items():
             path = self._workdir / "previews" / f"{name}_{step:07d}.png"
             path.parent.mkdir(exist_ok=True)
             image.write(path, picture)
-            self._tensorboard.add_image(name, picture, step, dataformats="HWC")
+        for tracker in self._trackers:
+            tracker.images(step, images)
 
     def close(self) -> None:
         """Flush everything to disk."""
         if self._enabled:
             with naming(self._jsonl.name):
                 self._jsonl.close()
-            self._tensorboard.close()
+            for tracker in self._trackers:
+                tracker.close()
 
 
 def _drop_lines_after(path: Path, step: int) -> None:

@@ -30,6 +30,7 @@ TAKEN = {
     "remat": (True,),
     "sampling.control_scale": (ConfigDict({"a": 1}),),
     "sample_at": ((),),
+    "trackers": ((),),
     "extractor.name": ("",),
     "extractor.weights": ("", " "),
     "defaults.hook": (None,),
@@ -146,7 +147,7 @@ def test_a_config_of_an_earlier_version_gets_the_fields_that_came_later():
     config = base.control().unlock()
     for group, name in (("optimizer", "decoder_rate"), ("lisa", "weighting"), ("lisa", "decoder_width")):
         del config[group][name]
-    del config.preset, config.keep_best
+    del config.preset, config.keep_best, config.trackers
     assert check_control(changed(config, "remat", False)).to_dict() == base.control().to_dict()
 
 
@@ -212,6 +213,8 @@ def test_what_every_cell_of_a_study_decides_is_refused_where_it_would_not_count(
         check_study(config)
 
 
-def test_a_study_which_keeps_no_checkpoints_keeps_no_best_one():
+def test_a_study_keeps_no_best_checkpoint_and_tells_no_tracker():
     with pytest.raises(ValueError, match=r"config\.training\.keep_best is .* a study keeps no checkpoints: unset it"):
         check_study(changed(main_figures.get_config(), "training.keep_best", "validation/main_loss"))
+    with pytest.raises(ValueError, match=r"config\.training\.trackers is .* a study tells none"):
+        check_study(changed(main_figures.get_config(), "training.trackers", ("wandb",)))

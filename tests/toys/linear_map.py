@@ -31,6 +31,7 @@ def config(**overrides):
         "log_every": 2,
         "save_every": 2,
         "keep": 3,
+        "trackers": ("tensorboard",),
         "optimizer": {
             "learning_rate": 1e-2,
             "schedule": "cosine",
