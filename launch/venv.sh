@@ -17,8 +17,9 @@ use_venv() {
       echo "error: $python cannot make a virtual environment; on Debian and Ubuntu install python3-venv." >&2
       exit 1
     fi
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-      --editable ".$extras"
+    # Python compiles what is imported, once; the rest of the packages need not wait for it.
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
+      --constraint constraints.txt --editable ".$extras"
     printf '%s\n' "$stamp" >"$folder/.lisa_jax_stamp"
   fi
   # shellcheck disable=SC1091
