@@ -10,9 +10,9 @@ ARG TARGET=cpu
 WORKDIR /lisa_jax
 COPY . .
 # Versions that the tests have passed with.
-RUN extras="" \
-    && if [ "$TARGET" != cpu ]; then extras="[$TARGET]"; fi \
-    && pip install --no-cache-dir --constraint constraints.txt --editable ".$extras" \
+RUN extras=openmoji \
+    && if [ "$TARGET" != cpu ]; then extras="$extras,$TARGET"; fi \
+    && pip install --no-cache-dir --constraint constraints.txt --editable ".[$extras]" \
     && useradd --create-home lisa \
     && mkdir -p runs \
     && chown lisa runs

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source launch/venv.sh
-use_venv .venv ""
+use_venv .venv "[openmoji]"
 
 out=runs/quickstart
 python -m lisa_jax train --config=configs/openmoji_lineart.py --workdir="$out"

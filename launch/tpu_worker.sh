@@ -35,7 +35,7 @@ case ${1-} in
     cd code
     # shellcheck source=venv.sh
     source launch/venv.sh
-    use_venv ../venv "[tpu]"
+    use_venv ../venv "[openmoji,tpu]"
     ;;
   start)
     ! is_running || { echo "error: $(hostname) trains already; stop it first." >&2 && exit 1; }

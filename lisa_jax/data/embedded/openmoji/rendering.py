@@ -5,8 +5,9 @@ import math
 import xml.etree.ElementTree as ET
 
 import numpy as np
-import resvg_py
 from PIL import Image
+
+from lisa_jax.data.embedded.openmoji.packages import package
 
 _SVG = "http://www.w3.org/2000/svg"
 # Without these, ElementTree would write "ns0:" prefixes; resvg reads both, people do not.
@@ -22,7 +23,7 @@ def render_image(svg: str, image_size: int) -> np.ndarray:
     """The drawing on white: uint8 (image_size, image_size, 3)."""
     factor = max(2, math.ceil(_SMALLEST_RENDER / image_size))
     pixels = image_size * factor
-    png = resvg_py.svg_to_bytes(
+    png = package("resvg_py").svg_to_bytes(
         svg_string=svg, width=pixels, height=pixels, background="#ffffff", skip_system_fonts=True
     )
     image = Image.open(io.BytesIO(bytes(png))).convert("RGB")
