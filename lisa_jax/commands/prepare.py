@@ -18,11 +18,11 @@ from absl import flags
 
 from lisa_jax.commands._flags import COUNT, DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
-from lisa_jax.data.buckets import make_buckets
+from lisa_jax.data.buckets import Size, make_buckets
 from lisa_jax.data.conditions.names import checked_name, name_of
 from lisa_jax.data.conditions.registry import Condition, get_condition
 from lisa_jax.data.rows import Columns, FirstRows, open_rows
-from lisa_jax.experiments.fields import SIDE
+from lisa_jax.drawing.sizes import SizeText, size_of
 from lisa_jax.experiments.kinds import Number, Text, Whole
 from lisa_jax.preparing.encoding import load_encoding
 from lisa_jax.preparing.images import LABELS, ImageMaker
@@ -35,7 +35,12 @@ _ALLOW_OUTSIDE = flags.DEFINE_bool(
 )
 _OUT = DEFINE_checked("out", None, "Folder of the prepared data set.", Folder())
 _BASE = DEFINE_checked("base", None, "Base that trains later; its encoders are used.", Text())
-_IMAGE_SIZE = DEFINE_checked("image_size", 512, "Side of the square images, or of a square of the buckets' area.", SIDE)
+_IMAGE_SIZE = DEFINE_checked(
+    "image_size",
+    "512",
+    "HEIGHTxWIDTH, or the side of square images; of --buckets, of a square of their area.",
+    SizeText(),
+)
 _BUCKETS = flags.DEFINE_bool("buckets", False, "Keep about each image's aspect ratio: a fixed list of sizes.")
 _MIN_SIZE = DEFINE_checked(
     "min_size",
@@ -51,6 +56,9 @@ _CONDITION_COLUMNS = flags.DEFINE_multi_string(
 )
 _NEAREST = flags.DEFINE_list(
     "nearest", [], "Conditions of columns whose colours are classes, as segmentation: resized without mixing colours."
+)
+_STRETCH = flags.DEFINE_list(
+    "stretch", [], "Conditions of columns that are stretched to their images' shapes, where an annotator rounded sides."
 )
 _IMAGE_COLUMN = DEFINE_checked("image_column", "image", "Column of the image.", Text())
 _CAPTION_COLUMN = DEFINE_checked("caption_column", "caption", "Column of the caption.", Text())
@@ -75,10 +83,11 @@ def main() -> None:
     computed = _computed_conditions()
     columns = _columns(computed)
     cache = () if _CACHE.value == ["none"] else tuple(sorted(set(_CACHE.value)))
-    for name in _NEAREST.value:
-        if name not in columns.conditions:
-            raise ValueError(f"--nearest={name}: there is no --condition_column of that name.")
-    sizes = make_buckets(_IMAGE_SIZE.value) if _BUCKETS.value else ((_IMAGE_SIZE.value, _IMAGE_SIZE.value),)
+    for flag in (_NEAREST, _STRETCH):
+        for name in flag.value:
+            if name not in columns.conditions:
+                raise ValueError(f"--{flag.name}={name}: there is no --condition_column of that name.")
+    sizes = _sizes()
     rows = open_rows(_SOURCE.value, columns, _ALLOW_OUTSIDE.value)
     if _MAX_ROWS.value is not None:
         rows = FirstRows(rows, _MAX_ROWS.value)
@@ -91,15 +100,33 @@ def main() -> None:
         "min_size": _MIN_SIZE.value,
         "conditions": {**dict.fromkeys(columns.conditions, "given"), **_computed_specs()},
         "nearest": sorted(_NEAREST.value),
+        # Noted where there are any, so that a set without them is what it was before there was such a flag.
+        **({"stretch": sorted(_STRETCH.value)} if _STRETCH.value else {}),
         "test_fraction": _TEST_FRACTION.value,
         "chunk_rows": _CHUNK_ROWS.value,
         NAMED: {"source": _naming_flags(columns), "base": {"--base": _BASE.value}},
     }
     make_image = ImageMaker(
-        sizes, tuple(columns.conditions), computed, _TEST_FRACTION.value, _NEAREST.value, _MIN_SIZE.value
+        sizes,
+        tuple(columns.conditions),
+        computed,
+        _TEST_FRACTION.value,
+        _NEAREST.value,
+        _MIN_SIZE.value,
+        _STRETCH.value,
     )
     task = Task(make_image, encoding, _CHUNK_ROWS.value, _ON_ERROR.value == "skip", settings)
     prepare(rows, task, _OUT.value, workers=_WORKERS.value or len(os.sched_getaffinity(0)))
+
+
+def _sizes() -> tuple[Size, ...]:
+    """(height, width) of the images to be made: one, or the buckets'."""
+    height, width = size_of(_IMAGE_SIZE.value)
+    if not _BUCKETS.value:
+        return ((height, width),)
+    if height != width:
+        raise ValueError(f"--image_size={_IMAGE_SIZE.value} is one size, but --buckets are several: give one number.")
+    return make_buckets(height)
 
 
 def _naming_flags(columns: Columns) -> dict[str, Any]:

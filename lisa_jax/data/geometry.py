@@ -38,6 +38,7 @@ def fit(
     min_size: int | None = None,
     subject: str = "image",
     hints: Mapping[str, str] = MappingProxyType({}),
+    stretched: Collection[str] = (),
 ) -> Fitted:
     """Image and conditions resized until they just cover `size`, then cropped to its centre, all by the same window.
 
@@ -56,6 +57,7 @@ def fit(
         may be enlarged from.
       subject: what `image` is, for the error messages: without an image, conditions are fitted to the first of them.
       hints: what may have led to another aspect ratio, by condition; a clause for the error message.
+      stretched: conditions that show all of the image in another aspect ratio, and are taken as they are.
 
     Raises:
       RowError: an image is too small, or a condition has another aspect ratio than its image.
@@ -63,6 +65,8 @@ def fit(
     height, width = image.shape[:2]
     _check_large_enough(height, width, size, where, min_size, subject)
     for name, condition in conditions.items():
+        if name in stretched:
+            continue
         check_same_aspect(name, condition.shape[:2], (height, width), where, subject, hints.get(name, _ALIKE))
 
     scale = min(height / size[0], width / size[1])

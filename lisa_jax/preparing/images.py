@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
@@ -80,6 +81,7 @@ class ImageMaker:
       test_fraction: share of the images that go to the test split.
       nearest: given conditions whose colours are classes, so that none may be mixed with its neighbours.
       min_size: least shorter side that an image may be enlarged from; None: images are never enlarged.
+      stretched: given conditions that are stretched to the image's shape, where others must have its aspect ratio.
     """
 
     sizes: Sequence[Size]
@@ -88,6 +90,7 @@ class ImageMaker:
     test_fraction: float
     nearest: Collection[str] = ()
     min_size: int | None = None
+    stretched: Collection[str] = ()
 
     def __call__(self, row: Row) -> ConditionedImage:
         """Raises RowError or PictureError for a row that cannot be used."""
@@ -102,10 +105,10 @@ class ImageMaker:
         read = {name: read_picture(row.conditions[name], row.where) for name in self.given}
         if LABELS in row.extras:
             read[LABELS] = read_labels(row.extras[LABELS], row.where)
-        turned = [name for name, picture in read.items() if _turned_apart(original, picture)]
+        turned = [name for name, one in read.items() if _turned_apart(original, one, stretched=name in self.stretched)]
         pictures = {name: picture.pixels for name, picture in read.items()}
         hints = dict.fromkeys(turned, _TURNED_HINT)
-        bounds = {"labels": self.nearest, "min_size": self.min_size}
+        bounds = {"labels": self.nearest, "min_size": self.min_size, "stretched": self.stretched}
         fitted = fit(original.pixels, pictures, size, where=row.where, hints=hints, **bounds)
         seen = {"image": fitted.image, "caption": row.caption, **fitted.conditions}
         conditions = {name: fitted.conditions[name] for name in self.given}
@@ -119,11 +122,22 @@ class ImageMaker:
         return ConditionedImage(row.where, split, size_index, *made, notes=notes)
 
 
-def _turned_apart(image: Decoded, condition: Decoded) -> bool:
-    """Whether EXIF turns the one and not the other, and they would fit as they are stored."""
+def _turned_apart(image: Decoded, condition: Decoded, *, stretched: bool) -> bool:
+    """Whether EXIF turns the one and not the other, and they would fit as they are stored.
+
+    Stretched, anything fits: then, whether they do so no worse as they are stored than upright.
+    """
     if image.orientation == condition.orientation:
         return False
+    if stretched:
+        as_stored = _stretch(image.stored_size(), condition.stored_size())
+        return as_stored <= _stretch(image.pixels.shape[:2], condition.pixels.shape[:2])
     return same_aspect(image.stored_size(), condition.stored_size())
+
+
+def _stretch(a: Size, b: Size) -> float:
+    """How far aspect ratios are apart, 0 where they are the same."""
+    return abs(math.log(a[0] * b[1] / (a[1] * b[0])))
 
 
 def split_of(row: Row, test_fraction: float) -> str:

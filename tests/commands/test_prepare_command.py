@@ -103,6 +103,21 @@ def test_what_is_cached_is_what_the_base_computes(undisturbed, base, pictures):
     np.testing.assert_allclose(source.empty_context, family.conditioner.empty, atol=1e-5)
 
 
+def test_pictures_are_cut_to_height_and_width_and_rounded_conditions_stretched(pictures, run, tmp_path):
+    source = tmp_path / "rounded"
+    source.mkdir()
+    Image.new("RGB", (640, 480)).save(source / "a.jpg")
+    Image.new("RGB", (576, 512), "red").save(source / "c.png")
+    (source / "metadata.jsonl").write_text('{"file_name": "a.jpg", "c": "c.png", "caption": "x"}')
+    flags = [f"--source={source}", "--condition_column=c", "--image_size=32x64", "--cache=none", "--test_fraction=0"]
+    assert "another aspect ratio" in run(tmp_path / "set", *flags).stderr
+    done = run(tmp_path / "set", *flags, "--stretch=c")
+    assert done.returncode == 0, done.stderr
+    (example,) = load_prepared(tmp_path / "set")
+    assert example["inputs"]["image"].shape == example["inputs"]["condition"]["c"].shape == (32, 64, 3)
+    assert (example["inputs"]["condition"]["c"] == (255, 0, 0)).all()
+
+
 def test_killed_and_continued_it_is_the_same_to_the_bit(command, run, undisturbed, tmp_path):
     out = tmp_path / "set"
     argv, env = command(out, *CONDITIONS, SECONDS_PER_IMAGE="0.3")
@@ -125,6 +140,8 @@ def test_killed_and_continued_it_is_the_same_to_the_bit(command, run, undisturbe
     ("flags", "sentence"),
     [
         (("--condition=canny", "--base="), "--base=: must be a text that is not empty."),
+        (("--stretch=depth", "--condition_column=pose"), "--stretch=depth: there is no --condition_column of that"),
+        (("--condition=canny", "--image_size=64x128", "--buckets"), "--image_size=64x128 is one size, but --buckets"),
         (("--condition=canny", "--image_size=128"), "metadata.jsonl row 0: the image is 64x64, too small for 128x128"),
     ],
 )

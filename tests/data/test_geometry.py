@@ -75,3 +75,11 @@ def test_size_mismatch_names_both_sizes():
     # 500 x 333 shrunk to 64 x 43: the rounding is no mismatch, on either side.
     fit(ramps(333, 500), {"pose": ramps(43, 64)}, (32, 32), where="x")
     fit(ramps(43, 64), {"pose": ramps(333, 500)}, (32, 32), where="x")
+
+
+def test_a_stretched_condition_shows_the_same_window_as_its_image():
+    image = ramps(480, 640)
+    # What annotators make of 640 x 480 that round sides to multiples of 64 after bringing the shorter one to 512.
+    fitted = fit(image, {"pose": ramps(512, 576)}, (64, 64), where="x", stretched=["pose"])
+    difference = fitted.conditions["pose"].astype(int) - fitted.image
+    assert np.abs(difference).max() <= 2

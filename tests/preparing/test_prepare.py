@@ -416,6 +416,18 @@ def test_an_image_that_exif_turns_and_its_condition_not_is_noted_where_sizes_can
         made_of(turned(wide, 6), turned(square, 1))
 
 
+def test_where_conditions_are_stretched_one_that_exif_turns_apart_is_noted_too():
+    wide, rounded = np.zeros((8, 12, 3), np.uint8), np.zeros((8, 10, 3), np.uint8)
+    make = ImageMaker(((8, 8),), ("pose",), {}, 0.0, stretched=["pose"])
+
+    def notes(image, condition):
+        return make(Row("table row 0", image, {"pose": condition}, "a", {})).notes
+
+    assert notes(turned(wide, 1), turned(rounded, 1)) == notes(turned(wide, 6), turned(rounded, 6)) == ()
+    assert notes(turned(wide, 6), turned(rounded, 1)) == (TURNED,)
+    assert notes(turned(wide, 6), turned(rounded.transpose(1, 0, 2), 1)) == ()
+
+
 def test_what_was_decided_about_rows_is_reported_with_them_also_after_a_kill(toy, tmp_path, caplog):
     class Turned(toy.Table):
         def __getitem__(self, index):
