@@ -5,6 +5,8 @@ from ml_collections import ConfigDict
 from lisa_jax.configs import base
 
 SMOKE = "smoke"
+# What the authors trained, edges, and the one condition of whatever data set --config.data.dir names.
+TASKS = ("pose", "seg", "depth", "sr", "canny", "anything")
 
 
 def stable_diffusion(

@@ -2,8 +2,8 @@ r"""A ControlNet with LISA beside Stable Diffusion 1.5 at 512 px: the recipe of 
 
     python -m lisa_jax train --config=configs/sd15_lisa.py:pose --workdir=runs/sd15_pose --config.base=DIR
 
-The argument is the task: pose, seg, depth or sr; it names the prepared data set (data/pose_sd15, ...), whose cached
-text is that of SD1.5, and its condition. The authors train beside SD2.1 only. A smoke test of it, on any CPU:
+The argument is the task, as of sd21_lisa.py; it names the prepared data set (data/pose_sd15, ...), whose cached text
+is that of SD1.5, and its condition. The authors train beside SD2.1 only. A smoke test of it, on any CPU:
 
     python -m lisa_jax new_base --preset=tiny_sd15 --out=runs/smoke/tiny_sd15
     python -m lisa_jax prepare --source=TABLE --out=runs/smoke/pose_sd15 --base=runs/smoke/tiny_sd15 --image_size=64 \
@@ -22,12 +22,10 @@ from ml_collections import ConfigDict
 
 from lisa_jax.configs import recipes
 
-TASKS = ("pose", "seg", "depth", "sr")
-
 
 def get_config(argument: str = "") -> ConfigDict:
     """Config of `lisa_jax train`; the argument is a task, pose by default, and perhaps `,smoke`."""
-    task, smoke = recipes.task_and_size(argument, TASKS)
+    task, smoke = recipes.task_and_size(argument, recipes.TASKS)
     return recipes.stable_diffusion(
         folder="stable-diffusion-v1-5",
         preset="sd15",

@@ -2,8 +2,8 @@ r"""A plain ControlNet beside Stable Diffusion 2.1-base at 512 px: sd21_lisa.py 
 
     python -m lisa_jax train --config=configs/sd21_baseline.py:pose --workdir=runs/sd21_pose_plain --config.base=DIR
 
-What sd21_lisa.py is to be compared with: same data, same batches, same noise. The argument is the task: pose, seg,
-depth or sr. A smoke test of it, on any CPU:
+What sd21_lisa.py is to be compared with: same data, same batches, same noise. The argument is the task, as
+of sd21_lisa.py. A smoke test of it, on any CPU:
 
     python -m lisa_jax new_base --preset=tiny_sd21 --out=runs/smoke/tiny_sd21
     python -m lisa_jax prepare --source=TABLE --out=runs/smoke/pose --base=runs/smoke/tiny_sd21 --image_size=64 \
@@ -19,12 +19,10 @@ from ml_collections import ConfigDict
 
 from lisa_jax.configs import recipes
 
-TASKS = ("pose", "seg", "depth", "sr")
-
 
 def get_config(argument: str = "") -> ConfigDict:
     """Config of `lisa_jax train`; the argument is a task, pose by default, and perhaps `,smoke`."""
-    task, smoke = recipes.task_and_size(argument, TASKS)
+    task, smoke = recipes.task_and_size(argument, recipes.TASKS)
     config = recipes.stable_diffusion(
         folder="stable-diffusion-2-1-base", preset="sd21", data=task, condition=task, image_size=512, smoke=smoke
     )

@@ -4,7 +4,7 @@ r"""A plain ControlNet beside Stable Diffusion 2.1-base at 512 px that is to wai
 
 sd21_baseline.py but for two fields: the zero convolutions and the condition's embedding, which the base has none of,
 have ten times the learning rate, and the embedding is born so that it does not lose the condition. That is an option of
-ours, not the authors' recipe. The argument is the task: pose, seg, depth or sr. A smoke test of it, on any CPU:
+ours, not the authors' recipe. The argument is the task, as of sd21_lisa.py. A smoke test of it, on any CPU:
 
     python -m lisa_jax new_base --preset=tiny_sd21 --out=runs/smoke/tiny_sd21
     python -m lisa_jax prepare --source=TABLE --out=runs/smoke/pose --base=runs/smoke/tiny_sd21 --image_size=64 \
@@ -24,13 +24,12 @@ from ml_collections import ConfigDict
 
 from lisa_jax.configs import recipes
 
-TASKS = ("pose", "seg", "depth", "sr")
 FRESH_RATE = 10.0
 
 
 def get_config(argument: str = "") -> ConfigDict:
     """Config of `lisa_jax train`; the argument is a task, pose by default, and perhaps `,smoke`."""
-    task, smoke = recipes.task_and_size(argument, TASKS)
+    task, smoke = recipes.task_and_size(argument, recipes.TASKS)
     config = recipes.stable_diffusion(
         folder="stable-diffusion-2-1-base", preset="sd21", data=task, condition=task, image_size=512, smoke=smoke
     )

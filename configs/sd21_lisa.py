@@ -2,8 +2,10 @@ r"""A ControlNet with LISA beside Stable Diffusion 2.1-base at 512 px: the autho
 
     python -m lisa_jax train --config=configs/sd21_lisa.py:pose --workdir=runs/sd21_pose --config.base=DIR
 
-The argument is the task: pose, seg, depth or sr; it names the prepared data set (data/pose, ...) and its condition.
-docs/real_checkpoints.md goes from a downloaded folder to the exported ControlNet. A smoke test of it, on any CPU:
+The argument is the task: pose, seg, depth, sr or canny; it names the prepared data set (data/pose, ...) and its
+condition. `anything` with --config.data.dir=DIR takes the only condition that DIR holds, or the one that
+--config.data.condition names. docs/real_checkpoints.md goes from a downloaded folder to the exported ControlNet. A
+smoke test of it, on any CPU:
 
     python -m lisa_jax new_base --preset=tiny_sd21 --out=runs/smoke/tiny_sd21
     python -m lisa_jax prepare --source=TABLE --out=runs/smoke/pose --base=runs/smoke/tiny_sd21 --image_size=64 \
@@ -26,12 +28,10 @@ from ml_collections import ConfigDict
 
 from lisa_jax.configs import recipes
 
-TASKS = ("pose", "seg", "depth", "sr")
-
 
 def get_config(argument: str = "") -> ConfigDict:
     """Config of `lisa_jax train`; the argument is a task, pose by default, and perhaps `,smoke`."""
-    task, smoke = recipes.task_and_size(argument, TASKS)
+    task, smoke = recipes.task_and_size(argument, recipes.TASKS)
     return recipes.stable_diffusion(
         folder="stable-diffusion-2-1-base", preset="sd21", data=task, condition=task, image_size=512, smoke=smoke
     )

@@ -2,8 +2,8 @@ r"""A ControlNet with LISA beside Stable Diffusion 2.1 at 768 px, which predicts
 
     python -m lisa_jax train --config=configs/sd21_v_lisa.py:pose --workdir=runs/sd21_v_pose --config.base=DIR
 
-The argument is the task: pose, seg, depth or sr; it names the prepared data set (data/pose_768, ...) and its
-condition. The authors train at 512 only. A smoke test of it, on any CPU:
+The argument is the task, as of sd21_lisa.py; it names the prepared data set (data/pose_768, ...) and its condition. The
+authors train at 512 only. A smoke test of it, on any CPU:
 
     python -m lisa_jax new_base --preset=tiny_sd21_v --out=runs/smoke/tiny_sd21_v
     python -m lisa_jax prepare --source=TABLE --out=runs/smoke/pose_v --base=runs/smoke/tiny_sd21_v --image_size=64 \
@@ -23,12 +23,10 @@ from ml_collections import ConfigDict
 
 from lisa_jax.configs import recipes
 
-TASKS = ("pose", "seg", "depth", "sr")
-
 
 def get_config(argument: str = "") -> ConfigDict:
     """Config of `lisa_jax train`; the argument is a task, pose by default, and perhaps `,smoke`."""
-    task, smoke = recipes.task_and_size(argument, TASKS)
+    task, smoke = recipes.task_and_size(argument, recipes.TASKS)
     config = recipes.stable_diffusion(
         folder="stable-diffusion-2-1",
         preset="sd21_v",

@@ -154,9 +154,9 @@ def test_argument_names_task_and_data():
     assert (smoke.data.condition, smoke.data.dir, smoke.base) == ("seg", "runs/smoke/seg", "runs/smoke/tiny_sd21")
 
 
-@pytest.mark.parametrize("argument", ["canny", "pose,seg", "pose,tiny"])
+@pytest.mark.parametrize("argument", ["silhouette", "pose,seg", "pose,tiny"])
 def test_argument_that_is_no_task(argument):
-    with pytest.raises(ValueError, match="give one of pose, seg, depth, sr, and smoke after a comma"):
+    with pytest.raises(ValueError, match="give one of pose, seg, depth, sr, canny, anything, and smoke after a comma"):
         get_config("sd21_lisa", argument)
 
 

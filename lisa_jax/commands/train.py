@@ -15,6 +15,7 @@ from ml_collections import ConfigDict, config_flags
 from lisa_jax.commands._flags import DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
 from lisa_jax.experiments.base import absolute_paths, load_base
+from lisa_jax.experiments.conditions import choose_condition
 from lisa_jax.experiments.control import check_aligned_rows
 from lisa_jax.experiments.fields import check_control
 from lisa_jax.experiments.training_run import training_experiment
@@ -33,6 +34,7 @@ _WORKDIR = DEFINE_checked("workdir", None, "Where checkpoints, logs and previews
 def main() -> None:
     config, workdir = check_control(_CONFIG.value), _WORKDIR.value
     check_installed(config.trackers)
+    choose_condition(config)
     absolute_paths(config)
     with claimed(workdir):
         state = _train(config, workdir)

@@ -5,6 +5,11 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from lisa_jax.data.conditions.names import name_of
+from lisa_jax.data.prepared.metadata import Metadata
+from lisa_jax.files.home import expanded
+
+# In place of a name: the condition that the prepared data set holds, where it holds one.
+ANYTHING = "anything"
 
 
 def condition_specs(config: ConfigDict) -> dict[str, str]:
@@ -26,3 +31,23 @@ def condition_specs(config: ConfigDict) -> dict[str, str]:
 def condition_names(config: ConfigDict) -> tuple[str, ...]:
     """Names of the conditions, in the config's order; a side network each."""
     return tuple(condition_specs(config))
+
+
+def choose_condition(config: ConfigDict) -> None:
+    """Put the name of the prepared data set's only condition where the config says `anything`.
+
+    Raises:
+      FileNotFoundError: there is no such data set.
+      ValueError: it holds several conditions, or none.
+    """
+    if config.data.condition != ANYTHING or config.data.name != "prepared":
+        return
+    held = Metadata.read(expanded(config.data.dir)).conditions
+    if ANYTHING in held:
+        return
+    if len(held) != 1:
+        raise ValueError(
+            f"{config.data.dir} holds {' and '.join(held) or 'no condition'}: say which is meant, with "
+            "--config.data.condition=NAME."
+        )
+    (config.data.condition,) = held

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from lisa_jax.data.prepared.metadata import Metadata
 from lisa_jax.experiments import splits
+from lisa_jax.experiments.conditions import choose_condition
 from lisa_jax.experiments.splits import Split, load_split, training_batches
 
 FAMILY = SimpleNamespace(fingerprint="abc")
@@ -40,6 +42,21 @@ def test_conditions_that_the_config_does_not_name_are_left_out(prepared, kind):
 def test_a_condition_that_was_not_prepared_is_refused(prepared):
     with pytest.raises(ValueError, match=r"data/set holds no condition 'depth': there is pose, seg; set config"):
         load_split(config("depth"), FAMILY, "train")
+
+
+def test_anything_is_the_only_condition_of_the_data_set(monkeypatch):
+    def chosen(*held, asked="anything"):
+        monkeypatch.setattr(Metadata, "read", lambda folder: SimpleNamespace(conditions=held))
+        choose_condition(asking := config(asked))
+        return asking.data.condition
+
+    assert chosen("my_edges") == "my_edges"
+    assert chosen("pose", "anything") == "anything"
+    assert chosen("pose", "seg", asked="depth") == "depth"
+    with pytest.raises(ValueError, match=r"data/set holds pose and seg: say which .* --config.data.condition=NAME"):
+        chosen("pose", "seg")
+    with pytest.raises(ValueError, match="data/set holds no condition"):
+        chosen()
 
 
 def test_the_first_examples_are_the_first_whatever_their_sizes():
