@@ -183,8 +183,8 @@ def main() -> None:
 
 def _show(result: dict[str, Any]) -> None:
     names = list(next(iter(result["fidelity"].values())))
-    _LOG.info("%s: %s of %d examples:", result["task"], " / ".join(names), result["examples"])
-    for name, values in result["fidelity"].items():
+    _LOG.info("%s: %s of %d examples:", result["task"], " / ".join(names) or "quality", result["examples"])
+    for name, values in result["fidelity"].items() if names else ():
         _LOG.info("  %-14s %s", name, " / ".join("-" if value is None else f"{value:.3f}" for value in values.values()))
     for name, values in result.get("fidelity_at_real_size", {}).items():
         shown = ", ".join(f"{measure} {'-' if v is None else format(v, '.3f')}" for measure, v in values.items())

@@ -1,5 +1,6 @@
 """Everything that is measured of sets of samples for the same examples, with ceiling and floor beside them."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,8 @@ from lisa_jax.evaluation.quality import MIN_PICTURES, quality
 from lisa_jax.evaluation.real_size import PROTOCOL as AT_REAL_SIZE
 from lisa_jax.evaluation.real_size import measures_at_real_size
 from lisa_jax.evaluation.tasks import name_within, parts_of
+
+_LOG = logging.getLogger("lisa_jax")
 
 Samples = Mapping[str, np.ndarray]
 
@@ -50,7 +53,9 @@ def evaluate(
     Raises:
       ValueError: nothing measures this task for these examples, or not so.
     """
-    measured = _has_measures(task, examples, networks)
+    measured = _has_measures(task, examples, networks, extractor)
+    if not measured and not (networks and networks.fidelity):
+        _LOG.warning("%s", _without_fidelity(task, networks, extractor))
     real = _real_pictures(examples) if at_real_size else None
     conditions = _conditions_as_truth(task, examples, networks) if truth_is_condition else None
     wanted = None if networks is None else wanted_by(networks, examples.references, examples.truth, conditions)
@@ -145,16 +150,26 @@ def _protocol(
 _AGAINST = {"references": "the real picture", "conditions": "the condition picture"}
 
 
-def _has_measures(task: str, examples: EvaluationSet, networks: MetricNetworks | None) -> bool:
-    """Whether `fidelity` can measure these pictures; an error where nothing can."""
+def _without_fidelity(task: str, networks: MetricNetworks | None, extractor: Extractor | None) -> str:
+    """What is measured of samples whose fidelity to the condition nothing measures."""
+    clip, lpips = (False, False) if networks is None else (networks.clip, networks.lpips)
+    rest = {"their quality": extractor, "CLIP score to the captions": clip, "LPIPS to the real pictures": lpips}
+    names = " and ".join(name for name, found in rest.items() if found)
+    return f"Nothing here reads '{task}' off pictures, so how well samples follow it is not measured: {names} will be."
+
+
+def _has_measures(
+    task: str, examples: EvaluationSet, networks: MetricNetworks | None, extractor: Extractor | None
+) -> bool:
+    """Whether `fidelity` can measure these pictures; an error where nothing measures anything of them."""
     general = [name for name, found in MEASURES.items() if found.any_pictures]
     measured = all(part in (MEASURES if examples.embedded else general) for part in parts_of(task))
     offered = () if networks is None else (networks.fidelity, networks.clip, networks.lpips)
-    if not measured and not any(offered):
+    if not measured and not any(offered) and extractor is None:
         raise ValueError(
             f"Nothing measures '{task}' on these pictures: embedded data sets have {', '.join(MEASURES)}, others "
             f"{', '.join(general)}; for depth, pose and segmentation of photographs give --metric_weights with "
-            "networks for them."
+            "networks for them, and for quality alone --quality."
         )
     against_conditions = measured and any(MEASURES[part].against == "conditions" for part in parts_of(task))
     if against_conditions and not examples.conditions:

@@ -66,6 +66,23 @@ def test_photographs_need_networks_of_ones_own(drawings):
         evaluate("lineart", {"samples": images}, EvaluationSet(images, {}, [""] * 8, embedded=True))
 
 
+def test_of_a_condition_that_nothing_reads_quality_is_measured_and_that_is_said_first(drawings, caplog):
+    images, conditions = drawings
+    mean_colour = Extractor("toy", "fd_toy", "toy_1px", "0" * 64, lambda pixels, _: pixels.mean((1, 2)) / 255.0)
+
+    def samples():
+        assert "Nothing here reads 'silhouette' off pictures" in caplog.text
+        return {"control": images}
+
+    nothing_of_it = MetricNetworks("silhouette", {}, None, None, {})
+    for networks in (None, nothing_of_it):
+        caplog.clear()
+        examples = EvaluationSet(images, {"silhouette": conditions}, [""] * 8)
+        found = evaluate("silhouette", samples, examples, networks=networks, extractor=mean_colour)
+        assert found["quality"]["control"]["fd_toy"] < 1e-6
+        assert found["fidelity"]["control"] == found["protocol"] == {}
+
+
 def test_nothing_is_sampled_that_cannot_be_measured(drawings):
     images, conditions = drawings
     examples = EvaluationSet(images, {"lineart": conditions}, [""] * 8, embedded=True)
