@@ -13,7 +13,7 @@ def located(named: str) -> str:
     """The file of `--config={named}`, with its argument behind a colon.
 
     A file that is there is meant as it is written; `sd21_lisa:pose` and `configs/sd21_lisa.py:pose` mean the config
-    that is installed; `DIR/config.json` the one that a run wrote.
+    that is installed, also beside a work directory of that name; `DIR/config.json` the one that a run wrote.
 
     Raises:
       ValueError: there is no such file, and no config of that name.
@@ -22,11 +22,12 @@ def located(named: str) -> str:
         return f"{_OF_A_RUN}:{named}"
     name, colon, argument = named.partition(":")
     path = Path(name)
+    packaged = _PACKAGED / f"{name.removeprefix(_FOLDER).removesuffix('.py')}.py"
+    if packaged.is_file() and (path.is_dir() or not path.exists()):
+        return f"{packaged}{colon}{argument}"
+    # What is there and no file is told by who reads it.
     if path.exists() or path.is_symlink():
         return named
-    packaged = _PACKAGED / f"{name.removeprefix(_FOLDER).removesuffix('.py')}.py"
-    if packaged.is_file():
-        return f"{packaged}{colon}{argument}"
     raise ValueError(
         f"--config={name} is not there: give a Python file with a function get_config, the config.json of a run, or "
         f"one of {', '.join(names())}."

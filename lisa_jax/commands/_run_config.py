@@ -1,4 +1,4 @@
-"""The config that a run wrote, as a config file: `--config=DIR/config.json` starts that run again."""
+"""The config that a run of `train` wrote, as a config file: `--config=DIR/config.json` starts that run again."""
 
 from pathlib import Path
 
@@ -6,16 +6,16 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from lisa_jax.configs import base
-from lisa_jax.experiments.saved_run import read_config
+from lisa_jax.experiments.saved_run import read_config_file
 
 
 def get_config(path: str) -> ConfigDict:
-    """The config at `path`, a run's `config.json`, in today's words.
+    """The config at `path`, a run's `config.json` under whatever name, in today's words.
 
     Raises:
       ValueError: it is damaged, or of `pretrain`.
     """
-    config = read_config(Path(path).parent)
+    config = read_config_file(Path(path))
     with config.unlocked():
         _restore_kinds(config, base.control())
     return config

@@ -46,11 +46,20 @@ def read_config(workdir: str | Path) -> ConfigDict:
 
     Raises:
       FileNotFoundError: no run was started there.
-      ValueError: the file is damaged, or of another command; names the field that is wrong.
+      ValueError: as `read_config_file`.
     """
     path = Path(workdir) / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: give the --workdir of a training run.")
+    return read_config_file(path)
+
+
+def read_config_file(path: Path) -> ConfigDict:
+    """The config that a training run wrote, in today's words.
+
+    Raises:
+      ValueError: the file is damaged, or of another command; names the field that is wrong.
+    """
     try:
         config = ConfigDict(read_object(path))
     except JsonError as error:
@@ -59,7 +68,7 @@ def read_config(workdir: str | Path) -> ConfigDict:
     except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is not the config of a training run: {one_line(error)}") from error
     if "unet" in config:
-        raise ValueError(f"{workdir} is of `lisa_jax pretrain`: give the --workdir of `lisa_jax train`.")
+        raise ValueError(f"{path} is of `lisa_jax pretrain`: give that of a run of `lisa_jax train`.")
     return check_control(config, f"{path}: config")
 
 

@@ -47,6 +47,11 @@ def test_a_file_that_is_there_comes_before_a_name(parsed, tmp_path):
     assert located("sd21_lisa:pose") == "sd21_lisa:pose"
 
 
+def test_a_work_directory_that_is_called_as_a_config_does_not_take_its_place(parsed, tmp_path):
+    (tmp_path / "sd21_lisa").mkdir()
+    assert parsed("--config=sd21_lisa:pose").to_dict() == sd21_lisa.get_config("pose").to_dict()
+
+
 def test_a_name_that_is_none_is_refused_with_those_that_there_are(parsed, capsys):
     with pytest.raises(SystemExit, match=r"--config=sd22 is not there: .*sd21_lisa.*studies/main_openmoji"):
         parsed("--config=sd22:pose")
@@ -57,6 +62,10 @@ def test_the_config_of_a_run_starts_it_again_and_takes_flags(parsed, trained_run
     workdir = tmp_path / "a: b"
     workdir.mkdir()
     shutil.copy(trained_run / "config.json", workdir)
+    # Under another name it is still this file, and not its neighbour, that counts.
+    renamed = json.loads((workdir / "config.json").read_text()) | {"seed": 11}
+    (workdir / "mine.json").write_text(json.dumps(renamed))
+    assert parsed(f"--config={workdir}/mine.json").seed == 11
     assert parsed(f"--config={workdir}/config.json").to_dict() == read_config(trained_run).to_dict()
     changed = parsed(f"--config={workdir}/config.json", "--config.ema_decay=.9", "--config.optimizer.fresh_steps=3")
     assert (changed.ema_decay, changed.optimizer.fresh_steps) == (0.9, 3)
