@@ -109,6 +109,9 @@ def test_what_lacks_beside_a_picture_is_named(captioned):
     assert len(first) == 2 and first[1].caption == "" and first.fingerprint() != kept.fingerprint()
     with pytest.raises(IndexError):
         first[2]
+    (captioned / "img" / "1.txt").symlink_to("/etc/hostname")
+    with pytest.raises(RowError, match=r"^1\.png: '1\.txt' of 'caption' lies outside of .*--allow_outside"):
+        open_rows(str(captioned), Columns(keep_empty=True))[1]
     (captioned / "more").mkdir()
     (captioned / "more" / "0.png").touch()
     with pytest.raises(ValueError, match=r"no folder 'condition' .*\(folders .*: cond, more\): .*--condition_column"):

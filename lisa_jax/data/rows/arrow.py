@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lisa_jax.data.rows.cells import bytes_or_value, cell_of, check_columns, column_names, picture_of
-from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
+from lisa_jax.data.rows.cells import check_columns, column_names, row_of
+from lisa_jax.data.rows.row import Columns, Row, RowError, check_index, fingerprint_of, names_and_sizes
 from lisa_jax.data.rows.usual_columns import usual_columns
 from lisa_jax.files.home import expanded
 from lisa_jax.files.json_object import JsonError, read_object
@@ -71,21 +71,7 @@ class ArrowRows:
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         table, row = self._tables[number], index - int(self._starts[number])
         where = f"{self._files[number].name} row {row}"
-        columns = self._columns
-
-        def value(column: str) -> Any:
-            return cell_of(table, column, row, where)
-
-        def picture(column: str) -> bytes:
-            return picture_of(value(column), column, self._folder, self._allow_outside, where)
-
-        return Row(
-            where=where,
-            image=picture(columns.image),
-            conditions={name: picture(column) for name, column in columns.conditions.items()},
-            caption=caption_of(value(columns.caption), columns.caption, where, columns.keep_empty),
-            extras={name: bytes_or_value(value(column)) for name, column in columns.extras.items()},
-        )
+        return row_of(table, row, self._columns, self._folder, self._allow_outside, where)
 
 
 def _split_folder(folder: Path) -> Path:

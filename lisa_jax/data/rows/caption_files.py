@@ -1,18 +1,17 @@
 """Rows of a folder of pictures with captions in text files beside them, as sd-scripts reads them."""
 
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from lisa_jax.data.rows.named_file import read_named
 from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
 from lisa_jax.files.home import expanded
-from lisa_jax.files.regular_file import IrregularFileError, read_regular
 
 _LOG = logging.getLogger("lisa_jax")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 _CAPTION = ".txt"
-_MAX_BYTES = 2**20
 
 
 class CaptionFileRows:
@@ -22,12 +21,13 @@ class CaptionFileRows:
     folder: below the source, or a path; its pictures have the images' names, endings apart.
     """
 
-    def __init__(self, location: str, columns: Columns):
+    def __init__(self, location: str, columns: Columns, allow_outside: bool = False):
         """Lists the folders, but reads no picture.
 
         Args:
           location: the folder.
           columns: `conditions` names folders; the default, `condition`, also means the only other folder with pictures.
+          allow_outside: whether links may lead outside of a folder.
 
         Raises:
           ValueError: there are no pictures with captions, or in several folders; a folder of conditions is missing; a
@@ -35,6 +35,7 @@ class CaptionFileRows:
         """
         self._location = location
         self._columns = columns
+        self._allow_outside = allow_outside
         root = expanded(location)
         self._folder = _captioned(root)
         self._images = _by_stem(self._folder)
@@ -67,27 +68,27 @@ class CaptionFileRows:
         stem = self._stems[check_index(index, len(self), self)]
         image = self._images[stem]
         where = image.name
-        caption = _caption_file(image)
-        try:
-            text = read_regular(caption, _MAX_BYTES)
-        except FileNotFoundError as error:
-            if not self._columns.keep_empty:
-                raise RowError(f"{where}: its caption {caption.name} is missing.") from error
-            text = b""
-        except (IrregularFileError, OSError) as error:
-            raise RowError(f"{where}: its caption {caption.name} cannot be read ({error}).") from error
         return Row(
             where=where,
-            image=read_named(self._folder, image.name, True, "image", where),
+            image=self._read(image, "image", where),
             conditions={name: self._condition(name, stem, where) for name in self._conditions},
-            caption=caption_of(text, caption.name, where, self._columns.keep_empty),
+            caption=self._caption(_caption_file(image), where),
             extras={},
         )
+
+    def _read(self, file: Path, what: str, where: str) -> bytes:
+        return read_named(file.parent, file.name, self._allow_outside, what, where)
+
+    def _caption(self, file: Path, where: str) -> str:
+        is_there, keep_empty = os.path.lexists(file), self._columns.keep_empty
+        if not is_there and not keep_empty:
+            raise RowError(f"{where}: its caption {file.name} is missing.")
+        return caption_of(self._read(file, "caption", where) if is_there else b"", file.name, where, keep_empty)
 
     def _condition(self, name: str, stem: str, where: str) -> bytes:
         if stem not in self._pictures[name]:
             raise RowError(f"{where}: there is no picture {stem!r} of {name!r} in {self._conditions[name]}.")
-        return read_named(self._conditions[name], self._pictures[name][stem].name, True, name, where)
+        return self._read(self._pictures[name][stem], name, where)
 
     def _condition_folder(self, root: Path, column: str, name: str) -> Path:
         for folder in (root / expanded(column), self._folder / expanded(column)):

@@ -1,4 +1,4 @@
-"""Cells of Arrow tables, whatever file they come from: values, pictures, and the columns that there must be."""
+"""Rows of Arrow tables, whatever file they come from, and the columns that there must be."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from lisa_jax.data.rows.named_file import read_named
-from lisa_jax.data.rows.row import NAME_COLUMNS, Columns, RowError
+from lisa_jax.data.rows.row import NAME_COLUMNS, Columns, Row, RowError, caption_of
 from lisa_jax.media.open_picture import MAX_BYTES
 from lisa_jax.parallel.messages import one_line
 
@@ -33,13 +33,31 @@ def check_columns(schema: pa.Schema, columns: Columns, where: str) -> None:
             )
 
 
-def picture_of(value: Any, column: str, folder: Path, allow_outside: bool, where: str) -> bytes:
+def row_of(table: pa.Table, row: int, columns: Columns, folder: Path, allow_outside: bool, where: str) -> Row:
+    """A row of a table in `folder`; raises RowError as `Rows` does."""
+
+    def value(column: str) -> Any:
+        return _cell(table, column, row, where)
+
+    def picture(column: str) -> bytes:
+        return _picture(value(column), column, folder, allow_outside, where)
+
+    return Row(
+        where=where,
+        image=picture(columns.image),
+        conditions={name: picture(column) for name, column in columns.conditions.items()},
+        caption=caption_of(value(columns.caption), columns.caption, where, columns.keep_empty),
+        extras={name: _bytes_or_value(value(column)) for name, column in columns.extras.items()},
+    )
+
+
+def _picture(value: Any, column: str, folder: Path, allow_outside: bool, where: str) -> bytes:
     """The encoded picture in a cell: its bytes, or the file that it names, relative to the table's folder.
 
     Raises:
       RowError: it is empty, or the file is not there, may not be read or lies outside of the folder.
     """
-    data = bytes_or_value(value)
+    data = _bytes_or_value(value)
     if data:
         return data
     path = value.get("path") if isinstance(value, dict) else None
@@ -77,10 +95,10 @@ def column_names(schema: pa.Schema) -> list[str]:
     return names
 
 
-def cell_of(window: pa.Table, column: str, row: int, where: str) -> Any:
+def _cell(table: pa.Table, column: str, row: int, where: str) -> Any:
     """One cell as a Python object; RowError where it is too large or cannot be read."""
-    outer, *inner = [column] if column in window.schema.names else column.split(".")
-    cell = window.column(outer).slice(row, 1)
+    outer, *inner = [column] if column in table.schema.names else column.split(".")
+    cell = table.column(outer).slice(row, 1)
     if cell.nbytes > MAX_BYTES:
         raise RowError(f"{where}: {column!r} has {cell.nbytes:,} bytes, but more than {MAX_BYTES:,} are refused.")
     try:
@@ -93,6 +111,6 @@ def cell_of(window: pa.Table, column: str, row: int, where: str) -> Any:
     return value
 
 
-def bytes_or_value(value: Any) -> Any:
+def _bytes_or_value(value: Any) -> Any:
     """The bytes of a picture struct, any other value as it is."""
     return value["bytes"] if isinstance(value, dict) and "bytes" in value else value

@@ -26,8 +26,16 @@ _KINDS: dict[str, Callable[..., Rows]] = {
 
 _LOG = logging.getLogger("lisa_jax")
 
-# Kinds whose rows may name files of pictures.
-_NAME_FILES = ("folder", "parquet", "arrow")
+# Kind -> how its files are called, where a folder or a file is given.
+_PATTERNS = {
+    "folder": NAMES,
+    "tfds": ("dataset_info.json",),
+    "parquet": ("**/*.parquet",),
+    "webdataset": ("**/*.tar",),
+}
+_SUFFIXES = {"parquet": ".parquet", "webdataset": ".tar", "folder": SUFFIXES}
+# Kinds whose rows may name files of pictures, or be links.
+_NAME_FILES = ("folder", "parquet", "arrow", "captions")
 
 _LOOKED_FOR = f"{', '.join(NAMES)}, {STATE}, dataset_info.json, *.parquet, *.tar, pictures with .txt beside them"
 
@@ -67,45 +75,35 @@ def open_rows(spec: str, columns: Columns | None = None, allow_outside: bool = F
 
 
 def _recognised(spec: str) -> tuple[str, str]:
-    """The kind of a source without a prefix, and where its rows are."""
+    """The kind of a source without a prefix, and where its rows are; ValueError where that is not clear."""
     path = expanded(spec)
-    if path.is_dir():
-        if any((path / name).is_file() for name in (STATE, SPLITS)):
-            return "arrow", spec
-        if not _kinds(path):
-            if any((path / "train" / name).is_file() for name in NAMES):
-                _LOG.info("%s: the rows are those of its folder train; name another folder for others.", spec)
-                return "folder", str(path / "train")
-            if captioned_folders(path):
-                return "captions", spec
-    return _kind_of(spec), spec
+    kinds = _kinds(path) if path.is_dir() else [kind for kind, suffix in _SUFFIXES.items() if spec.endswith(suffix)]
+    if len(kinds) == 1:
+        return kinds[0], spec
+    if not kinds and path.is_dir():
+        if any((path / "train" / name).is_file() for name in NAMES):
+            _LOG.info("%s: the rows are those of its folder train; name another folder for others.", spec)
+            return "folder", str(path / "train")
+        if captioned_folders(path):
+            return "captions", spec
+    raise ValueError(f"{spec!r} {_why_not(path, kinds)}.")
 
 
 def _kinds(folder: Path) -> list[str]:
     """The kinds of source that a folder may be."""
-    patterns = {
-        "folder": NAMES,
-        "tfds": ("dataset_info.json",),
-        "parquet": ("**/*.parquet",),
-        "webdataset": ("**/*.tar",),
-    }
-    return [kind for kind, names in patterns.items() if any(any(folder.glob(name)) for name in names)]
+    # It has a dataset_info.json, too.
+    if any((folder / name).is_file() for name in (STATE, SPLITS)):
+        return ["arrow"]
+    return [kind for kind, names in _PATTERNS.items() if any(any(folder.glob(name)) for name in names)]
 
 
-def _kind_of(spec: str) -> str:
-    path = expanded(spec)
-    if path.is_dir():
-        kinds = _kinds(path)
-    else:
-        suffixes = {"parquet": ".parquet", "webdataset": ".tar", "folder": SUFFIXES}
-        kinds = [kind for kind, suffix in suffixes.items() if spec.endswith(suffix)]
-    if len(kinds) == 1:
-        return kinds[0]
+def _why_not(path: Path, kinds: list[str]) -> str:
+    """What is not clear about a source of these kinds, and what to do."""
     if not kinds and (layout := unread_layout(path)):
-        raise ValueError(f"{spec!r} is no source that is recognised: {layout}.")
+        return f"is no source that is recognised: {layout}"
     found = f"could be any of {kinds}" if kinds else "is no source that is recognised"
     if not kinds and path.is_dir():
         found += f" (looked for {_LOOKED_FOR}; there: {what_lies_in(path)})"
     elif not kinds and not path.exists():
         found += " (there is no such file or folder)"
-    raise ValueError(f"{spec!r} {found}: write KIND:PLACE, where KIND is one of {list(_KINDS)}.")
+    return f"{found}: write KIND:PLACE, where KIND is one of {list(_KINDS)}"

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lisa_jax.data.rows.cells import bytes_or_value, cell_of, check_columns, column_names, picture_of
+from lisa_jax.data.rows.cells import check_columns, column_names, row_of
 from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
 from lisa_jax.data.rows.parquet_pages import shared_bytes
-from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
+from lisa_jax.data.rows.row import Columns, Row, RowError, check_index, fingerprint_of, names_and_sizes
 from lisa_jax.data.rows.usual_columns import usual_columns
 from lisa_jax.media.open_picture import MAX_BYTES
 from lisa_jax.parallel.messages import one_line
@@ -127,23 +127,8 @@ class ParquetRows:
         # A name in the schema that is not UTF-8 is a ValueError.
         except (pa.ArrowException, OSError, ValueError) as error:
             raise RowError(f"{where}: cannot be read ({one_line(error)}).") from error
-        row %= at_once
-
-        def value(column: str) -> Any:
-            return cell_of(window, column, row, where)
-
-        def picture(column: str) -> bytes:
-            folder = self._files[group.file].parent
-            return picture_of(value(column), column, folder, self._allow_outside, where)
-
-        columns = self._columns
-        return Row(
-            where=where,
-            image=picture(columns.image),
-            conditions={name: picture(column) for name, column in columns.conditions.items()},
-            caption=caption_of(value(columns.caption), columns.caption, where, columns.keep_empty),
-            extras={name: bytes_or_value(value(column)) for name, column in columns.extras.items()},
-        )
+        folder = self._files[group.file].parent
+        return row_of(window, row % at_once, self._columns, folder, self._allow_outside, where)
 
     def _window_rows(self, group: int) -> int:
         """Rows of a row group that are decoded at once: _WINDOW, or fewer where they may take much memory."""
