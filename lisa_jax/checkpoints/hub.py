@@ -10,24 +10,21 @@ from pathlib import Path
 from lisa_jax.checkpoints.errors import CheckpointError
 from lisa_jax.checkpoints.weight_files import PRECISIONS
 from lisa_jax.files.home import expanded
+from lisa_jax.files.json_object import JsonError, read_object
 
+# No sign of a pattern, and no way out of the repository.
+_COMPONENT = re.compile(r"\w+", re.ASCII)
 _ID = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
-# Component -> stem of its weight files; "" is the repository itself, as that of a ControlNet or of CLIP.
-_WEIGHTS = (
-    ("", "diffusion_pytorch_model"),
-    ("", "model"),
-    ("unet/", "diffusion_pytorch_model"),
-    ("vae/", "diffusion_pytorch_model"),
-    ("text_encoder/", "model"),
-)
-_FOLDERS = ("unet/", "vae/", "text_encoder/", "tokenizer/", "scheduler/")
-# Those of the repository itself one by one: `*` stands for folders, too.
+# Stems of weight files, as diffusers and transformers call them.
+_STEMS = ("diffusion_pytorch_model", "model")
+# Of the repository itself, as that of a ControlNet or of CLIP; one by one, for `*` stands for folders, too.
 _TEXTS = (
-    *(f"{folder}*{suffix}" for folder in _FOLDERS for suffix in (".json", ".txt")),
     *("model_index.json", "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
     *("special_tokens_map.json", "preprocessor_config.json"),
-    *(f"{stem}.safetensors.index*.json" for folder, stem in _WEIGHTS if not folder),
+    *(f"{stem}.safetensors.index*.json" for stem in _STEMS),
 )
+# What pipelines have and nothing here reads.
+_NEVER_READ = ("safety_checker",)
 
 
 def hub_name(spec: str | Path) -> str | None:
@@ -50,19 +47,34 @@ def fetch(spec: str) -> Path:
     Raises:
       CheckpointError: no such repository or revision, no leave to read it, or the hub cannot be reached.
     """
-    folder = _download(spec, [*_TEXTS, *_patterns(_WEIGHTS, "")])
-    for precision in PRECISIONS:
-        lacking = [(part, stem) for part, stem in _WEIGHTS if _lacks_weights(folder / part)]
-        if precision and lacking:
-            _download(spec, _patterns(lacking, precision))
+    folder = _download(spec, [*_TEXTS, *_weights([""], "")])
+    components = _components(folder)
+    if components:
+        texts = [f"{component}*{suffix}" for component in components for suffix in (".json", ".txt")]
+        _download(spec, [*texts, *_weights(components, "")])
+    for precision in filter(None, PRECISIONS):
+        if lacking := [component for component in ("", *components) if _lacks_weights(folder / component)]:
+            _download(spec, _weights(lacking, precision))
     return folder
 
 
-def _patterns(weights: Sequence[tuple[str, str]], precision: str) -> list[str]:
-    """Of files of weights in one precision, whole or in shards by either way to name them."""
+def _components(folder: Path) -> list[str]:
+    """Folders of the components that a pipeline's `model_index.json` names, whatever family it is of, as `unet/`."""
+    try:
+        index = read_object(folder / "model_index.json")
+    # That it is damaged is told by who reads the checkpoint.
+    except (FileNotFoundError, JsonError):
+        return []
+    # Library and class, or nulls for what a pipeline may have and this one has not.
+    named = [name for name, value in index.items() if isinstance(value, list) and all(value)]
+    return sorted(f"{name}/" for name in named if _COMPONENT.fullmatch(name) and name not in _NEVER_READ)
+
+
+def _weights(components: Sequence[str], precision: str) -> list[str]:
+    """Patterns of files of weights in one precision, whole or in shards by either way to name them."""
     endings = (f"{precision}.safetensors", f"{precision}-?????-of-?????.safetensors")
     endings += (f"-?????-of-?????{precision}.safetensors",)
-    return sorted({f"{part}{stem}{ending}" for part, stem in weights for ending in endings})
+    return [f"{component}{stem}{ending}" for component in components for stem in _STEMS for ending in endings]
 
 
 def _lacks_weights(folder: Path) -> bool:

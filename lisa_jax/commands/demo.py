@@ -2,7 +2,7 @@
 
     python -m lisa_jax demo --workdir=DIR                                         of a training run
     python -m lisa_jax demo --workdir=POSE,DEPTH                                  several, trained apart
-    python -m lisa_jax demo --base=SD --controlnet=FOLDER[,FOLDER]                of folders of diffusers
+    python -m lisa_jax demo --base=SD --controlnet=FOLDER[,FOLDER]                of folders, files, or names of the hub
 
 Needs gradio: pip install 'lisa_jax[demo]'. What it draws is what `lisa_jax sample --prompt --condition` draws with the
 same settings. The page is for this machine alone, unless --host says otherwise, and fetches nothing from elsewhere.
@@ -25,8 +25,10 @@ from lisa_jax.experiments.saved_run import WEIGHTS, load_run
 from lisa_jax.files.path_list import split_paths
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Work directories of training runs beside the same base.")
-_BASE = DEFINE_checked("base", None, "Base, a folder or a file, with --controlnet in place of --workdir.", Text())
-_CONTROLNET = flags.DEFINE_string("controlnet", None, "ControlNets, folders or files.")
+_BASE = DEFINE_checked(
+    "base", None, "Base, a folder, a file or owner/name of the hub, with --controlnet for --workdir.", Text()
+)
+_CONTROLNET = flags.DEFINE_string("controlnet", None, "ControlNets, folders, files or owner/name of the hub.")
 _WEIGHTS = flags.DEFINE_enum("weights", "auto", WEIGHTS, "Which parameters of a run to use.")
 _DTYPE = flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "With --base: dtype of weights and compute.")
 _HOST = DEFINE_checked("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets the whole network in.", Text())
@@ -46,11 +48,9 @@ def networks() -> Networks:
 def main() -> None:
     if jax.process_count() > 1:
         raise ValueError("demo runs in one process, on all of its devices: unset LISA_JAX_PROCESSES.")
-    try:
-        # An extra, and seconds to import.
-        from lisa_jax.demo.page import Page, launch
-    except ImportError as error:
-        raise ValueError(str(error)) from error
+    # Here, for it takes seconds to import, and is an extra.
+    from lisa_jax.demo.page import Page, launch
+
     chosen = networks()
     with tempfile.TemporaryDirectory(prefix="lisa_jax_demo_") as folder:
         page = Page(Artist(chosen), examples_of(chosen, CONDITION_MODULE.value), Path(folder))

@@ -26,13 +26,15 @@ def opened(spec):
 print(json.dumps([opened(spec) for spec in sys.argv[1:]]))
 """
 UNET = "diffusion_pytorch_model"
+# Also of components that no family has yet: what a pipeline consists of is read off its index.
+PARTS = {"unet": UNET, "vae": UNET, "text_encoder": "model", "text_encoder_2": "model", "safety_checker": "model"}
 PIECES = f"/lfs/an-owner/network/{UNET}.safetensors"
 
 
 def write_base(folder, endings=("",)):
     """A repository with what is read of a base, and with what is not; components' weights under these endings."""
     tensors = {"a": np.arange(100, dtype=np.float32)}
-    for part, stem in (("unet", UNET), ("vae", UNET), ("text_encoder", "model"), ("safety_checker", "model")):
+    for part, stem in PARTS.items():
         (folder / part).mkdir(parents=True)
         (folder / part / "config.json").write_text(json.dumps({"part": part}))
         (folder / part / f"{stem}.bin").write_bytes(b"pickle")
@@ -40,7 +42,8 @@ def write_base(folder, endings=("",)):
             save_file(tensors, folder / part / f"{stem}{ending}.safetensors")
     (folder / "tokenizer").mkdir()
     (folder / "tokenizer" / "merges.txt").write_text("a b\n")
-    (folder / "model_index.json").write_text("{}")
+    index = {"_class_name": "SomePipeline", **{part: ["a_library", "AClass"] for part in (*PARTS, "tokenizer")}}
+    (folder / "model_index.json").write_text(json.dumps(index | {"text_encoder_3": [None, None]}))
     (folder / "whole.ckpt").write_bytes(b"pickle")
     save_file(tensors, folder / "whole.safetensors")
     return folder
@@ -84,8 +87,9 @@ def test_a_name_of_the_hub_is_fetched_once_with_what_is_read_alone(tmp_path):
         "an-owner/base@v2",
         "an-owner/closed",
     ]
-    weights = {f"unet/{UNET}", f"vae/{UNET}", "text_encoder/model"}
-    texts = {f"{part}/config.json" for part in ("unet", "vae", "text_encoder")}
+    read = {part: stem for part, stem in PARTS.items() if part != "safety_checker"}
+    weights = {f"{part}/{stem}" for part, stem in read.items()}
+    texts = {f"{part}/config.json" for part in read}
     texts |= {"model_index.json", "tokenizer/merges.txt"}
     with HubServer(
         repositories, gated=("an-owner/gated",), closed=("an-owner/closed",), breaks=("an-owner/network",)
