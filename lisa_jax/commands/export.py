@@ -80,8 +80,8 @@ def main() -> None:
     with Lock(out / ".lock", f"exporting to {out}", "wait for it, or give another --out"):
         _export(run, folders, dtype)
         if _PUSH_TO.value is not None:
-            places = {"": out} if len(names) == 1 else folders
-            _LOG.info("It is at %s.", push(places, _PUSH_TO.value, _PRIVATE.value))
+            original = _FORMAT.value == "original"
+            _LOG.info("It is at %s.", push(folders, _PUSH_TO.value, _PRIVATE.value, original=original))
 
 
 def _export(run: TrainedRun, folders: Mapping[str, Path], dtype: jnp.dtype) -> None:

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS
+from lisa_jax.checkpoints.config_files import CONFIG_FILE
 from lisa_jax.exporting.model_card import CARD, PICTURE
-
-# What an export writes; whatever else lies in its folder stays here.
-_EXPORTED = ["config.json", "*.safetensors", CARD, PICTURE]
 
 
 def check_repository(name: str) -> None:
@@ -22,13 +21,15 @@ def check_repository(name: str) -> None:
         raise ValueError(f"--push_to={name}: whose repository? Give owner/name.")
 
 
-def push(folders: Mapping[str, Path], repository: str, private: bool) -> str:
+def push(folders: Mapping[str, Path], repository: str, private: bool, *, original: bool = False) -> str:
     """Upload exported folders into a repository, which is made where it is missing.
 
     Args:
-      folders: place in the repository ("" for its top) -> folder.
+      folders: side network -> folder; the only one is the repository itself, several have a folder each in it.
       repository: `owner/name`.
       private: of a repository that is made now; one that is there stays as it is.
+      original: they were exported in the original layout. Whatever else lies in the folders stays here, as what an
+        earlier export in the other layout left.
 
     Returns:
       The address of the repository.
@@ -42,13 +43,14 @@ def push(folders: Mapping[str, Path], repository: str, private: bool) -> str:
     kept = f"the export itself is kept in {', '.join(map(str, folders.values()))}"
     try:
         url = api.create_repo(repository, private=private, exist_ok=True)
-        for place, folder in folders.items():
+        for name, folder in folders.items():
+            network = [f"{name}.safetensors"] if original else [CONFIG_FILE, f"{DIFFUSERS_WEIGHTS}.safetensors"]
             api.upload_folder(
                 repo_id=repository,
                 folder_path=folder,
-                path_in_repo=place or None,
-                allow_patterns=list(_EXPORTED),
-                commit_message=f"Upload {place or 'the network'} by lisa_jax",
+                path_in_repo=None if len(folders) == 1 else name,
+                allow_patterns=[CARD, PICTURE, *network],
+                commit_message=f"Upload {name} by lisa_jax",
             )
     except errors.OfflineModeIsEnabled as error:
         raise ValueError(f"{repository} was not pushed, for HF_HUB_OFFLINE is set: unset it; {kept}.") from error

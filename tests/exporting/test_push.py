@@ -11,18 +11,22 @@ from toys.hub_server import HubServer
 
 from lisa_jax.exporting.push import check_repository
 
-# Pushes {place: folder} to each repository, and prints its address or why not.
+# Pushes {network: folder} to each repository, in this format, and prints its address or why not.
 PUSH = """
 import json, sys
 from pathlib import Path
 from lisa_jax.exporting.push import push
-def pushed(repository, folders):
+def pushed(repository, folders, original=False):
     try:
-        return push({place: Path(folder) for place, folder in folders.items()}, repository, private=True)
+        folders = {name: Path(folder) for name, folder in folders.items()}
+        return push(folders, repository, private=True, original=original)
     except ValueError as error:
         return f"refused: {error}"
 print(json.dumps([pushed(*each) for each in json.loads(sys.argv[1])]))
 """
+
+
+OTHERS = ("notes.txt", ".lock", "pose.safetensors")
 
 
 def pushed(asked, tmp_path, **env):
@@ -41,24 +45,27 @@ def write_export(folder, license="mit"):
     (folder / "diffusion_pytorch_model.safetensors").write_bytes(bytes(range(256)) * 1000)
     (folder / "README.md").write_text(f"---\nlicense: {license}\n---\n# A network\n")
     (folder / "samples.png").write_bytes(b"a picture")
-    # What others keep there.
+    # What an earlier export in the other layout left, and what others keep there.
+    (folder / "pose.safetensors").write_bytes(b"another layout")
     (folder / "notes.txt").write_text("not for everybody")
     (folder / ".lock").write_text("")
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in ("notes.txt", ".lock")}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in OTHERS}
 
 
 def test_what_an_export_wrote_is_pushed_and_nothing_else(tmp_path):
     export, odd, one = str(tmp_path / "export"), str(tmp_path / "odd"), "an-owner/one"
     wrote = write_export(tmp_path / "export")
     write_export(tmp_path / "odd", license="my own")
-    asked = [(one, {"": export}), (one, {"": export}), ("an-owner/two", {"pose": export, "seg": export})]
-    asked.append(("an-owner/odd", {"": odd}))
+    asked = [(one, {"pose": export}), (one, {"pose": export}), ("an-owner/two", {"pose": export, "seg": export})]
+    asked += [("an-owner/odd", {"pose": odd}), ("an-owner/file", {"pose": export}, True)]
     with HubServer({}) as hub:
-        first, again, two, refused = pushed(asked, tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="token")
+        first, again, two, refused, _ = pushed(asked, tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="token")
         (stranger,) = pushed(asked[:1], tmp_path, HF_ENDPOINT=hub.url)
     assert first == again == f"{hub.url}/{one}" and two == f"{hub.url}/an-owner/two"
+    card = {name: wrote[name] for name in ("README.md", "samples.png")}
     assert hub.pushed == {
         one: wrote,
+        "an-owner/file": card | {"pose.safetensors": b"another layout"},
         "an-owner/two": {f"{place}/{name}": content for place in ("pose", "seg") for name, content in wrote.items()},
     }
     assert hub.made[one]["visibility"] == "private"
