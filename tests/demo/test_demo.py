@@ -2,7 +2,6 @@
 
 import importlib
 import io
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from toys.browser import started_browser
 
 from lisa_jax.demo.artist import Artist
 from lisa_jax.demo.canvas import canvas_for
+from lisa_jax.demo.examples import examples_of
+from lisa_jax.demo.page import Page, launch
 from lisa_jax.drawing.networks import networks_of_runs
 from lisa_jax.experiments.saved_run import load_run
 
 ROOT = Path(__file__).parents[2]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,6 @@ def condition(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(trained_run, tiny_data, tmp_path_factory):
     """Of a page for the finished run."""
-    pytest.importorskip("gradio")
-    from lisa_jax.demo.examples import examples_of
-    from lisa_jax.demo.page import Page, launch
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LISA_JAX_DATA", str(tiny_data))
         networks = networks_of_runs({str(trained_run): load_run(trained_run)}, "auto")
@@ -52,18 +48,12 @@ def address(trained_run, tiny_data, tmp_path_factory):
 @pytest.fixture
 def page(address):
     """The page in a browser; fails where anything was fetched from elsewhere."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
     elsewhere = []
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=QUIET)
+    with started_browser() as browser:
         page = browser.new_page()
         page.on("request", lambda one: one.url.startswith((address, "data:", "blob:")) or elsewhere.append(one.url))
         page.goto(address)
         yield page
-        browser.close()
     assert elsewhere == []
 
 

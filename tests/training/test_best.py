@@ -5,6 +5,7 @@ import math
 import shutil
 
 import pytest
+from toys.crash import Crash, crash_at, saved_steps
 
 from lisa_jax.training.best import SCORES, best_step, score_of
 from lisa_jax.training.checkpoint import Checkpoints, ResumeError
@@ -12,20 +13,6 @@ from lisa_jax.training.experiment import Evaluation, Report
 from lisa_jax.training.loop import fit
 
 LOSS = SCORES[0]
-
-
-class Crash(Exception):
-    pass
-
-
-def crash_at_7(step, batch):
-    if step == 7:
-        raise Crash
-    return batch
-
-
-def saved_steps(workdir):
-    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +26,7 @@ def run(toy, tmp_path_factory):
         return fit(experiment, toy.config(keep=1, keep_best=LOSS), workdir)
 
     with pytest.raises(Crash):
-        train(crash_at_7)
+        train(crash_at(7))
     assert saved_steps(workdir) == [4, 6]
     return workdir, train()
 

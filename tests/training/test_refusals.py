@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys.crash import saved_steps
 
 from lisa_jax import metrics
 from lisa_jax.data.embedded.openmoji import CorruptRecordError
@@ -16,10 +17,6 @@ from lisa_jax.data.pipeline import Batches
 from lisa_jax.training.checkpoint import Checkpoints
 from lisa_jax.training.finite import NonFiniteLossError
 from lisa_jax.training.loop import fit
-
-
-def saved_steps(workdir):
-    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
 
 
 def spoil_row_at(bad_step):

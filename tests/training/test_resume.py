@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from toys.crash import Crash, crash_at, saved_steps
 
 from lisa_jax.parallel import cluster
 from lisa_jax.parallel.cluster import LostProcessError
@@ -19,23 +20,6 @@ from lisa_jax.training.checkpoint import Checkpoints, ResumeError, SaveError
 from lisa_jax.training.checkpoint_items import StateHandler
 from lisa_jax.training.loop import fit
 from lisa_jax.training.upgrade import Upgrade
-
-
-class Crash(Exception):
-    pass
-
-
-def crash_at(crash_step):
-    def before_step(step, batch):
-        if step == crash_step:
-            raise Crash
-        return batch
-
-    return before_step
-
-
-def saved_steps(workdir):
-    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
 
 
 @pytest.fixture(scope="module")

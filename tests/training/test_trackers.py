@@ -6,22 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+from toys.crash import Crash, crash_at
 
 from lisa_jax.training.experiment import Evaluation, Report
 from lisa_jax.training.loop import fit
 from lisa_jax.training.trackers import check_installed
 
 BLOCK = 32768
-
-
-class Crash(Exception):
-    pass
-
-
-def crash_at_7(step, batch):
-    if step == 7:
-        raise Crash
-    return batch
 
 
 def records(path):
@@ -51,17 +42,18 @@ def logged(path):
 def test_wandb_gets_config_numbers_and_pictures_and_a_resumed_run_goes_on_under_its_id(
     toy, tmp_path, monkeypatch, metrics_of
 ):
-    pytest.importorskip("wandb")
     for name, value in {"MODE": "offline", "SILENT": "true", "CONSOLE": "off", "DISABLE_GIT": "true"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     picture = np.zeros((8, 8, 3), np.uint8)
     shown = Evaluation(4, lambda params, frozen: Report({"validation/loss": 1.0}, {"samples": picture}))
-    for before_step in (crash_at_7, None):
+
+    def train(before_step=None):
         experiment = dataclasses.replace(toy.experiment(before_step), evaluations=(shown,))
-        try:
-            fit(experiment, toy.config(trackers=("wandb",)), tmp_path)
-        except Crash:
-            assert before_step is crash_at_7
+        fit(experiment, toy.config(trackers=("wandb",)), tmp_path)
+
+    with pytest.raises(Crash):
+        train(crash_at(7))
+    train()
     first, second = sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
     (run,) = (record.run for record in records(second) if record.HasField("run"))
     assert f"run-{run.run_id}.wandb" == first.name == second.name
