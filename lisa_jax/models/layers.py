@@ -29,16 +29,22 @@ def pytorch_uniform(fan_in: int, scale: float = 1.0) -> nn.initializers.Initiali
     return init
 
 
+def birth_of(fan_in: int, birth: float) -> nn.initializers.Initializer:
+    """PyTorch's default times `birth`; of 0 all zeros (diffusers' `zero_module`)."""
+    return pytorch_uniform(fan_in, birth) if birth else nn.initializers.zeros_init()
+
+
 class Linear(nn.Module):
-    """`y = x kernel + bias` over the last axis (`torch.nn.Linear`), kernel (in, out)."""
+    """`y = x kernel + bias` over the last axis (`torch.nn.Linear`), kernel (in, out); `birth` as of `Conv`."""
 
     features: int
     use_bias: bool = True
     dtype: jnp.dtype = jnp.float32
+    birth: float = 1.0
 
     def setup_kernel(self, width: int) -> tuple[jax.Array, jax.Array | None]:
         """Kernel and bias in the compute dtype, for inputs of this width."""
-        init = pytorch_uniform(width)
+        init = birth_of(width, self.birth)
         kernel = self.param("kernel", init, (width, self.features)).astype(self.dtype)
         return kernel, self.param("bias", init, (self.features,)).astype(self.dtype) if self.use_bias else None
 
@@ -109,7 +115,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        init = pytorch_uniform(math.prod(shape[:-1]), self.birth) if self.birth else nn.initializers.zeros_init()
+        init = birth_of(math.prod(shape[:-1]), self.birth)
         kernel = self.param("kernel", init, shape)
         bias = self.param("bias", init, (self.features,))
         y = jax.lax.conv_general_dilated(

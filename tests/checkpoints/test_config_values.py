@@ -5,11 +5,13 @@ import pytest
 from lisa_jax.checkpoints.checkpoint import CheckpointError
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.controlnet import CONTROLNET
+from lisa_jax.checkpoints.sd3_transformer import SD3_TRANSFORMER
 from lisa_jax.checkpoints.side_network import SMALL_CONTROLNET
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.families.presets import preset_of
 from lisa_jax.models.config_fields import MOST_LAYERS
+from lisa_jax.models.sd3_transformer import SD3TransformerConfig
 from lisa_jax.models.small_controlnet import small_controlnet_config
 
 SD15 = preset_of("tiny_sd15")
@@ -18,6 +20,7 @@ CONFIGS = {
     "vae": (VAE, SD15.vae),
     "text": (CLIP_TEXT, SD15.text),
     "controlnet": (CONTROLNET, SD15.controlnet),
+    "sd3_transformer": (SD3_TRANSFORMER, SD3TransformerConfig()),
     "small": (SMALL_CONTROLNET, small_controlnet_config(SD15.controlnet, (8, 8), 1)),
 }
 NONSENSE = (-1, 0, 1.5, 10**12, 10**400, float("nan"), float("inf"), "8", "", True, None, [], [[8]], [1] * 10**6, {})
@@ -49,6 +52,10 @@ def test_nonsense_in_a_field_is_refused_by_its_name_or_leaves_a_network_of_sane_
         (UNET, "conv_in_kernel", 4, "an even one changes the size"),
         (CLIP_TEXT, "num_hidden_layers", 10**7, "must be a whole number, 1 to 64"),
         (VAE, "scaling_factor", float("nan"), "must be a number"),
+        (SD3_TRANSFORMER, "qk_norm", "layer_norm", "'layer_norm' is not supported: only 'rms_norm' or null"),
+        (SD3_TRANSFORMER, "caption_projection_dim", 8, "must be num_attention_heads x attention_head_dim, 1152"),
+        (SD3_TRANSFORMER, "pos_embed_max_size", None, "only side networks may be without"),
+        (SD3_TRANSFORMER, "sample_size", 1, "patch_size 2 is larger than sample_size 1"),
     ],
 )
 def test_a_sentence_says_what_a_field_must_be(component, name, value, message):
