@@ -175,13 +175,18 @@ def patch_embedding(config: SD3Config, dtype: jnp.dtype) -> PatchEmbedding:
 def joint_blocks(
     config: SD3Config, dtype: jnp.dtype, remat: str, attention: str, *, last_ends: bool
 ) -> list[JointBlock]:
-    """All blocks of a network with text; `last_ends`: text tokens end in the last."""
-    qk_norm = config.qk_norm is not None
-    settings = JointBlockSettings(config.num_attention_heads, qk_norm, dtype, attention, remat == "attention")
+    """All blocks of a network; `last_ends`: text tokens end in the last.
+
+    Blocks without text have neither a second attention nor norms of queries and keys, whatever the config says (as in
+    diffusers).
+    """
+    with_text = config.joint_attention_dim is not None
+    qk_norm, dual_attention = (config.qk_norm, config.dual_attention_layers) if with_text else (None, ())
+    recompute = remat == "attention"
+    settings = JointBlockSettings(config.num_attention_heads, qk_norm is not None, dtype, attention, recompute)
     block = rematerialised(JointBlock, remat)
     return [
-        block(settings, i in config.dual_attention_layers, last_ends and i + 1 == config.num_layers)
-        for i in range(config.num_layers)
+        block(settings, i in dual_attention, last_ends and i + 1 == config.num_layers) for i in range(config.num_layers)
     ]
 
 

@@ -5,12 +5,14 @@ import pytest
 from lisa_jax.checkpoints.checkpoint import CheckpointError
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.controlnet import CONTROLNET
+from lisa_jax.checkpoints.sd3_controlnet import SD3_CONTROLNET
 from lisa_jax.checkpoints.sd3_transformer import SD3_TRANSFORMER
 from lisa_jax.checkpoints.side_network import SMALL_CONTROLNET
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.families.presets import preset_of
 from lisa_jax.models.config_fields import MOST_LAYERS
+from lisa_jax.models.sd3_controlnet import SD3ControlNetConfig
 from lisa_jax.models.sd3_transformer import SD3TransformerConfig
 from lisa_jax.models.small_controlnet import small_controlnet_config
 
@@ -20,6 +22,7 @@ CONFIGS = {
     "vae": (VAE, SD15.vae),
     "text": (CLIP_TEXT, SD15.text),
     "controlnet": (CONTROLNET, SD15.controlnet),
+    "sd3_controlnet": (SD3_CONTROLNET, SD3ControlNetConfig()),
     "sd3_transformer": (SD3_TRANSFORMER, SD3TransformerConfig()),
     "small": (SMALL_CONTROLNET, small_controlnet_config(SD15.controlnet, (8, 8), 1)),
 }
@@ -52,6 +55,8 @@ def test_nonsense_in_a_field_is_refused_by_its_name_or_leaves_a_network_of_sane_
         (UNET, "conv_in_kernel", 4, "an even one changes the size"),
         (CLIP_TEXT, "num_hidden_layers", 10**7, "must be a whole number, 1 to 64"),
         (VAE, "scaling_factor", float("nan"), "must be a number"),
+        (SD3_CONTROLNET, "pos_embed_type", "rope", "'rope' is not supported: only 'sincos' or null"),
+        (SD3_CONTROLNET, "pos_embed_max_size", None, "give the size of its table"),
         (SD3_TRANSFORMER, "qk_norm", "layer_norm", "'layer_norm' is not supported: only 'rms_norm' or null"),
         (SD3_TRANSFORMER, "caption_projection_dim", 8, "must be num_attention_heads x attention_head_dim, 1152"),
         (SD3_TRANSFORMER, "pos_embed_max_size", None, "only side networks may be without"),

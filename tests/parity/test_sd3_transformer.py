@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import SD3Transformer2DModel
-from safetensors import safe_open
+from sd3_networks import SD3, SD35_MEDIUM, inputs, make, ours_of, tensors
 
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
 from lisa_jax.checkpoints.sd3_transformer import SD3_TRANSFORMER
@@ -17,19 +17,6 @@ from lisa_jax.models.sd3_transformer import SD3Transformer
 
 TOLERANCE = 1e-4
 
-SD3 = {
-    "sample_size": 8,
-    "in_channels": 3,
-    "num_layers": 3,
-    "attention_head_dim": 8,
-    "num_attention_heads": 2,
-    "joint_attention_dim": 12,
-    "caption_projection_dim": 16,
-    "pooled_projection_dim": 10,
-    "out_channels": 3,
-    "pos_embed_max_size": 7,
-}
-SD35_MEDIUM = SD3 | {"qk_norm": "rms_norm", "dual_attention_layers": [0, 1, 9], "num_layers": 4}
 SD35_LARGE = SD3 | {"qk_norm": "rms_norm", "num_layers": 2, "num_attention_heads": 3, "caption_projection_dim": 24}
 UNUSUAL = SD3 | {  # the last block has a second attention too
     "patch_size": 3,
@@ -49,23 +36,6 @@ CASES = {
 }
 
 
-def make(config, randomise):
-    model = SD3Transformer2DModel(**config).eval()
-    randomise([parameter for name, parameter in model.named_parameters() if "attn" in name and "norm" in name], std=1.0)
-    # What a file holds counts, not what the sines would be.
-    randomise([model.pos_embed.pos_embed], std=1.0)
-    return model
-
-
-def inputs(config, size, tokens=5):
-    return (
-        torch.randn(2, config["in_channels"], *size),
-        torch.tensor([3.25, 997.0]),
-        torch.randn(2, tokens, config["joint_attention_dim"]),
-        torch.randn(2, config["pooled_projection_dim"]),
-    )
-
-
 def theirs_of(model, sample, residuals=None):
     """diffusers' prediction; residuals are grids (n, h, w, d), one for each block but the last."""
     x_t, t, tokens, pooled = sample
@@ -73,12 +43,6 @@ def theirs_of(model, sample, residuals=None):
         residuals = [torch.from_numpy(np.array(one)).flatten(1, 2) for one in residuals]
         residuals.append(torch.full((1,), torch.nan))  # as many as blocks, or diffusers spreads them over all
     return model(x_t, tokens, pooled, t, block_controlnet_hidden_states=residuals).sample
-
-
-def ours_of(sample, to_jax):
-    """The inputs as we take them."""
-    x_t, t, tokens, pooled = map(to_jax, sample)
-    return x_t, t, {"tokens": tokens, "pooled": pooled}
 
 
 def hook_image_tokens(model):
@@ -130,12 +94,6 @@ def test_written_folder_loads_in_diffusers_with_the_same_output(tmp_path, random
     assert torch.equal(theirs_of(theirs, sample), theirs_of(again, sample))
     ours_json, theirs_json = (json.loads((tmp_path / name / "config.json").read_text()) for name in ("ours", "theirs"))
     assert ours_json == theirs_json
-
-
-def tensors(folder):
-    (path,) = folder.glob("*.safetensors")
-    with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
