@@ -97,6 +97,7 @@ def control() -> ConfigDict:
     # condition is repeated to as many before, at that cost; (32,) spares it.
     config.condition_channels = (16, 32, 96, 256)
     config.side = side()
+    config.loss = loss()
     config.lisa = lisa()
     # What validation logs, validation/main_loss or that of a quartile of the noise levels (validation/main_loss_q1, the
     # least noise, to _q4): the checkpoint with the smallest stays too, for --weights=best; unset: only the newest ones.
@@ -136,6 +137,20 @@ def side() -> ConfigDict:
             "condition_init": "zero",
             # Size at birth of the layers through which residuals leave, over PyTorch's default; 0: zero convolutions.
             "zero_convolution_scale": 0.0,
+        }
+    )
+
+
+def loss() -> ConfigDict:
+    """The main loss, of the network's prediction."""
+    return ConfigDict(
+        {
+            # What it compares: network (its output with its target: the noise, v, the velocity) or x0 (the data that
+            # the output implies with the data; the alignment decoder regresses the gap in the same space).
+            "space": "network",
+            # Of it by noise level: uniform, min_snr (of a diffusion), sigma_sqrt or cosmap (of a rectified flow).
+            "weighting": "uniform",
+            "min_snr_gamma": 5.0,  # bound on the signal-to-noise ratio in min_snr
         }
     )
 

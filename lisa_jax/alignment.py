@@ -10,8 +10,9 @@ For x_t at noise level t, text y, condition c and the regression target of the n
 
 With several hooks each has a decoder, and the alignment term is the mean of theirs. `target - prior`, the gap, is what
 the frozen network cannot explain; its mean given x_t and c is, up to a known factor (`Process.likelihood_score`), the
-likelihood score grad log p(c | x_t). Without an `Alignment` this is plain training of the side network, and compiles to
-exactly that: no prior, no decoder.
+likelihood score grad log p(c | x_t). Prediction and prior are what the loss compares of the main network's output,
+which is the output itself unless an `Objective` says otherwise (`Process.regressed`). Without an `Alignment` this is
+plain training of the side network, and compiles to exactly that: no prior, no decoder.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def lisa_loss(
       inputs: `context`, a tree of arrays (n, ...), and `condition`, what each side network sees, by name.
       noisy: the noisy sample of n examples.
       model: the dual-branch model.
-      process: the noise process the main network was trained with.
+      process: the noise process the main network was trained with, or an `Objective` of it.
       align: what is aligned, and how; None leaves out the alignment and its cost.
       step: training step, traced or not; decides which rows are aligned where not all are.
 
@@ -67,7 +68,7 @@ def lisa_loss(
     # Control cannot reach the trunk, so one pass of it serves both the prediction and the prior.
     trunk = model.trunk(frozen, x_t, t, context)
     residuals, features = model.side(trainable["side"], trunk, x_t, t, context, inputs["condition"])
-    prediction = model.predict(frozen, trunk, residuals)
+    prediction = process.regressed(model.predict(frozen, trunk, residuals), noisy.x_t, noisy.t)
     error = squared_error(prediction, noisy.target)
     main = jnp.mean(process.weight(noisy.t) * error)
     metrics = _with_gate(_main_metrics(error, noisy, process), model.gate(trunk, residuals))
@@ -76,7 +77,7 @@ def lisa_loss(
 
     # All rows, or those whose turn it is.
     trunk, features, t, noisy = align.rows((trunk, features, t, noisy), step)
-    prior = model.predict(frozen, trunk)
+    prior = process.regressed(model.predict(frozen, trunk), noisy.x_t, noisy.t)
     gap = jax.lax.stop_gradient(noisy.target - prior)
     aligned = {hook: model.decode(trainable["decoder"][hook], features[hook], t, gap.shape) for hook in align.hooks}
     errors = {hook: squared_error(aligned[hook], gap) for hook in align.hooks}
@@ -163,7 +164,8 @@ def main_loss(
 ) -> tuple[jax.Array, LossMetrics]:
     """Loss of the main network alone, mse(main(x_t, t, y), target): what pretraining a base minimises."""
     x_t, t = process.network_input(noisy.x_t, noisy.t), process.network_time(noisy.t)
-    error = squared_error(model.predict(main, model.trunk(main, x_t, t, inputs["context"])), noisy.target)
+    output = model.predict(main, model.trunk(main, x_t, t, inputs["context"]))
+    error = squared_error(process.regressed(output, noisy.x_t, noisy.t), noisy.target)
     return jnp.mean(process.weight(noisy.t) * error), _main_metrics(error, noisy, process)
 
 

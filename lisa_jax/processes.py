@@ -83,8 +83,12 @@ class Process(ABC):
         """What the network receives in place of `x_t` (same shape): `x_t` itself unless the process scales it."""
         return x_t
 
+    def regressed(self, output: jax.Array, x_t: jax.Array, t: jax.Array) -> jax.Array:
+        """What the loss compares with `target` of a network's `output` at `x_t`, (n, ...): the output as it is."""
+        return output
+
     def weight(self, t: jax.Array) -> jax.Array:
-        """Loss weight by noise level, float32 (n,): ones, since LISA trains every process unweighted."""
+        """Weight of the main loss by noise level, float32 (n,): ones, since LISA trains every process unweighted."""
         return jnp.ones(t.shape, jnp.float32)
 
     def perturb(self, x0: jax.Array, noise: jax.Array, t: jax.Array) -> jax.Array:
@@ -158,11 +162,7 @@ class Diffusion(Process):
     rescale_betas_zero_snr: bool = False
 
     def __post_init__(self):
-        steps = self.num_train_timesteps
-        if type(steps) is not int or not 1 <= steps <= MOST_STEPS:
-            raise ValueError(
-                f"num_train_timesteps is {shown(steps)}, but must be a whole number from 1 to {MOST_STEPS}."
-            )
+        _check_steps(self.num_train_timesteps)
         if self.prediction_type not in _PREDICTION_TYPES:
             raise ValueError(
                 f"prediction_type {shown(self.prediction_type)} is not supported: take a base that was trained with "
@@ -267,19 +267,24 @@ _TIME_DISTRIBUTIONS = ("logit_normal", "uniform")
 class RectifiedFlow(Process):
     """Rectified flow (SD3, arXiv 2403.03206): x_t on the straight line from data to noise, velocity prediction.
 
-    `t` is sigma in (0, 1), float32; the network sees 1000 sigma. Training draws u logit-normal(logit_mean, logit_std)
-    or uniform and shifts it to sigma = shift u / (1 + (shift - 1) u). Times are continuous;
-    diffusers' SD3 trainer instead takes entry int(1000 u) of a *descending* table of 1000 sigmas, that is 1 - u
-    rounded: the same distribution up to one table step at logit_mean 0, and that of -logit_mean otherwise.
+    `t` is sigma in (0, 1], float32. Training draws u logit-normal(logit_mean, logit_std) or uniform, the larger the
+    noisier, and shifts it to sigma = shift u / (1 + (shift - 1) u).
+
+    With `num_train_timesteps` sigma is one of so many, those of diffusers' `FlowMatchEulerDiscreteScheduler`: entry
+    int(num_train_timesteps (1 - u)) of its descending table, as diffusers' SD3 trainer takes it, and the network sees
+    num_train_timesteps sigma. (Its u is our 1 - u: the same distribution at logit_mean 0, that of -logit_mean
+    otherwise.) Without, times are continuous, below 1, and the network sees 1000 sigma.
 
     Raises:
-        ValueError: on an unknown `time_distribution`, or `shift` or `logit_std` not positive.
+        ValueError: on an unknown `time_distribution`, `shift` or `logit_std` not positive, or `num_train_timesteps` no
+            whole number from 1 to `MOST_STEPS`.
     """
 
     shift: float = 3.0
     time_distribution: str = "logit_normal"
     logit_mean: float = 0.0
     logit_std: float = 1.0
+    num_train_timesteps: int | None = None
 
     def __post_init__(self):
         if self.time_distribution not in _TIME_DISTRIBUTIONS:
@@ -288,26 +293,47 @@ class RectifiedFlow(Process):
             )
         for name in ("shift", "logit_std"):
             _check_positive(name, getattr(self, name))
+        if self.num_train_timesteps is not None:
+            _check_steps(self.num_train_timesteps)
+
+    def sigma_table(self) -> np.ndarray:
+        """The sigmas of `num_train_timesteps`, float32, descending from 1, in the scheduler's own arithmetic."""
+        steps = self.num_train_timesteps
+        return _shifted(self.shift, np.arange(steps, 0, -1, dtype=np.float32) / np.float32(steps))
 
     def coefficients(self, t: jax.Array) -> Coefficients:
         return Coefficients(1 - t, t, -jnp.ones_like(t), jnp.ones_like(t))
 
     def sample_t(self, key: jax.Array, n: int) -> jax.Array:
+        # Off the ends by a hair: at sigma 0 the score of a prediction is undefined.
+        low, high = (1e-5, 1 - 1e-5) if self.num_train_timesteps is None else (0.0, 1.0)
         if self.time_distribution == "logit_normal":
-            u = jax.nn.sigmoid(self.logit_mean + self.logit_std * jax.random.normal(key, (n,), jnp.float32))
+            logit = self.logit_mean + self.logit_std * jax.random.normal(key, (n,), jnp.float32)
+            u, rest = jax.nn.sigmoid(logit), jax.nn.sigmoid(-logit)
         else:
-            # Off the ends by a hair: at sigma 0 the score of a prediction is undefined.
-            u = jax.random.uniform(key, (n,), jnp.float32, 1e-5, 1 - 1e-5)
-        return self.shift * u / (1 + (self.shift - 1) * u)
+            u = jax.random.uniform(key, (n,), jnp.float32, low, high)
+            rest = 1 - u
+        if self.num_train_timesteps is None:
+            return _shifted(self.shift, u)
+        index = (rest * self.num_train_timesteps).astype(jnp.int32)
+        return jnp.asarray(self.sigma_table())[jnp.minimum(index, self.num_train_timesteps - 1)]
 
     def quantile(self, t: jax.Array) -> jax.Array:
         u = t / (self.shift - (self.shift - 1) * t)
+        if self.num_train_timesteps is not None:
+            # The middle of what becomes this entry of the table.
+            u = u - 0.5 / self.num_train_timesteps
         if self.time_distribution == "logit_normal":
             u = norm.cdf((jax.scipy.special.logit(u) - self.logit_mean) / self.logit_std)
         return jnp.clip(u, 0.0, _BELOW_ONE)
 
     def network_time(self, t: jax.Array) -> jax.Array:
-        return 1000.0 * t.astype(jnp.float32)
+        return float(self.num_train_timesteps or 1000) * t.astype(jnp.float32)
+
+
+def _shifted(shift: float, u: Any) -> Any:
+    """SD3's shift of times towards noise (arXiv 2403.03206, section 5.3.2), of an array or a number."""
+    return shift * u / (1 + (shift - 1) * u)
 
 
 @dataclass(frozen=True)
@@ -349,3 +375,8 @@ class EDM(Process):
 def _check_positive(name: str, value: Any) -> None:
     if type(value) not in (int, float) or not 0 < value < math.inf:
         raise ValueError(f"{name} is {shown(value)}, but must be a number above 0.")
+
+
+def _check_steps(value: Any) -> None:
+    if type(value) is not int or not 1 <= value <= MOST_STEPS:
+        raise ValueError(f"num_train_timesteps is {shown(value)}, but must be a whole number from 1 to {MOST_STEPS}.")

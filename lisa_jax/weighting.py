@@ -1,4 +1,8 @@
-"""Weight of the alignment term by noise level; the main term keeps its own (`Process.weight`).
+"""Weight of the alignment term by noise level.
+
+The main term's weight (`Process.weight`) does not multiply it: LISA's alignment is a plain mean over noise levels
+whatever the network's own loss is. The main weights answer to how the terms of that loss compete in one network, the
+decoder is another; and s^-2 would leave it next to nothing but the levels of the least noise.
 
 | name               | weight before it is scaled to mean 1 over the training noise levels                   |
 |--------------------|---------------------------------------------------------------------------------------|
@@ -15,6 +19,7 @@ with data scaled by a and noise by s:
     diffusion, v         min(a^2 / s^2, 5)                the same
     rectified flow       min((1 - s)^2 / s^2, 5)          q = training CDF of s
     EDM, raw output F    min(1 / (s^2 (s^2 + 1)), 5)      q = training CDF of s
+    any, in x0 space     min(a^2 / s^4, 5)                the process's own
 """
 
 from collections.abc import Callable
@@ -53,14 +58,14 @@ def check_weighting(weighting: str) -> str:
 
 
 def alignment_weight(weighting: str, process: Process, t: jax.Array) -> jax.Array:
-    """Weight of the alignment error at noise levels `t` (n,), float32 (n,); with `uniform` the noise process's own.
+    """Weight of the alignment error at noise levels `t` (n,), float32 (n,); with `uniform` ones.
 
     Raises:
       ValueError: an unknown weighting.
     """
     if check_weighting(weighting) == UNIFORM:
-        return process.weight(t)
-    return process.weight(t) * _WEIGHTS[weighting](process, t) / _mean(weighting, process)
+        return jnp.ones(t.shape, jnp.float32)
+    return _WEIGHTS[weighting](process, t) / _mean(weighting, process)
 
 
 @lru_cache(maxsize=32)

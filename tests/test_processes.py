@@ -12,7 +12,13 @@ from lisa_jax.processes import EDM, Diffusion, RectifiedFlow
 EPSILON = Diffusion()
 V = Diffusion(prediction_type="v_prediction")
 ZERO_SNR = Diffusion(prediction_type="v_prediction", rescale_betas_zero_snr=True)
-PROCESSES = {"epsilon": EPSILON, "v": V, "rectified_flow": RectifiedFlow(), "edm": EDM()}
+PROCESSES = {
+    "epsilon": EPSILON,
+    "v": V,
+    "rectified_flow": RectifiedFlow(),
+    "flow_of_a_table": RectifiedFlow(num_train_timesteps=1000),
+    "edm": EDM(),
+}
 every_process = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES.keys())
 
 
@@ -74,7 +80,7 @@ def test_one_noisy_point_means_the_same_in_every_process(step):
         (RectifiedFlow(), 0.3, lambda a, s: -(1 - s) / s),
         (EDM(), 1.7, lambda a, s: -1 / (s * np.sqrt(s**2 + 1))),
     ],
-    ids=PROCESSES.keys(),
+    ids=["epsilon", "v", "rectified_flow", "edm"],
 )
 def test_mean_gap_on_gaussian_data_is_the_likelihood_score(process, t, factor):
     """Monte Carlo: regress target - prior on (x_t, c) and compare with closed forms written out here.
@@ -130,11 +136,17 @@ def test_times_are_valid_and_their_quantile_is_uniform(process):
 
 
 @pytest.mark.parametrize(
-    "process", [RectifiedFlow(shift=1.0, time_distribution="uniform"), RectifiedFlow(logit_mean=0.5)]
+    "process",
+    [
+        RectifiedFlow(shift=1.0, time_distribution="uniform"),
+        RectifiedFlow(logit_mean=0.5),
+        RectifiedFlow(time_distribution="uniform", num_train_timesteps=1000),
+        RectifiedFlow(logit_mean=0.5, num_train_timesteps=1000),
+    ],
 )
 def test_flow_time_distributions(process):
     t = process.sample_t(jax.random.key(5), 40_000)
-    assert t.min() > 0 and t.max() < 1
+    assert t.min() > 0 and (t.max() < 1 or process.num_train_timesteps)
     counts = np.histogram(process.quantile(t), bins=10, range=(0, 1))[0] / 4000
     np.testing.assert_allclose(counts, 1, atol=0.1)
 
@@ -149,6 +161,7 @@ def test_what_the_network_receives():
     np.testing.assert_array_equal(EPSILON.network_time(jnp.array([0, 999])), np.float32([0, 999]))
     assert EPSILON.network_time(jnp.array([0])).dtype == jnp.float32
     np.testing.assert_allclose(RectifiedFlow().network_time(jnp.array([0.25, 0.5])), [250, 500])
+    np.testing.assert_allclose(RectifiedFlow(num_train_timesteps=20).network_time(jnp.array([0.25, 0.5])), [5, 10])
     np.testing.assert_allclose(EDM().network_time(jnp.array([1.0, np.e])), [0, 0.25], atol=1e-6)
     np.testing.assert_allclose(
         EDM().network_input(x, jnp.array([1.0, 3.0]))[:, 0, 0, 0], [0.5**0.5, 0.1**0.5], rtol=1e-5
@@ -171,6 +184,7 @@ def test_processes_are_hashable_static_arguments(process):
     [
         lambda: RectifiedFlow(shift=0.0),
         lambda: RectifiedFlow(time_distribution="mode"),
+        lambda: RectifiedFlow(num_train_timesteps=0),
         lambda: EDM(log_std=0.0),
         lambda: Diffusion(num_train_timesteps=0),
     ],

@@ -102,8 +102,19 @@ def _euler(config: Mapping[str, Any]) -> Process:
 
 
 def _rectified_flow(config: Mapping[str, Any]) -> RectifiedFlow:
-    """Its shift, with times logit-normal."""
-    return RectifiedFlow(shift=config.get("shift", 1.0))
+    """The sigmas of the scheduler's own table, drawn logit-normal; what concerns only sampling is left out.
+
+    Where a shift depends on the size of the picture (`use_dynamic_shifting`), that table is not shifted.
+    """
+    if flag(config, "invert_sigmas", False):
+        raise ValueError(
+            "invert_sigmas True is not supported: take a base whose time is 0 without noise, as Stable Diffusion 3's."
+        )
+    shift = number(config, "shift", 1.0, above=0)
+    return RectifiedFlow(
+        shift=1.0 if flag(config, "use_dynamic_shifting", False) else shift,
+        num_train_timesteps=config.get("num_train_timesteps", 1000),
+    )
 
 
 # Classes of diffusers that sample a `Diffusion`, all with the same fields of its betas.

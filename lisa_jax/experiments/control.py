@@ -21,7 +21,9 @@ from lisa_jax.experiments.learning_rates import rate_factors
 from lisa_jax.experiments.upgrade import upgrade
 from lisa_jax.families.family import Family
 from lisa_jax.metrics import LossMetrics
+from lisa_jax.objective import Objective
 from lisa_jax.parallel.sharding import row_blocks
+from lisa_jax.processes import Process
 from lisa_jax.training.diagnostics import gradient_shares
 from lisa_jax.training.experiment import Diagnostic, DiagnosticFn, Experiment, LossFn
 
@@ -42,7 +44,7 @@ def control_experiment(
 
     Raises:
       ValueError: a hook or a group of layers that the side networks do not have, a lam schedule or a
-        weighting that does not exist.
+        weighting that does not exist, or a weighting that does not fit the noise process.
     """
     losses = control_losses(config, family, empty)
     align = alignment_of(config, family.model)
@@ -83,8 +85,9 @@ class ControlLosses:
 
 
 def control_losses(config: ConfigDict, family: Family, empty: Tree) -> ControlLosses:
-    """Make the losses of a config (fields lisa, caption_dropout) beside a family; arguments as `control_experiment`."""
+    """Make the losses of a config (fields loss, lisa, caption_dropout); the other arguments as `control_experiment`."""
     lam, align = lam_schedule(config), alignment_of(config, family.model)
+    objective = objective_of(config, family.process)
 
     def terms(
         params, frozen, inputs, *, key, step, align, caption_dropout=config.caption_dropout
@@ -92,8 +95,8 @@ def control_losses(config: ConfigDict, family: Family, empty: Tree) -> ControlLo
         """The loss's terms of a batch; its latents, noise levels, noise and dropped captions come from the key."""
         input_key, noise_key = jax.random.split(key)
         encoded = model_inputs(inputs, input_key, frozen, family=family, empty=empty, caption_dropout=caption_dropout)
-        noisy = add_noise(encoded["latents"], noise_key, family.process)
-        networks = {"model": family.model, "process": family.process}
+        noisy = add_noise(encoded["latents"], noise_key, objective)
+        networks = {"model": family.model, "process": objective}
         return lisa_loss(params, frozen["main"], encoded, noisy, align=align, step=step, **networks)
 
     def loss(params, frozen, inputs, *, key, step, **how) -> tuple[jax.Array, LossMetrics]:
@@ -116,6 +119,15 @@ def control_losses(config: ConfigDict, family: Family, empty: Tree) -> ControlLo
         measured=partial(loss, align=align, caption_dropout=0.0),
         gradients_at=lambda step: gradients if lam.aligns(step) else None,
     )
+
+
+def objective_of(config: ConfigDict, process: Process) -> Objective:
+    """A noise process as the loss of a config sees it (field `loss`).
+
+    Raises:
+      ValueError: a weighting that does not fit the noise process.
+    """
+    return Objective(process, config.loss.space, config.loss.weighting, config.loss.min_snr_gamma)
 
 
 def lam_schedule(config: ConfigDict) -> LamSchedule:
@@ -166,6 +178,7 @@ def identity(config: ConfigDict, family: Family) -> Mapping[str, Any]:
         "accumulate": config.accumulate,
         "frozen_dtype": config.frozen_dtype,
         "side_networks": tuple(family.model.sides),
+        "loss_space": config.loss.space,
         "hook": None if align is None else align.hooks,
         "condition_channels": tuple(config.condition_channels),
         "side": config.side.to_dict(),

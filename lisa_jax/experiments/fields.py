@@ -34,6 +34,7 @@ from lisa_jax.experiments.upgrade import upgraded
 from lisa_jax.families.family import CONDITION_INITS
 from lisa_jax.models.attention import ATTENTION_IMPLEMENTATIONS
 from lisa_jax.models.remat import REMAT_POLICIES
+from lisa_jax.objective import LOSS_WEIGHTINGS, SPACES
 from lisa_jax.sampling.samplers.sampler import SAMPLERS
 from lisa_jax.training.best import SCORES
 from lisa_jax.training.trackers import TRACKERS
@@ -111,6 +112,9 @@ CONTROL: Fields = {
     "side.layers_per_block": or_unset(Whole(1, 16)),
     "side.condition_init": Choice(tuple(CONDITION_INITS)),
     "side.zero_convolution_scale": Number(least=0, most=16),
+    "loss.space": Choice(SPACES),
+    "loss.weighting": Choice(LOSS_WEIGHTINGS),
+    "loss.min_snr_gamma": Number(above=0, most=1000),
     "lisa.lam": Number(least=0, most=1e6),
     "lisa.hook": HOOK,
     "lisa.schedule": Choice(("constant", "linear", "cosine")),

@@ -8,18 +8,21 @@ from ml_collections import ConfigDict
 from lisa_jax.data.conditions.names import name_of
 from lisa_jax.dual_branch import Tree
 from lisa_jax.experiments.data_identity import with_data_fingerprint
+from lisa_jax.objective import NETWORK
 from lisa_jax.training.upgrade import Layout, Upgrade
 from lisa_jax.weighting import UNIFORM
 
 # Of the layers that are new in side networks.
 _BIRTHS = {"condition_init": "zero", "zero_convolution_scale": 0.0}
+# Of the main loss, which was of one form.
+_LOSS = {"space": NETWORK, "weighting": UNIFORM, "min_snr_gamma": 5.0}
 # Of rematerialisation, which was on or off.
 _REMAT = {"false": "none", "true": "full"}
 
 
 def upgraded(config: ConfigDict) -> ConfigDict:
     """The config of an earlier run with today's fields: new ones say what was done before there was a choice."""
-    later = {"preset": None, "diagnostics_every": None, "keep_best": None, "trackers": ("tensorboard",)}
+    later = {"preset": None, "diagnostics_every": None, "keep_best": None, "trackers": ("tensorboard",), "loss": _LOSS}
     fields = {**later, **config.to_dict()}
     later_in_groups = {
         "lisa": {"weighting": UNIFORM, "decoder_width": 1.0},
@@ -49,6 +52,7 @@ def _upgraded_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     side = {"side": {**_BIRTHS, **identity["side"]}} if "side" in identity else {}
     return {
         "decoder_width": 1.0,
+        "loss_space": NETWORK,
         # Side networks are sorted by name, conditions as they were given.
         "side_networks": sorted(map(name_of, _conditions(identity))),
         **identity,

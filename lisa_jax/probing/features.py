@@ -131,7 +131,8 @@ def make_targets(model: DualBranch, process: Process) -> Callable[..., Any]:
         latents, condition = inputs["latents"], inputs["condition"]
         noisy = noisy_sample(process, latents, noise, t)
         x_t, time = process.network_input(noisy.x_t, noisy.t), process.network_time(noisy.t)
-        prior = model.predict(frozen, model.trunk(frozen, x_t, time, inputs["context"]))
+        output = model.predict(frozen, model.trunk(frozen, x_t, time, inputs["context"]))
+        prior = process.regressed(output, noisy.x_t, noisy.t)
         maps = {"clean": latents, "gap": noisy.target - prior}
         maps |= {f"condition/{name}" if len(condition) > 1 else "condition": one for name, one in condition.items()}
         return {

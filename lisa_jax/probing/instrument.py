@@ -35,19 +35,24 @@ class Instrument:
 
     What does not depend on the side network's parameters is computed once, so that the cells of a study share it.
 
-    Attributes:
+    Args:
+      family: the main network and what it needs.
+      process: the noise process as the loss sees it, see `control.objective_of`.
       pictures: what is probed on.
+
+    Attributes:
+      pictures: the same.
       times: the noise level of every quantile, in the process's own unit.
     """
 
-    def __init__(self, family: Family, pictures: ProbePictures):
-        self._model, self._process, self.pictures = family.model, family.process, pictures
+    def __init__(self, family: Family, process: Process, pictures: ProbePictures):
+        self._model, self._process, self.pictures = family.model, process, pictures
         self._frozen = jax.device_put(family.frozen)
-        self.times = [time_at(family.process, quantile) for quantile in QUANTILES]
-        self._features = make_features(family.model, family.process)
-        self._targets = make_targets(family.model, family.process)
+        self.times = [time_at(process, quantile) for quantile in QUANTILES]
+        self._features = make_features(family.model, process)
+        self._targets = make_targets(family.model, process)
         self._targets_at: dict[tuple[int, str], Any] = {}
-        self._losses = cache(partial(_make_losses, family.model, family.process))
+        self._losses = cache(partial(_make_losses, family.model, process))
 
     def scores(self, side: Params) -> Scores:
         """R^2 on the test pictures of every linear probe of a side network's features."""

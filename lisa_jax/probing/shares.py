@@ -33,7 +33,7 @@ def gap_losses(
       noisy: the noisy sample; its target decides what "explained" means. The drawn target has noise that nobody can
         explain; where the conditional mean of the target is known, the shares are R^2 against the likelihood score.
       model: the dual-branch model.
-      process: its noise process.
+      process: its noise process, or the `Objective` that the decoders were trained with.
       align: what the decoders read; None in plain training.
     """
     if align is not None:
@@ -43,7 +43,8 @@ def gap_losses(
     if align is not None:
         return {n: m for n, m in found.means.items() if n in ("main_loss", "gap_power", "align_loss") or "/" in n}
     x_t, t = process.network_input(noisy.x_t, noisy.t), process.network_time(noisy.t)
-    prior = model.predict(frozen, model.trunk(frozen, x_t, t, inputs["context"]))
+    output = model.predict(frozen, model.trunk(frozen, x_t, t, inputs["context"]))
+    prior = process.regressed(output, noisy.x_t, noisy.t)
     power = squared_error(noisy.target, prior.astype(jnp.float32))
     return {"main_loss": found.means["main_loss"], "gap_power": mean(power)}
 

@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lisa_jax.dual_branch import Params
-from lisa_jax.experiments.control import alignment_of
+from lisa_jax.experiments.control import alignment_of, objective_of
 from lisa_jax.probing.instrument import Instrument, Scores
 from lisa_jax.probing.pictures import ProbePictures
 from lisa_jax.probing.split_pictures import split_pictures
@@ -74,7 +74,9 @@ class CellProbes:
         if of_split not in self._pictures:
             self._pictures[of_split] = split_pictures(partial(self._laboratory.split, cell))
         if of_family not in self._instruments:
-            self._instruments[of_family] = Instrument(self._laboratory.family(cell), self._pictures[of_split])
+            family = self._laboratory.family(cell)
+            objective = objective_of(self._laboratory.training(cell), family.process)
+            self._instruments[of_family] = Instrument(family, objective, self._pictures[of_split])
         return self._instruments[of_family]
 
     def _scores_at_start(self, cell: Cell) -> Scores:

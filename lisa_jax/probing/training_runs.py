@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from lisa_jax.evaluation.tasks import task_of
-from lisa_jax.experiments.control import alignment_of
+from lisa_jax.experiments.control import alignment_of, objective_of
 from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.experiments.splits import load_split
 from lisa_jax.probing.instrument import Instrument
@@ -31,7 +31,8 @@ def probe_run(workdir: str | Path, weights: str = "auto", trusted: Collection[st
     """
     run = load_run(workdir, weights)
     config, family = run.config, run.family
-    instrument = Instrument(family, split_pictures(partial(load_split, config, family, trusted=trusted)))
+    pictures = split_pictures(partial(load_split, config, family, trusted=trusted))
+    instrument = Instrument(family, objective_of(config, family.process), pictures)
     init_key, _ = run_keys(config.seed)
     untrained = jax.jit(partial(family.model.init_trainable, hooks=()))(family.read_start(), init_key)["side"]
     align = alignment_of(config, family.model)

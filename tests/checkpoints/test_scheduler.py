@@ -16,6 +16,7 @@ SVD = {
     "sigma_min": 0.002,
     "sigma_max": 700.0,
 } | SD_BETAS
+FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler"}
 # Scheduler of a published base -> the process that the base was trained with.
 PUBLISHED = {
     "sd15": ({"_class_name": "PNDMScheduler", "steps_offset": 1, "skip_prk_steps": True} | SD_BETAS, EPSILON),
@@ -29,8 +30,13 @@ PUBLISHED = {
     ),
     "sdxl": ({"_class_name": "EulerDiscreteScheduler", "prediction_type": "epsilon"} | SD_BETAS, EPSILON),
     "sd3": (
-        {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0},
-        RectifiedFlow(shift=3.0),
+        FLOW | {"num_train_timesteps": 1000, "shift": 3.0},
+        RectifiedFlow(shift=3.0, num_train_timesteps=1000),
+    ),
+    # Its own table is not shifted.
+    "a shift by size": (
+        FLOW | {"shift": 3.0, "use_dynamic_shifting": True},
+        RectifiedFlow(shift=1.0, num_train_timesteps=1000),
     ),
     "svd": (SVD, EDM()),
     "no class": ({"prediction_type": "v_prediction", "variance_type": "fixed_small"} | SD_BETAS, V),
@@ -72,7 +78,10 @@ def test_a_scheduler_config_tells_which_process_a_base_was_trained_with(config, 
             {"beta_end": 0.999, "prediction_type": "v_prediction", "rescale_betas_zero_snr": True},
             "the betas up to 0.999 leave no signal",
         ),
-        ({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": float("nan")}, "shift is nan"),
+        (FLOW | {"shift": float("nan")}, "shift is nan"),
+        (FLOW | {"num_train_timesteps": 0}, "num_train_timesteps is 0"),
+        (FLOW | {"use_dynamic_shifting": "no"}, "use_dynamic_shifting is 'no', but must be true or false"),
+        (FLOW | {"invert_sigmas": True}, "invert_sigmas True is not supported: take a base"),
     ],
 )
 def test_what_no_process_honours_is_refused_by_field_without_advice_to_change_the_base(config, message):

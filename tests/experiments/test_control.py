@@ -8,18 +8,22 @@ from ml_collections import ConfigDict
 
 from lisa_jax.alignment import Alignment
 from lisa_jax.dual_branch import DualBranch, SideNetwork
-from lisa_jax.experiments.control import alignment_of, check_aligned_rows, identity
+from lisa_jax.experiments.control import alignment_of, check_aligned_rows, identity, objective_of
+from lisa_jax.objective import Objective
 from lisa_jax.parallel.sharding import AXES
+from lisa_jax.processes import Diffusion
 
 MODEL = DualBranch(None, None, None, {"pose": SideNetwork(None, None, None, None, ("down_3", "mid"))})
 FOUR_BLOCKS = AbstractMesh((2, 2, 1), AXES)
 LISA = {"lam": 0.2, "hook": "mid", "weighting": "uniform", "align_every": 1, "decoder_width": 1.0}
+LOSS = {"space": "network", "weighting": "uniform", "min_snr_gamma": 5.0}
 FAMILY = types.SimpleNamespace(model=MODEL, fingerprint="abc")
 
 
 def a_config(**lisa):
     shared = {"seed": 0, "batch_size": 8, "accumulate": 1, "frozen_dtype": "float32", "data": {}, "side": {}}
-    return ConfigDict(shared | {"condition_channels": (8,), "ema_decay": 0.0, "lisa": LISA | lisa})
+    networks = {"condition_channels": (8,), "ema_decay": 0.0}
+    return ConfigDict(shared | networks | {"loss": LOSS, "lisa": LISA | lisa})
 
 
 def test_hooks_of_a_config():
@@ -53,6 +57,16 @@ def test_aligned_rows_that_would_have_to_move_are_told(caplog, batch_size, every
     caplog.clear()
     check_aligned_rows(config, FOUR_BLOCKS)
     assert not caplog.text
+
+
+def test_runs_whose_losses_are_in_different_spaces_do_not_continue_each_other():
+    config = a_config(hook="mid")
+    config.loss.update(space="x0", weighting="min_snr", min_snr_gamma=3.0)
+    assert identity(config, FAMILY)["loss_space"] == "x0"
+    assert objective_of(config, Diffusion()) == Objective(Diffusion(), "x0", "min_snr", 3.0)
+    config.loss.weighting = "cosmap"
+    with pytest.raises(ValueError, match=r"loss\.weighting 'cosmap' does not fit .* uniform or min_snr"):
+        objective_of(config, Diffusion())
 
 
 def test_runs_with_decoders_of_different_widths_do_not_continue_each_other():

@@ -23,7 +23,7 @@ MOVED = "lisa_jax.data.openmoji.layer_classes:segmentation"
 TODAY = "lisa_jax.data.embedded.openmoji.layer_classes:segmentation"
 # What the first version did not ask.
 LATER = {
-    None: ("preset", "diagnostics_every"),
+    None: ("preset", "diagnostics_every", "loss"),
     "lisa": ("weighting", "decoder_width"),
     "optimizer": ("decoder_rate", "fresh_rate", "fresh_layers", "fresh_steps"),
     "side": ("condition_init", "zero_convolution_scale"),
@@ -67,6 +67,7 @@ def test_a_condition_whose_module_has_moved_is_found():
         "data": {"condition": TODAY},
         "hook": ["mid"],
         "decoder_width": 1.0,
+        "loss_space": "network",
         "side_networks": ["segmentation"],
     }
 

@@ -44,11 +44,28 @@ def test_stable_diffusion_3():
     process, sigmas = process_of_scheduler(scheduler), ours(scheduler.sigmas)
     np.testing.assert_allclose(process.network_time(sigmas), scheduler.timesteps, rtol=1e-6)
     # Its table is an even grid, shifted.
-    even = dataclasses.replace(process, time_distribution="uniform").quantile(sigmas[1:])
-    np.testing.assert_allclose(even, np.arange(999, 0, -1) / 1000, rtol=1e-4)
+    even = dataclasses.replace(process, time_distribution="uniform").quantile(sigmas)
+    np.testing.assert_allclose(even, (np.arange(1000, 0, -1) - 0.5) / 1000, rtol=1e-4)
     chosen = [0, 10, 500, 999]
     x_t = process.perturb(ours(SAMPLE), ours(NOISE), sigmas[jnp.array(chosen)])
     np.testing.assert_allclose(x_t, scheduler.scale_noise(SAMPLE, scheduler.timesteps[chosen], NOISE), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"shift": 3.0}, {"shift": 1.7, "num_train_timesteps": 77}, {"shift": 3.0, "use_dynamic_shifting": True}],
+    ids=["shift", "few", "by size"],
+)
+def test_a_flow_trains_the_scheduler_s_own_sigmas_drawn_as_diffusers_trainer_does(config):
+    scheduler = FlowMatchEulerDiscreteScheduler(**config)
+    process, key, count = process_of_scheduler(scheduler), jax.random.key(0), 5000
+    np.testing.assert_allclose(process.sigma_table(), scheduler.sigmas, rtol=0, atol=1e-7)
+    # Its index is into a descending table: u is noise's share in ours, data's in theirs.
+    u = torch.from_numpy(np.array(jax.nn.sigmoid(-jax.random.normal(key, (count,), jnp.float32))))
+    indices = (u * scheduler.config.num_train_timesteps).long()
+    sigmas = process.sample_t(key, count)
+    np.testing.assert_allclose(sigmas, scheduler.sigmas[indices], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(process.network_time(sigmas), scheduler.timesteps[indices], rtol=1e-6)
 
 
 def test_stable_video_diffusion():

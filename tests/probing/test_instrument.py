@@ -15,7 +15,8 @@ from lisa_jax.processes import RectifiedFlow
 @pytest.fixture(scope="module")
 def instrument():
     # An image toy's features are linear in what they are probed for.
-    return Instrument(image.family(frozen=image.LINEAR, process=RectifiedFlow()), pictures_of_all_parts())
+    process = RectifiedFlow()
+    return Instrument(image.family(frozen=image.LINEAR, process=process), process, pictures_of_all_parts())
 
 
 def side(**factors):

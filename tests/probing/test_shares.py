@@ -11,6 +11,7 @@ from lisa_jax.alignment import Alignment
 from lisa_jax.dual_branch import DualBranch, SideNetwork, SideOutput
 from lisa_jax.evaluation import gaussian
 from lisa_jax.metrics import Mean
+from lisa_jax.objective import Objective
 from lisa_jax.probing.features import noisy_sample
 from lisa_jax.probing.shares import explained, gap_losses
 from lisa_jax.processes import Diffusion
@@ -55,10 +56,10 @@ def gain(value):
     return {"measured": {"gain": value}}
 
 
-@functools.partial(jax.jit, static_argnames="hooks")
-def losses(trainable, inputs, noisy, hooks):
+@functools.partial(jax.jit, static_argnames=("hooks", "process"))
+def losses(trainable, inputs, noisy, hooks, process=PROCESS):
     align = Alignment(hooks) if hooks else None
-    return gap_losses(trainable, {}, inputs, noisy, model=MODEL, process=PROCESS, align=align)
+    return gap_losses(trainable, {}, inputs, noisy, model=MODEL, process=process, align=align)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,17 @@ def test_plain_training_has_the_share_of_the_network_only(data):
     inputs, noisy, given_x_t, given_both = data
     found = explained(losses({"side": gain(1.0)}, inputs, noisy, ()))
     assert found == {"r2": None, "network_r2": pytest.approx(1 - given_both / given_x_t, abs=0.02)}
+
+
+def test_where_x0_was_trained_the_shares_are_the_same_and_a_decoder_is_held_against_the_gap_of_x0(data):
+    inputs, noisy, given_x_t, given_both = data
+    in_x0 = noisy._replace(target=PROCESS.denoised(noisy.target, noisy.x_t, noisy.t))
+    level = PROCESS.coefficients(jnp.int32([400]))
+    params = {"side": gain(1.0), "decoder": {"known": gain(-level.sigma / level.alpha)}}
+    for hooks, share in (((), None), (("known",), pytest.approx(1 - given_both / given_x_t, abs=0.02))):
+        found = explained(losses(params, inputs, in_x0, hooks, Objective(PROCESS, "x0")))
+        assert found["network_r2"] == pytest.approx(1 - given_both / given_x_t, abs=0.02)
+        assert found["r2"] == share
 
 
 def test_no_gap_is_an_error():
