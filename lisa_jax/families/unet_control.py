@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from lisa_jax.dual_branch import Params, Residuals, SideNetwork, SideOutput, Tree
 from lisa_jax.families.family import USUAL_BIRTHS, Births
+from lisa_jax.families.feature_decoders import decoder_functions
 from lisa_jax.families.side_networks import start_params
-from lisa_jax.models.alignment_decoder import alignment_decoder
 from lisa_jax.models.controlnet import ControlNet, ControlNetConfig, feature_shapes
 from lisa_jax.models.unet import Trunk, UNet, UNetConfig
 
@@ -79,15 +79,8 @@ def controlnet_side(
         )
         return start_params(network.init(key, *inputs)["params"], start)
 
-    def decode(decoder: Params, feature: jax.Array, t: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        module = alignment_decoder(feature.shape[1:], shape[1:], dtype).with_channels_of(decoder)
-        return module.apply({"params": decoder}, feature, t)
-
-    def init_decoder(key: jax.Array, hook: str) -> Params:
-        module = alignment_decoder(shapes[hook], (size, size, latent_channels), dtype, decoder_width)
-        return module.init(key, jnp.zeros((1, *shapes[hook])), jnp.zeros((1,)))["params"]
-
     def trunk(params: Params) -> Params:
         return {name: part for name, part in params.items() if not re.match(FRESH_LAYERS["zero_convolutions"], name)}
 
-    return SideNetwork(apply, init, decode, init_decoder, tuple(shapes), trunk, FRESH_LAYERS)
+    decoders = decoder_functions(shapes, (size, size, latent_channels), dtype, decoder_width)
+    return SideNetwork(apply, init, *decoders, tuple(shapes), trunk, FRESH_LAYERS)

@@ -149,6 +149,8 @@ def feature_names(config: SD3ControlNetConfig) -> tuple[str, ...]:
 def residual_index(num_layers: int, num_residuals: int) -> tuple[int, ...]:
     """Which residual a transformer adds after each of its blocks but the last: fewer residuals are spread evenly.
 
+    Of more than half as many residuals as layers the last is added nowhere, as in diffusers.
+
     Args:
       num_layers: of the transformer.
       num_residuals: at least one, and fewer than layers.

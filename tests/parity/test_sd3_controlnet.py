@@ -216,6 +216,7 @@ def test_fewer_residuals_than_blocks_are_spread_as_in_diffusers():
         for num_residuals in range(1, num_layers):
             expected = spread_by_diffusers(num_layers, num_residuals)
             assert residual_index(num_layers, num_residuals) == expected, (num_layers, num_residuals)
+            assert (num_residuals - 1 in expected) == (2 * num_residuals <= num_layers)
     # Here whole numbers would give another answer.
     assert residual_index(38, 14) != tuple(int(i // (38 / 14)) for i in range(37))
     for num_residuals in (0, 24):
