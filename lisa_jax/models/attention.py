@@ -47,12 +47,20 @@ def attend(
     if implementation == "xla":
         attended = partial(jax.nn.dot_product_attention, implementation="xla")
         return (jax.checkpoint(attended) if recompute else attended)(query, key, value)
-    if key.shape[1] % 2 == 0:
+    return _fused(query, key, value, implementation)
+
+
+def _fused(query: jax.Array, key: jax.Array, value: jax.Array, implementation: str) -> jax.Array:
+    """Attention by cuDNN, whose backward pass JAX takes at even lengths only: an odd one gets one token, masked out."""
+    lengths = query.shape[1], key.shape[1]
+    if not any(length % 2 for length in lengths):
         return jax.nn.dot_product_attention(query, key, value, implementation=implementation)
-    # JAX takes even lengths only for cuDNN's backward pass, and CLIP's prompts have 77: one key is added, masked out.
-    key, value = (jnp.pad(array, ((0, 0), (0, 1), (0, 0), (0, 0))) for array in (key, value))
-    lengths = jnp.full((key.shape[0],), key.shape[1] - 1, jnp.int32)
-    return jax.nn.dot_product_attention(query, key, value, key_value_seq_lengths=lengths, implementation=implementation)
+    query, key, value = (
+        jnp.pad(array, ((0, 0), (0, array.shape[1] % 2), (0, 0), (0, 0))) for array in (query, key, value)
+    )
+    of_queries, of_keys = (jnp.full((query.shape[0],), length, jnp.int32) for length in lengths)
+    masks = {"query_seq_lengths": of_queries, "key_value_seq_lengths": of_keys}
+    return jax.nn.dot_product_attention(query, key, value, **masks, implementation=implementation)[:, : lengths[0]]
 
 
 def _cudnn_attends(query: jax.Array) -> bool:
@@ -66,7 +74,6 @@ def _cudnn_attends(query: jax.Array) -> bool:
         and query.dtype in (jnp.bfloat16, jnp.float16)
         and head % 8 == 0
         and head <= CUDNN_MAX_HEAD
-        and query.shape[1] % 2 == 0
     )
 
 

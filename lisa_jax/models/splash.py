@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from lisa_jax.models.mesh import HEAD_AXIS, context_mesh, divides, row_axes, spans_one_device
@@ -11,6 +13,8 @@ from lisa_jax.models.mesh import HEAD_AXIS, context_mesh, divides, row_axes, spa
 # The kernel works on blocks of the sequence whose length is a multiple of a register's 128 lanes.
 LANES = 128
 LARGEST_BLOCK = 512
+# Other lengths are filled up to a multiple of this, for blocks of 128 would be slow.
+FILLED_TO = 256
 # Scores of shorter sequences stay in the chip's vector memory without it.
 SHORTEST = 1024
 
@@ -25,7 +29,7 @@ def takes(query: jax.Array, key: jax.Array) -> bool:
     n, length = query.shape[:2]
     mesh = context_mesh()
     splits = spans_one_device() if mesh is None else divides(mesh, row_axes(mesh), n)
-    return splits and key.shape[1] == length and length >= SHORTEST and length % LANES == 0
+    return splits and key.shape[1] == length >= SHORTEST
 
 
 def splash_attention(query: jax.Array, key: jax.Array, value: jax.Array, *, interpret: bool = False) -> jax.Array:
@@ -35,7 +39,7 @@ def splash_attention(query: jax.Array, key: jax.Array, value: jax.Array, *, inte
     its own heads.
 
     Args:
-      query, key, value: (n, l, heads, d), l a multiple of 128, d any (the compiler pads it to 64 or 128).
+      query, key, value: (n, l, heads, d), l and d any (the compiler pads d to 64 or 128).
       interpret: run on any platform, very slowly.
 
     Returns:
@@ -53,9 +57,20 @@ def splash_attention(query: jax.Array, key: jax.Array, value: jax.Array, *, inte
 
 def _attend(query: jax.Array, key: jax.Array, value: jax.Array, interpret: bool) -> jax.Array:
     length, heads, width = query.shape[1:]
-    kernel = _kernel(length, heads, interpret)
-    query, key, value = (array.swapaxes(1, 2) for array in (query * width**-0.5, key, value))
-    return jax.vmap(kernel)(query, key, value).swapaxes(1, 2)
+    filled = length if length % LANES == 0 else -(-length // FILLED_TO) * FILLED_TO
+    rest = ((0, 0), (0, 0), (0, filled - length), (0, 0))
+    kernel = _kernel(filled, heads, interpret)
+    arrays = (jnp.pad(array.swapaxes(1, 2), rest) for array in (query * width**-0.5, key, value))
+    # What fills up attends to itself only.
+    segments = None if filled == length else _segments((jnp.arange(filled) >= length).astype(jnp.int32))
+    return jax.vmap(partial(kernel, segment_ids=segments))(*arrays)[:, :, :length].swapaxes(1, 2)
+
+
+def _segments(ids: jax.Array) -> Any:
+    """The kernel's segments: a query attends to the keys with its own number."""
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel
+
+    return splash_attention_kernel.SegmentIds(ids, ids)
 
 
 def _kernel(length: int, heads: int, interpret: bool) -> Callable[..., jax.Array]:

@@ -29,25 +29,46 @@ def shapes(n=4, length=1024, others=None):
     return query, key
 
 
-def test_splash_equals_xla_forward_and_backward():
-    query, key, value, gradient = np.random.default_rng(0).normal(size=(4, 2, 256, 2, 40)).astype(np.float32)
+def differences_from_xla(attention, *shapes):
+    """Of the result and of three gradients; shapes of query, and of key and value."""
+    rng, (query, key) = np.random.default_rng(0), shapes
+    *inputs, gradient = (rng.normal(size=shape).astype(np.float32) for shape in (query, key, key, query))
 
     def both(attention):
-        result, backward = jax.vjp(attention, query, key, value)
+        result, backward = jax.vjp(attention, *inputs)
         return result, *backward(gradient)
 
-    ours = jax.jit(lambda: both(lambda *inputs: splash.splash_attention(*inputs, interpret=True)))()
+    ours = jax.jit(lambda: both(attention))()
     expected = both(lambda *inputs: jax.nn.dot_product_attention(*inputs, implementation="xla"))
-    gaps = [float(jnp.abs(one - other).max()) for one, other in zip(ours, expected, strict=True)]
+    return [float(jnp.abs(one - other).max()) for one, other in zip(ours, expected, strict=True)]
+
+
+@pytest.mark.parametrize("length", [256, 333])
+def test_splash_equals_xla_forward_and_backward(length):
+    shape = (2, length, 2, 40)
+    gaps = differences_from_xla(lambda *inputs: splash.splash_attention(*inputs, interpret=True), shape, shape)
     print("max abs difference of result and three gradients:", gaps)
     assert max(gaps) < 1e-5
+
+
+@pytest.mark.parametrize("lengths", [(6, 7), (9, 9)])
+def test_what_makes_lengths_even_for_cudnn_is_masked_out(lengths, monkeypatch):
+    attention, seen = jax.nn.dot_product_attention, []
+
+    def on_this_machine(query, key, value, implementation, **masks):
+        seen.append(query.shape[1] % 2 + key.shape[1] % 2 + value.shape[1] % 2)
+        return attention(query, key, value, implementation="xla", **masks)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", on_this_machine)
+    gaps = differences_from_xla(lambda *inputs: attend(*inputs, "cudnn"), *((2, length, 2, 8) for length in lengths))
+    assert seen[0] == 0 and max(gaps) < 1e-5
 
 
 def test_splash_takes_long_self_attention_whose_rows_split_over_the_mesh():
     assert splash.takes(*shapes())
     assert not splash.takes(*shapes(others=77))
     assert not splash.takes(*shapes(length=256))
-    assert not splash.takes(*shapes(length=1025))
+    assert splash.takes(*shapes(length=1025))
     with jax.sharding.use_abstract_mesh(tpu_mesh(4)):
         assert splash.takes(*shapes(n=8)) and not splash.takes(*shapes(n=6))
 
