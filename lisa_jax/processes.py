@@ -299,7 +299,7 @@ class RectifiedFlow(Process):
     def sigma_table(self) -> np.ndarray:
         """The sigmas of `num_train_timesteps`, float32, descending from 1, in the scheduler's own arithmetic."""
         steps = self.num_train_timesteps
-        return _shifted(self.shift, np.arange(steps, 0, -1, dtype=np.float32) / np.float32(steps))
+        return shifted_time(self.shift, np.arange(steps, 0, -1, dtype=np.float32) / np.float32(steps))
 
     def coefficients(self, t: jax.Array) -> Coefficients:
         return Coefficients(1 - t, t, -jnp.ones_like(t), jnp.ones_like(t))
@@ -314,7 +314,7 @@ class RectifiedFlow(Process):
             u = jax.random.uniform(key, (n,), jnp.float32, low, high)
             rest = 1 - u
         if self.num_train_timesteps is None:
-            return _shifted(self.shift, u)
+            return shifted_time(self.shift, u)
         index = (rest * self.num_train_timesteps).astype(jnp.int32)
         return jnp.asarray(self.sigma_table())[jnp.minimum(index, self.num_train_timesteps - 1)]
 
@@ -331,7 +331,7 @@ class RectifiedFlow(Process):
         return float(self.num_train_timesteps or 1000) * t.astype(jnp.float32)
 
 
-def _shifted(shift: float, u: Any) -> Any:
+def shifted_time(shift: float, u: Any) -> Any:
     """SD3's shift of times towards noise (arXiv 2403.03206, section 5.3.2), of an array or a number."""
     return shift * u / (1 + (shift - 1) * u)
 

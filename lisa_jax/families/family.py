@@ -177,6 +177,7 @@ class Family:
       size: of the examples that the main network was trained with, as its config says; None where it does not.
       write_original: (folder, name, side parameters, dtype) writes one side network as `<name>.safetensors` in the
         layout that web interfaces read; None where they have none of this kind.
+      patch_size: side of the square of latents that the main network reads as one token.
     """
 
     model: DualBranch
@@ -196,6 +197,7 @@ class Family:
     fingerprint: str
     size: tuple[int, ...] | None = None
     write_original: Callable[..., None] | None = None
+    patch_size: int = 1
 
     @cached_property
     def frozen(self) -> Params:

@@ -50,7 +50,7 @@ def make_generator(
     """
     windows = _windows(family, control_scale=control_scale, control_start=control_start, control_end=control_end)
     negative = _negative_contexts(family, negative_prompt, guidance_scale)
-    chosen = make_sampler(sampler, family.process, family.scheduler, num_steps)
+    chosen = make_sampler(sampler, family.process, family.scheduler, num_steps, family.patch_size)
     mesh = make_mesh()
 
     def latents(params: SamplingParams, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:

@@ -2,13 +2,18 @@
 
 import types
 
+import jax
+import numpy as np
 import pytest
 from jax.sharding import AbstractMesh
 from ml_collections import ConfigDict
+from toys import image
 
 from lisa_jax.alignment import Alignment
+from lisa_jax.configs import base
 from lisa_jax.dual_branch import DualBranch, SideNetwork
-from lisa_jax.experiments.control import alignment_of, check_aligned_rows, identity, objective_of
+from lisa_jax.experiments.control import alignment_of, check_aligned_rows, control_losses, identity, objective_of
+from lisa_jax.metrics import summarise
 from lisa_jax.objective import Objective
 from lisa_jax.parallel.sharding import AXES
 from lisa_jax.processes import Diffusion
@@ -67,6 +72,30 @@ def test_runs_whose_losses_are_in_different_spaces_do_not_continue_each_other():
     config.loss.weighting = "cosmap"
     with pytest.raises(ValueError, match=r"loss\.weighting 'cosmap' does not fit .* uniform or min_snr"):
         objective_of(config, Diffusion())
+
+
+def test_both_terms_of_a_config_s_loss_are_in_its_space_and_the_main_one_is_weighed():
+    config, family = base.control(), image.family()
+    config.lisa.update(hook="mid", lam=0.5)
+    config.loss.update(space="x0", weighting="min_snr", min_snr_gamma=3.0)
+    generator = np.random.default_rng(0)
+    pictures = generator.uniform(-1, 1, (8, image.SIZE, image.SIZE, 3)).astype(np.float32)
+    inputs = {"moments": pictures, "context": generator.normal(size=(8, 2, 3)).astype(np.float32)}
+    inputs |= {"condition": {"edges": generator.integers(0, 256, pictures.shape, np.uint8)}}
+    trainable = {"side": {"edges": image.side_params(out=0.1)}, "decoder": {"mid": {"edges": {"scale": np.eye(2, 3)}}}}
+
+    @jax.jit
+    def both(trainable, frozen):
+        key = jax.random.key(1)
+        return control_losses(config, family, np.zeros((1, 2, 3))).measured(trainable, frozen, inputs, key=key, step=0)
+
+    loss, metrics = both(trainable, {"main": family.frozen})
+    found = summarise(metrics.means)
+    t, errors = np.asarray(metrics.t), np.asarray(metrics.example_loss)
+    alpha, sigma = (table[t] for table in family.process.alpha_sigma_tables())
+    main = (np.minimum(alpha**2 / sigma**2, 3) * errors).mean()
+    assert found["target_power"] == pytest.approx(np.square(pictures).mean(), rel=1e-5)
+    assert float(loss) == pytest.approx(main + 0.5 * found["align_loss"], rel=1e-5)
 
 
 def test_runs_with_decoders_of_different_widths_do_not_continue_each_other():

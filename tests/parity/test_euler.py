@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from lisa_jax.checkpoints.scheduler import process_of
-from lisa_jax.processes import EDM, Diffusion, RectifiedFlow
+from lisa_jax.processes import EDM, Diffusion
 from lisa_jax.sampling.samplers.euler import euler_levels, euler_step
-from lisa_jax.sampling.samplers.flow_euler import flow_euler_sigmas, flow_euler_step
 from lisa_jax.sampling.samplers.sampler import make_sampler
 
 torch = pytest.importorskip("torch")
@@ -108,26 +107,6 @@ def compare(process, scheduler, step_counts, prediction_type):
     assert max(step_errors + input_errors + trajectory_errors) < 1e-5 * max(1.0, levels.sigmas[0] / 50)
 
 
-@pytest.mark.parametrize(("shift", "num_steps"), [(3.0, 28), (3.0, 1), (1.0, 7)])
-def test_flow_matching(shift, num_steps):
-    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
-    scheduler.set_timesteps(num_steps)
-    process = RectifiedFlow()
-    outputs, x_T = random(0, num_steps, *SHAPE), random(1, *SHAPE)
-    sigmas = flow_euler_sigmas(dict(scheduler.config), num_steps)
-    times_error = relative(process.network_time(jnp.asarray(sigmas[:-1])) / 1000, scheduler.timesteps / 1000)
-    x, step_errors = torch.from_numpy(x_T), []
-    for index, time in enumerate(scheduler.timesteps):
-        theirs = scheduler.step(torch.from_numpy(outputs[index]), time, x).prev_sample
-        ours = flow_euler_step(outputs[index], x.numpy(), sigmas[index], sigmas[index + 1])
-        step_errors.append(relative(ours, theirs))
-        x = theirs
-    sampler = make_sampler("euler", process, dict(scheduler.config), num_steps)
-    x0 = jax.jit(lambda noise: sampler.sample(lambda x_t, t, index: jnp.asarray(outputs)[index], noise))(x_T)
-    print(f"step {max(step_errors):.1e}, times {times_error:.1e}, trajectory {relative(x0, x):.1e}")
-    assert max(*step_errors, times_error, relative(x0, x)) < 1e-6
-
-
 def test_reads_a_folder_saved_with_another_scheduler_as_from_config_does(tmp_path):
     diffusers.PNDMScheduler(**SD, steps_offset=1, skip_prk_steps=True).save_pretrained(tmp_path)
     scheduler = diffusers.EulerDiscreteScheduler.from_pretrained(tmp_path)
@@ -147,8 +126,6 @@ def test_reads_a_folder_saved_with_another_scheduler_as_from_config_does(tmp_pat
         (Diffusion(), {"final_sigmas_type": "one"}, "final_sigmas_type 'one'"),
         (Diffusion(), {"timestep_type": "continuous"}, "timestep_type='continuous'"),
         (EDM(), {"use_karras_sigmas": False}, "use_karras_sigmas=False"),
-        (RectifiedFlow(), {"use_dynamic_shifting": True}, "use_dynamic_shifting=True"),
-        (RectifiedFlow(), {"stochastic_sampling": True}, "stochastic_sampling=True"),
     ],
 )
 def test_options_that_would_change_samples_are_refused(process, config, message):

@@ -1,5 +1,6 @@
 """Samples of a family: what an image depends on, and what it does not."""
 
+import dataclasses
 import logging
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from toys.image import SIZE, side_params
 from toys.samples import examples, samples
 
 from lisa_jax.experiments.previews import previews
+from lisa_jax.sampling import generate as generate_module
 from lisa_jax.sampling.generate import NonFiniteSampleError, make_generator
 
 
@@ -52,6 +54,13 @@ def test_image_depends_on_its_own_index_seed_and_inputs_alone(family, side, inpu
     last = jax.tree.map(lambda part: part[3:], inputs)
     assert difference(together[3:], generate(family, side, last, 3)).max() <= 1
     assert difference(together, generate(family, side, inputs, 4)).mean() > 5
+
+
+def test_the_sampler_knows_what_the_network_reads_as_one_token(family, monkeypatch):
+    given = []
+    monkeypatch.setattr(generate_module, "make_sampler", lambda *arguments: given.append(arguments))
+    make_generator(dataclasses.replace(family, patch_size=2), sampler="euler", num_steps=3, guidance_scale=1.0)
+    assert given == [("euler", family.process, family.scheduler, 3, 2)]
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp_2m"])
