@@ -1,4 +1,5 @@
-"""CLIP's text encoder, as transformers' `CLIPTextModel`: the context of every Stable Diffusion network.
+"""CLIP's text encoder, as transformers' `CLIPTextModel` and `CLIPTextModelWithProjection`: the context of every Stable
+Diffusion network.
 
 Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", arXiv 2103.00020. Parameter
 names are transformers' own (`encoder/layers_0/self_attn/q_proj/kernel`).
@@ -36,7 +37,7 @@ class CLIPTextConfig:
     hidden_act: str = "quick_gelu"
     layer_norm_eps: Epsilon = 1e-5
     initializer_factor: float = 1.0
-    projection_dim: int = 512
+    projection_dim: Width = 512
     pad_token_id: int = 1
     bos_token_id: int = 49406
     eos_token_id: int = 49407
@@ -79,11 +80,26 @@ class TextOutput(NamedTuple):
     """What the encoder returns.
 
     last_hidden_state: (n, L, hidden_size), after the final layer norm: the context of SD1.5 and SD2.x.
-    pooled: (n, hidden_size), its row at the end-of-text token.
+    penultimate: (n, L, hidden_size), before the last layer and any norm (transformers' `hidden_states[-2]`): the
+      context of SDXL and SD3.
+    pooled: (n, hidden_size), the last hidden state at the end-of-text token.
     """
 
     last_hidden_state: jax.Array
+    penultimate: jax.Array
     pooled: jax.Array
+
+
+class ProjectedTextOutput(NamedTuple):
+    """What the encoder with a projection returns.
+
+    last_hidden_state, penultimate: as of `TextOutput`.
+    text_embeds: (n, projection_dim), the projected state of the end-of-text token, not normalised.
+    """
+
+    last_hidden_state: jax.Array
+    penultimate: jax.Array
+    text_embeds: jax.Array
 
 
 def _normal_dense(features: int, std: float, dtype: jnp.dtype, name: str) -> nn.Dense:
@@ -173,23 +189,23 @@ class CLIPEncoderLayer(nn.Module):
 
 
 class CLIPEncoder(nn.Module):
-    """The stack of layers."""
+    """The stack of layers: (n, L, hidden_size) -> what the last of them gives, and what it takes."""
 
     config: TransformerConfig
     dtype: jnp.dtype = jnp.float32
     causal: bool = True
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         for i in range(self.config.num_hidden_layers):
-            x = CLIPEncoderLayer(self.config, self.dtype, self.causal, name=f"layers_{i}")(x)
-        return x
+            penultimate, x = x, CLIPEncoderLayer(self.config, self.dtype, self.causal, name=f"layers_{i}")(x)
+        return x, penultimate
 
 
 class CLIPTextModel(nn.Module):
     """The text encoder. Fresh parameters follow transformers' initialisation and are float32.
 
-    `dtype` is the dtype of computation and of both outputs.
+    `dtype` is the dtype of computation and of all outputs.
     """
 
     config: CLIPTextConfig
@@ -213,8 +229,26 @@ class CLIPTextModel(nn.Module):
                 "truncate the captions."
             )
         x = CLIPTextEmbeddings(config, self.dtype, name="embeddings")(ids)
-        x = CLIPEncoder(config, self.dtype, name="encoder")(x)
+        x, penultimate = CLIPEncoder(config, self.dtype, name="encoder")(x)
         x = layer_norm(config, self.dtype, "final_layer_norm")(x)
         is_end = ids if config.eos_token_id == LEGACY_EOS_TOKEN_ID else ids == config.eos_token_id
         end = jnp.argmax(is_end, axis=1)  # the first one: padding may be the end-of-text token too
-        return TextOutput(x, jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0])
+        return TextOutput(x, penultimate, jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0])
+
+
+class CLIPTextModelWithProjection(nn.Module):
+    """The text encoder with CLIP's projection of its pooled state, as in SDXL and SD3; else as `CLIPTextModel`."""
+
+    config: CLIPTextConfig
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, ids: jax.Array) -> ProjectedTextOutput:
+        """Encode token ids, see `CLIPTextModel`."""
+        config = self.config
+        last_hidden_state, penultimate, pooled = CLIPTextModel(config, self.dtype, name="text_model")(ids)
+        init = nn.initializers.normal(config.hidden_size**-0.5 * config.initializer_factor)
+        project = nn.Dense(
+            config.projection_dim, use_bias=False, dtype=self.dtype, kernel_init=init, name="text_projection"
+        )
+        return ProjectedTextOutput(last_hidden_state, penultimate, project(pooled))

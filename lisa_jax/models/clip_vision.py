@@ -90,5 +90,5 @@ class CLIPVisionModel(nn.Module):
             raise ValueError(f"pixels are {pixels.shape[1:]}, but this image tower takes {expected}.")
         x = CLIPVisionEmbeddings(config, dtype, name="embeddings")(pixels)
         x = layer_norm(config, dtype, "pre_layrnorm")(x)
-        x = CLIPEncoder(config, dtype, causal=False, name="encoder")(x)
+        x, _ = CLIPEncoder(config, dtype, causal=False, name="encoder")(x)
         return layer_norm(config, dtype, "post_layernorm")(x[:, 0])

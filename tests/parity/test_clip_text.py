@@ -1,4 +1,5 @@
-"""Our CLIP text encoder against transformers' CLIPTextModel: outputs, files in both directions, initialisation."""
+"""Our CLIP text encoders against transformers' CLIPTextModel and CLIPTextModelWithProjection: outputs, files in both
+directions, initialisation."""
 
 import json
 
@@ -10,10 +11,11 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers import CLIPTextConfig as TransformersConfig
 from transformers import CLIPTextModel as TransformersModel
+from transformers import CLIPTextModelWithProjection as TransformersProjected
 
 from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
-from lisa_jax.checkpoints.clip_text import CLIP_TEXT
-from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
+from lisa_jax.checkpoints.clip_text import CLIP_TEXT, CLIP_TEXT_WITH_PROJECTION
+from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 VOCAB, LENGTH, BOS, EOS = 100, 12, 98, 99
 STYLES = {
@@ -24,19 +26,18 @@ STYLES = {
 }
 
 
-def _transformers_model(style: str) -> TransformersModel:
-    torch.manual_seed(0)
+def _transformers_model(style: str, kind: type = TransformersModel, projection_dim: int = 32):
     config = TransformersConfig(
         vocab_size=VOCAB,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=3,
         max_position_embeddings=LENGTH,
-        projection_dim=32,
+        projection_dim=projection_dim,
         attention_dropout=0.1,  # of training alone
         **STYLES[style],
     )
-    model = TransformersModel(config).eval()
+    model = kind(config).eval()
     with torch.no_grad():  # transformers' initialisation is too small to tell one activation from another
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.3)
@@ -60,14 +61,43 @@ def test_outputs_equal_transformers(tmp_path, style, pad):
     ids = _ids(pad)
     ours = jax.jit(CLIPTextModel(config).apply)({"params": params}, ids)
     with torch.no_grad():
-        theirs = model(torch.from_numpy(ids).long())
+        theirs = model(torch.from_numpy(ids).long(), output_hidden_states=True)
     for name, got, expected in (
         ("last_hidden_state", ours.last_hidden_state, theirs.last_hidden_state),
+        ("penultimate", ours.penultimate, theirs.hidden_states[-2]),
         ("pooled", ours.pooled, theirs.pooler_output),
     ):
         difference = np.abs(np.asarray(got) - expected.numpy()).max()
         print(f"{style} pad {pad} {name}: max abs diff {difference:.2e}")
         assert difference < 2e-5, name
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("style", STYLES)
+def test_projected_outputs_equal_transformers(tmp_path, style, run, max_difference):
+    model = _transformers_model(style, TransformersProjected, projection_dim=20)
+    model.save_pretrained(tmp_path / "theirs")
+    config, params = CLIP_TEXT_WITH_PROJECTION.read(open_checkpoint(tmp_path / "theirs"))
+    ours = run(CLIPTextModelWithProjection(config).apply, {"params": params}, _ids(0))
+    theirs = model(torch.from_numpy(_ids(0)).long(), output_hidden_states=True)
+    difference = max_difference((theirs.last_hidden_state, theirs.hidden_states[-2], theirs.text_embeds), ours)
+    print(f"{style} with projection: max abs diff {difference:.2e}")
+    assert difference < 2e-5
+
+    CLIP_TEXT_WITH_PROJECTION.write(tmp_path / "ours", config, params)
+    loaded, report = TransformersProjected.from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    for (name, expected), got in zip(model.state_dict().items(), loaded.state_dict().values(), strict=True):
+        assert torch.equal(expected, got), name
+
+
+def test_an_encoder_without_its_projection_is_refused(tmp_path):
+    _transformers_model("sd15", TransformersProjected).save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["text_projection.weight"]
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"1 missing tensor.*text_projection\.weight"):
+        CLIP_TEXT_WITH_PROJECTION.check(open_checkpoint(tmp_path))
 
 
 def test_bfloat16_computation_stays_close(tmp_path):
