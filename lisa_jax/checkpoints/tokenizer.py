@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import tokenizers
-from tokenizers import AddedToken, Regex, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, models, normalizers, pre_tokenizers, processors, trainers
 
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from lisa_jax.checkpoints.config_files import write_config
@@ -23,6 +23,7 @@ from lisa_jax.checkpoints.tokenizer_files import (
     TokenizerFiles,
     read_tokenizer_files,
 )
+from lisa_jax.checkpoints.tokenizer_settings import added_token
 
 CLIP_MAX_LENGTH = 77
 
@@ -36,13 +37,14 @@ _NO_LIMIT = 1_000_000
 class Tokenizer:
     """Captions -> ids, every row `<|startoftext|> ... <|endoftext|> pad pad`, cut to `max_length`.
 
-    vocab_size counts added tokens too: every id is below it, so the text encoder must have at least as many.
+    vocab_size counts added tokens too: every id is below it, so the text encoder must have at least as many. Where
+    nothing begins a row, as with T5, bos_id is None.
     """
 
     backend: tokenizers.Tokenizer
     max_length: int
     vocab_size: int
-    bos_id: int
+    bos_id: int | None
     eos_id: int
     pad_id: int
 
@@ -79,14 +81,14 @@ def load_tokenizer(checkpoint: Checkpoint, component: str = "") -> Tokenizer:
     """
     files = read_tokenizer_files(checkpoint, component)
     backend = _clip_backend(_model(files, checkpoint.where(component)))
-    named = {name: _added_token(token) for name, token in files.named.items()}
+    named = {name: added_token(token) for name, token in files.named.items()}
     # How a string is matched: as listed, else as the last of the names that claim it says (transformers' rule).
-    listed = {index: _added_token(token) for index, token in files.listed.items()}
+    listed = {index: added_token(token) for index, token in files.listed.items()}
     contents = {token.content for token in listed.values()}
     others = [token for token in named.values() if token.content not in contents]
     special = {token.content: token for token in [*listed.values(), *others]}
     backend.add_special_tokens(list(special.values()))
-    _check_ids(backend, {index: token.content for index, token in listed.items()}, checkpoint.where(component))
+    check_special_ids(backend, {index: token.content for index, token in listed.items()}, checkpoint.where(component))
     ids = {name: backend.token_to_id(token.content) for name, token in named.items()}
     max_length = files.max_length or CLIP_MAX_LENGTH
     max_length = int(max_length) if max_length < _NO_LIMIT else CLIP_MAX_LENGTH
@@ -103,7 +105,7 @@ def load_tokenizer(checkpoint: Checkpoint, component: str = "") -> Tokenizer:
     return Tokenizer(backend, max_length, highest + 1, ids["bos_token"], ids["eos_token"], ids["pad_token"])
 
 
-def _check_ids(backend: tokenizers.Tokenizer, listed: Mapping[int, str], where: str) -> None:
+def check_special_ids(backend: tokenizers.Tokenizer, listed: Mapping[int, str], where: str) -> None:
     """Refuse special tokens whose ids are others than the files list, or those of other tokens."""
     for index, content in listed.items():
         if backend.token_to_id(content) != index:
@@ -179,11 +181,3 @@ def _model(files: TokenizerFiles, where: str) -> models.BPE:
         return models.BPE(files.vocab, files.merges, unk_token=END, end_of_word_suffix=END_OF_WORD, fuse_unk=False)
     except Exception as error:  # the library raises nothing more special
         raise CheckpointError(f"{where}: vocabulary and merges do not fit each other ({error}).") from error
-
-
-def _added_token(value: str | Mapping) -> AddedToken:
-    """A special token as written in JSON: a string, or a dictionary that says how it is matched."""
-    if isinstance(value, str):
-        return AddedToken(value, special=True)
-    matching = {name: value[name] for name in ("lstrip", "rstrip", "single_word", "normalized") if name in value}
-    return AddedToken(value["content"], special=True, **matching)

@@ -1,11 +1,18 @@
 """Files of a CLIP tokenizer, checked: vocabulary, merges, special tokens and settings, whichever version wrote them."""
 
-import os
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
+from lisa_jax.checkpoints.tokenizer_settings import (
+    LARGEST_FILE,
+    added_tokens,
+    check_token,
+    listed_tokens,
+    optional_json,
+    read_json,
+    read_settings,
+)
 from lisa_jax.files.regular_file import IrregularFileError, read_regular
 from lisa_jax.models.config_fields import shown
 
@@ -14,11 +21,9 @@ END = "<|endoftext|>"
 END_OF_WORD = "</w>"
 NAMED_TOKENS = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
 
-_CLASSES = (None, "CLIPTokenizer", "CLIPTokenizerFast")
-# CLIP's files have 0.5 to 3.6 MB, its vocabulary 49,408 tokens.
-_LARGEST_FILE = 2**25
+_CLASSES = ("CLIPTokenizer", "CLIPTokenizerFast")
+# CLIP's vocabulary has 49,408.
 _MOST_TOKENS = 2**20
-_MATCHING = ("lstrip", "rstrip", "single_word", "normalized")
 
 
 class TokenizerFiles(NamedTuple):
@@ -42,26 +47,16 @@ def read_tokenizer_files(checkpoint: Checkpoint, component: str) -> TokenizerFil
     Raises:
       CheckpointError: missing or broken files, or a tokenizer that is not CLIP's, by file, field and value.
     """
-    settings = _optional(checkpoint, component, "tokenizer_config.json")
-    for field, supported in (
-        ("tokenizer_class", _CLASSES),
-        ("padding_side", (None, "right")),
-        ("truncation_side", (None, "right")),
-    ):
-        if settings.get(field) not in supported:
-            raise CheckpointError(
-                f"{checkpoint.where(component)}: {field} {shown(settings[field])} is not supported: give a CLIP "
-                "tokenizer that pads and truncates on the right."
-            )
+    settings = read_settings(checkpoint, component, _CLASSES, "CLIP")
     vocab, merges, listed = _read_model(checkpoint, component)
     decoder = settings.get("added_tokens_decoder")
     if decoder is None:
-        settings = settings | _optional(checkpoint, component, "special_tokens_map.json")
+        settings = settings | optional_json(checkpoint, component, "special_tokens_map.json")
     else:
-        listed = _listed(decoder, checkpoint.where(component, "tokenizer_config.json: added_tokens_decoder"))
+        listed = listed_tokens(decoder, checkpoint.where(component, "tokenizer_config.json: added_tokens_decoder"))
     named = {name: settings.get(name) or default for name, default in NAMED_TOKENS.items()}
     for name, token in named.items():
-        _check_token(token, f"{checkpoint.where(component)}: {name}")
+        check_token(token, f"{checkpoint.where(component)}: {name}")
     max_length = settings.get("model_max_length")
     if max_length is not None and (type(max_length) not in (int, float) or not max_length >= 2):
         raise CheckpointError(
@@ -72,7 +67,7 @@ def read_tokenizer_files(checkpoint: Checkpoint, component: str) -> TokenizerFil
 
 def _read_model(checkpoint: Checkpoint, component: str) -> tuple[dict, list, dict]:
     """Vocabulary, merges, and the added tokens that `tokenizer.json` lists, by id."""
-    contents, listed = _optional(checkpoint, component, "tokenizer.json"), {}
+    contents, listed = optional_json(checkpoint, component, "tokenizer.json"), {}
     if contents:
         where = checkpoint.where(component, "tokenizer.json")
         model = contents.get("model")
@@ -83,18 +78,16 @@ def _read_model(checkpoint: Checkpoint, component: str) -> tuple[dict, list, dic
                 f"{where}: model type {shown(model.get('type'))} with end_of_word_suffix "
                 f"{shown(model.get('end_of_word_suffix'))} is not supported: give CLIP's BPE with {END_OF_WORD!r}."
             )
-        added = contents.get("added_tokens") or []
-        if not isinstance(added, list) or not all(isinstance(token, Mapping) for token in added):
-            raise CheckpointError(f"{where}: added_tokens {shown(added)} is no list of tokens.")
-        listed = _listed({str(token.get("id")): token for token in added}, f"{where}: added_tokens")
+        listed = added_tokens(contents, where)
         vocab, merges = model.get("vocab"), _merges(model.get("merges"), where)
     else:
         where = checkpoint.where(component, "vocab.json")
-        vocab = _json(checkpoint, component, "vocab.json")
+        vocab = read_json(checkpoint, component, "vocab.json")
         merges = _merges_of_text(checkpoint, component)
     _check_vocabulary(vocab, where)
     _check_merges(vocab, merges, where if contents else checkpoint.where(component, "merges.txt"))
-    unknown = [] if contents else sorted(_optional(checkpoint, component, "added_tokens.json").keys() - vocab.keys())
+    further = {} if contents else optional_json(checkpoint, component, "added_tokens.json")
+    unknown = sorted(further.keys() - vocab.keys())
     if unknown:
         raise CheckpointError(
             f"{checkpoint.where(component, 'added_tokens.json')} adds {shown(unknown[0])} to the vocabulary, which is "
@@ -127,7 +120,7 @@ def _check_merges(vocab: Mapping[str, int], merges: list[tuple[str, str]], where
 def _merges_of_text(checkpoint: Checkpoint, component: str) -> list[tuple[str, str]]:
     where = checkpoint.where(component, "merges.txt")
     try:
-        text = read_regular(where, _LARGEST_FILE).decode("utf-8-sig")
+        text = read_regular(where, LARGEST_FILE).decode("utf-8-sig")
     except FileNotFoundError as error:
         raise CheckpointError(f"{where} is missing: a CLIP tokenizer needs it beside vocab.json.") from error
     except IrregularFileError as error:
@@ -147,33 +140,3 @@ def _merges(merges: Any, where: str) -> list[tuple[str, str]]:
             raise CheckpointError(f"{where}: the merge {shown(merge)} is no pair of tokens.")
         pairs.append(pair)
     return pairs
-
-
-def _listed(tokens: Any, where: str) -> dict[int, str | Mapping]:
-    """Special tokens by id, in the order of the ids."""
-    if not isinstance(tokens, Mapping) or not all(re.fullmatch(r"\d{1,9}", index) for index in tokens):
-        raise CheckpointError(f"{where} {shown(tokens)} is no list of ids and their tokens.")
-    for token in tokens.values():
-        _check_token(token, where)
-    return {int(index): tokens[index] for index in sorted(tokens, key=int)}
-
-
-def _check_token(token: Any, where: str) -> None:
-    """A special token is a string, or a mapping that says how it is matched."""
-    content = token.get("content") if isinstance(token, Mapping) else token
-    matching = [token[name] for name in _MATCHING if name in token] if isinstance(token, Mapping) else []
-    if not isinstance(content, str) or not content or not all(isinstance(value, bool) for value in matching):
-        raise CheckpointError(f"{where}: {shown(token)} is no special token.")
-
-
-def _optional(checkpoint: Checkpoint, component: str, name: str) -> dict[str, Any]:
-    # A link that leads nowhere, or to a device, is no file that was left out.
-    there = os.path.lexists(checkpoint.where(component, name))
-    return _json(checkpoint, component, name) if there else {}
-
-
-def _json(checkpoint: Checkpoint, component: str, name: str) -> dict[str, Any]:
-    path = checkpoint.file(component, name)
-    if path is not None and path.stat().st_size > _LARGEST_FILE:
-        raise CheckpointError(f"{path} has {path.stat().st_size:,} bytes, which no CLIP tokenizer needs.")
-    return checkpoint.config(component, name)
