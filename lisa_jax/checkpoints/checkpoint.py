@@ -88,7 +88,7 @@ class Checkpoint:
             part, name = self.folder / component, component or self.folder.resolve().name
             weights = () if stem is None else (tensor.path for tensor in self.tensors(component, stem).values())
             # Opening a pipe would never end.
-            texts = (path for path in (*part.glob("*.json"), *part.glob("*.txt")) if path.is_file())
+            texts = (path for ending in ("json", "txt", "model") for path in part.glob(f"*.{ending}") if path.is_file())
             for path in sorted({*texts, *weights}):
                 digest.update(f"{name}/{path.relative_to(part).as_posix()}".encode())
                 digest.update(bytes.fromhex(sha256_of(path)))

@@ -50,7 +50,7 @@ def fetch(spec: str) -> Path:
     folder = _download(spec, [*_TEXTS, *_weights([""], "")])
     components = _components(folder)
     if components:
-        texts = [f"{component}*{suffix}" for component in components for suffix in (".json", ".txt")]
+        texts = [f"{component}*{suffix}" for component in components for suffix in (".json", ".txt", ".model")]
         _download(spec, [*texts, *_weights(components, "")])
     for precision in filter(None, PRECISIONS):
         if lacking := [component for component in ("", *components) if _lacks_weights(folder / component)]:

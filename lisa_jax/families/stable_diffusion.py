@@ -119,7 +119,7 @@ class StableDiffusion:
         for name, network in networks.items():
             network.check(checkpoint, name)
         tokenizer = load_tokenizer(checkpoint, "tokenizer")
-        check_tokens(checkpoint, tokenizer, self.text)
+        check_tokens(checkpoint, tokenizer, self.text.vocab_size, self.text.max_position_embeddings)
         conditioner = clip_conditioner(
             self.text,
             tokenizer.max_length,

@@ -47,16 +47,24 @@ def check_latents(checkpoint: Checkpoint, unet: UNetConfig, vae: AutoencoderKLCo
         )
 
 
-def check_tokens(checkpoint: Checkpoint, tokenizer: Tokenizer, text: CLIPTextConfig) -> None:
-    """Refuse a tokenizer of another text encoder."""
+def check_tokens(checkpoint: Checkpoint, tokenizer: Tokenizer, vocab_size: int, longest: int, ending: str = "") -> None:
+    """Refuse a tokenizer of another text encoder.
+
+    Args:
+      checkpoint: where both are.
+      tokenizer: that of `tokenizer<ending>`.
+      vocab_size: ids that the text encoder knows.
+      longest: tokens that it takes at most.
+      ending: of the names of both in a checkpoint with several.
+    """
     for what, given, taken in (
-        ("has ids up to", tokenizer.vocab_size - 1, text.vocab_size - 1),
-        ("pads captions to", tokenizer.max_length, text.max_position_embeddings),
+        ("has ids up to", tokenizer.vocab_size - 1, vocab_size - 1),
+        ("pads captions to", tokenizer.max_length, longest),
     ):
         if given > taken:
             raise CheckpointError(
-                f"{checkpoint.where('tokenizer')} {what} {given:,}, but the text encoder takes {taken:,} at most: they "
-                "belong to different checkpoints."
+                f"{checkpoint.where(f'tokenizer{ending}')} {what} {given:,}, but the text encoder takes "
+                f"{taken:,} at most: they belong to different checkpoints."
             )
 
 

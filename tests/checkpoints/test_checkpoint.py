@@ -47,6 +47,14 @@ def test_the_fingerprint_of_a_base_stays_as_it_is_wherever_it_lies(folder, monke
     assert open_checkpoint(".").fingerprint({"": DIFFUSERS_WEIGHTS}) == OF_UNET
 
 
+def test_another_tokenizer_is_another_base_whatever_its_files_are(folder):
+    seen = {open_checkpoint(folder).fingerprint({"tokenizer": None})}
+    for name in ("added.json", "merges.txt", "spiece.model"):
+        (folder / "tokenizer" / name).write_text("others")
+        seen.add(open_checkpoint(folder).fingerprint({"tokenizer": None}))
+    assert len(seen) == 4
+
+
 def test_a_component_is_copied_into_a_folder_that_may_exist(folder, tmp_path):
     for _ in range(2):
         open_checkpoint(folder).copy("tokenizer", tmp_path / "out" / "tokenizer")

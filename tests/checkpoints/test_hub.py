@@ -42,6 +42,7 @@ def write_base(folder, endings=("",)):
             save_file(tensors, folder / part / f"{stem}{ending}.safetensors")
     (folder / "tokenizer").mkdir()
     (folder / "tokenizer" / "merges.txt").write_text("a b\n")
+    (folder / "tokenizer" / "spiece.model").write_bytes(b"pieces")
     index = {"_class_name": "SomePipeline", **{part: ["a_library", "AClass"] for part in (*PARTS, "tokenizer")}}
     (folder / "model_index.json").write_text(json.dumps(index | {"text_encoder_3": [None, None]}))
     (folder / "whole.ckpt").write_bytes(b"pickle")
@@ -90,7 +91,7 @@ def test_a_name_of_the_hub_is_fetched_once_with_what_is_read_alone(tmp_path):
     read = {part: stem for part, stem in PARTS.items() if part != "safety_checker"}
     weights = {f"{part}/{stem}" for part, stem in read.items()}
     texts = {f"{part}/config.json" for part in read}
-    texts |= {"model_index.json", "tokenizer/merges.txt"}
+    texts |= {"model_index.json", "tokenizer/merges.txt", "tokenizer/spiece.model"}
     with HubServer(
         repositories, gated=("an-owner/gated",), closed=("an-owner/closed",), breaks=("an-owner/network",)
     ) as hub:
