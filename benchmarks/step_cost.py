@@ -21,7 +21,7 @@ from lisa_jax.alignment import Alignment, add_noise, lisa_loss
 from lisa_jax.commands._run import run_command
 from lisa_jax.dual_branch import Tree
 from lisa_jax.experiments.base import load_base
-from lisa_jax.experiments.control import alignment_of
+from lisa_jax.experiments.control import alignment_of, objective_of
 from lisa_jax.families.family import Family
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
@@ -47,12 +47,13 @@ def example_inputs(config: ConfigDict, family: Family) -> dict[str, Tree]:
 def compiled_step(config: ConfigDict, family: Family, inputs: dict[str, Tree], align: Alignment | None):
     """The compiled training step and its first state."""
     hooks = () if align is None else align.hooks
+    objective = objective_of(config, family.process)
     optimizer = make_optimizer(config.optimizer, learning_rate_schedule(config.optimizer, config.num_steps))
 
     def loss(params, frozen, inputs, *, key, step) -> tuple[jax.Array, LossMetrics]:
-        noisy = add_noise(inputs["latents"], key, family.process)
+        noisy = add_noise(inputs["latents"], key, objective)
         terms, found = lisa_loss(
-            params, frozen, inputs, noisy, model=family.model, process=family.process, align=align, step=step
+            params, frozen, inputs, noisy, model=family.model, process=objective, align=align, step=step
         )
         return terms.total(config.lisa.lam), found
 
