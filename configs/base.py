@@ -48,17 +48,20 @@ def mesh() -> ConfigDict:
 
 
 def optimizer() -> ConfigDict:
-    """AdamW, after one clip of the gradient of all that trains, the alignment decoder included."""
+    """What updates the parameters, after one clip of the gradient of all that trains, the decoder included."""
     return ConfigDict(
         {
+            # adamw; adafactor (without momentum: next to no memory); lion (half of AdamW's memory; its authors take a
+            # rate 3 to 10 times lower, and b2=.99); or sgd with momentum.
+            "name": "adamw",
             "learning_rate": 1e-5,  # after warm-up
-            "schedule": "constant",  # of it: constant, or cosine, to 0
-            "schedule_steps": placeholder(int),  # in which a cosine gets there; unset: num_steps
+            "schedule": "constant",  # of it: constant, or linear or cosine to 0
+            "schedule_steps": placeholder(int),  # in which it gets there; unset: num_steps
             "warmup_steps": 0,  # in which it rises linearly from 0
-            "b1": 0.9,  # decay of the gradient's mean
-            "b2": 0.999,  # decay of the gradient's square
-            "eps": 1e-8,  # added to the square's root
-            "weight_decay": 1e-2,  # on all parameters
+            "b1": 0.9,  # decay of the gradient's mean, of sgd the momentum; adafactor has none
+            "b2": 0.999,  # decay of the gradient's square, of lion that of the mean it keeps; no other has it
+            "eps": 1e-8,  # added to the square's root, by adamw alone
+            "weight_decay": 1e-2,  # on all parameters; times the learning rate
             "clip_norm": 1.0,  # largest norm of the gradient
         }
     )

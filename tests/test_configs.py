@@ -80,6 +80,7 @@ def test_recipe_is_the_authors():
     assert config.loss.to_dict() == {"space": "network", "weighting": "uniform", "min_snr_gamma": 5.0}
     assert (config.lisa.lam, config.lisa.hook, config.lisa.schedule) == (0.2, "down_5", "constant")
     assert optimizer == {
+        "name": "adamw",
         "learning_rate": 1e-5,
         "schedule": "constant",
         "schedule_steps": None,

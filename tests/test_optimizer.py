@@ -1,4 +1,4 @@
-"""The recipe's learning rate and AdamW; its agreement with PyTorch is tested in parity/test_lisa_loss.py."""
+"""The recipe's learning rate and AdamW; agreement with PyTorch is tested in parity/test_optimizers.py."""
 
 import jax
 import jax.numpy as jnp
@@ -7,11 +7,14 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from lisa_jax.configs import base
+from lisa_jax.training.learning_rate import learning_rate_schedule
+from lisa_jax.training.optimizer import OWN_FIELDS, make_optimizer
 
 
 def optimizer_config(**changes):
     config = {
+        "name": "adamw",
         "learning_rate": 1e-2,
         "schedule": "constant",
         "warmup_steps": 4,
@@ -44,8 +47,15 @@ def test_cosine_falls_to_zero_at_the_end_and_stays_there():
     assert schedule(99) > 0
 
 
-def test_the_length_of_a_cosine_may_be_its_own():
-    config, steps = optimizer_config(schedule="cosine", warmup_steps=0), (0, 99, 250, 600)
+def test_a_line_falls_to_zero_at_the_end_and_stays_there():
+    schedule = learning_rate_schedule(optimizer_config(schedule="linear", warmup_steps=2), num_steps=100)
+    expected = [0.5e-2, 0.99e-2, 0.75e-2, 0.01e-2, 0.0, 0.0]
+    np.testing.assert_allclose([schedule(step) for step in (0, 1, 25, 99, 100, 200)], expected, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_length_of_a_fall_may_be_its_own(schedule):
+    config, steps = optimizer_config(schedule=schedule, warmup_steps=0), (0, 99, 250, 600)
     expected = [learning_rate_schedule(config, num_steps=400)(step) for step in steps]
     config.schedule_steps = 400
     for num_steps in (100, 1000):
@@ -53,8 +63,18 @@ def test_the_length_of_a_cosine_may_be_its_own():
 
 
 def test_an_unknown_schedule_is_named_with_those_that_exist():
-    with pytest.raises(ValueError, match=r"optimizer\.schedule 'step': use constant or cosine"):
+    with pytest.raises(ValueError, match=r"optimizer\.schedule 'step': use one of constant, linear, cosine"):
         learning_rate_schedule(optimizer_config(schedule="step"), num_steps=10)
+
+
+def test_an_unknown_optimizer_is_named_with_those_that_exist():
+    with pytest.raises(ValueError, match=r"optimizer\.name 'adam': use one of adamw, adafactor, lion, sgd"):
+        make_optimizer(optimizer_config(name="adam"), lambda step: 1e-2)
+
+
+def test_what_an_optimizer_does_not_read_is_as_in_the_recipe():
+    recipe = base.optimizer()
+    assert {name: recipe[name] for name in OWN_FIELDS} == OWN_FIELDS
 
 
 def updates_of(config, gradients, params):

@@ -1,7 +1,6 @@
 """The training step of a config for machines that are not there: shapes and shardings in place of arrays."""
 
 import dataclasses
-import math
 from typing import Any
 
 import jax
@@ -15,9 +14,9 @@ from lisa_jax.experiments.base import example_size, setup_of
 from lisa_jax.experiments.control import check_aligned_rows, control_experiment
 from lisa_jax.experiments.inputs import cached_shapes
 from lisa_jax.families.family import Architecture
-from lisa_jax.parallel.sharding import replicated
+from lisa_jax.parallel.sharding import replicated, shard_bytes
 from lisa_jax.training.program import make_program
-from lisa_jax.training.state import TrainState
+from lisa_jax.training.state import TrainState, device_bytes
 from lisa_jax.training.step import TrainStep
 
 
@@ -52,10 +51,9 @@ class AbstractStep:
         return 2 * sum(found[name] for name in ("trainable", "optimizer", "average"))
 
     def chip_bytes(self) -> dict[str, int]:
-        """Bytes a chip of every argument: trainable, optimizer, average, frozen, batch."""
+        """Bytes a chip of every argument: frozen, trainable, optimizer, average, batch."""
         state, frozen, inputs, _ = self.arguments
-        parts = {"trainable": state.params, "optimizer": state.opt_state, "average": state.ema}
-        return {name: shard_bytes(tree) for name, tree in (parts | {"frozen": frozen, "batch": inputs}).items()}
+        return device_bytes(state, frozen) | {"batch": shard_bytes(inputs)}
 
 
 def abstract_step(config: ConfigDict, architecture: Architecture, mesh: Mesh, *, aligns: bool) -> AbstractStep:
@@ -87,8 +85,3 @@ def abstract_step(config: ConfigDict, architecture: Architecture, mesh: Mesh, *,
 def tree_bytes(tree: Any) -> int:
     """Bytes of one copy of a tree of shapes."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def shard_bytes(tree: Any) -> int:
-    """Bytes of a tree of shapes with shardings on one device."""
-    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

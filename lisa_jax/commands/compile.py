@@ -32,6 +32,7 @@ from lisa_jax.experiments.kinds import Number, Text, Whole
 from lisa_jax.families.family import Architecture
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.parallel.sharding import make_mesh
+from lisa_jax.training.parameter_table import memory_line
 
 _LOG = logging.getLogger("lisa_jax")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment config.", lock_config=True)
@@ -70,12 +71,12 @@ def analyse(
     start = time.perf_counter()
     found = lowered_report(step, config, networks, aligns=aligns)
     _LOG.info(
-        "%s: counted in %.0f s: %.1f GFLOP an image; arguments a chip %.2f GiB; gradients %.0f MB",
+        "%s: counted in %.0f s: %.1f GFLOP an image; gradients %.0f MB; %s",
         "LISA" if aligns else "plain",
         time.perf_counter() - start,
         found.flops_per_image / 1e9,
-        sum(found.argument_bytes.values()) / 2**30,
         found.gradient_bytes / 1e6,
+        memory_line(found.argument_bytes),
     )
     if _LOWERED_ONLY.value:
         return summary(step, found, None, chip)

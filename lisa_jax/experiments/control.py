@@ -183,5 +183,6 @@ def identity(config: ConfigDict, family: Family) -> Mapping[str, Any]:
         "condition_channels": tuple(config.condition_channels),
         "side": config.side.to_dict(),
         "ema_decay": config.ema_decay,
+        "optimizer": config.optimizer.name,
         "decoder_width": 1.0 if align is None else config.lisa.decoder_width,
     }

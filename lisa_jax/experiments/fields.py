@@ -37,6 +37,8 @@ from lisa_jax.models.remat import REMAT_POLICIES
 from lisa_jax.objective import LOSS_WEIGHTINGS, SPACES
 from lisa_jax.sampling.samplers.sampler import SAMPLERS
 from lisa_jax.training.best import SCORES
+from lisa_jax.training.learning_rate import SCHEDULES
+from lisa_jax.training.optimizer import OPTIMIZERS, OWN_FIELDS, unread_field
 from lisa_jax.training.trackers import TRACKERS
 from lisa_jax.weighting import WEIGHTINGS
 
@@ -74,8 +76,9 @@ TRAINING: Fields = {
     "compute_dtype": DTYPE,
     "caption_dropout": SHARE,
     "ema_decay": or_unset(DECAY),
+    "optimizer.name": Choice(tuple(OPTIMIZERS)),
     "optimizer.learning_rate": Number(above=0, most=1000),
-    "optimizer.schedule": Choice(("constant", "cosine")),
+    "optimizer.schedule": Choice(tuple(SCHEDULES)),
     "optimizer.schedule_steps": or_unset(STEPS),
     "optimizer.warmup_steps": Whole(0, 10**9),
     "optimizer.b1": DECAY,
@@ -210,10 +213,21 @@ def check_together(config: ConfigDict, where: str = "config") -> None:
             f"{where}.batch_size is {config.batch_size}, but must be a multiple of {where}.accumulate, which is "
             f"{config.accumulate}."
         )
+    check_optimizer(config.optimizer, f"{where}.optimizer")
     if config.data.name in TASK_CONDITIONS:
         require(f"{where}.data.image_size", config.data.image_size, EMBEDDED_SIDE)
     elif "dir" not in config.data:
         raise ValueError(f"{where}.data.dir is missing: name the folder that `lisa_jax prepare` wrote.")
+
+
+def check_optimizer(optimizer: Mapping[str, Any], where: str) -> None:
+    """Raise ValueError for a value that the chosen optimizer does not read."""
+    name = unread_field(optimizer)
+    if name is not None:
+        raise ValueError(
+            f"{where}.{name} is {shown(optimizer[name])}, but {optimizer['name']} does not read it: leave it at "
+            f"{shown(OWN_FIELDS[name])}."
+        )
 
 
 def check_keeps_best(config: ConfigDict, where: str = "config") -> None:

@@ -43,10 +43,14 @@ def pretraining(config: ConfigDict, family: Family) -> Experiment:
             "batch_size": config.batch_size,
             "accumulate": config.accumulate,
             "ema_decay": config.ema_decay,
+            "optimizer": config.optimizer.name,
             "start": family.fingerprint,
             **data_identity(config, train.fingerprint),
         },
-        upgrade=Upgrade(lambda saved: with_data_fingerprint(saved, config, train.fingerprint)),
+        # Before there was a choice, the optimizer was AdamW.
+        upgrade=Upgrade(
+            lambda saved: with_data_fingerprint({"optimizer": "adamw", **saved}, config, train.fingerprint)
+        ),
     )
 
 

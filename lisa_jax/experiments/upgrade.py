@@ -27,6 +27,7 @@ def upgraded(config: ConfigDict) -> ConfigDict:
     later_in_groups = {
         "lisa": {"weighting": UNIFORM, "decoder_width": 1.0},
         "optimizer": {
+            "name": "adamw",
             "decoder_rate": 1.0,
             "schedule_steps": None,
             "fresh_rate": 1.0,
@@ -53,6 +54,7 @@ def _upgraded_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "decoder_width": 1.0,
         "loss_space": NETWORK,
+        "optimizer": "adamw",
         # Side networks are sorted by name, conditions as they were given.
         "side_networks": sorted(map(name_of, _conditions(identity))),
         **identity,

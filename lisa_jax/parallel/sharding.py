@@ -6,6 +6,7 @@ in its path; one without a rule is an error, so that a new module cannot silentl
 """
 
 import functools
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -158,6 +159,11 @@ def placement(rules: Rules, mesh: Mesh) -> Callable[[str, np.ndarray], jax.Array
 def global_rows(local: Tree, mesh: Mesh) -> Tree:
     """Make sharded global arrays from this process's contiguous rows of a batch, a tree of arrays (n, ...)."""
     return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(split_rows(mesh), rows), local)
+
+
+def shard_bytes(tree: Tree) -> int:
+    """Bytes on one device of a tree of arrays, or of shapes with shardings."""
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def with_shardings(shapes: Tree, shardings: Tree) -> Tree:

@@ -7,7 +7,16 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lisa_jax.evaluation.extractors import EXTRACTORS
-from lisa_jax.experiments.fields import CONTROL, HOOK, ROWS, STEPS, Fields, check_config, check_together
+from lisa_jax.experiments.fields import (
+    CONTROL,
+    HOOK,
+    ROWS,
+    STEPS,
+    Fields,
+    check_config,
+    check_optimizer,
+    check_together,
+)
 from lisa_jax.experiments.kinds import Choice, Group, Kind, Maybe, Several, Text, Truth, Whole, or_unset, require, shown
 from lisa_jax.studies.fields import ALWAYS_SAID, FIELDS, TRAINING_FIELDS
 from lisa_jax.studies.training_config import value_at
@@ -48,7 +57,7 @@ def check_study(config: ConfigDict) -> ConfigDict:
     check_together(config.training, "config.training")
     _check_shared(config.training)
     for number, grid in enumerate(config.grids):
-        _check_grid({**config.defaults, **grid}, f"config.grids[{number}]")
+        _check_grid({**config.defaults, **grid}, f"config.grids[{number}]", config.training.optimizer)
     return config
 
 
@@ -72,7 +81,7 @@ def _check_shared(training: ConfigDict) -> None:
             )
 
 
-def _check_grid(fields: Mapping[str, Any], where: str) -> None:
+def _check_grid(fields: Mapping[str, Any], where: str, optimizer: ConfigDict) -> None:
     crossed = {name: value if isinstance(value, tuple) else (value,) for name, value in fields.items()}
     if (count := math.prod(map(len, crossed.values()))) > MOST_CELLS:
         raise ValueError(f"{where} has {count:,} cells, but a grid may have {MOST_CELLS:,}.")
@@ -82,3 +91,5 @@ def _check_grid(fields: Mapping[str, Any], where: str) -> None:
             require(f"{where}.{name}", value, kind)
         if name not in crossed and name in NEEDED:
             raise ValueError(f"{where}.{name} is missing, in config.defaults too: give {kind}.")
+    for eps in crossed.get("eps", ()):
+        check_optimizer({**optimizer, "eps": eps}, where)

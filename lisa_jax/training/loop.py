@@ -13,11 +13,11 @@ from lisa_jax.training.best import score_of
 from lisa_jax.training.checkpoint import Checkpoints
 from lisa_jax.training.experiment import Experiment
 from lisa_jax.training.finite import looking_at_the_batch
-from lisa_jax.training.parameter_table import parameter_table
+from lisa_jax.training.parameter_table import memory_line, parameter_table
 from lisa_jax.training.program import make_program, run_keys
 from lisa_jax.training.rate_change import rate_change
 from lisa_jax.training.run_log import RunLog
-from lisa_jax.training.state import TrainState
+from lisa_jax.training.state import TrainState, device_bytes
 from lisa_jax.training.stop_request import StopRequest
 from lisa_jax.training.tracking import write_config
 from lisa_jax.training.waiting import watched
@@ -52,6 +52,7 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
     frozen = program.place_frozen(experiment.frozen)
     _LOG.info("mesh: %s over %s", dict(mesh.shape), jax.devices()[0].device_kind)
     _LOG.info("\n%s", parameter_table(frozen, program.state.params))
+    _LOG.info(memory_line(device_bytes(program.state, program.frozen)))
     # Pretraining validates nothing, and has no such field.
     keep_best = config.get("keep_best")
     checkpoints = Checkpoints(workdir, config.keep, experiment.identity, experiment.upgrade, keep_best=keep_best)

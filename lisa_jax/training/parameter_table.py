@@ -1,4 +1,6 @@
-"""The table of parameters printed at the start of a run: what is frozen, what trains, and how large it is."""
+"""The table of parameters printed at the start of a run: what is frozen, what trains, and how large both are."""
+
+from collections.abc import Mapping
 
 import jax
 
@@ -18,6 +20,16 @@ def parameter_table(frozen: Params, trainable: Params) -> str:
     width = max(map(len, rows)) + 2
     header = f"{'parameters':<{width}}{'count':>14}{'MiB':>10}  dtype"
     return "\n".join([header, *(f"{name:<{width}}{_size(leaves)}" for name, leaves in rows.items())])
+
+
+def memory_line(device_bytes: Mapping[str, int]) -> str:
+    """What one device holds, by part and in all; the rest of its memory is for what a step computes."""
+    parts = ", ".join(f"{name} {_mebibytes(size)}" for name, size in device_bytes.items())
+    return f"each device holds {_mebibytes(sum(device_bytes.values()))}: {parts}"
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
 
 
 def _rows(title: str, modules: dict[tuple[str, ...], list]) -> dict[str, list]:

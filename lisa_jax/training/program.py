@@ -24,8 +24,9 @@ from lisa_jax.parallel.sharding import (
     with_shardings,
 )
 from lisa_jax.training.experiment import DiagnosticFn, Experiment, LossFn
-from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
-from lisa_jax.training.state import TrainState, state_initialiser
+from lisa_jax.training.learning_rate import learning_rate_schedule
+from lisa_jax.training.optimizer import make_optimizer
+from lisa_jax.training.state import TrainState, state_initialiser, state_shardings
 from lisa_jax.training.step import StepDiagnostic, TrainStep, jit_diagnostic, jit_train_step, make_train_step
 
 
@@ -91,7 +92,7 @@ def make_program(experiment: Experiment, config: ConfigDict, mesh: Mesh, start: 
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     shapes = jax.eval_shape(traced_on(mesh, fresh_state), {} if start is None else start, key)
-    state = with_shardings(shapes, shardings(shapes, experiment.rules, mesh))
+    state = with_shardings(shapes, state_shardings(shapes, experiment.rules, mesh))
     frozen_rules = experiment.rules if config.mesh.split_frozen else REPLICATED
     frozen = with_shardings(experiment.frozen, shardings(experiment.frozen, frozen_rules, mesh))
     state_sharding, frozen_sharding = jax.tree.map(lambda leaf: leaf.sharding, (state, frozen))

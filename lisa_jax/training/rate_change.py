@@ -7,7 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lisa_jax.files.json_object import JsonError, read_object
-from lisa_jax.training.optimizer import learning_rate_schedule, schedule_length
+from lisa_jax.training.learning_rate import learning_rate_schedule, schedule_length
 from lisa_jax.training.tracking import CONFIG_FILE
 
 # Relative; what a longer schedule changes is far more.
@@ -39,8 +39,7 @@ def rate_change(workdir: str | Path, config: ConfigDict, step: int) -> str | Non
 def _schedule_change(before: Mapping[str, Any], config: ConfigDict, then: float, today: float, step: int) -> str:
     return (
         f"The learning rate goes from {then:.3g} to {today:.3g} at step {step}: the schedule was {_described(before)} "
-        f"and is {_described(config.to_dict())} now. optimizer.schedule_steps sets a cosine's length, whatever "
-        "num_steps is."
+        f"and is {_described(config.to_dict())} now. optimizer.schedule_steps sets its length, whatever num_steps is."
     )
 
 
@@ -58,5 +57,5 @@ def _rate(fields: Mapping[str, Any], step: int) -> float:
 def _described(fields: Mapping[str, Any]) -> str:
     optimizer = fields["optimizer"]
     length = schedule_length(ConfigDict(optimizer), fields["num_steps"])
-    over = f" over {length} steps" if optimizer["schedule"] == "cosine" else ""
+    over = f" over {length} steps" if optimizer["schedule"] != "constant" else ""
     return f"{optimizer['schedule']}{over} from {optimizer['learning_rate']:g}"

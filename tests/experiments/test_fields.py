@@ -213,6 +213,26 @@ def test_what_every_cell_of_a_study_decides_is_refused_where_it_would_not_count(
         check_study(config)
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [("sgd", "b2", 0.99), ("sgd", "eps", 1e-6), ("lion", "eps", 1e-6), ("adafactor", "b1", 0.8)],
+)
+def test_what_the_chosen_optimizer_does_not_read_is_refused(name, field, value):
+    config = changed(base.control(), "optimizer.name", name)
+    check_control(config)
+    told = rf"config\.optimizer\.{field} is {value}, but {name} does not read it: leave it at "
+    with pytest.raises(ValueError, match=told):
+        check_control(changed(config, f"optimizer.{field}", value))
+
+
+def test_a_cell_with_a_value_that_the_optimizer_of_its_study_does_not_read_is_refused():
+    config = changed(main_figures.get_config(), "training.optimizer.name", "lion")
+    check_study(config)
+    config.defaults.eps = 1e-12
+    with pytest.raises(ValueError, match=r"config\.grids\[0\]\.eps is 1e-12, but lion does not read it"):
+        check_study(config)
+
+
 def test_a_study_keeps_no_best_checkpoint_and_tells_no_tracker():
     with pytest.raises(ValueError, match=r"config\.training\.keep_best is .* a study keeps no checkpoints: unset it"):
         check_study(changed(main_figures.get_config(), "training.keep_best", "validation/main_loss"))

@@ -9,7 +9,8 @@ from lisa_jax.configs.base import control
 from lisa_jax.dual_branch import DualBranch, SideNetwork
 from lisa_jax.experiments.learning_rates import rate_factors
 from lisa_jax.families.unet_control import FRESH_LAYERS
-from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from lisa_jax.training.learning_rate import learning_rate_schedule
+from lisa_jax.training.optimizer import make_optimizer
 
 ZERO, EMBEDDING = ("controlnet_down_blocks_0", "controlnet_mid_block"), ("controlnet_cond_embedding",)
 COPIED = ("conv_in", "mid_block")

@@ -26,7 +26,8 @@ from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.dual_branch import DualBranch
 from lisa_jax.families.unet_control import controlnet_side, unet_functions
 from lisa_jax.processes import Diffusion
-from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from lisa_jax.training.learning_rate import learning_rate_schedule
+from lisa_jax.training.optimizer import make_optimizer
 from lisa_jax.training.state import state_initialiser
 from lisa_jax.training.step import make_train_step
 

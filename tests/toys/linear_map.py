@@ -33,6 +33,7 @@ def config(**overrides):
         "keep": 3,
         "trackers": ("tensorboard",),
         "optimizer": {
+            "name": "adamw",
             "learning_rate": 1e-2,
             "schedule": "cosine",
             "warmup_steps": 2,

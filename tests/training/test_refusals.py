@@ -125,8 +125,8 @@ def test_a_batch_that_does_not_split(toy, tmp_path):
 
 def test_unknown_schedule(toy, tmp_path):
     config = toy.config()
-    config.optimizer.schedule = "linear"
-    with pytest.raises(ValueError, match=r"Unknown optimizer.schedule 'linear': use constant or cosine"):
+    config.optimizer.schedule = "step"
+    with pytest.raises(ValueError, match=r"Unknown optimizer.schedule 'step': use one of constant, linear, cosine"):
         fit(toy.experiment(), config, tmp_path)
 
 

@@ -42,6 +42,51 @@ print(json.dumps({
 }))
 """
 
+FACTORED_RUN = """
+import dataclasses, json, shutil, sys
+import jax, jax.numpy as jnp, numpy as np
+from pathlib import Path
+from jax.sharding import PartitionSpec as P
+from toys.linear_map import config, experiment
+from lisa_jax.training.loop import fit
+from lisa_jax.training.state import device_bytes
+
+def init(start, key):
+    return {"side": {"map": jnp.eye(4), "wide": 0.1 * jax.random.normal(key, (128, 136))}}
+
+def loss(params, frozen, inputs, *, key, step):
+    side = params["side"]
+    return toy.loss_at(0)({"side": {"map": side["wide"][:4, :4] + side["map"]}}, frozen, inputs, key=key, step=step)
+
+def run(workdir, **mesh):
+    settings = config(save_every=4)
+    settings.optimizer.update(name="adafactor", schedule="linear")
+    settings.mesh.update(mesh)
+    return fit(split, settings, workdir)
+
+toy, folder = experiment(), Path(sys.argv[1])
+rules = ((r"map$", P()), (r"wide$", P("fsdp", "tensor")))
+split = dataclasses.replace(toy, init=init, loss_at=lambda step: loss, rules=rules)
+whole, state = run(folder / "whole"), run(folder / "split", fsdp=2, tensor=2)
+shutil.rmtree(folder / "split" / "checkpoints" / "8")
+resumed = run(folder / "split", fsdp=2, tensor=2)
+
+def shard(tree):
+    return tree["side"]["wide"].addressable_shards[0].data.shape
+
+def held(tree):
+    return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
+
+slots = state.opt_state[1][0]
+print(json.dumps({
+    "said": list(device_bytes(state, {}).values()),
+    "held": [0, *map(held, (state.params, state.opt_state, state.ema))],
+    "shards": [shard(tree) for tree in (state.params, state.ema, slots.v_row, slots.v_col)],
+    "resumed": jax.tree.all(jax.tree.map(lambda a, b: np.array_equal(a, b), state, resumed)),
+    "apart": max(jax.tree.leaves(jax.tree.map(lambda a, b: float(abs(a - b).max()), whole.params, state.params))),
+}))
+"""
+
 
 @pytest.fixture(scope="module")
 def split_run(command_env, fake_devices, tmp_path_factory):
@@ -76,6 +121,16 @@ def test_a_run_goes_on_with_another_shape_of_mesh(split_run, tmp_path):
     resumed = split_run(tmp_path / "resumed", tensor=2, split_frozen=True)
     assert resumed["shards"] == {"param": [4, 2], "moment": [4, 2], "frozen": [4, 2]}
     assert jnp.abs(jnp.asarray(whole["params"]) - jnp.asarray(resumed["params"])).max() < 1e-6
+
+
+def test_means_over_rows_and_columns_are_on_every_device_and_a_resume_is_exact(command_env, fake_devices, tmp_path):
+    argv = [sys.executable, "-c", FACTORED_RUN, str(tmp_path)]
+    done = subprocess.run(argv, env=command_env | fake_devices(8), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["shards"] == [[64, 68], [64, 68], [128], [136]]
+    assert found["said"] == found["held"]
+    assert found["resumed"] and found["apart"] < 1e-6
 
 
 def test_rules_are_tried_in_order_on_the_last_axes_and_leave_alone_what_does_not_divide():
