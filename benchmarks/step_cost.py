@@ -24,7 +24,8 @@ from lisa_jax.experiments.base import load_base
 from lisa_jax.experiments.control import alignment_of, objective_of
 from lisa_jax.families.family import Family
 from lisa_jax.metrics import LossMetrics
-from lisa_jax.training.optimizer import learning_rate_schedule, make_optimizer
+from lisa_jax.training.learning_rate import learning_rate_schedule
+from lisa_jax.training.optimizer import make_optimizer
 from lisa_jax.training.state import TrainState, state_initialiser
 from lisa_jax.training.step import make_train_step
 

@@ -68,6 +68,7 @@ def test_a_condition_whose_module_has_moved_is_found():
         "hook": ["mid"],
         "decoder_width": 1.0,
         "loss_space": "network",
+        "optimizer": "adamw",
         "side_networks": ["segmentation"],
     }
 
