@@ -27,7 +27,7 @@ FAMILY = types.SimpleNamespace(model=MODEL, fingerprint="abc")
 
 def a_config(**lisa):
     shared = {"seed": 0, "batch_size": 8, "accumulate": 1, "frozen_dtype": "float32", "data": {}, "side": {}}
-    networks = {"condition_channels": (8,), "ema_decay": 0.0}
+    networks = {"condition_channels": (8,), "ema_decay": 0.0, "optimizer": base.optimizer()}
     return ConfigDict(shared | networks | {"loss": LOSS, "lisa": LISA | lisa})
 
 

@@ -58,6 +58,7 @@ TWO_LEVELS = SD21 | {
     "layers_per_block": 1,
 }
 OPTIMIZER = {
+    "name": "adamw",
     "learning_rate": 1e-3,
     "schedule": "constant",
     "warmup_steps": 2,
