@@ -110,15 +110,19 @@ class Conditioner:
 
     def contexts(self, examples: Sequence[Mapping[str, Any]]) -> Tree:
         """Contexts of examples, a tree of numpy arrays (n, ...)."""
-        chunks = []
+        chunks, params = [], jax.device_put(self.params)
         for start in range(0, len(examples), ENCODE_BATCH):
             rows = self.read(examples[start : start + ENCODE_BATCH])
             count = len(jax.tree.leaves(rows)[0])
             # Filled up with zeros to one size, so that one compiled program serves all.
             filled = jax.tree.map(lambda leaf: _filled_up(leaf, ENCODE_BATCH), rows)
-            encoded = self._jitted_encode(self.params, filled)
+            encoded = self._jitted_encode(params, filled)
             chunks.append(jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], encoded))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *chunks)
+
+    def placed(self) -> "Conditioner":
+        """The same with its weights on a device as long as it lives; else each call of `contexts` puts them there."""
+        return dataclasses.replace(self, load_params=lambda: jax.device_put(self.params))
 
     @cached_property
     def _jitted_encode(self) -> Callable[[Params, Tree], Tree]:

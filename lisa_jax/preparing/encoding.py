@@ -109,7 +109,7 @@ def load_encoding(base: str | Path | None, cache: Collection[str], batch_size: i
     return Encoding(
         family.latents if "moments" in cache else None,
         family.condition,
-        family.conditioner if "context" in cache else None,
+        family.conditioner.placed() if "context" in cache else None,
         family.fingerprint,
         batch_size,
         family.conditioner.cuts,

@@ -11,6 +11,7 @@ from diffusers import StableDiffusion3Pipeline
 from tiny_sd3 import PROJECTIONS, WIDTHS, build_tiny_sd3
 
 from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
+from lisa_jax.families.sd3_control import assembled
 from lisa_jax.families.sd3_text import T5_LENGTH, read_sd3_text
 
 CAPTIONS = ["a photo of a red cat", "", "dogs! ☂ " * 30, "Ein Hund; <extra_id_0> ﬁn"]
@@ -66,8 +67,14 @@ def test_contexts_equal_the_pipeline(t5, folder, without_t5, run, max_difference
     # What an absent negative prompt is to the pipeline.
     _, empty, _, empty_pooled = pipeline.encode_prompt(CAPTIONS[0], None, None, device="cpu")
     of_empty = jax.tree.map(lambda leaf: leaf[CAPTIONS.index("")][None], contexts)
-    nothing = _as_the_transformer_takes_it(conditioner.null(contexts, of_empty))
+    unconditional = conditioner.null(contexts, of_empty)
+    nothing = _as_the_transformer_takes_it(unconditional)
     assert max_difference((empty.expand(8, -1, -1), empty_pooled.expand(8, -1)), nothing) < 1e-4
+    # What our own transformer is given.
+    seen = assembled(unconditional, WIDTHS[2], T5_LENGTH)
+    np.testing.assert_array_equal(seen["tokens"], nothing[0])
+    np.testing.assert_array_equal(seen["pooled"], nothing[1])
+
     expected = {name: (leaf.shape, leaf.dtype) for name, leaf in conditioner.shapes.items()}
     assert {name: (leaf.shape[1:], leaf.dtype) for name, leaf in contexts.items()} == expected
 
@@ -90,6 +97,13 @@ def test_the_third_encoder_can_be_left_out(folder):
         "pooled": (sum(PROJECTIONS),),
     }
     assert conditioner.read(_examples(["a"])).keys() == {"clip_l", "clip_g"}
+
+
+def test_placed_weights_are_those_of_the_files_on_a_device(folder):
+    conditioner = _conditioner(folder)
+    placed = conditioner.placed().params
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(placed))
+    jax.tree.map(np.testing.assert_array_equal, placed, conditioner.params)
 
 
 def test_t5_computes_in_the_dtype_that_is_asked_for_and_clip_in_float32(folder, run):
