@@ -1,27 +1,12 @@
-"""Running a command: its flags, its settings, and how its errors are told."""
+"""Running a command: its flags first, then, with all that takes seconds to import, its work."""
 
-import asyncio
-import errno
-import logging
-import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import NoReturn
 
-import jax
 from absl import app
-from absl import logging as absl_logging
 
-import lisa_jax
-from lisa_jax.commands._event_loops import PatientLoops
 from lisa_jax.commands._parsing import parse_flags
-from lisa_jax.data.embedded.records import CorruptRecordError
-from lisa_jax.files.home import cache_folder
 from lisa_jax.parallel import stop_signals
-from lisa_jax.parallel.cluster import PROCESSES_VARIABLE, LostProcessError, join_processes, leave
-from lisa_jax.parallel.messages import one_line
 
 _NOTHING_HALF = "leaving; nothing half-written is left, and the same command begins again."
 
@@ -32,72 +17,18 @@ def run_command(main: Callable[..., None], takes_arguments: bool = False, kept: 
     What stands on the command line beside flags is refused, or with `takes_arguments` given to `main` as a list.
 
     SIGTERM and Ctrl-C end it with status 75 and a sentence; `kept` is its end: what is kept, and how to go on.
-
-    Where this package itself refuses something, its message is all there is to know, and the same goes for files that
-    are missing or disks that are full. Errors from elsewhere keep their traceback.
     """
 
     def run(argv: Sequence[str]) -> None:
         if len(argv) > 1 and not takes_arguments:
             sys.exit(f"error: unexpected argument '{argv[1]}': flags are written --name=value.")
         stop_signals.end_with(kept)
-        try:
+        # Here, for it imports jax, which takes seconds; --help and a wrong flag have been answered by now.
+        from lisa_jax.commands._start import start_up, telling_errors
+
+        with telling_errors():
             start_up()
             main(*([argv[1:]] if takes_arguments else []))
-        except OSError as error:
-            _end(error, one_line(error))
-        except LostProcessError as error:
-            _end(error, str(error))
-        except (ValueError, FloatingPointError, CorruptRecordError) as error:
-            raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
-            _end(error, str(error) if Path(raised_in).is_relative_to(Path(lisa_jax.__file__).parent) else None)
-        except ImportError as error:
-            # Ours name no module, but the extra that brings it.
-            _end(error, str(error) if error.name is None else None)
-        except Exception as error:
-            _end(error, None)
 
     stop_signals.catch()
     app.run(run, flags_parser=parse_flags)
-
-
-def _end(error: Exception, sentence: str | None) -> NoReturn:
-    """Tell an error, as a sentence or with its traceback, and end with exit status 1."""
-    if sentence is None and not jax.distributed.is_initialized():
-        raise error
-    if sentence is None:
-        traceback.print_exception(error)
-    else:
-        print(f"error: {sentence}", file=sys.stderr)
-    leave(error)
-
-
-def start_up() -> None:
-    """Settings that every command wants: its processes joined, readable logs, compiled programs kept between runs."""
-    join_processes(os.environ.get(PROCESSES_VARIABLE, ""))
-    # Orbax, TFDS and JAX tell their whole story through absl and the root logger; errors they raise as well.
-    absl_logging.set_verbosity(absl_logging.FATAL)
-    asyncio.set_event_loop_policy(PatientLoops())
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    ours = logging.getLogger("lisa_jax")
-    ours.addHandler(handler)
-    # What the first process says holds for all.
-    ours.setLevel(logging.INFO if jax.process_index() == 0 else logging.ERROR)
-    ours.propagate = False
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        _keep_compiled_programs()
-
-
-def _keep_compiled_programs() -> None:
-    """Between runs; where there is no place for them, commands work as well, and only start later."""
-    try:
-        folder = cache_folder() / "xla"
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
-    except OSError as error:
-        told = "Compiled programs are not kept between runs (%s): JAX_COMPILATION_CACHE_DIR names a folder for them."
-        logging.getLogger("lisa_jax").warning(told, one_line(error))
-    else:
-        jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -6,25 +6,22 @@ It has the size, files and switches of the published checkpoint (5.2 GB for `sd2
 loads in diffusers; what it draws is noise.
 """
 
-import logging
-
 from absl import flags
 
 from lisa_jax.commands._flags import DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
-from lisa_jax.experiments.fields import SEED
-from lisa_jax.families.presets import PRESETS, write_random_base
+from lisa_jax.experiments.bounds import SEED
+from lisa_jax.experiments.kinds import Text
 
-_LOG = logging.getLogger("lisa_jax")
-_PRESET = flags.DEFINE_enum("preset", None, list(PRESETS), "Which architecture.")
-_OUT = DEFINE_checked("out", None, "Where the folder goes; it must not exist.", Folder())
-_SEED = DEFINE_checked("seed", 0, "Seed of the weights.", SEED)
+DEFINE_checked("preset", None, "Architecture, of lisa_jax.families.presets; a wrong name lists them.", Text())
+DEFINE_checked("out", None, "Where the folder goes; it must not exist.", Folder())
+DEFINE_checked("seed", 0, "Seed of the weights.", SEED)
 
 
 def main() -> None:
-    folder = write_random_base(_PRESET.value, _OUT.value, _SEED.value)
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    _LOG.info("%s with random weights is in %s: %.2f GB.", _PRESET.value, folder, size / 1e9)
+    from lisa_jax.commands._work import new_base
+
+    new_base.main()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 from lisa_jax.drawing.inputs import batches, drawings_of_requests
 from lisa_jax.drawing.networks import Networks, sizes_of
 from lisa_jax.drawing.requests import Request, examined
-from lisa_jax.experiments.fields import SEED
+from lisa_jax.experiments.bounds import SEED
 from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.sampling.generate import Generator, make_generator
 

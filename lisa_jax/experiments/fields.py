@@ -14,10 +14,27 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import RequiredValueError
 
 from lisa_jax.data.embedded.tasks import TASK_CONDITIONS
+from lisa_jax.experiments.bounds import (
+    CONDITION,
+    DECAY,
+    DTYPE,
+    EMBEDDED_SIDE,
+    FACTOR,
+    HOOK,
+    MOMENT,
+    NEGATIVE_PROMPT,
+    RATE,
+    ROWS,
+    SAMPLING_STEPS,
+    SCALE,
+    SEED,
+    SHARE,
+    SHOWN,
+    SIDE,
+    STEPS,
+)
 from lisa_jax.experiments.kinds import (
-    ByName,
     Choice,
-    ConditionName,
     Either,
     Kind,
     Maybe,
@@ -43,26 +60,6 @@ from lisa_jax.training.trackers import TRACKERS
 from lisa_jax.weighting import WEIGHTINGS
 
 Fields = Mapping[str, Kind]
-
-SEED = Whole(0, 2**32 - 1)
-ROWS = Whole(1, 2**16)
-# Examples that are held in memory at once, to be shown.
-SHOWN = Whole(1, 1024)
-STEPS = Whole(1, 10**9)
-SHARE = Number(least=0, most=1)
-DECAY = Number(least=0, below=1)
-FACTOR = Number(least=0, most=1000)
-SIDE = Whole(1, 8192)
-SCALE = Either((FACTOR, ByName(FACTOR)))
-MOMENT = Either((SHARE, ByName(SHARE)))
-DTYPE = Choice(("float32", "bfloat16"))
-HOOK = Either((Text(), Several(Text())))
-CONDITION = Either((ConditionName(), Several(ConditionName())))
-# Embedded pictures are drawn in whatever size is asked for, a few thousand of them.
-EMBEDDED_SIDE = Whole(8, 512)
-
-# Of parts of what trains, over the learning rate of the rest.
-RATE = Number(above=0, most=1e6)
 
 TRAINING: Fields = {
     "seed": SEED,
@@ -128,13 +125,13 @@ CONTROL: Fields = {
     "lisa.decoder_width": Number(least=0.01, most=16),
     "keep_best": or_unset(Choice(SCORES)),
     "sampling.sampler": Choice(tuple(SAMPLERS)),
-    "sampling.num_steps": Whole(1, 10_000),
+    "sampling.num_steps": SAMPLING_STEPS,
     "sampling.guidance_scale": FACTOR,
     "sampling.control_scale": SCALE,
     "sampling.control_start": Maybe(MOMENT),
     "sampling.control_end": Maybe(MOMENT),
     "sampling.guess_mode": Maybe(Truth()),
-    "sampling.negative_prompt": Maybe(Text(empty=True)),
+    "sampling.negative_prompt": Maybe(NEGATIVE_PROMPT),
     "sampling.batch_size": Maybe(ROWS),
     "preview_count": SHOWN,
     "preview_every": STEPS,
@@ -158,7 +155,7 @@ PRETRAINING: Fields = {
     "text.heads": Whole(1, 128),
     "scheduler.beta_schedule": Choice(("linear", "scaled_linear", "squaredcos_cap_v2")),
     "scheduler.prediction_type": Choice(("epsilon", "v_prediction")),
-    "sampling.num_steps": Whole(1, 10_000),
+    "sampling.num_steps": SAMPLING_STEPS,
     "sampling.guidance_scale": FACTOR,
     "sampling.count": SHOWN,
 }

@@ -14,7 +14,7 @@ import yaml
 
 from lisa_jax.checkpoints.hub import hub_name
 from lisa_jax.dual_branch import parse_hooks
-from lisa_jax.experiments.fields import STEPS
+from lisa_jax.experiments.bounds import STEPS
 from lisa_jax.experiments.kinds import Number, require
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.usage import Usage

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lisa_jax.experiments.fields import SHOWN
+from lisa_jax.experiments.bounds import SHOWN
 from lisa_jax.experiments.kinds import require
 from lisa_jax.experiments.saved_run import TrainedRun
 from lisa_jax.experiments.splits import load_split

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lisa_jax.experiments.fields import CONTROL, HOOK, SEED
+from lisa_jax.experiments.bounds import HOOK, SEED
+from lisa_jax.experiments.fields import CONTROL
 from lisa_jax.experiments.kinds import Group, NumberOrNull, Several, Table, Text, Whole, or_unset, require
 from lisa_jax.files.json_object import JsonError
 from lisa_jax.files.lines import append_lines, read_objects

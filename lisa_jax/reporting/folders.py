@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lisa_jax.experiments.fields import CONTROL, STEPS
+from lisa_jax.experiments.bounds import STEPS
+from lisa_jax.experiments.fields import CONTROL
 from lisa_jax.experiments.kinds import Group, NumberOrNull, Table, or_unset, require
 from lisa_jax.files.json_object import NoObjectError, read_object
 from lisa_jax.files.lines import read_objects

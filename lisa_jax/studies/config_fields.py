@@ -7,16 +7,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lisa_jax.evaluation.extractors import EXTRACTORS
-from lisa_jax.experiments.fields import (
-    CONTROL,
-    HOOK,
-    ROWS,
-    STEPS,
-    Fields,
-    check_config,
-    check_optimizer,
-    check_together,
-)
+from lisa_jax.experiments.bounds import HOOK, MOST_CELLS, ROWS, STEPS
+from lisa_jax.experiments.fields import CONTROL, Fields, check_config, check_optimizer, check_together
 from lisa_jax.experiments.kinds import Choice, Group, Kind, Maybe, Several, Text, Truth, Whole, or_unset, require, shown
 from lisa_jax.studies.fields import ALWAYS_SAID, FIELDS, TRAINING_FIELDS
 from lisa_jax.studies.training_config import value_at
@@ -29,7 +21,6 @@ CELL: dict[str, Kind] = {
 }
 # That a cell does without only where its grid or the defaults say them; lam decides whether a hook is needed.
 NEEDED = ("lam", *(name for name, field in FIELDS.items() if field.usual is ALWAYS_SAID))
-MOST_CELLS = 10_000
 # Of the alignment, those whose usual value a training config has, too.
 _OF_ALIGNMENT = ("decoder_rate", "decoder_width", "weighting", "align_every")
 

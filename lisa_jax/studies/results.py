@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lisa_jax.experiments.fields import STEPS
+from lisa_jax.experiments.bounds import STEPS
 from lisa_jax.experiments.kinds import NumberOrNull, Table, require, shown
 from lisa_jax.files.changes import changes
 from lisa_jax.files.lines import append_lines, read_objects

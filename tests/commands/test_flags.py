@@ -6,7 +6,7 @@ from ml_collections import config_flags
 
 from lisa_jax.commands._flags import COUNT, DEFINE_checked, Folder, NewFile
 from lisa_jax.commands._parsing import parse_flags
-from lisa_jax.experiments.fields import SEED
+from lisa_jax.experiments.bounds import SEED
 from lisa_jax.experiments.kinds import Number, Text
 
 KINDS = {"count": COUNT, "seed": SEED, "minutes": Number(least=0, most=1e6), "text": Text()}

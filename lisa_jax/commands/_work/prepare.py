@@ -1,0 +1,123 @@
+"""What `lisa_jax prepare` does, once its flags are read."""
+
+import os
+from typing import Any
+
+import jax
+from absl import flags
+
+from lisa_jax.data.buckets import Size, make_buckets
+from lisa_jax.data.conditions.names import checked_name, name_of
+from lisa_jax.data.conditions.registry import Condition, get_condition
+from lisa_jax.data.rows import Columns, FirstRows, open_rows
+from lisa_jax.drawing.sizes import size_of
+from lisa_jax.preparing.encoding import load_encoding
+from lisa_jax.preparing.images import LABELS, ImageMaker
+from lisa_jax.preparing.prepare import Task, prepare
+from lisa_jax.preparing.settings import NAMED
+
+FLAGS = flags.FLAGS
+
+
+def main() -> None:
+    if jax.process_count() > 1:
+        raise ValueError("prepare runs in one process, on all of its devices: unset LISA_JAX_PROCESSES.")
+    computed = _computed_conditions()
+    columns = _columns(computed)
+    cache = () if FLAGS.cache == ["none"] else tuple(sorted(set(FLAGS.cache)))
+    for flag in ("nearest", "stretch"):
+        for name in FLAGS[flag].value:
+            if name not in columns.conditions:
+                raise ValueError(f"--{flag}={name}: there is no --condition_column of that name.")
+    sizes = _sizes()
+    rows = open_rows(FLAGS.source, columns, FLAGS.allow_outside)
+    if FLAGS.max_rows is not None:
+        rows = FirstRows(rows, FLAGS.max_rows)
+    encoding = load_encoding(FLAGS.base, cache, FLAGS.batch_size)
+    settings = {
+        "source": rows.fingerprint(),
+        "base": encoding.fingerprint,
+        "cache": cache,
+        "sizes": sizes,
+        "min_size": FLAGS.min_size,
+        "conditions": {**dict.fromkeys(columns.conditions, "given"), **_computed_specs()},
+        "nearest": sorted(FLAGS.nearest),
+        # Noted where there are any, so that a set without them is what it was before there was such a flag.
+        **({"stretch": sorted(FLAGS.stretch)} if FLAGS.stretch else {}),
+        "test_fraction": FLAGS.test_fraction,
+        "chunk_rows": FLAGS.chunk_rows,
+        NAMED: {"source": _naming_flags(columns), "base": {"--base": FLAGS.base}},
+    }
+    make_image = ImageMaker(
+        sizes,
+        tuple(columns.conditions),
+        computed,
+        FLAGS.test_fraction,
+        FLAGS.nearest,
+        FLAGS.min_size,
+        FLAGS.stretch,
+    )
+    task = Task(make_image, encoding, FLAGS.chunk_rows, FLAGS.on_error == "skip", settings)
+    prepare(rows, task, FLAGS.out, workers=FLAGS.workers or len(os.sched_getaffinity(0)))
+
+
+def _sizes() -> tuple[Size, ...]:
+    """(height, width) of the images to be made: one, or the buckets'."""
+    height, width = size_of(FLAGS.image_size)
+    if not FLAGS.buckets:
+        return ((height, width),)
+    if height != width:
+        raise ValueError(f"--image_size={FLAGS.image_size} is one size, but --buckets are several: give one number.")
+    return make_buckets(height)
+
+
+def _naming_flags(columns: Columns) -> dict[str, Any]:
+    """The flags that say which rows there are."""
+    chosen = (FLAGS["empty_captions"], FLAGS["max_rows"])
+    # Noted where they are given, so that a set without them is to the bit what it was before there were such flags.
+    given = {f"--{flag.name}": flag.value for flag in chosen if flag.value != flag.default}
+    return {
+        "--source": FLAGS.source,
+        "--image_column": columns.image,
+        "--caption_column": columns.caption,
+        "--condition_column": dict(columns.conditions),
+        "--labels_column": FLAGS.labels_column,
+        **given,
+    }
+
+
+def _computed_specs() -> dict[str, str]:
+    """Name of each condition to compute -> the condition as `get_condition` takes it."""
+    specs = {}
+    for value in FLAGS.condition:
+        name, separator, spec = value.partition("=")
+        if not separator:
+            name, spec = name_of(value), value
+        _add(specs, name, spec)
+    return specs
+
+
+def _computed_conditions() -> dict[str, Condition]:
+    specs = _computed_specs()
+    return {name: get_condition(spec, specs.values()) for name, spec in specs.items()}
+
+
+def _columns(computed: dict[str, Condition]) -> Columns:
+    given: dict[str, str] = {}
+    for value in FLAGS.condition_column:
+        name, separator, column = value.partition("=")
+        _add(given, name, column if separator else value)
+    if not given and not computed:
+        given = {"condition": "condition"}
+    both = given.keys() & computed.keys()
+    if both:
+        raise ValueError(f"Condition {min(both)!r} is both computed and in a column: name one of them otherwise.")
+    extras = {LABELS: FLAGS.labels_column} if FLAGS.labels_column else {}
+    keep_empty = FLAGS.empty_captions == "keep"
+    return Columns(FLAGS.image_column, given, FLAGS.caption_column, extras, keep_empty)
+
+
+def _add(named: dict[str, str], name: str, value: str) -> None:
+    if checked_name(name) in named:
+        raise ValueError(f"Condition {name!r} is given twice: name one of them otherwise, as in other={value}.")
+    named[name] = value
