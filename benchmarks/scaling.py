@@ -1,4 +1,4 @@
-"""What a LISA step on Stable Diffusion 2.1 costs on TPU pods, compiled ahead of time, as a table.
+"""What a LISA step on Stable Diffusion 2.1, 3 and 3.5 costs on TPU pods, compiled ahead of time, as a table.
 
     python benchmarks/scaling.py --out=scaling       needs `pip install -e ".[tpu]"`, no TPU; minutes a pod on two cores
 
@@ -9,45 +9,75 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import app, flags
 
 _OUT = flags.DEFINE_string("out", None, "Folder for the reports.")
 
-# Topology, images a chip, lam. The first three differ in size alone: weak scaling.
+
+class Pod(NamedTuple):
+    """A step on a pod; `fsdp` splits parameters, optimizer and frozen weights over so many chips."""
+
+    config: str
+    topology: str
+    images: int
+    size: int
+    lam: float = 0.2
+    fsdp: int = 1
+
+
+SD21, SD3 = "sd21_lisa", "sd3_lisa"
+# The first three differ in size alone: weak scaling.
 PODS = (
-    ("v5e:2x4", 4, 0.2),
-    ("v5e:4x4", 4, 0.2),
-    ("v5e:16x16", 4, 0.2),
-    ("v5e:4x4", 4, 0.0),
-    ("v5p:4x4x4", 8, 0.2),
-    ("v6e:16x16", 8, 0.2),
+    Pod(SD21, "v5e:2x4", 4, 512),
+    Pod(SD21, "v5e:4x4", 4, 512),
+    Pod(SD21, "v5e:16x16", 4, 512),
+    Pod(SD21, "v5e:4x4", 4, 512, lam=0.0),
+    Pod(SD21, "v5p:4x4x4", 8, 512),
+    Pod(SD21, "v6e:16x16", 8, 512),
+    Pod(SD3, "v5p:4x4x4", 4, 1024),
+    Pod(SD3, "v5p:4x4x4", 4, 1024, lam=0.0),
+    Pod(SD3, "v5p:4x4x4", 16, 512),
+    Pod(SD3, "v6e:16x16", 4, 1024, fsdp=16),
+    Pod(SD3, "v6e:16x16", 8, 512, fsdp=16),
+    Pod("sd35_large_lisa", "v5p:4x4x4", 4, 1024, fsdp=16),
+    Pod("sd35_large_lisa", "v6e:16x16", 4, 1024, fsdp=16),
 )
 HEADER = (
-    "| pod | chips | images a chip | loss | memory a chip, GiB | of | TFLOP a chip and step | all-reduce, MB | "
-    "bound: compute / memory / links, ms | compile, s |"
+    "| config | px | pod | fsdp | chips | images a chip | loss | GiB a chip | of | TFLOP a chip and step | "
+    "all-reduce, MB | bound: compute / memory / links, ms | compile, s |"
 )
 
 
-def report(out: Path, topology: str, images: int, lam: float) -> dict:
+def report(out: Path, pod: Pod) -> dict:
     """The report of one pod, from its file or made now."""
-    path = out / f"{topology.replace(':', '_')}_{images}_lam{lam}.json"
+    path = out / ("_".join(map(str, pod)).replace(":", "_") + ".json")
     if not path.is_file():
-        flags = {"config": "configs/sd21_lisa.py:pose", "config.remat": "full", "config.lisa.lam": lam, "out": path}
-        flags |= {"topology": topology, "images_per_chip": images}
+        flags = {"config": f"configs/{pod.config}.py:pose", "config.remat": "full", "config.lisa.lam": pod.lam}
+        flags |= {"config.mesh.fsdp": pod.fsdp, "config.mesh.split_frozen": pod.fsdp > 1}
+        flags |= {
+            "config.data.image_size": pod.size,
+            "topology": pod.topology,
+            "images_per_chip": pod.images,
+            "out": path,
+        }
         argv = [sys.executable, "-m", "lisa_jax", "compile", *(f"--{name}={value}" for name, value in flags.items())]
         subprocess.run(argv, check=True)
     return json.loads(path.read_text())["reports"]["lisa"]
 
 
-def row(topology: str, images: int, lam: float, found: dict) -> str:
+def row(pod: Pod, found: dict) -> str:
     """One line of the table."""
     compiled, times = found["compiled"], found["bound_seconds"]
     cells = (
-        topology,
+        pod.config,
+        pod.size,
+        pod.topology,
+        pod.fsdp,
         found["chips"],
-        images,
-        f"LISA, lam {lam}" if lam else "plain",
+        pod.images,
+        f"LISA, lam {pod.lam}" if pod.lam else "plain",
         f"{compiled['total_bytes'] / 2**30:.2f}",
         f"{found['hbm_bytes_per_chip'] / 2**30:.2f}",
         f"{compiled['flops'] / 1e12:.2f}",
@@ -61,8 +91,8 @@ def row(topology: str, images: int, lam: float, found: dict) -> str:
 def main(_) -> None:
     print(HEADER)
     print("|" + "---|" * HEADER.count(" | ") + "---|")
-    for topology, images, lam in PODS:
-        print(row(topology, images, lam, report(Path(_OUT.value), topology, images, lam)), flush=True)
+    for pod in PODS:
+        print(row(pod, report(Path(_OUT.value), pod)), flush=True)
 
 
 if __name__ == "__main__":

@@ -135,6 +135,8 @@ def side() -> ConfigDict:
             "start_from": placeholder(str),
             "block_out_channels": placeholder(tuple),  # fewer channels, level by level
             "layers_per_block": placeholder(int),  # fewer layers a level
+            # Of a transformer: blocks that the side network copies; unset: 12, or half of all where that is less.
+            "num_layers": placeholder(int),
             # Birth of the condition's encoder: zero (its last layer), default (as PyTorch does all layers), or
             # preserving (its last layer zero, the others so large that the condition keeps its power on the way).
             "condition_init": "zero",

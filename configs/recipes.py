@@ -1,5 +1,7 @@
 """The recipe of `base.control` beside one downloaded base or another, and a smoke size of it. No experiment itself."""
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from lisa_jax.configs import base
@@ -29,6 +31,24 @@ def stable_diffusion(
     )
     if smoke:
         _shrink(config, f"tiny_{preset}", data)
+    return config
+
+
+def stable_diffusion_3(*, smoke: bool, num_steps: int, guidance_scale: float, **given: Any) -> ConfigDict:
+    """The same for Stable Diffusion 3 and 3.5, of whose alignment every fourth row is enough.
+
+    Args:
+      smoke: as above.
+      num_steps: of sampling, as the base's authors do it.
+      guidance_scale: of sampling, likewise.
+      **given: the rest of what `stable_diffusion` takes.
+    """
+    config = stable_diffusion(smoke=smoke, **given)
+    # Control reaches all of a transformer but its first block: the prior costs nearly a whole pass of its rows.
+    config.lisa.update(hook="block_1" if smoke else "block_5", align_every=2 if smoke else 4)
+    # Of UNets.
+    config.condition_channels = base.control().condition_channels
+    config.sampling.update(sampler="euler", num_steps=2 if smoke else num_steps, guidance_scale=guidance_scale)
     return config
 
 

@@ -15,11 +15,12 @@ from smallest_sd import SIZE, write_smallest_base, write_table
 from lisa_jax.__main__ import command_names
 from lisa_jax.configs import base
 from lisa_jax.data.conditions.registry import get_condition
+from lisa_jax.families.family import Setup
 from lisa_jax.families.presets import PRESETS
-from lisa_jax.models.controlnet import feature_shapes
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ("sd21_lisa", "sd21_baseline", "sd21_fresh", "sd21_v_lisa", "sd15_lisa", "sd21_compositional")
+CONFIGS += ("sd3_lisa", "sd3_x0_lisa", "sd35_medium_lisa", "sd35_large_lisa")
 
 
 # All that are experiments, as configs/studies/main_openmoji.py.
@@ -148,6 +149,18 @@ def test_baseline_differs_in_lam_alone():
     assert lisa == baseline
 
 
+def test_stable_diffusion_3_trains_the_velocity_or_what_the_usual_script_trains():
+    velocity, x0 = get_config("sd3_lisa", "pose"), get_config("sd3_x0_lisa", "pose")
+    assert (velocity.loss.space, x0.loss.space, x0.loss.weighting) == ("network", "x0", "uniform")
+    assert (x0.side.num_layers, x0.optimizer.learning_rate, x0.data.image_size) == (12, 5e-6, 512)
+    for config in (velocity, x0):
+        assert (config.lisa.hook, config.lisa.align_every, config.sampling.sampler) == ("block_5", 4, "euler")
+    plain = get_config("sd3_baseline", "pose")
+    assert plain.lisa.lam == 0
+    plain.lisa.lam = velocity.lisa.lam
+    assert plain == velocity
+
+
 def test_argument_names_task_and_data():
     assert [get_config("sd21_lisa", task).data.dir for task in ("", "sr")] == ["data/pose", "data/sr"]
     assert get_config("sd21_lisa", "depth").data.condition == "depth"
@@ -165,7 +178,8 @@ def test_argument_that_is_no_task(argument):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_docstring_gives_commands_that_exist(name):
     text = (ROOT / "configs" / f"{name}.py").read_text().split('"""')[1]
-    commands = [line.strip() for line in text.replace("\\\n", "").splitlines() if "python -m lisa_jax " in line]
+    lines = text.replace("\\\n", "").splitlines()
+    commands = [" ".join(line.split()) for line in lines if "python -m lisa_jax " in line]
     assert len(commands) == 4 and f"configs/{name}.py" in commands[0]
     smoke = get_config(name, "smoke")
     assert commands[1].endswith(f"--out={smoke.base}")
@@ -176,9 +190,10 @@ def test_docstring_gives_commands_that_exist(name):
     preset = commands[1].split("--preset=")[1].split()[0]
     assert smoke.base == f"runs/smoke/{preset}" and preset in PRESETS
     # The tiny base of a config predicts what its base predicts.
-    v = PRESETS[preset].scheduler["prediction_type"] == "v_prediction"
+    v = PRESETS[preset].scheduler.get("prediction_type") == "v_prediction"
     assert v == (name == "sd21_v_lisa")
-    assert smoke.lisa.hook in feature_shapes(PRESETS[preset].controlnet, 8, 8)
+    setup = Setup(("pose",), smoke.condition_channels)
+    assert smoke.lisa.hook in PRESETS[preset].architecture.abstract(setup).model.hooks
     assert "computed, not measured" in text
 
 

@@ -34,8 +34,10 @@ _CLASSES = {
     "LisaJaxSideNetwork": "a side network, not a base: it goes to --controlnet, or to config.side.start_from",
     "T2IAdapter": "a T2I-Adapter, which is not supported",
     "MultiAdapter": "a T2I-Adapter, which is not supported",
-    "SD3Transformer2DModel": "the transformer of Stable Diffusion 3, which is not supported",
-    "SD3ControlNetModel": "a ControlNet of Stable Diffusion 3, which is not supported",
+    "SD3Transformer2DModel": "a transformer alone: give the folder that it lies in, with text_encoder/, vae/ and "
+    "the others",
+    "SD3ControlNetModel": "a ControlNet of Stable Diffusion 3, not a base: it goes to --controlnet, or to "
+    "config.side.start_from, beside such a base",
     "FluxTransformer2DModel": "the transformer of Flux, which is not supported",
     "FluxControlNetModel": "a ControlNet of Flux, which is not supported",
     "UNet2DModel": "a UNet without text, which is not supported",

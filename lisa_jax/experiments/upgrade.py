@@ -12,10 +12,10 @@ from lisa_jax.objective import NETWORK
 from lisa_jax.training.upgrade import Layout, Upgrade
 from lisa_jax.weighting import UNIFORM
 
-# Of the layers that are new in side networks.
-_BIRTHS = {"condition_init": "zero", "zero_convolution_scale": 0.0}
 # Of the main loss, which was of one form.
 _LOSS = {"space": NETWORK, "weighting": UNIFORM, "min_snr_gamma": 5.0}
+# Of side networks: how the layers are born that are new in them, and how deep those beside a transformer are.
+_SIDE = {"num_layers": None, "condition_init": "zero", "zero_convolution_scale": 0.0}
 # Of rematerialisation, which was on or off.
 _REMAT = {"false": "none", "true": "full"}
 
@@ -34,7 +34,7 @@ def upgraded(config: ConfigDict) -> ConfigDict:
             "fresh_layers": None,
             "fresh_steps": None,
         },
-        "side": _BIRTHS,
+        "side": _SIDE,
     }
     # A damaged config is left as it is: what is missing in it, or wrong, `fields.check_config` tells.
     for name, usual in later_in_groups.items():
@@ -50,7 +50,7 @@ def upgraded(config: ConfigDict) -> ConfigDict:
 def _upgraded_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     """The identity (`control.identity`) that was saved with a checkpoint, as it would be saved today."""
     data, hook = _with_moved_condition(identity["data"]), identity["hook"]
-    side = {"side": {**_BIRTHS, **identity["side"]}} if "side" in identity else {}
+    side = {"side": {**_SIDE, **identity["side"]}} if "side" in identity else {}
     return {
         "decoder_width": 1.0,
         "loss_space": NETWORK,

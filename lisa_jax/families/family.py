@@ -241,6 +241,7 @@ class Setup:
       start_from: name -> side network to continue, whose config is taken as it is; the others start from the main one.
       block_out_channels: channels a level of smaller side networks, finest first; None: the main network's.
       layers_per_block: layers a level of smaller side networks; None: the main network's.
+      num_layers: blocks that a side network copies of a transformer; None: as many as the family usually takes.
       frozen_dtype: dtype of the frozen weights, "bfloat16" or "float32". A copy still starts from the file's values.
       compute_dtype: dtype of activations; norms, softmax, time embedding and loss are float32 anyway.
       remat: what the backward pass of both networks computes again, see `models.remat`.
@@ -260,6 +261,7 @@ class Setup:
     start_from: Mapping[str, str] = dataclasses.field(default_factory=dict)
     block_out_channels: tuple[int, ...] | None = None
     layers_per_block: int | None = None
+    num_layers: int | None = None
     frozen_dtype: str = "bfloat16"
     compute_dtype: str = "bfloat16"
     remat: str = "none"

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from lisa_jax.families import stable_diffusion_presets
+from lisa_jax.families import stable_diffusion_3_presets, stable_diffusion_presets
 from lisa_jax.families.family import Architecture
 
 
@@ -27,7 +27,9 @@ class Preset(Protocol):
         """Write a whole checkpoint with weights that are random but keep activations in bounds."""
 
 
-PRESETS: Mapping[str, Preset] = MappingProxyType({**stable_diffusion_presets.PRESETS})
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {**stable_diffusion_presets.PRESETS, **stable_diffusion_3_presets.PRESETS}
+)
 
 
 def preset_of(name: str) -> Preset:

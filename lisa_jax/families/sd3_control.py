@@ -76,12 +76,14 @@ def sd3_side(
     decoder_width: float = 1.0,
     births: Births = USUAL_BIRTHS,
     absent_t5_length: int = ABSENT_T5_LENGTH,
+    vae_shift: float = 0.0,
 ) -> SideNetwork:
     """A side network of the transformer `main`; `context` as `assembled` takes it.
 
     It gives a residual for each block of the transformer that takes one, so that side networks of different depths can
     be summed. Its parameters are without the table of positions, which nothing trains: it adds the transformer's (see
-    `with_table`). Where its config forces zeros for pooled text, it sees zeros, as in diffusers' pipelines.
+    `with_table`). Where its config forces zeros for pooled text, it sees zeros, and conditions without `vae_shift`,
+    which was subtracted from them in model space: as in diffusers' pipelines.
 
     Raises:
       ValueError: a side network that does not fit the transformer, by field.
@@ -107,6 +109,8 @@ def sd3_side(
         context: Mapping[str, jax.Array],
         condition: jax.Array,
     ) -> SideOutput:
+        if config.force_zeros_for_pooled_projection:
+            condition = condition + vae_shift
         inputs = (trunk.embedded, x_t, t, text_of(context), condition, trunk.positions)
         residuals, features = network.apply({"params": params}, *inputs)
         return SideOutput(tuple(residuals[i] for i in spread), features)

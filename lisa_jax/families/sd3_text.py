@@ -151,7 +151,9 @@ class SD3Text:
         return sd3_conditioner(clip_l, clip_g, self.t5 and encoder(self.t5, T5_LENGTH), t5_dtype)
 
     def load(self, checkpoint: Checkpoint, t5_dtype: jnp.dtype) -> Conditioner:
-        """The conditioner of a checkpoint; weights are read at their first use, CLIP's in float32, T5's in `t5_dtype`.
+        """The conditioner of a checkpoint; weights are read at their first use, CLIP's in float32.
+
+        Those of T5 stay in the precision of their files, for there are 4.8 billion; it computes in `t5_dtype`.
 
         Raises:
           CheckpointError: a part that is missing, does not fit its config or does not fit the others, by name.
@@ -171,7 +173,7 @@ class SD3Text:
         if self.t5 is not None:
             tokenizer = load_t5_tokenizer(checkpoint, "tokenizer_3", T5_LENGTH)
             check_tokens(checkpoint, tokenizer, self.t5.vocab_size, T5_LENGTH, "_3")
-            t5 = _loaded(checkpoint, T5_ENCODER, self.t5, tokenizer, "_3", t5_dtype)
+            t5 = _loaded(checkpoint, T5_ENCODER, self.t5, tokenizer, "_3", None)
         return sd3_conditioner(clip_l, clip_g, t5, t5_dtype)
 
 
@@ -181,7 +183,7 @@ def _loaded(
     config: Config,
     tokenizer: Tokenizer,
     ending: str,
-    dtype: jnp.dtype,
+    dtype: jnp.dtype | None,
 ) -> CaptionEncoder[Config]:
     name = f"text_encoder{ending}"
     component.check(checkpoint, name)

@@ -139,6 +139,11 @@ class StableDiffusion:
         )
 
     def _family(self, setup: Setup, sides: Mapping[str, SideStart], **parts: Any) -> Family:
+        if setup.num_layers is not None:
+            raise ValueError(
+                f"side.num_layers is {setup.num_layers}, but is of transformers: beside a UNet unset it, and for a "
+                "smaller side network set side.block_out_channels or side.layers_per_block."
+            )
         dtype = jnp.dtype(setup.compute_dtype)
         settings = (dtype, setup.remat, setup.attention)
         networks = {

@@ -131,7 +131,10 @@ REFUSED = {
         fields("unet/config.json", addition_embed_type="text_time", projection_class_embeddings_input_dim=2816),
         "addition_embed_type 'text_time' is not supported, as for Stable Diffusion XL",
     ),
-    "SD3": (fields("model_index.json", _class_name="StableDiffusion3Pipeline"), r"\(Stable Diffusion 3\)"),
+    "SD3 inpainting": (
+        fields("model_index.json", _class_name="StableDiffusion3InpaintPipeline"),
+        r"\(Stable Diffusion 3\)",
+    ),
     "LCM": (fields("unet/config.json", time_cond_proj_dim=32), r"time_cond_proj_dim 32 .* \(LCM\)"),
     "unCLIP": (fields("unet/config.json", class_embed_type="projection"), "class_embed_type 'projection' .* unCLIP"),
     "upscaler": (fields("unet/config.json", num_class_embeds=1000), "num_class_embeds 1000 .* an upscaler"),

@@ -11,15 +11,19 @@ import numpy as np
 import pytest
 
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
-from lisa_jax.checkpoints.clip_text import CLIP_TEXT
+from lisa_jax.checkpoints.clip_text import CLIP_TEXT, CLIP_TEXT_WITH_PROJECTION
 from lisa_jax.checkpoints.scheduler import process_of
+from lisa_jax.checkpoints.sd3_controlnet import SD3_CONTROLNET
+from lisa_jax.checkpoints.sd3_transformer import SD3_TRANSFORMER
 from lisa_jax.checkpoints.tokenizer import load_tokenizer
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
+from lisa_jax.families import stable_diffusion_presets
 from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
 from lisa_jax.families.autoencoder import autoencoder_latents
 from lisa_jax.families.family import Setup
-from lisa_jax.families.presets import PRESETS, preset_of, write_random_base
+from lisa_jax.families.presets import preset_of, write_random_base
+from lisa_jax.families.sd3_side_networks import copied_side_network
 from lisa_jax.models.clip_text import CLIPTextModel
 from lisa_jax.models.unet import UNet
 
@@ -42,7 +46,30 @@ def test_full_presets_have_the_published_sizes(name, unet, text):
     assert full.image_size == {"sd15": 512, "sd21_v": 768}[name]
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if not name.startswith("tiny")])
+@pytest.mark.parametrize(
+    ("name", "transformer", "side"),
+    [
+        ("sd3_medium", 2_028_328_000 + 192**2 * 1536, 1_062_855_168 + 192**2 * 1536),
+        ("sd35_medium", 2_243_171_520 + 384**2 * 1536, None),
+        ("sd35_large", 8_056_627_520 + 192**2 * 2432, None),
+    ],
+)
+def test_full_presets_of_stable_diffusion_3_have_the_published_sizes(name, transformer, side):
+    full = preset_of(name)
+    assert count(SD3_TRANSFORMER.key_table(full.transformer)) == transformer
+    assert [count(CLIP_TEXT_WITH_PROJECTION.key_table(config)) for config in full.clip] == [123_650_304, 694_659_840]
+    assert count(VAE.key_table(full.vae)) == 83_819_683
+    assert full.image_size == 1024 and process_of(full.scheduler).shift == 3.0
+    tiny = preset_of(f"tiny_{name}")
+    assert tiny.transformer.qk_norm == full.transformer.qk_norm and tiny.scheduler == full.scheduler
+    assert bool(tiny.transformer.dual_attention_layers) == bool(full.transformer.dual_attention_layers)
+    assert [config.hidden_act for config in tiny.clip] == [config.hidden_act for config in full.clip]
+    if side is not None:
+        config = copied_side_network(None, full.transformer, None).config
+        assert config.num_layers == 12 and count(SD3_CONTROLNET.key_table(config)) == side
+
+
+@pytest.mark.parametrize("name", [name for name in stable_diffusion_presets.PRESETS if not name.startswith("tiny")])
 def test_tiny_presets_have_the_switches_of_the_full_ones(name):
     full, tiny = preset_of(name), preset_of(f"tiny_{name}")
     for field in ("use_linear_projection", "upcast_attention", "layers_per_block", "down_block_types", "levels"):
@@ -137,5 +164,5 @@ def test_a_base_says_how_large_its_pictures_are():
 
 
 def test_unknown_preset_is_refused():
-    with pytest.raises(ValueError, match="Unknown preset 'sd3': there are sd15, sd21"):
-        preset_of("sd3")
+    with pytest.raises(ValueError, match="Unknown preset 'sd9': there are sd15, sd21"):
+        preset_of("sd9")

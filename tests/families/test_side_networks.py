@@ -247,6 +247,8 @@ def test_settings_that_contradict_each_other_are_refused(base, tmp_path):
     write_random_controlnet(tmp_path)
     with pytest.raises(ValueError, match="taken as it is: unset block_out_channels and layers_per_block"):
         load(base, start_from={NAME: tmp_path}, layers_per_block=1)
+    with pytest.raises(ValueError, match="num_layers is 2, but is of transformers: beside a UNet unset it"):
+        load(base, num_layers=2)
     with pytest.raises(ValueError, match="start_from names depth, but the conditions are pose, seg"):
         load(base, conditions=("pose", "seg"), start_from={"depth": tmp_path})
     with pytest.raises(ValueError, match="must be different names"):

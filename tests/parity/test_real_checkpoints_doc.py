@@ -2,17 +2,16 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from doc_page import DOCS, run_page
 from PIL import Image
 from smallest_sd import SIZE, disk, write_smallest_base, write_table
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "real_checkpoints.md"
+PAGE = DOCS / "real_checkpoints.md"
 # The smoke size of the recipe, for a base with fewer hooks.
 CONFIG = """
 from lisa_jax.configs import sd21_lisa
@@ -23,16 +22,6 @@ def get_config(argument):
     config.lisa.hook = "down_1"
     return config
 """
-
-
-def blocks():
-    """The page's blocks in order: (language, text)."""
-    return re.findall(r"^```(bash|python)\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-
-
-def settings(text):
-    """Variables of the page's first block: name -> value."""
-    return {name: value.strip('"') for name, value in re.findall(r'^([A-Z_]+)=("[^"]*"|\S+)', text, re.MULTILINE)}
 
 
 @pytest.fixture
@@ -61,28 +50,8 @@ def values(tmp_path):
     }
 
 
-def script_of(page, values):
-    """One shell script of all blocks, in which the settings have other values."""
-    (language, header), *rest = page
-    documented = settings(header)
-    assert language == "bash" and documented.keys() == values.keys(), "the page has other settings than this test"
-    lines = ["set -euo pipefail", *(f'{name}="{value}"' for name, value in values.items())]
-    for language, text in rest:
-        if language == "bash":
-            lines.append(text)
-            continue
-        for name in ("BASE", "POSE_PICTURE"):
-            text = text.replace(documented[name], values[name])
-        lines += ["python - <<'END_OF_BLOCK'", text + "END_OF_BLOCK"]
-    return "\n".join(lines)
-
-
 def test_every_block_of_the_page_works(values, tmp_path, command_env):
-    env = command_env | {"PATH": f"{Path(sys.executable).parent}:{command_env['PATH']}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        ["bash", "-c", script_of(blocks(), values)], env=env, capture_output=True, text=True, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_page(PAGE.name, values, ("BASE", "POSE_PICTURE"), tmp_path, command_env)
     assert "predicts epsilon" in done.stdout and "(64, 64, 4)" in done.stdout
     assert "resumed after step 2 of 3" in done.stderr
     assert "differs from us by" in done.stderr

@@ -108,10 +108,8 @@ def test_placed_weights_are_those_of_the_files_on_a_device(folder):
 
 def test_t5_computes_in_the_dtype_that_is_asked_for_and_clip_in_float32(folder, run):
     exact, half = _conditioner(folder), _conditioner(folder, jnp.bfloat16)
-    assert {leaf.dtype for leaf in jax.tree.leaves(half.params["t5"])} == {jnp.dtype(jnp.bfloat16)}
-    assert {leaf.dtype for leaf in jax.tree.leaves((half.params["clip_l"], half.params["clip_g"]))} == {
-        exact.shapes["clip"].dtype
-    }
+    # T5's weights stay as they are stored.
+    assert {leaf.dtype for leaf in jax.tree.leaves(half.params)} == {exact.shapes["clip"].dtype}
     expected, got = (
         run(conditioner.encode, conditioner.params, conditioner.read(_examples(CAPTIONS[:1])))
         for conditioner in (exact, half)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lisa_jax.families import registry, stable_diffusion
+from lisa_jax.families import registry, stable_diffusion, stable_diffusion_3, stable_diffusion_3_presets
 from lisa_jax.families.family import Setup
 from lisa_jax.families.stable_diffusion_presets import PRESETS
 from toys.video import family as video
@@ -57,10 +57,27 @@ def write_stable_diffusion(folder: Path) -> None:
     dataclasses.replace(tiny, unet=unet, vae=vae, text=text).write(folder, seed=0)
 
 
+def write_stable_diffusion_3(folder: Path) -> None:
+    """A transformer of four blocks, two of which a side network copies."""
+    tiny = stable_diffusion_3_presets.PRESETS["tiny_sd3_medium"]
+    width = {"attention_head_dim": 8, "num_attention_heads": 2, "caption_projection_dim": 16}
+    transformer = dataclasses.replace(tiny.transformer, **width)
+    levels = {"block_out_channels": (4, 4), "down_block_types": tiny.vae.down_block_types[:2]}
+    vae = dataclasses.replace(tiny.vae, up_block_types=tiny.vae.up_block_types[:2], norm_num_groups=2, **levels)
+    clip = tuple(
+        dataclasses.replace(config, vocab_size=600, num_hidden_layers=1, max_position_embeddings=8)
+        for config in tiny.clip
+    )
+    dataclasses.replace(tiny, transformer=transformer, vae=vae, clip=clip).write(folder, seed=0)
+
+
 # By the function that reads the architecture of a checkpoint, for several class names may share one.
 MEMBERS: Mapping[Callable, Member] = {
     stable_diffusion.read_architecture: Member(
         write_stable_diffusion, Setup(("pose",), (4, 8), **FLOAT32), (16, 16), ("down_1", "mid")
+    ),
+    stable_diffusion_3.read_architecture: Member(
+        write_stable_diffusion_3, Setup(("pose",), **FLOAT32), (16, 16), ("block_0", "block_1")
     ),
     video.read_architecture: Member(
         video.write_checkpoint, Setup(("pose", "seg"), **FLOAT32), (4, 8, 8), ("blocks_0", "blocks_1")
