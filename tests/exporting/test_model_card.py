@@ -79,6 +79,18 @@ def test_card_says_which_noise_the_network_was_trained_with():
     assert "prediction_type v_prediction, trained_betas of 2 numbers, rescale_betas_zero_snr True |" in text
 
 
+def test_card_says_which_form_of_the_main_loss_was_trained():
+    def told(**loss):
+        _, text = parts(card(config=CONFIG | {"loss": loss}).render())
+        return next(line for line in text.splitlines() if line.startswith("| main loss |"))
+
+    assert told(space="x0", weighting="cosmap").endswith("of the x0 that the prediction implies, weighting cosmap |")
+    found = told(space="network", weighting="min_snr", min_snr_gamma=5.0)
+    assert found.endswith(r"of the prediction, weighting min_snr (gamma 5.0) |")
+    # Of a run before there was a choice.
+    assert "| main loss |" not in card().render()
+
+
 def test_folders_by_condition_are_cut_down_too():
     starts = {"side": {"start_from": "pose=/home/some,one/a,b,seg=/home/someone/lam=0.2"}}
     _, text = parts(card(config=CONFIG | starts).render())
