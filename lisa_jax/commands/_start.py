@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import jax
 from absl import logging as absl_logging
+from tqdm import tqdm
 
 import lisa_jax
 from lisa_jax.commands._event_loops import PatientLoops
@@ -56,13 +57,20 @@ def _end(error: Exception, sentence: str | None) -> NoReturn:
     leave(error)
 
 
+class BesideBars(logging.StreamHandler):
+    """Writes lines to stderr above the progress bars that are there, not into them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=self.stream)
+
+
 def start_up() -> None:
     """Settings that every command wants: its processes joined, readable logs, compiled programs kept between runs."""
     join_processes(os.environ.get(PROCESSES_VARIABLE, ""))
     # Orbax, TFDS and JAX tell their whole story through absl and the root logger; errors they raise as well.
     absl_logging.set_verbosity(absl_logging.FATAL)
     asyncio.set_event_loop_policy(PatientLoops())
-    handler = logging.StreamHandler()
+    handler = BesideBars()
     handler.setFormatter(logging.Formatter("%(message)s"))
     ours = logging.getLogger("lisa_jax")
     ours.addHandler(handler)

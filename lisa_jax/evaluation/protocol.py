@@ -2,10 +2,11 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from lisa_jax.evaluation.estimators import estimators_of
 from lisa_jax.evaluation.evaluation_set import EvaluationSet
@@ -69,12 +70,12 @@ def evaluate(
         return _finite(found)
 
     bounds = {"real images": examples.references, "other images": np.roll(examples.references, 1, axis=0)}
-    of_bounds = {name: values(images) for name, images in bounds.items()}
+    of_bounds = {name: values(images) for name, images in _measuring(bounds)}
     _check_count(examples, extractor)
     samples = samples() if callable(samples) else samples
     result: dict[str, Any] = {
         "task": task,
-        "fidelity": {**{name: values(images) for name, images in samples.items()}, **of_bounds},
+        "fidelity": {**{name: values(images) for name, images in _measuring(samples)}, **of_bounds},
         **_protocol(task, examples, networks, measured=measured, truth_is_condition=truth_is_condition),
         **_measured_by(task, examples, networks, measured=measured),
     }
@@ -83,8 +84,15 @@ def evaluate(
         result["fidelity_at_real_size"] = {name: _finite(values) for name, values in found.items()}
         result["protocol"]["fidelity_at_real_size"] = AT_REAL_SIZE
     if extractor is not None:
-        result["quality"] = {name: quality(images, examples.references, extractor) for name, images in samples.items()}
+        result["quality"] = {
+            name: quality(images, examples.references, extractor) for name, images in _measuring(samples)
+        }
     return result
+
+
+def _measuring(sets: Samples) -> Iterable[tuple[str, np.ndarray]]:
+    """The sets one by one, with a bar."""
+    return tqdm(sets.items(), "measuring", unit="set", dynamic_ncols=True, leave=False)
 
 
 def _check_count(examples: EvaluationSet, extractor: Extractor | None) -> None:

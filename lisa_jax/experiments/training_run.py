@@ -17,6 +17,7 @@ from lisa_jax.experiments.data_identity import check_same_everywhere
 from lisa_jax.experiments.previews import previews
 from lisa_jax.experiments.splits import Split, load_split, training_batches
 from lisa_jax.families.family import Family
+from lisa_jax.parallel.compiling import Announced
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.training.experiment import Evaluation, Experiment, LossFn, Report
 
@@ -46,7 +47,8 @@ def validation(test: Split, loss: LossFn, draws: int = 1) -> Callable[[Params, P
 
     Every example is seen `draws` times.
     """
-    evaluate = jax.jit(lambda params, frozen, inputs, key: loss(params, frozen, inputs, key=key, step=0)[1].means)
+    means = jax.jit(lambda params, frozen, inputs, key: loss(params, frozen, inputs, key=key, step=0)[1].means)
+    evaluate = Announced(means, "the validation", position=2)
 
     def run(params: Params, frozen: Params) -> Report:
         total: dict[str, metrics.Mean] = {}

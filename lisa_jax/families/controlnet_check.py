@@ -105,7 +105,8 @@ def diffusers_residuals(folder: str | Path, inputs: ProbeInputs) -> tuple[str, l
     import torch
 
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # its progress bar of one file
-        network = diffusers.ControlNetModel.from_pretrained(str(folder)).float().eval()
+        # It saves memory with a package that nothing here needs, and would warn where that is not there.
+        network = diffusers.ControlNetModel.from_pretrained(str(folder), low_cpu_mem_usage=False).float().eval()
     x_t, condition = (
         torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2))) for array in (inputs.x_t, inputs.condition)
     )

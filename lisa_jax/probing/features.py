@@ -9,6 +9,7 @@ import numpy as np
 
 from lisa_jax.alignment import NoisySample
 from lisa_jax.dual_branch import DualBranch, Params
+from lisa_jax.parallel.compiling import Announced
 from lisa_jax.probing.pictures import BATCH_SIZE, Pictures
 from lisa_jax.processes import Process
 
@@ -99,7 +100,7 @@ def make_features(model: DualBranch, process: Process) -> Callable[..., Any]:
         maps = {name: one.astype(jnp.float32) for name, one in named_features(found).items()}
         return {name: (sample_pixels(one, index), one.mean(axis=(1, 2))) for name, one in maps.items()}
 
-    return _by_batches(jax.jit(features))
+    return _by_batches(Announced(jax.jit(features), "the side network's features", position=1))
 
 
 def _side(
@@ -139,7 +140,7 @@ def make_targets(model: DualBranch, process: Process) -> Callable[..., Any]:
             size: {name: sample_pixels(area_average(one, size), index) for name, one in maps.items()} for size in sizes
         }
 
-    return _by_batches(jax.jit(targets, static_argnames="sizes"))
+    return _by_batches(Announced(jax.jit(targets, static_argnames="sizes"), "what is probed for", position=1))
 
 
 def _by_batches(program: Callable[..., Any]) -> Callable[..., Any]:

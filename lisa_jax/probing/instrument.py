@@ -6,11 +6,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from lisa_jax import metrics
 from lisa_jax.alignment import Alignment
 from lisa_jax.dual_branch import DualBranch, Params
 from lisa_jax.families.family import Family
+from lisa_jax.parallel.compiling import Announced
 from lisa_jax.probing.features import (
     PIXELS,
     QUANTILES,
@@ -62,7 +64,7 @@ class Instrument:
         sizes = {
             part: feature_sizes(self._model, self._process, *params, getattr(self.pictures, part)) for part in PARTS
         }
-        for level, quantile in enumerate(QUANTILES):
+        for level, quantile in enumerate(tqdm(QUANTILES, "probing features", unit="noise level", dynamic_ncols=True)):
             features = {part: self._features(params, *self._at(part, level)) for part in PARTS}
             targets = {part: self._level_targets(part, level, sizes[part].values()) for part in PARTS}
             for name in features["fit"]:
@@ -81,7 +83,7 @@ class Instrument:
     def shares(self, trainable: Mapping[str, Params], align: Alignment | None) -> list[dict[str, float | None]]:
         """Shares of the gap by noise level on the test pictures: `quantile`, and those of `shares.explained`."""
         found = []
-        for level, quantile in enumerate(QUANTILES):
+        for level, quantile in enumerate(tqdm(QUANTILES, "probing the gap", unit="noise level", dynamic_ncols=True)):
             total: dict[str, metrics.Mean] = {}
             for batch in self.pictures.test.batches():
                 losses = self._losses(align)
@@ -132,7 +134,7 @@ def _make_losses(model: DualBranch, process: Process, align: Alignment | None) -
         noisy = noisy_sample(process, inputs["latents"], noise, t)
         return gap_losses(trainable, frozen, inputs, noisy, model=model, process=process, align=align)
 
-    return jax.jit(losses)
+    return Announced(jax.jit(losses), "the losses", position=2)
 
 
 def _rows(pixels: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.family import Family
+from lisa_jax.parallel.compiling import Announced
 from lisa_jax.parallel.sharding import make_mesh, replicated, split_rows
 from lisa_jax.sampling.guidance import Control, check_window, guided_predict
 from lisa_jax.sampling.noise import initial_noise
@@ -79,8 +80,8 @@ def make_generator(
         negative=negative,
         mesh=mesh,
         # Every process reads the whole result.
-        sample_latents=jax.jit(latents, out_shardings=replicated(mesh)),
-        sample_decoded=jax.jit(decoded, out_shardings=replicated(mesh)),
+        sample_latents=Announced(jax.jit(latents, out_shardings=replicated(mesh)), "the sampler", position=1),
+        sample_decoded=Announced(jax.jit(decoded, out_shardings=replicated(mesh)), "the sampler", position=1),
     )
 
 
@@ -181,7 +182,7 @@ class Generator:
           conditions: uint8 (n, *space, 3) by the names of the side networks. Without control, only their size counts.
           indices: (n,), the examples' own numbers.
           seed: decides the starting noise, together with the index.
-          **rest: further arguments of `latents`.
+          **rest: further arguments of `latents`, and `progress`, which is told how many more samples are done.
 
         Raises:
           ValueError: side networks or conditions of other names than the model's.
@@ -236,6 +237,7 @@ class Generator:
         size: tuple[int, ...] | None = None,
         x_T: np.ndarray | None = None,
         negative_context: Tree | None = None,
+        progress: Callable[[int], object] = lambda count: None,
     ) -> np.ndarray:
         if params.side is not None:
             self._check_names("Side networks", params.side)
@@ -260,6 +262,7 @@ class Generator:
             batch = jax.device_put(batch, split_rows(self.mesh))
             for results, result in zip((found, finite), program(params, batch), strict=True):
                 results.append(np.asarray(result))
+            progress(min(step, len(indices) - start))
         for index, is_finite in zip(indices, np.concatenate(finite), strict=False):
             if not is_finite:
                 raise NonFiniteSampleError(

@@ -18,7 +18,7 @@ class XlaCost(NamedTuple):
 
 def xla_cost(step: TrainStep, arguments: tuple) -> XlaCost:
     """What XLA says of the program that a jitted step runs on these arguments."""
-    compiled = step.lower(*arguments).compile()
+    compiled = step.compiled(*arguments)
     cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
     return XlaCost(cost.get("flops"), None if memory is None else memory.temp_size_in_bytes)
 

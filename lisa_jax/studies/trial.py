@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from lisa_jax import metrics
 from lisa_jax.dual_branch import Params
@@ -61,7 +62,8 @@ def run_cell(
     # ---- the steps
     curve, means = [], {}
     costs, clock = StepCosts(), Stopwatch()
-    for step, batch in zip(range(cell.num_steps), batches, strict=False):
+    steps = tqdm(range(cell.num_steps), cell.id, unit="step", dynamic_ncols=True, leave=False)
+    for step, batch in zip(steps, batches, strict=False):
         if time.monotonic() > deadline:
             return None
         arguments = (state, frozen, global_rows(batch["inputs"], laboratory.mesh), step_key)

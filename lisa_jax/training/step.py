@@ -11,6 +11,7 @@ from lisa_jax import metrics
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.models.mesh import platform
+from lisa_jax.parallel.compiling import Announced
 from lisa_jax.parallel.sharding import replicated, split_rows, traced_on
 from lisa_jax.training.experiment import DiagnosticFn, LossFn
 from lisa_jax.training.state import TrainState
@@ -66,12 +67,13 @@ def jit_train_step(step: TrainStep, mesh: Mesh, state_sharding: TrainState, froz
       state_sharding: sharding of every leaf of the state, before and after.
       frozen_sharding: sharding of every leaf of the frozen tree.
     """
-    return jax.jit(
+    jitted = jax.jit(
         traced_on(mesh, step),
         in_shardings=(state_sharding, frozen_sharding, split_rows(mesh), replicated(mesh)),
         out_shardings=(state_sharding, replicated(mesh)),
         donate_argnums=0,
     )
+    return Announced(jitted, "the training step", position=2)
 
 
 def accumulated_gradients(
@@ -133,5 +135,6 @@ def jit_diagnostic(diagnostic: DiagnosticFn, mesh: Mesh, accumulate: int) -> Ste
             step_key = jax.random.split(step_key, accumulate)[0]
         return diagnostic(params, frozen, inputs, key=step_key, step=step)
 
-    compiled = jax.jit(traced_on(mesh, first_microbatch), out_shardings=replicated(mesh))
+    jitted = jax.jit(traced_on(mesh, first_microbatch), out_shardings=replicated(mesh))
+    compiled = Announced(jitted, "the diagnostic", position=3)
     return lambda state, frozen, inputs, key: compiled(state.params, state.step, frozen, inputs, key)

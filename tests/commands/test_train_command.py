@@ -62,6 +62,8 @@ def assert_close(lines, expected, tolerance):
 def test_what_a_run_leaves(trained_run, metrics_of):
     output = (trained_run / "output.txt").read_text()
     assert "mesh: {'data': 1, 'fsdp': 1, 'tensor': 1} over cpu" in output
+    assert re.search(r"compiling the training step \.\.\.\s+.*\.\.\. \(\d+ s\)", output, re.DOTALL)
+    assert "warning" not in output.lower()
     assert re.search(r"each device holds [\d.]+ MiB: frozen [\d.]+ MiB, trainable [\d.]+ MiB, optimizer", output)
     assert re.search(r"frozen in total +[\d,]+ +[\d.]+  float32", output)
     assert re.search(r"trainable/decoder/down_1/lineart +[\d,]+", output)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 from absl import flags
+from tqdm import tqdm
 
 from lisa_jax.data.embedded.load import EMBEDDED
 from lisa_jax.data.rows import Columns, open_rows
@@ -67,11 +68,11 @@ def evaluate_run(workdir: str) -> dict[str, Any]:
     conditions = split.conditions(batch)
 
     def samples() -> Samples:
-        inputs = (split.contexts(batch), conditions, batch["index"])
-        return {
-            "control": generate(*base, run.side, *inputs, seed=FLAGS.seed),
-            "no control": generate(*base, None, *inputs, seed=FLAGS.seed),
-        }
+        inputs, found = (split.contexts(batch), conditions, batch["index"]), {}
+        for name, side in {"control": run.side, "no control": None}.items():
+            with tqdm(total=len(batch["index"]), desc=name, unit="image", dynamic_ncols=True) as bar:
+                found[name] = generate(*base, side, *inputs, seed=FLAGS.seed, progress=bar.update)
+        return found
 
     examples = EvaluationSet(
         split.references(batch),

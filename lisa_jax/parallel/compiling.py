@@ -1,0 +1,48 @@
+"""Telling that XLA compiles, which takes seconds to minutes in which nothing else is seen of a command."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any
+
+import jax
+
+_LOG = logging.getLogger(__name__)
+
+
+class Announced:
+    """A jitted function that says when it compiles: at the first call with another tree, shapes or static arguments.
+
+    Args:
+      jitted: from `jax.jit`; what it is given by name is static.
+      what: it computes, in words: "the training step".
+      position: of the argument, a tree of arrays, whose shapes may change; those of the others are always the same.
+    """
+
+    def __init__(self, jitted: Callable[..., Any], what: str, position: int):
+        self._jitted, self._what, self._position = jitted, what, position
+        self._seen: set[tuple] = set()
+        self.lower = jitted.lower
+
+    def __call__(self, *arguments: Any, **static: Hashable) -> Any:
+        with self._told(arguments, static):
+            return self._jitted(*arguments, **static)
+
+    def compiled(self, *arguments: Any) -> jax.stages.Compiled:
+        """What `__call__` runs for such arguments."""
+        with self._told(arguments, {}):
+            return self._jitted.lower(*arguments).compile()
+
+    @contextlib.contextmanager
+    def _told(self, arguments: tuple, static: Mapping[str, Hashable]) -> Iterator[None]:
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(arguments[self._position]))
+        program = (jax.tree.structure(arguments), shapes, *static.items())
+        if program in self._seen:
+            yield
+            return
+        start = time.perf_counter()
+        _LOG.info("compiling %s ...", self._what)
+        yield
+        self._seen.add(program)
+        _LOG.info("... (%.0f s)", time.perf_counter() - start)

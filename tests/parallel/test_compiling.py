@@ -1,0 +1,50 @@
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lisa_jax.parallel.compiling import Announced
+
+
+@pytest.fixture
+def told(caplog):
+    """() -> what was told since the last call."""
+    caplog.set_level(logging.INFO, "lisa_jax")
+
+    def messages():
+        found = list(caplog.messages)
+        caplog.clear()
+        return found
+
+    return messages
+
+
+def test_a_program_is_told_once_for_each_tree_shape_and_static_argument(told):
+    jitted = jax.jit(lambda params, rows, power: sum(params.values()) * rows**power, static_argnames="power")
+    function = Announced(jitted, "the toy", position=1)
+    np.testing.assert_array_equal(function({"a": 2.0}, jnp.arange(3.0), power=2), [0, 2, 8])
+    before, after = told()
+    assert before == "compiling the toy ..." and after == "... (0 s)"
+    function({"a": 3.0}, jnp.ones(3), power=2)
+    assert not told()
+    for params, count, power in (({"a": 1.0}, 4, 2), ({"a": 1.0, "b": 2.0}, 3, 2), ({"a": 1.0}, 3, 1)):
+        function(params, jnp.ones(count), power=power)
+        assert len(told()) == 2
+
+
+def test_what_was_compiled_ahead_is_not_told_again(told):
+    function = Announced(jax.jit(lambda scale, rows: scale * rows), "the toy", position=1)
+    assert function.compiled(2.0, jnp.ones(3)).cost_analysis()["flops"] == 3
+    assert len(told()) == 2
+    function(2.0, jnp.ones(3))
+    assert not told()
+
+
+def test_a_compilation_that_fails_is_told_again(told):
+    function = Announced(jax.jit(lambda scale, rows: scale * rows), "the toy", position=1)
+    for _ in range(2):
+        with pytest.raises(TypeError, match="shapes"):
+            function(jnp.ones(2), jnp.ones(3))
+        assert told() == ["compiling the toy ..."]
