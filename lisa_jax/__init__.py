@@ -19,5 +19,5 @@ __path__.append(os.path.join(os.path.dirname(__file__), "commands"))
 if _STARTED:
     from lisa_jax.parallel import stop_signals
 
-    # Here, for `python -m lisa_jax.train` begins with what the command imports, which takes seconds.
+    # Here, for `python -m lisa_jax.train` begins with what the command imports.
     stop_signals.catch()

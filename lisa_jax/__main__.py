@@ -28,7 +28,7 @@ def main() -> None:
         return
     if asked not in names:
         sys.exit(f"error: Unknown command '{asked}': write lisa_jax COMMAND --help with one of {', '.join(names)}.")
-    # Before what the command imports, which takes seconds.
+    # Before what the command imports.
     stop_signals.catch()
     sys.argv = sys.argv[1:]
     # In the place of this module, whose docstring would else be shown as the command's manual.
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _summary(name: str) -> str:
-    """What a command does, in the first line of its file; read, not imported, which would take seconds."""
+    """What a command does, in the first line of its file; read, not imported, which would define its flags."""
     (folder,) = commands.__path__
     text = ast.get_docstring(ast.parse((Path(folder) / f"{name}.py").read_text(encoding="utf-8")))
     return f"  {name:<15} {text.partition(chr(10))[0]}"

@@ -89,7 +89,8 @@ def diffusers_residuals(
     import torch
 
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # its progress bar of one file
-        network = diffusers.SD3ControlNetModel.from_pretrained(str(folder)).float().eval()
+        # It saves memory with a package that nothing here needs, and would warn where that is not there.
+        network = diffusers.SD3ControlNetModel.from_pretrained(str(folder), low_cpu_mem_usage=False).float().eval()
     grid = inputs["embedded"].shape
 
     def picture(name: str) -> torch.Tensor:
