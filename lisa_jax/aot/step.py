@@ -14,10 +14,10 @@ from lisa_jax.experiments.base import example_size, setup_of
 from lisa_jax.experiments.control import check_aligned_rows, control_experiment
 from lisa_jax.experiments.inputs import cached_shapes
 from lisa_jax.families.family import Architecture
+from lisa_jax.parallel.compiling import Announced
 from lisa_jax.parallel.sharding import replicated, shard_bytes
 from lisa_jax.training.program import make_program
 from lisa_jax.training.state import TrainState, device_bytes
-from lisa_jax.training.step import TrainStep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class AbstractStep:
       chips: devices of the mesh.
     """
 
-    jitted: TrainStep
+    jitted: Announced
     arguments: tuple[TrainState, Params, Tree, jax.ShapeDtypeStruct]
     batch_size: int
     accumulate: int

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lisa_jax.training.step import TrainStep
+from lisa_jax.parallel.compiling import Announced
 
 
 class XlaCost(NamedTuple):
@@ -16,7 +16,7 @@ class XlaCost(NamedTuple):
     temporary_bytes: int | None
 
 
-def xla_cost(step: TrainStep, arguments: tuple) -> XlaCost:
+def xla_cost(step: Announced, arguments: tuple) -> XlaCost:
     """What XLA says of the program that a jitted step runs on these arguments."""
     compiled = step.compiled(*arguments)
     cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
@@ -28,12 +28,12 @@ class StepCosts:
 
     def __init__(self) -> None:
         """Nothing has run yet."""
-        self._steps: Counter[TrainStep] = Counter()
-        self._xla: dict[TrainStep, XlaCost] = {}
-        self._rates: dict[TrainStep, list[float]] = {}
-        self._stretch: list[TrainStep] = []
+        self._steps: Counter[Announced] = Counter()
+        self._xla: dict[Announced, XlaCost] = {}
+        self._rates: dict[Announced, list[float]] = {}
+        self._stretch: list[Announced] = []
 
-    def add(self, step: TrainStep, arguments: tuple) -> None:
+    def add(self, step: Announced, arguments: tuple) -> None:
         """Note a jitted step that is about to run on these arguments."""
         if step not in self._xla:
             self._xla[step] = xla_cost(step, arguments)
@@ -63,7 +63,7 @@ class StepCosts:
             "temporary_bytes": max((cost.temporary_bytes or 0 for cost in self._xla.values()), default=0) or None,
         }
 
-    def _mean(self, costs: dict[TrainStep, Any]) -> float | None:
+    def _mean(self, costs: dict[Announced, Any]) -> float | None:
         """Mean over all steps of what each costs; None where one is not known."""
         if any(costs.get(step) is None for step in self._steps):
             return None

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from lisa_jax.dual_branch import Params, Tree
+from lisa_jax.parallel.compiling import Announced
 from lisa_jax.parallel.sharding import (
     REPLICATED,
     check_batch_size,
@@ -27,7 +28,7 @@ from lisa_jax.training.experiment import DiagnosticFn, Experiment, LossFn
 from lisa_jax.training.learning_rate import learning_rate_schedule
 from lisa_jax.training.optimizer import make_optimizer
 from lisa_jax.training.state import TrainState, state_initialiser, state_shardings
-from lisa_jax.training.step import StepDiagnostic, TrainStep, jit_diagnostic, jit_train_step, make_train_step
+from lisa_jax.training.step import StepDiagnostic, jit_diagnostic, jit_train_step, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Program:
     state: TrainState
     frozen: Params
     initialise: Callable[[Params, jax.Array], TrainState]
-    step_at: Callable[[int], TrainStep]
+    step_at: Callable[[int], Announced]
     diagnostic_at: Callable[[int], StepDiagnostic | None]
 
     def diagnose(
@@ -105,7 +106,7 @@ def make_program(experiment: Experiment, config: ConfigDict, mesh: Mesh, start: 
 
     # Steps with the same loss share one compiled step.
     @cache
-    def step_of(loss: LossFn) -> TrainStep:
+    def step_of(loss: LossFn) -> Announced:
         step = make_train_step(loss, optimizer, config.ema_decay, config.accumulate)
         return jit_train_step(step, mesh, state_sharding, frozen_sharding)
 

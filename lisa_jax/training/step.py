@@ -58,7 +58,7 @@ def make_train_step(
     return train_step
 
 
-def jit_train_step(step: TrainStep, mesh: Mesh, state_sharding: TrainState, frozen_sharding: Params) -> TrainStep:
+def jit_train_step(step: TrainStep, mesh: Mesh, state_sharding: TrainState, frozen_sharding: Params) -> Announced:
     """Compile a step for a mesh; the state that it is given is gone afterwards.
 
     Args:

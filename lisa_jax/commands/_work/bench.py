@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import logging
 import math
 import time
 from collections.abc import Iterator
@@ -23,13 +22,13 @@ from lisa_jax.experiments.base import architecture, chosen_preset, load_base
 from lisa_jax.experiments.control import control_experiment
 from lisa_jax.experiments.fields import check_control
 from lisa_jax.files.whole_file import write_whole_text
+from lisa_jax.parallel.compiling import Announced
 from lisa_jax.parallel.sharding import global_rows, make_mesh
 from lisa_jax.training.measure import StepTimes, peak_flops, peak_memory, time_steps
 from lisa_jax.training.program import make_program, run_keys
 from lisa_jax.training.state import TrainState
 
 FLAGS = flags.FLAGS
-_LOG = logging.getLogger("lisa_jax")
 
 PROFILED_STEPS = 3
 # Random leaves repeat one block of so many numbers: drawing a billion of them would take longer than the benchmark.
@@ -63,7 +62,7 @@ def random_arguments(step: AbstractStep, seed: int = 0) -> Arguments:
     return first, weights(frozen), itertools.repeat(arrays), jax.device_put(jax.random.key(seed), key.sharding)
 
 
-def config_arguments(config: ConfigDict, mesh: Mesh) -> tuple[Any, Arguments]:
+def config_arguments(config: ConfigDict, mesh: Mesh) -> tuple[Announced, Arguments]:
     """The jitted step of a config, and its arguments from the config's base and data, inputs through the pipeline."""
     # Here, for an architecture alone needs none of the packages that read data.
     from lisa_jax.experiments.conditions import choose_condition, condition_specs
@@ -94,9 +93,8 @@ def measure(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:
         flops = flops_per_image(config, networks, aligns=aligns)
     first = next(batches)
     start = time.perf_counter()
-    compiled = jitted.lower(state, frozen, first, key).compile()
+    compiled = jitted.compiled(state, frozen, first, key)
     compile_seconds = time.perf_counter() - start
-    _LOG.info("compiled in %.0f s", compile_seconds)
     state, times = time_steps(compiled, state, frozen, batches, key, warmup=FLAGS.warmup, steps=FLAGS.steps)
     if FLAGS.profile:
         with jax.profiler.trace(FLAGS.profile):
