@@ -7,35 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from torch_alignment import Decoder, decoder_of
 
-from lisa_jax.checkpoints.key_table import key_table
 from lisa_jax.models.alignment_decoder import alignment_decoder
-
-
-class Reference(torch.nn.Module):
-    """Feature + SiLU(linear(sinusoids)), stages of conv, SiLU, nearest x2, then a convolution; even sizes only."""
-
-    def __init__(self, channels, upsamplings, out_channels):
-        super().__init__()
-        self.time_proj = torch.nn.Linear(256, channels)
-        self.upsamplings = upsamplings
-        self.conv = torch.nn.ModuleList()
-        for stage in range(max(upsamplings, 1)):
-            narrowed = max(channels // 2, 64 if upsamplings else min(channels, 64))
-            kernel = 1 if stage == 0 and upsamplings and channels >= 512 else 3
-            self.conv.append(torch.nn.Conv2d(channels, narrowed, kernel, padding=kernel // 2))
-            channels = narrowed
-        self.conv_out = torch.nn.Conv2d(channels, out_channels, 3, padding=1)
-
-    def forward(self, feature, t):
-        angles = t[:, None] * torch.exp(-math.log(10_000) * torch.arange(128) / 128)
-        time = torch.nn.functional.silu(self.time_proj(torch.cat([angles.cos(), angles.sin()], dim=-1)))
-        hidden = feature + time[:, :, None, None]
-        for conv in self.conv:
-            hidden = torch.nn.functional.silu(conv(hidden))
-            if self.upsamplings:
-                hidden = torch.nn.functional.interpolate(hidden, scale_factor=2.0, mode="nearest")
-        return self.conv_out(hidden)
 
 
 def initialise(feature_shape, latent_shape):
@@ -55,14 +29,10 @@ def initialise(feature_shape, latent_shape):
     ],
 )
 def test_output_equals_pytorch(feature, latents, to_jax, run, max_difference):
-    reference = Reference(feature[2], int(math.log2(latents[0] / feature[0])), latents[2])
+    reference = Decoder(feature[2], int(math.log2(latents[0] / feature[0])), latents[2])
     decoder = alignment_decoder(feature, latents)
-    state = reference.state_dict()
-    params = {}
     shapes = jax.eval_shape(decoder.init, jax.random.key(0), jnp.zeros((1, *feature)), jnp.zeros(1))["params"]
-    for key, entry in key_table(shapes, containers=("conv",)).items():
-        params.setdefault(entry.path[0], {})[entry.path[1]] = entry.from_torch(state.pop(key).numpy())
-    assert not state
+    _, params = decoder_of(reference, shapes)
     x, t = torch.randn(2, feature[2], *feature[:2]), torch.tensor([0.5, 981.0])
     ours = run(lambda p, *a: decoder.apply({"params": p}, *a), params, to_jax(x), to_jax(t))
     assert ours.shape[1:] == latents
