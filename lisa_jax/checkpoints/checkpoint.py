@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lisa_jax.checkpoints.errors import CheckpointError
-from lisa_jax.checkpoints.hub import fetch, hub_name
+from lisa_jax.checkpoints.hub import fetch
 from lisa_jax.checkpoints.recognise import no_folder, what_else
 from lisa_jax.checkpoints.weight_files import StoredTensor, find_tensors
 from lisa_jax.files.home import expanded
+from lisa_jax.files.hub import hub_name
 from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.sha256 import sha256_of
 

@@ -4,7 +4,8 @@
     python -m lisa_jax prepare --source=SPEC --out=DIR --base=BASE --condition_column=pose=pose_image --buckets
 
 SPEC is `parquet:FILES`, `folder:DIR_OR_LISTING`, `webdataset:FILES`, `tfds:DIR`, `arrow:DIR` (of save_to_disk) or
-`captions:DIR` (pictures with .txt beside them); the prefix may be left out where the files tell the kind. Images and
+`captions:DIR` (pictures with .txt beside them); the prefix may be left out where the files tell the kind. Or it is
+`owner/name[@revision]` of the Hugging Face hub, whose Parquet files of one --subset and --split are fetched. Images and
 conditions are resized and cropped together; what the base's encoders make of them and of the captions is computed once
 and stored in bfloat16, unless --cache says otherwise. The same command continues after a kill. DIR appears when
 everything is done; `tfds.builder_from_directory(DIR)` opens it.
@@ -18,6 +19,8 @@ from lisa_jax.drawing.sizes import SizeText
 from lisa_jax.experiments.kinds import Number, Text, Whole
 
 DEFINE_checked("source", None, "Where the rows are.", Text())
+DEFINE_checked("subset", None, "Of a data set of the hub; by default the only one, or `default`.", Text())
+DEFINE_checked("split", None, "Of a data set of the hub; by default the only one, or `train`.", Text())
 flags.DEFINE_bool(
     "allow_outside", False, "Read pictures that a listing names outside of its own folder; only of people you trust."
 )

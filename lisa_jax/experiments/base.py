@@ -4,12 +4,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
-from lisa_jax.checkpoints.hub import hub_name
 from lisa_jax.experiments.conditions import condition_names
 from lisa_jax.families.family import Architecture, Family, Setup
 from lisa_jax.families.presets import preset_of
 from lisa_jax.families.registry import architecture_of
 from lisa_jax.files.home import expanded
+from lisa_jax.files.hub import hub_name
 from lisa_jax.files.path_list import split_named_paths
 from lisa_jax.parallel.sharding import REPLICATED, placement
 

@@ -12,12 +12,12 @@ from typing import Any
 import jinja2
 import yaml
 
-from lisa_jax.checkpoints.hub import hub_name
 from lisa_jax.dual_branch import parse_hooks
 from lisa_jax.experiments.bounds import STEPS
 from lisa_jax.experiments.kinds import Number, require
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.usage import Usage
+from lisa_jax.files.hub import hub_name
 from lisa_jax.files.lines import read_objects
 from lisa_jax.files.path_list import split_named_paths
 from lisa_jax.files.whole_file import write_whole_text

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from toys.hub_server import COMMIT, HubServer
 
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
-from lisa_jax.checkpoints.hub import hub_name
+from lisa_jax.files.hub import hub_name
 
 # Prints, for each name on the command line, the folder or why there is none.
 OPEN = """

@@ -14,13 +14,14 @@ COMMIT = hashlib.sha1(b"the only commit").hexdigest()
 
 
 class HubServer(ThreadingHTTPServer):
-    """Serves folders as model repositories of one commit, branch `main` and tag `v1`; used in a `with`.
+    """Serves folders as repositories: of models, of one commit, branch `main` and tag `v1`, and of data sets.
 
     Args:
       repositories: `owner/name` -> folder.
       gated: those that ask for the token `token`.
       closed: those that are forbidden to everybody.
       breaks: those whose first transfer of weights ends before its last megabyte.
+      datasets: `owner/name` -> branch -> folder, each of one commit.
 
     Attributes:
       made: repository that was made by the client -> what it asked for.
@@ -36,9 +37,11 @@ class HubServer(ThreadingHTTPServer):
         gated: tuple[str, ...] = (),
         closed: tuple[str, ...] = (),
         breaks: tuple[str, ...] = (),
+        datasets: Mapping[str, Mapping[str, Path]] = {},
     ):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories, self.gated, self.closed, self.breaks = repositories, gated, closed, set(breaks)
+        self.datasets = datasets
         self.made: dict[str, dict] = {}
         self.pushed: dict[str, dict[str, bytes]] = {}
         self.objects: dict[str, bytes] = {}
@@ -72,6 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.server.requests.append((self.command, path, self.headers.get("Range")))
+        if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/(revision|tree)/(.+)", path):
+            return self._dataset(*found.groups())
+        if found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([0-9a-f]+)/(.+)", path):
+            return self._data_file(*found.groups())
         for pattern, answer in (
             (r"/api/models/([^/]+/[^/]+)/revision/(.+)", self._info),
             (r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", self._tree),
@@ -89,6 +96,25 @@ class _Handler(BaseHTTPRequestHandler):
                     return self._send(404, {"X-Error-Code": "RevisionNotFound"})
                 return answer(name, *rest)
         self._send(404)
+
+    def _dataset(self, name: str, asked: str, revision: str) -> None:
+        branches = self.server.datasets.get(name)
+        if branches is None:
+            return self._send(401, {"X-Error-Code": "RepoNotFound"})
+        branch = next((branch for branch in branches if revision in (branch, commit_of(name, branch))), None)
+        if branch is None:
+            return self._send(404, {"X-Error-Code": "RevisionNotFound"})
+        if asked == "revision":
+            return self._send_json({"id": name, "sha": commit_of(name, branch), "siblings": []})
+        folder = branches[branch]
+        self._send_json([self._entry(path, folder) for path in sorted(folder.rglob("*")) if path.is_file()])
+
+    def _data_file(self, name: str, commit: str, file: str) -> None:
+        (folder,) = (
+            folder for branch, folder in self.server.datasets[name].items() if commit_of(name, branch) == commit
+        )
+        path = folder / file
+        self._send(200, {"X-Repo-Commit": commit, "ETag": f'"{_sha(path, "sha1")}"'}, path.read_bytes())
 
     def do_PUT(self) -> None:
         self.server.objects[self.path.rpartition("/")[2]] = self._body()
@@ -196,6 +222,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[:sent])
         if sent is not None:
             self.close_connection = True
+
+
+def commit_of(name: str, branch: str) -> str:
+    """The commit that a branch of a data set is at."""
+    return hashlib.sha1(f"{name}@{branch}".encode()).hexdigest()
 
 
 def _sha(path: Path, kind: str) -> str:

@@ -30,7 +30,7 @@ def main() -> None:
             if name not in columns.conditions:
                 raise ValueError(f"--{flag}={name}: there is no --condition_column of that name.")
     sizes = _sizes()
-    rows = open_rows(FLAGS.source, columns, FLAGS.allow_outside)
+    rows = open_rows(FLAGS.source, columns, FLAGS.allow_outside, subset=FLAGS.subset, split=FLAGS.split)
     if FLAGS.max_rows is not None:
         rows = FirstRows(rows, FLAGS.max_rows)
     encoding = load_encoding(FLAGS.base, cache, FLAGS.batch_size)
@@ -73,7 +73,7 @@ def _sizes() -> tuple[Size, ...]:
 
 def _naming_flags(columns: Columns) -> dict[str, Any]:
     """The flags that say which rows there are."""
-    chosen = (FLAGS["empty_captions"], FLAGS["max_rows"])
+    chosen = (FLAGS["empty_captions"], FLAGS["max_rows"], FLAGS["subset"], FLAGS["split"])
     # Noted where they are given, so that a set without them is to the bit what it was before there were such flags.
     given = {f"--{flag.name}": flag.value for flag in chosen if flag.value != flag.default}
     return {

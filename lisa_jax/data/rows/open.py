@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lisa_jax.data.rows.arrow import SPLITS, STATE, ArrowRows
 from lisa_jax.data.rows.caption_files import CaptionFileRows, captioned_folders
+from lisa_jax.data.rows.hub_table import fetch_table
 from lisa_jax.data.rows.image_folder import ImageFolderRows
 from lisa_jax.data.rows.layouts import unread_layout, what_lies_in
 from lisa_jax.data.rows.listing import NAMES, SUFFIXES
@@ -14,6 +15,7 @@ from lisa_jax.data.rows.row import Columns, Rows
 from lisa_jax.data.rows.tfds import TFDSRows
 from lisa_jax.data.rows.webdataset import WebDatasetRows
 from lisa_jax.files.home import expanded
+from lisa_jax.files.hub import hub_name
 
 _KINDS: dict[str, Callable[..., Rows]] = {
     "parquet": ParquetRows,
@@ -43,23 +45,39 @@ _LOOKED_FOR = f"{', '.join(NAMES)}, {STATE}, dataset_info.json, *.parquet, *.tar
 _MAX_ROWS = 10**10
 
 
-def open_rows(spec: str, columns: Columns | None = None, allow_outside: bool = False) -> Rows:
+def open_rows(
+    spec: str,
+    columns: Columns | None = None,
+    allow_outside: bool = False,
+    *,
+    subset: str | None = None,
+    split: str | None = None,
+) -> Rows:
     """The rows of a source.
 
     Args:
       spec: `parquet:GLOB_OR_DIR`, `folder:DIR_OR_LISTING`, `webdataset:GLOB_OR_DIR`, `tfds:DIR_OR_NAME[:SPLIT]`,
         `arrow:DIR` or `captions:DIR`. Without the prefix the kind is recognised by what lies there: metadata.jsonl,
         metadata.csv or prompt.json (also in its folder train), state.json or dataset_dict.json, dataset_info.json,
-        *.parquet, *.tar, pictures with .txt files beside them.
+        *.parquet, *.tar, pictures with .txt files beside them. Or `owner/name[@revision]` of the Hugging Face hub.
       columns: the names of the columns, by default `Columns()`.
       allow_outside: whether a listing or a table may name pictures outside of its folder.
+      subset, split: of a data set of the hub, see `fetch_table`.
 
     Raises:
+      HubError: see `fetch_table`.
       ValueError: the kind is not recognised, nothing is found, several splits are mixed, or there are no rows.
       RowError: a file cannot be read, or lacks a column.
     """
     kind, separator, location = spec.partition(":")
-    if not separator or kind not in _KINDS:
+    if hub_name(spec) is not None:
+        kind, location = "parquet", fetch_table(spec, subset, split)
+    elif subset is not None or split is not None:
+        raise ValueError(
+            f"--subset and --split are of data sets of the hub, but the source is {spec!r}: name the files of a split "
+            "by a pattern."
+        )
+    elif not separator or kind not in _KINDS:
         kind, location = _recognised(spec)
     if not location:
         raise ValueError(f"The source {spec!r} names no place: use {kind}:PLACE.")

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,11 +57,11 @@ class ParquetRows:
     group from its start. Safe to use from several threads.
     """
 
-    def __init__(self, location: str, columns: Columns, allow_outside: bool = False):
+    def __init__(self, location: str | Sequence[Path], columns: Columns, allow_outside: bool = False):
         """Reads the footers of all files.
 
         Args:
-          location: a file, a folder or a glob pattern.
+          location: a file, a folder or a glob pattern; or the files themselves.
           columns: the names of the columns.
           allow_outside: whether cells may name pictures outside of their table's folder.
 
@@ -72,9 +72,10 @@ class ParquetRows:
         self._location = location
         self._columns = columns
         self._allow_outside = allow_outside
-        self._files = matching_files(location, ".parquet")
+        self._files = matching_files(location, ".parquet") if isinstance(location, str) else sorted(location)
         self._root = common_folder(self._files)
-        check_one_split(self._files, location)
+        if isinstance(location, str):
+            check_one_split(self._files, location)
         groups: list[_Group] = []
         starts = [0]
         for file_index, file in enumerate(self._files):
