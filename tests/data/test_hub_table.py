@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from toys.hub_server import HubServer, commit_of
 
-from lisa_jax.data.rows.hub_table import CONVERTED
+from lisa_jax.data.rows import Columns
+from lisa_jax.data.rows.hub_table import CONVERTED, HubError, HubRows, Part, Table, _chosen, _said
 from lisa_jax.data.rows.open import open_rows
 
 # Prints, for each (source, subset, split), the files and captions of its rows, or why there are none.
@@ -125,3 +126,31 @@ def test_subset_and_split_are_of_the_hub(tmp_path):
     folder = write_files(tmp_path / "table", "rows.parquet")
     with pytest.raises(ValueError, match="--subset and --split are of data sets of the hub, but the source is"):
         open_rows(str(folder), split="train")
+
+
+def test_another_commit_is_another_source_where_the_sizes_are_the_same(tmp_path):
+    folder = write_files(tmp_path / "table", "rows.parquet")
+
+    def fingerprint(commit):
+        return HubRows(Table(f"an-owner/set@{commit}", folder, ("rows.parquet",)), Columns(conditions={})).fingerprint()
+
+    assert fingerprint("a" * 40) == fingerprint("a" * 40) != fingerprint("b" * 40)
+
+
+def test_a_first_part_is_taken_by_its_name_alone():
+    parts = [Part("default", "partial-train")]
+    with pytest.raises(HubError, match="a first part alone: take it by --split=partial-train"):
+        _chosen("an-owner/set", parts, None, None)
+    assert _chosen("an-owner/set", parts, None, "partial-train") == parts[0]
+
+
+def test_patterns_of_a_card_are_texts_or_lists_and_stay_within_a_folder(tmp_path):
+    tables = ["a.parquet", "b/c.parquet", "b/d/e.parquet"]
+
+    def said(data_files):
+        (tmp_path / "README.md").write_text(f"---\nconfigs:\n- data_files: {json.dumps(data_files)}\n---\n")
+        return _said(tmp_path / "README.md", tables).get(Part("default", "train"))
+
+    assert said("*.parquet") == ["a.parquet"]
+    assert said(["a.parquet", "b/*"]) == ["a.parquet", "b/c.parquet"]
+    assert said([{"split": "train", "path": "b/**"}]) == ["b/c.parquet", "b/d/e.parquet"]

@@ -10,6 +10,7 @@ from lisa_jax.data.buckets import Size, make_buckets
 from lisa_jax.data.conditions.names import checked_name, name_of
 from lisa_jax.data.conditions.registry import Condition, get_condition
 from lisa_jax.data.rows import Columns, FirstRows, open_rows
+from lisa_jax.data.rows.hub_table import HubRows
 from lisa_jax.drawing.sizes import size_of
 from lisa_jax.preparing.encoding import load_encoding
 from lisa_jax.preparing.images import LABELS, ImageMaker
@@ -31,6 +32,8 @@ def main() -> None:
                 raise ValueError(f"--{flag}={name}: there is no --condition_column of that name.")
     sizes = _sizes()
     rows = open_rows(FLAGS.source, columns, FLAGS.allow_outside, subset=FLAGS.subset, split=FLAGS.split)
+    # By its commit, so that where its branch has moved the refusal names what to give.
+    source = rows.name if isinstance(rows, HubRows) else FLAGS.source
     if FLAGS.max_rows is not None:
         rows = FirstRows(rows, FLAGS.max_rows)
     encoding = load_encoding(FLAGS.base, cache, FLAGS.batch_size)
@@ -46,7 +49,7 @@ def main() -> None:
         **({"stretch": sorted(FLAGS.stretch)} if FLAGS.stretch else {}),
         "test_fraction": FLAGS.test_fraction,
         "chunk_rows": FLAGS.chunk_rows,
-        NAMED: {"source": _naming_flags(columns), "base": {"--base": FLAGS.base}},
+        NAMED: {"source": _naming_flags(columns, source), "base": {"--base": FLAGS.base}},
     }
     make_image = ImageMaker(
         sizes,
@@ -71,13 +74,13 @@ def _sizes() -> tuple[Size, ...]:
     return make_buckets(height)
 
 
-def _naming_flags(columns: Columns) -> dict[str, Any]:
+def _naming_flags(columns: Columns, source: str) -> dict[str, Any]:
     """The flags that say which rows there are."""
     chosen = (FLAGS["empty_captions"], FLAGS["max_rows"], FLAGS["subset"], FLAGS["split"])
     # Noted where they are given, so that a set without them is to the bit what it was before there were such flags.
     given = {f"--{flag.name}": flag.value for flag in chosen if flag.value != flag.default}
     return {
-        "--source": FLAGS.source,
+        "--source": source,
         "--image_column": columns.image,
         "--caption_column": columns.caption,
         "--condition_column": dict(columns.conditions),

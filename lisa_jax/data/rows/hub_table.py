@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from lisa_jax.data.rows.parquet import ParquetRows
+from lisa_jax.data.rows.row import Columns, fingerprint_of
 from lisa_jax.files.hub import DATASETS, HubError, NoRevisionError, download, hub_name, listing
 
 _LOG = logging.getLogger("lisa_jax")
@@ -25,6 +27,8 @@ _COUNTED = re.compile(r"-\d+-of-(\d+)", re.ASCII)
 _FRONT_MATTER = re.compile(r"---\s*\n(.*?)\n---\s*(\n|$)", re.DOTALL)
 # A folder that says nothing of its own.
 _PLAIN = ("data",)
+# Of what the hub has made of the beginning of a large split alone.
+_BEGINNING = "partial-"
 
 
 class Part(NamedTuple):
@@ -34,8 +38,39 @@ class Part(NamedTuple):
     split: str
 
 
-def fetch_table(spec: str, subset: str | None = None, split: str | None = None) -> list[Path]:
-    """The Parquet files of a split in the hub's cache, sorted by path; what is missing there is fetched.
+class Table(NamedTuple):
+    """The files of a split.
+
+    Attributes:
+      name: `owner/name@commit`, which gives the same files for ever.
+      folder: the commit's in the hub's cache.
+      paths: of the files in it, sorted.
+    """
+
+    name: str
+    folder: Path
+    paths: tuple[str, ...]
+
+
+class HubRows(ParquetRows):
+    """Rows of a split, see `ParquetRows`; known by its commit, for other contents may have the same sizes.
+
+    Attributes:
+      name: `owner/name@commit`.
+    """
+
+    def __init__(self, table: Table, columns: Columns, allow_outside: bool = False):
+        """Reads the footers of all files; raises as `ParquetRows` does."""
+        super().__init__([table.folder / path for path in table.paths], columns, allow_outside)
+        self.name, self._paths = table.name, table.paths
+
+    def fingerprint(self) -> str:
+        """A hash of the repository, its commit, the paths of the files and the columns."""
+        return fingerprint_of("hub", [(path, self.name) for path in self._paths], self._columns)
+
+
+def fetch_table(spec: str, subset: str | None = None, split: str | None = None) -> Table:
+    """The Parquet files of a split in the hub's cache; what is missing there is fetched.
 
     Args:
       spec: `owner/name[@revision]`, a branch, a tag or a commit.
@@ -58,13 +93,10 @@ def fetch_table(spec: str, subset: str | None = None, split: str | None = None) 
         raise HubError(_no_table(spec))
     chosen = _chosen(spec, list(parts), subset, split)
     folder = download(where, [glob_of(path) for path in parts[chosen]], DATASETS)
-    files = sorted(folder / path for path in parts[chosen])
-    _check_whole(spec, files, chosen.split)
-    _LOG.info(
-        "%s: %d Parquet files of the subset %s, split %s, at commit %s.",
-        *(hub_name(spec) or spec, len(files), *chosen, folder.name),
-    )
-    return files
+    table = Table(f"{hub_name(spec)}@{folder.name}", folder, tuple(sorted(parts[chosen])))
+    _check_whole(spec, [folder / path for path in table.paths], chosen.split)
+    _LOG.info("%s: %d Parquet files of the subset %s, split %s.", table.name, len(table.paths), *chosen)
+    return table
 
 
 def _parts(spec: str) -> dict[Part, list[str]]:
@@ -87,13 +119,22 @@ def _said(card: Path, tables: Sequence[str]) -> dict[Part, list[str]]:
     found: dict[Part, list[str]] = {}
     for config in _mappings(said, "configs"):
         name = str(config.get("config_name", USUAL_SUBSET))
-        for entry in _mappings(config, "data_files"):
-            patterns = entry.get("path", ())
-            patterns = [patterns] if isinstance(patterns, str) else patterns
-            files = [path for path in tables for pattern in patterns if fnmatch.fnmatchcase(path, str(pattern))]
-            if files:
+        for entry in _mappings(config, "data_files") or [{"path": config.get("data_files")}]:
+            if files := [path for path in tables if any(_matches(path, each) for each in _texts(entry.get("path")))]:
                 found[Part(name, str(entry.get("split", USUAL_SPLIT)))] = files
     return found
+
+
+def _texts(value: Any) -> list[str]:
+    """One text, or those in a list."""
+    listed = value if isinstance(value, list) else [value]
+    return [one for one in listed if isinstance(one, str)]
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Whether a pattern is of a path; `*` stands for no more than one folder, `**` for any number."""
+    same_depth = path.count("/") == pattern.count("/")
+    return (same_depth or "**" in pattern) and fnmatch.fnmatchcase(path, pattern)
 
 
 def _mappings(value: Any, name: str) -> list[Mapping[str, Any]]:
@@ -120,7 +161,10 @@ def _by_names(tables: Sequence[str]) -> dict[Part, list[str]]:
 def _chosen(spec: str, parts: Sequence[Part], subset: str | None, split: str | None) -> Part:
     subset = _one(spec, "subset", sorted({part.subset for part in parts}), subset, USUAL_SUBSET)
     splits = sorted(part.split for part in parts if part.subset == subset)
-    return Part(subset, _one(spec, "split", splits, split, USUAL_SPLIT))
+    chosen = _one(spec, "split", splits, split, USUAL_SPLIT)
+    if split is None and chosen.startswith(_BEGINNING):
+        raise HubError(f"{spec}: the hub has made Parquet of a first part alone: take it by --split={chosen}.")
+    return Part(subset, chosen)
 
 
 def _one(spec: str, what: str, there: Sequence[str], asked: str | None, usual: str) -> str:

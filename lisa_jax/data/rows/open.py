@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lisa_jax.data.rows.arrow import SPLITS, STATE, ArrowRows
 from lisa_jax.data.rows.caption_files import CaptionFileRows, captioned_folders
-from lisa_jax.data.rows.hub_table import fetch_table
+from lisa_jax.data.rows.hub_table import HubRows, fetch_table
 from lisa_jax.data.rows.image_folder import ImageFolderRows
 from lisa_jax.data.rows.layouts import unread_layout, what_lies_in
 from lisa_jax.data.rows.listing import NAMES, SUFFIXES
@@ -69,20 +69,16 @@ def open_rows(
       ValueError: the kind is not recognised, nothing is found, several splits are mixed, or there are no rows.
       RowError: a file cannot be read, or lacks a column.
     """
-    kind, separator, location = spec.partition(":")
+    columns = columns or Columns()
     if hub_name(spec) is not None:
-        kind, location = "parquet", fetch_table(spec, subset, split)
+        rows = HubRows(fetch_table(spec, subset, split), columns, allow_outside)
     elif subset is not None or split is not None:
         raise ValueError(
             f"--subset and --split are of data sets of the hub, but the source is {spec!r}: name the files of a split "
             "by a pattern."
         )
-    elif not separator or kind not in _KINDS:
-        kind, location = _recognised(spec)
-    if not location:
-        raise ValueError(f"The source {spec!r} names no place: use {kind}:PLACE.")
-    options = {"allow_outside": allow_outside} if kind in _NAME_FILES else {}
-    rows = _KINDS[kind](location, columns or Columns(), **options)
+    else:
+        rows = _local_rows(spec, columns, allow_outside)
     if len(rows) == 0:
         raise ValueError(f"The source {spec!r} holds no rows.")
     if len(rows) > _MAX_ROWS:
@@ -90,6 +86,16 @@ def open_rows(
             f"The source {spec!r} says that it holds {len(rows):,} rows, more than any does: it is damaged."
         )
     return rows
+
+
+def _local_rows(spec: str, columns: Columns, allow_outside: bool) -> Rows:
+    kind, separator, location = spec.partition(":")
+    if not separator or kind not in _KINDS:
+        kind, location = _recognised(spec)
+    if not location:
+        raise ValueError(f"The source {spec!r} names no place: use {kind}:PLACE.")
+    options = {"allow_outside": allow_outside} if kind in _NAME_FILES else {}
+    return _KINDS[kind](location, columns, **options)
 
 
 def _recognised(spec: str) -> tuple[str, str]:
