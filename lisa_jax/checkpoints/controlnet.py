@@ -11,13 +11,13 @@ from lisa_jax.models.controlnet import ControlNet, ControlNetConfig
 def _shapes(config: ControlNetConfig) -> dict:
     size = 2 ** (config.levels - 1)
     image = size * config.conditioning_downsampling
-    inputs = [
-        (1, size, size, config.in_channels),
-        (1,),
-        (1, 1, config.cross_attention_dim),
-        (1, image, image, config.conditioning_channels),
-    ]
-    return jax.eval_shape(ControlNet(config).init, jax.random.key(0), *map(float32_shape, inputs))["params"]
+    inputs = (
+        float32_shape((1, size, size, config.in_channels)),
+        float32_shape((1,)),
+        config.context_shapes,
+        float32_shape((1, image, image, config.conditioning_channels)),
+    )
+    return jax.eval_shape(ControlNet(config).init, jax.random.key(0), *inputs)["params"]
 
 
 CONTROLNET = Component(
@@ -25,19 +25,14 @@ CONTROLNET = Component(
         class_name="ControlNetModel",
         kind=ControlNetConfig,
         neutral={
-            "addition_embed_type": None,
             "class_embed_type": None,
             "num_class_embeds": None,
             "encoder_hid_dim_type": None,
             "encoder_hid_dim": None,
             "resnet_time_scale_shift": "default",
         },
-        inert={
-            # Of embeddings that the fields above leave out.
-            "addition_embed_type_num_heads": 64,
-            "addition_time_embed_dim": None,
-            "projection_class_embeddings_input_dim": None,
-        },
+        # Of an embedding that is refused by name.
+        inert={"addition_embed_type_num_heads": 64},
         telling=UNET.config_file.telling,
     ),
     shapes=_shapes,

@@ -9,8 +9,8 @@ from lisa_jax.models.unet import UNet, UNetConfig
 
 def _shapes(config: UNetConfig) -> dict:
     size = 2 ** (config.levels - 1)
-    inputs = [(1, size, size, config.in_channels), (1,), (1, 1, config.cross_attention_dim)]
-    return jax.eval_shape(UNet(config).init, jax.random.key(0), *map(float32_shape, inputs))["params"]
+    inputs = float32_shape((1, size, size, config.in_channels)), float32_shape((1,)), config.context_shapes
+    return jax.eval_shape(UNet(config).init, jax.random.key(0), *inputs)["params"]
 
 
 UNET = Component(
@@ -18,7 +18,6 @@ UNET = Component(
         class_name="UNet2DConditionModel",
         kind=UNetConfig,
         neutral={
-            "addition_embed_type": None,
             "time_cond_proj_dim": None,
             "class_embed_type": None,
             "num_class_embeds": None,
@@ -38,10 +37,8 @@ UNET = Component(
         inert={
             # Of a network in training, which a base is not.
             "dropout": 0.0,
-            # Of embeddings that the fields above leave out.
+            # Of an embedding that is refused by name.
             "addition_embed_type_num_heads": 64,
-            "addition_time_embed_dim": None,
-            "projection_class_embeddings_input_dim": None,
             # Of kinds of blocks that are refused by name: those with SimpleCrossAttn or Resnet in it.
             "cross_attention_norm": None,
             "mid_block_only_cross_attention": None,
@@ -49,7 +46,6 @@ UNET = Component(
             "resnet_skip_time_act": False,
         },
         telling={
-            "addition_embed_type": "Stable Diffusion XL ('text_time'), Kandinsky or DeepFloyd IF",
             "time_cond_proj_dim": "a latent consistency model (LCM)",
             "class_embed_type": "Stable unCLIP",
             "num_class_embeds": "an upscaler",

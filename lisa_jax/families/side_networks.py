@@ -87,7 +87,7 @@ def continued_side_network(spec: str, unet: UNetConfig) -> SideStart:
     checkpoint = open_checkpoint(spec)
     component = stored_side_network(checkpoint)
     config = component.config(checkpoint)
-    for name in ("in_channels", "cross_attention_dim"):
+    for name in ("in_channels", "cross_attention_dim", "addition_embed_type", "pooled_dim"):
         if getattr(config, name) != getattr(unet, name):
             raise CheckpointError(
                 f"{spec} has {name} {getattr(config, name)}, but the UNet {getattr(unet, name)}: it belongs to "

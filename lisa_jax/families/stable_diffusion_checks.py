@@ -69,7 +69,12 @@ def check_tokens(checkpoint: Checkpoint, tokenizer: Tokenizer, vocab_size: int, 
 
 
 def check_context(checkpoint: Checkpoint, unet: UNetConfig, text: CLIPTextConfig) -> None:
-    """Refuse a text encoder of another UNet."""
+    """Refuse a text encoder of another UNet, and a UNet that asks for more than its tokens."""
+    if unet.addition_embed_type is not None:
+        raise CheckpointError(
+            f"{checkpoint.where('unet', 'config.json')}: addition_embed_type {unet.addition_embed_type!r} is of Stable "
+            "Diffusion XL, but model_index.json names another pipeline: give one that names StableDiffusionXLPipeline."
+        )
     if text.hidden_size != unet.cross_attention_dim:
         raise CheckpointError(
             f"{checkpoint.where()}: the text encoder is {text.hidden_size} wide, but the UNet's cross_attention_dim is "

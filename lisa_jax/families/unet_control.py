@@ -11,6 +11,7 @@ from lisa_jax.families.family import USUAL_BIRTHS, Births
 from lisa_jax.families.feature_decoders import decoder_functions
 from lisa_jax.families.side_networks import start_params
 from lisa_jax.models.controlnet import ControlNet, ControlNetConfig, feature_shapes
+from lisa_jax.models.encoder import Context
 from lisa_jax.models.unet import Trunk, UNet, UNetConfig
 
 # Layers of a ControlNet that its UNet has none of: group -> pattern of their paths.
@@ -30,7 +31,7 @@ def unet_functions(
     """
     unet = UNet(config, dtype, remat, attention)
 
-    def trunk(frozen: Params, x_t: jax.Array, t: jax.Array, context: jax.Array) -> Trunk:
+    def trunk(frozen: Params, x_t: jax.Array, t: jax.Array, context: Context) -> Trunk:
         return unet.apply({"params": frozen}, x_t, t, context, method="encode")
 
     def predict(frozen: Params, trunk: Trunk, residuals: Residuals | None = None) -> jax.Array:
@@ -62,7 +63,7 @@ def controlnet_side(
     shapes = feature_shapes(config, size, size)
 
     def apply(
-        params: Params, trunk: Tree, x_t: jax.Array, t: jax.Array, context: jax.Array, condition: jax.Array
+        params: Params, trunk: Tree, x_t: jax.Array, t: jax.Array, context: Context, condition: jax.Array
     ) -> SideOutput:
         del trunk
         if condition_scale > 1:
@@ -74,7 +75,7 @@ def controlnet_side(
         inputs = (
             jnp.zeros((1, size, size, config.in_channels)),
             jnp.zeros((1,)),
-            jnp.zeros((1, 1, config.cross_attention_dim)),
+            jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), config.context_shapes),
             jnp.zeros((1, picture, picture, config.conditioning_channels)),
         )
         return start_params(network.init(key, *inputs)["params"], start)

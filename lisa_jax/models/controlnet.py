@@ -13,17 +13,19 @@ from lisa_jax.models.embeddings import TimestepEmbedding
 from lisa_jax.models.encoder import (
     CROSS_ATTENTION_MID,
     Channels,
+    Context,
     EncoderConfig,
-    check_context,
+    added_inputs,
     down_blocks,
     mid_block,
     per_level,
     sinusoids,
+    tokens_of,
 )
 from lisa_jax.models.layers import Conv
 from lisa_jax.models.unet import UNetConfig
 
-COPIED_FROM_UNET = ("conv_in", "time_embedding", "down_blocks_", "mid_block")
+COPIED_FROM_UNET = ("conv_in", "time_embedding", "add_embedding", "down_blocks_", "mid_block")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,8 @@ class ControlNet(nn.Module):
         config = self.config
         self.conv_in = Conv(config.block_out_channels[0], dtype=self.dtype)
         self.time_embedding = TimestepEmbedding(config.time_embedding_dim)
+        if config.pooled_dim is not None:
+            self.add_embedding = TimestepEmbedding(config.time_embedding_dim)
         self.controlnet_cond_embedding = ConditioningEmbedding(
             config.block_out_channels[0],
             config.conditioning_embedding_out_channels,
@@ -135,14 +139,14 @@ class ControlNet(nn.Module):
         return Conv(channels, kernel_size=1, padding=0, birth=self.zero_birth, dtype=self.dtype)
 
     def __call__(
-        self, x_t: jax.Array, t: jax.Array, context: jax.Array, condition: jax.Array
+        self, x_t: jax.Array, t: jax.Array, context: Context, condition: jax.Array
     ) -> tuple[tuple[jax.Array, ...], dict[str, jax.Array]]:
         """Encode noisy latents together with the condition.
 
         Args:
           x_t: (n, h, w, in_channels) noisy latents.
           t: (n,) network time.
-          context: (n, m, cross_attention_dim) text features.
+          context: (n, m, cross_attention_dim) text features, or a tree of them and more, see `encoder.Context`.
           condition: (n, H, W, conditioning_channels) in [0, 1], RGB; H and W come down to h and w.
 
         Returns:
@@ -151,10 +155,12 @@ class ControlNet(nn.Module):
         Raises:
           ValueError: a condition that does not come down to the latents' size.
         """
-        check_context(self.config, context)
+        tokens = tokens_of(self.config, context)
         if self.config.controlnet_conditioning_channel_order == "bgr":
             condition = condition[..., ::-1]
         emb = self.time_embedding(sinusoids(self.config, t))
+        if self.config.pooled_dim is not None:
+            emb += self.add_embedding(added_inputs(self.config, context))
         embedded = self.controlnet_cond_embedding(condition)
         if embedded.shape[1:3] != x_t.shape[1:3]:
             raise ValueError(
@@ -164,7 +170,7 @@ class ControlNet(nn.Module):
         hidden = self.conv_in(x_t) + embedded
         skips = (hidden,)
         for block in self.down_blocks:
-            hidden, outputs = block(hidden, emb, context)
+            hidden, outputs = block(hidden, emb, tokens)
             skips += outputs
         features = dict(zip(feature_names(self.config), skips, strict=False))
         residuals = {
@@ -172,7 +178,7 @@ class ControlNet(nn.Module):
             for (name, feature), conv in zip(features.items(), self.controlnet_down_blocks, strict=True)
         }
         if self.config.has_mid_block:
-            features["mid"] = self.mid_block(hidden, emb, context)
+            features["mid"] = self.mid_block(hidden, emb, tokens)
             residuals["mid"] = self.controlnet_mid_block(features["mid"])
         if self.config.global_pool_conditions:
             residuals = {name: jnp.mean(one, axis=(1, 2), keepdims=True) for name, one in residuals.items()}

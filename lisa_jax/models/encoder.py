@@ -1,7 +1,7 @@
 """What UNet and ControlNet share: time embedding, down blocks, mid block, and the config that describes them."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import jax
@@ -12,6 +12,14 @@ from lisa_jax.models.config_fields import Epsilon, Heads, Range, Width, check_fi
 from lisa_jax.models.embeddings import sinusoidal_embedding
 
 CROSS_ATTENTION_MID = "UNetMidBlock2DCrossAttn"
+# Of Stable Diffusion XL: the pooled text and what is known of the picture's size go where the time goes.
+TEXT_AND_TIME = "text_time"
+# Height and width of the original, top and left of the crop, height and width of what is made.
+TIME_IDS = 6
+
+# Text tokens (n, m, cross_attention_dim); with a `text_time` embedding a tree of "tokens", the same, "pooled"
+# (n, pooled_dim) and "time_ids" (n, 6).
+Context = jax.Array | Mapping[str, jax.Array]
 
 Channels = Annotated[int, Range(1, 1024)]
 Layers = Annotated[int, Range(1, 32)]
@@ -47,6 +55,9 @@ class EncoderConfig:
     attention_head_dim: Heads | tuple[Heads, ...] = 8
     use_linear_projection: bool = False
     upcast_attention: bool = False
+    addition_embed_type: str | None = None
+    addition_time_embed_dim: Width | None = None
+    projection_class_embeddings_input_dim: Width | None = None
 
     @property
     def levels(self) -> int:
@@ -62,6 +73,25 @@ class EncoderConfig:
     def time_embedding_dim(self) -> int:
         """Width of the time embedding that all resnets get."""
         return 4 * self.block_out_channels[0]
+
+    @property
+    def pooled_dim(self) -> int | None:
+        """Width of the pooled text in the context; None where the context is text tokens alone.
+
+        diffusers reads the other fields of added embeddings only beside an `addition_embed_type`.
+        """
+        if self.addition_embed_type is None:
+            return None
+        return (self.projection_class_embeddings_input_dim or 0) - TIME_IDS * (self.addition_time_embed_dim or 0)
+
+    @property
+    def context_shapes(self) -> Any:
+        """A context of one text token as `jax.ShapeDtypeStruct`, which a network is traced with."""
+        tokens = jax.ShapeDtypeStruct((1, 1, self.cross_attention_dim), jnp.float32)
+        if self.pooled_dim is None:
+            return tokens
+        pooled = jax.ShapeDtypeStruct((1, self.pooled_dim), jnp.float32)
+        return {"tokens": tokens, "pooled": pooled, "time_ids": jax.ShapeDtypeStruct((1, TIME_IDS), jnp.int32)}
 
     @property
     def layers(self) -> int:
@@ -100,8 +130,23 @@ class EncoderConfig:
                 raise ValueError(
                     f"block_out_channels {channels} is no multiple of norm_num_groups {self.norm_num_groups}."
                 )
+        self._check_added_embedding()
         self._check_heads(level for level, kind in enumerate(self.down_block_types) if "CrossAttn" in kind)
         self._check_heads([self.levels - 1] if self.mid_block_type == CROSS_ATTENTION_MID else [])
+
+    def _check_added_embedding(self) -> None:
+        """Refuse an added embedding of other inputs than Stable Diffusion XL's."""
+        if self.addition_embed_type not in (None, TEXT_AND_TIME):
+            raise ValueError(
+                f"addition_embed_type {shown(self.addition_embed_type)} is not supported, as for Kandinsky or "
+                f"DeepFloyd IF: only None, and {TEXT_AND_TIME!r} of Stable Diffusion XL."
+            )
+        if self.pooled_dim is not None and not (self.addition_time_embed_dim and self.pooled_dim > 0):
+            raise ValueError(
+                f"addition_time_embed_dim {self.addition_time_embed_dim} and projection_class_embeddings_input_dim "
+                f"{self.projection_class_embeddings_input_dim} are not supported with addition_embed_type "
+                f"{TEXT_AND_TIME!r}: the second is the pooled text's width and {TIME_IDS} times the first."
+            )
 
     def _check_heads(self, levels_with_attention: Iterable[int]) -> None:
         """Refuse a number of heads that does not divide the channels of its level."""
@@ -183,10 +228,27 @@ def sinusoids(config: EncoderConfig, t: jax.Array) -> jax.Array:
     return sinusoidal_embedding(t, config.block_out_channels[0], config.flip_sin_to_cos, config.freq_shift)
 
 
-def check_context(config: EncoderConfig, context: jax.Array) -> None:
-    """Refuse text features of the wrong width: they belong to another text encoder."""
-    if context.shape[-1] != config.cross_attention_dim:
+def added_inputs(config: EncoderConfig, context: Context) -> jax.Array:
+    """Input of the added embedding: pooled text, then sinusoids of every time id; (n, pooled + 6 x width) float32."""
+    time_ids = context["time_ids"]
+    embedded = sinusoidal_embedding(
+        time_ids.reshape(-1), config.addition_time_embed_dim, config.flip_sin_to_cos, config.freq_shift
+    )
+    return jnp.concatenate([context["pooled"].astype(jnp.float32), embedded.reshape(len(time_ids), -1)], axis=-1)
+
+
+def tokens_of(config: EncoderConfig, context: Context) -> jax.Array:
+    """The text tokens of a context (n, m, cross_attention_dim); ValueError for one of another text encoder."""
+    is_tree = isinstance(context, Mapping)
+    if is_tree != (config.pooled_dim is not None):
         raise ValueError(
-            f"context has width {context.shape[-1]}, but cross_attention_dim is {config.cross_attention_dim}: "
+            f"context is {'a tree' if is_tree else 'one array'}, but addition_embed_type is "
+            f"{config.addition_embed_type!r}: use the text encoders of the same checkpoint."
+        )
+    tokens = context["tokens"] if is_tree else context
+    if tokens.shape[-1] != config.cross_attention_dim:
+        raise ValueError(
+            f"context has width {tokens.shape[-1]}, but cross_attention_dim is {config.cross_attention_dim}: "
             "use the text encoder of the same checkpoint."
         )
+    return tokens

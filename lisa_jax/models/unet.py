@@ -13,13 +13,15 @@ from lisa_jax.models.embeddings import TimestepEmbedding
 from lisa_jax.models.encoder import (
     CROSS_ATTENTION_MID,
     Channels,
+    Context,
     EncoderConfig,
+    added_inputs,
     block_settings,
-    check_context,
     down_blocks,
     mid_block,
     per_level,
     sinusoids,
+    tokens_of,
 )
 from lisa_jax.models.layers import Conv, group_norm
 
@@ -61,13 +63,13 @@ class Trunk(NamedTuple):
     """What control cannot reach: the state of the UNet after its mid block.
 
     hidden: (n, h, w, c) after the mid block; skips: outputs of conv_in and of the down blocks, finest first;
-    emb: (n, e) float32 time embedding; context: (n, m, d) text features.
+    emb: (n, e) float32 time embedding; tokens: (n, m, d) text features.
     """
 
     hidden: jax.Array
     skips: tuple[jax.Array, ...]
     emb: jax.Array
-    context: jax.Array
+    tokens: jax.Array
 
 
 class UNet(nn.Module):
@@ -92,6 +94,8 @@ class UNet(nn.Module):
             dtype=self.dtype,
         )
         self.time_embedding = TimestepEmbedding(config.time_embedding_dim)
+        if config.pooled_dim is not None:
+            self.add_embedding = TimestepEmbedding(config.time_embedding_dim)
         self.down_blocks = down_blocks(config, self.dtype, self.remat, self.attention)
         self.mid_block = (
             None if config.mid_block_type is None else mid_block(config, self.dtype, self.remat, self.attention)
@@ -110,26 +114,28 @@ class UNet(nn.Module):
             config.out_channels, config.conv_out_kernel, padding=(config.conv_out_kernel - 1) // 2, dtype=self.dtype
         )
 
-    def encode(self, x_t: jax.Array, t: jax.Array, context: jax.Array) -> Trunk:
+    def encode(self, x_t: jax.Array, t: jax.Array, context: Context) -> Trunk:
         """Run everything up to and including the mid block.
 
         Args:
           x_t: (n, h, w, in_channels) noisy latents, any h and w.
           t: (n,) network time.
-          context: (n, m, cross_attention_dim) text features.
+          context: (n, m, cross_attention_dim) text features, or a tree of them and more, see `encoder.Context`.
         """
-        check_context(self.config, context)
+        tokens = tokens_of(self.config, context)
         emb = self.time_embedding(sinusoids(self.config, t))
+        if self.config.pooled_dim is not None:
+            emb += self.add_embedding(added_inputs(self.config, context))
         if self.config.center_input_sample:
             x_t = 2 * x_t - 1
         hidden = self.conv_in(x_t)
         skips = (hidden,)
         for block in self.down_blocks:
-            hidden, outputs = block(hidden, emb, context)
+            hidden, outputs = block(hidden, emb, tokens)
             skips += outputs
         if self.mid_block is not None:
-            hidden = self.mid_block(hidden, emb, context)
-        return Trunk(hidden, skips, emb, context)
+            hidden = self.mid_block(hidden, emb, tokens)
+        return Trunk(hidden, skips, emb, tokens)
 
     def decode(self, trunk: Trunk, residuals: tuple[jax.Array, ...] | None = None) -> jax.Array:
         """Run the up path.
@@ -143,7 +149,7 @@ class UNet(nn.Module):
         Raises:
           ValueError: the wrong number of residuals.
         """
-        hidden, skips, emb, context = trunk
+        hidden, skips, emb, tokens = trunk
         if residuals is not None:
             if len(residuals) != len(skips) + 1:
                 raise ValueError(
@@ -157,11 +163,11 @@ class UNet(nn.Module):
             # One skip a layer of its level, and one that comes from the level above it.
             count = per_level(self.config.layers_per_block, self.config.levels)[level] + 1
             skips, used = skips[:-count], skips[-count:]
-            hidden = block(hidden, used, emb, context, skips[-1].shape[1:3] if skips else None)
+            hidden = block(hidden, used, emb, tokens, skips[-1].shape[1:3] if skips else None)
         return self.conv_out(self.conv_norm_out(hidden))
 
     def __call__(
-        self, x_t: jax.Array, t: jax.Array, context: jax.Array, residuals: tuple[jax.Array, ...] | None = None
+        self, x_t: jax.Array, t: jax.Array, context: Context, residuals: tuple[jax.Array, ...] | None = None
     ) -> jax.Array:
         """Both halves; arguments and result as in `encode` and `decode`."""
         return self.decode(self.encode(x_t, t, context), residuals)

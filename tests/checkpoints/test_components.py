@@ -183,7 +183,7 @@ def test_folder_without_config_or_weights_is_named(tmp_path, folder):
     [
         ("class_embed_type", "timestep"),
         ("num_class_embeds", 1000),
-        ("addition_embed_type", "text_time"),
+        ("addition_embed_type", "image_hint"),
         ("encoder_hid_dim", 4),
         ("dual_cross_attention", True),
         ("resnet_time_scale_shift", "scale_shift"),

@@ -128,8 +128,13 @@ REFUSED = {
         r"StableDiffusionXLPipeline \(Stable Diffusion XL\), which is not supported",
     ),
     "SDXL's UNet": (
-        fields("unet/config.json", addition_embed_type="text_time", projection_class_embeddings_input_dim=2816),
-        "addition_embed_type 'text_time' is not supported, as for Stable Diffusion XL",
+        fields(
+            "unet/config.json",
+            addition_embed_type="text_time",
+            addition_time_embed_dim=256,
+            projection_class_embeddings_input_dim=2816,
+        ),
+        "addition_embed_type 'text_time' is of Stable Diffusion XL, but model_index.json names another pipeline",
     ),
     "SD3 inpainting": (
         fields("model_index.json", _class_name="StableDiffusion3InpaintPipeline"),
