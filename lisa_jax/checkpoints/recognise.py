@@ -29,7 +29,7 @@ _KEYS = (
 _CLASSES = {
     "UNet2DConditionModel": "a UNet alone: give the folder that it lies in, with text_encoder/, vae/ and the others",
     "AutoencoderKL": "a VAE alone: give the folder that it lies in, with unet/, text_encoder/ and the others",
-    "ControlNetModel": "a ControlNet, not a base: it goes to --controlnet, or to config.side.start_from",
+    "ControlNetModel": "a ControlNet of a UNet, not a base: it goes to --controlnet, or to config.side.start_from",
     "ControlNetUnionModel": "a ControlNet of several conditions (union), which is not supported",
     "LisaJaxSideNetwork": "a side network, not a base: it goes to --controlnet, or to config.side.start_from",
     "T2IAdapter": "a T2I-Adapter, which is not supported",
@@ -126,8 +126,11 @@ def no_base(folder: Path) -> str:
     )
 
 
-def no_side_network(folder: Path, class_name: str) -> str | None:
-    """What a folder is whose config.json names no side network, or a file without one; None where it is not known."""
+def no_side_network(folder: Path, class_name: str, wanted: str) -> str | None:
+    """What a folder is whose config.json names no side network, or a file without one; None where it is not known.
+
+    `wanted`: classes of the side networks that go beside the base.
+    """
     if folder.is_file():
         return f"{folder} is a base, not a side network: give a ControlNet."
     if (folder / "model_index.json").is_file() or (folder / "unet").is_dir():
@@ -135,7 +138,8 @@ def no_side_network(folder: Path, class_name: str) -> str | None:
     if (folder / "adapter_config.json").is_file() or any(folder.glob("*lora*.safetensors")):
         return f"{folder} is a LoRA, not a side network: give the folder of a ControlNet."
     if (kind := what_class(class_name)) is not None and class_name:
-        return f"{folder} is {kind.partition(':')[0]}, not a ControlNet of Stable Diffusion."
+        what = kind.partition(":")[0].partition(", not a base")[0]
+        return f"{folder} is {what}, but beside this base goes a {wanted}."
     return None
 
 

@@ -1,6 +1,7 @@
 """Side networks: ControlNets of diffusers, and our own where the network is smaller; the config names which it is."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +25,28 @@ SIDE_NETWORKS: dict[str, Component] = {
 }
 
 
-def stored_side_network(checkpoint: Checkpoint) -> Component:
-    """The kind of side network that a checkpoint holds; a config that names no class is a ControlNet's.
+def stored_side_network(checkpoint: Checkpoint, kinds: Mapping[str, Component] = SIDE_NETWORKS) -> Component:
+    """The kind of side network that a checkpoint holds.
+
+    Args:
+      checkpoint: of a side network.
+      kinds: those that go beside a base, by class; a config that names no class is of the first.
 
     Raises:
       CheckpointError: a config that is missing, or names another class.
     """
     has_config = checkpoint.has_config()
-    name = str(checkpoint.config().get("_class_name", CONTROLNET.config_file.class_name)) if has_config else ""
-    if name not in SIDE_NETWORKS:
-        told = no_side_network(Path(checkpoint.where()), name)
+    name = str(checkpoint.config().get("_class_name", next(iter(kinds)))) if has_config else ""
+    if name not in kinds:
+        told = no_side_network(Path(checkpoint.where()), name, " or a ".join(kinds))
         if told is None and not has_config:
             checkpoint.config()
         raise CheckpointError(
             told
             or f"{checkpoint.where(name='config.json')}: _class_name {name[:80]!r} is not supported here: this reads a "
-            f"{' or a '.join(SIDE_NETWORKS)}."
+            f"{' or a '.join(kinds)}."
         )
-    return SIDE_NETWORKS[name]
+    return kinds[name]
 
 
 def side_network_of(config: Any) -> Component:

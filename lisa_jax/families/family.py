@@ -182,6 +182,7 @@ class Family:
       write_original: (folder, name, side parameters, dtype) writes one side network as `<name>.safetensors` in the
         layout that web interfaces read; None where they have none of this kind.
       patch_size: side of the square of latents that the main network reads as one token.
+      guess_mode: whether diffusers' pipelines of this kind of base have a guess mode.
     """
 
     model: DualBranch
@@ -202,6 +203,7 @@ class Family:
     size: tuple[int, ...] | None = None
     write_original: Callable[..., None] | None = None
     patch_size: int = 1
+    guess_mode: bool = False
 
     @cached_property
     def frozen(self) -> Params:

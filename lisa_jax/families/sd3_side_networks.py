@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from lisa_jax.checkpoints.sd3_controlnet import SD3_CONTROLNET
 from lisa_jax.checkpoints.sd3_transformer import SD3_TRANSFORMER
+from lisa_jax.checkpoints.side_network import stored_side_network
 from lisa_jax.dual_branch import Params
 from lisa_jax.families.sd3_control import check_fits, check_table, with_table
 from lisa_jax.models.sd3_controlnet import SD3ControlNetConfig, sd3_controlnet_config_from_transformer
@@ -18,6 +19,7 @@ from lisa_jax.models.sd3_transformer import SD3TransformerConfig
 # of the blocks the transformer does not add the last residual, see `residual_index`.
 USUAL_LAYERS = 12
 TABLE = "pos_embed.pos_embed"
+SIDE_NETWORKS = {SD3_CONTROLNET.config_file.class_name: SD3_CONTROLNET}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,10 @@ def copied_side_network(
       ValueError: as many blocks as the transformer has, or more.
     """
     usual = min(USUAL_LAYERS, transformer.num_layers // 2)
-    config = sd3_controlnet_config_from_transformer(transformer, usual if num_layers is None else num_layers)
+    try:
+        config = sd3_controlnet_config_from_transformer(transformer, usual if num_layers is None else num_layers)
+    except ValueError as error:
+        raise ValueError(f"side.num_layers: {error}") from error
 
     def read_start() -> Params:
         if checkpoint is None:
@@ -73,7 +78,7 @@ def continued_side_network(spec: str, transformer: SD3TransformerConfig, main: C
       CheckpointError: a config that is not supported, or a network that does not fit the transformer.
     """
     checkpoint = open_checkpoint(spec)
-    config = SD3_CONTROLNET.config(checkpoint)
+    config = stored_side_network(checkpoint, SIDE_NETWORKS).config(checkpoint)
     if config.extra_conditioning_channels:
         raise CheckpointError(
             f"{spec} has extra_conditioning_channels {config.extra_conditioning_channels}, as networks for inpainting "

@@ -181,6 +181,7 @@ class StableDiffusion:
             size=self._size(),
             # Web interfaces have no bases on pixels.
             write_original=None if self.vae is None else write_original,
+            guess_mode=True,
             **parts,
         )
 

@@ -29,7 +29,7 @@ from lisa_jax.dual_branch import DualBranch, Params
 from lisa_jax.families.abstract import no_weights, not_read, shapes_of
 from lisa_jax.families.autoencoder import autoencoder_latents
 from lisa_jax.families.export_check import Measured
-from lisa_jax.families.family import CONDITION_INITS, ConditionEncoder, Family, LatentSpace, Setup
+from lisa_jax.families.family import CONDITION_INITS, ConditionEncoder, Family, LatentSpace, Setup, height_and_width
 from lisa_jax.families.pixels import PIXELS
 from lisa_jax.families.sd3_check import check_sd3_controlnet
 from lisa_jax.families.sd3_control import sd3_side, transformer_functions
@@ -159,10 +159,12 @@ class StableDiffusion3:
         return 0.0 if self.vae is None else (self.vae.shift_factor or 0.0) * self.vae.scaling_factor
 
     def _latents(self, setup: Setup, load_params: Callable[[], Params]) -> LatentSpace:
-        if self.vae is None:
-            return _in_patches(PIXELS, self.transformer.patch_size)
-        latents = autoencoder_latents(self.vae, load_params, jnp.dtype(setup.compute_dtype))
-        return _in_patches(latents, self.transformer.patch_size)
+        latents, patch = PIXELS, self.transformer.patch_size
+        if self.vae is not None:
+            latents = autoencoder_latents(self.vae, load_params, jnp.dtype(setup.compute_dtype))
+            patch *= self.vae.downsampling
+        # A patch has a row and a column in the table of positions.
+        return _of_sizes(latents, patch, patch * self.transformer.table_size)
 
     def _side(self, setup: Setup, checkpoint: Checkpoint, start: str | None) -> SD3SideStart:
         if start is None:
@@ -232,17 +234,17 @@ def check_setup(setup: Setup) -> None:
         )
 
 
-def _in_patches(latents: LatentSpace, patch_size: int) -> LatentSpace:
-    """The latent space, with sizes refused that the transformer's patches do not divide."""
+def _of_sizes(latents: LatentSpace, multiple: int, largest: int) -> LatentSpace:
+    """The latent space, with sizes of images refused that `multiple` does not divide, or above `largest`."""
 
     def shape(*size: int) -> tuple[int, ...]:
-        found = latents.shape(*size)
-        if any(length % patch_size for length in found[:-1]):
+        height, width = height_and_width(size)
+        if height % multiple or width % multiple or max(size) > largest:
             raise ValueError(
-                f"Images of {' x '.join(map(str, size))} do not fit this base: their latents, {found[0]} x {found[1]}, "
-                f"do not divide into patches of {patch_size} x {patch_size}."
+                f"Images of {height} x {width} do not fit this base: height and width must be multiples of {multiple}, "
+                f"{largest} at most."
             )
-        return found
+        return latents.shape(height, width)
 
     return dataclasses.replace(latents, shape=shape)
 

@@ -42,13 +42,17 @@ def make_generator(
       control_scale: factor on the side networks' residuals. This and the two below are one number for all side
         networks, or numbers by name.
       control_start, control_end: the part of the steps in which a side network acts.
-      guess_mode: see `guided_predict`.
+      guess_mode: see `guided_predict`; of families that have one.
       negative_prompt: what guidance leads away from.
       batch_size: examples at a time; changes no sample.
 
     Raises:
-      ValueError: a setting out of its range, or numbers that are not by the side networks' names.
+      ValueError: a setting out of its range or of other families, or numbers that are not by the side networks' names.
     """
+    if guess_mode and not family.guess_mode:
+        raise ValueError(
+            "guess_mode is true, but diffusers' pipelines of this kind of base have no guess mode: leave it at false."
+        )
     windows = _windows(family, control_scale=control_scale, control_start=control_start, control_end=control_end)
     negative = _negative_contexts(family, negative_prompt, guidance_scale)
     chosen = make_sampler(sampler, family.process, family.scheduler, num_steps, family.patch_size)

@@ -242,13 +242,18 @@ def test_what_is_no_folder_is_told_with_the_way_to_one(tmp_path, monkeypatch, sp
 
 
 def test_what_is_no_side_network_is_told(whole, tmp_path):
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    (adapter / "config.json").write_text(json.dumps({"_class_name": "T2IAdapter"}))
+    adapter, of_a_transformer = tmp_path / "adapter", tmp_path / "side"
+    for folder, class_name in ((adapter, "T2IAdapter"), (of_a_transformer, "SD3ControlNetModel")):
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"_class_name": class_name}))
     for folder, message in (
         (whole, "is a whole base, not a side network"),
-        (whole / "unet", "is a UNet alone, not a ControlNet"),
+        (whole / "unet", "is a UNet alone, but beside this base goes a ControlNetModel"),
         (adapter, "is a T2I-Adapter, which is not supported"),
+        (
+            of_a_transformer,
+            "is a ControlNet of Stable Diffusion 3, but beside this base goes a ControlNetModel or a LisaJax",
+        ),
         (whole / "tokenizer", r"config\.json is missing"),
     ):
         with pytest.raises(CheckpointError, match=message):

@@ -56,6 +56,12 @@ def test_image_depends_on_its_own_index_seed_and_inputs_alone(family, side, inpu
     assert difference(together, generate(family, side, inputs, 4)).mean() > 5
 
 
+def test_guess_mode_is_refused_of_a_family_whose_pipelines_have_none(family):
+    with pytest.raises(ValueError, match=r"guess_mode is true, but .* have no guess mode: leave it at false"):
+        make_generator(family, num_steps=1, guidance_scale=1.0, guess_mode=True)
+    make_generator(dataclasses.replace(family, guess_mode=True), num_steps=1, guidance_scale=1.0, guess_mode=True)
+
+
 def test_the_sampler_knows_what_the_network_reads_as_one_token(family, monkeypatch):
     given = []
     monkeypatch.setattr(generate_module, "make_sampler", lambda *arguments: given.append(arguments))
