@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lisa_jax.checkpoints.errors import CheckpointError
-from lisa_jax.checkpoints.hub import fetch
+from lisa_jax.checkpoints.hub import fetch, fetch_file
 from lisa_jax.checkpoints.recognise import no_folder, what_else
 from lisa_jax.checkpoints.weight_files import StoredTensor, find_tensors
 from lisa_jax.files.home import expanded
-from lisa_jax.files.hub import hub_name
+from lisa_jax.files.hub import hub_file, hub_name
 from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.sha256 import sha256_of
 
@@ -105,23 +105,29 @@ def open_checkpoint(spec: str | Path) -> Checkpoint:
 
     Args:
       spec: a folder as diffusers or transformers writes it, or that of the hub's cache that holds it as its snapshot;
-        a `.safetensors` file, see `single_file`; else `owner/name[@revision]` of the hub, which is fetched into its
-        cache.
+        a `.safetensors` file, see `single_file`; else `owner/name[@revision]` of the hub, or one file of it,
+        `owner/name/FILE.safetensors[@revision]`, which is fetched into its cache.
 
     Raises:
       CheckpointError: there is no such folder, and what lies there in its place is named; or see `hub.fetch`.
     """
     if hub_name(spec) is not None:
         return Checkpoint(fetch(str(spec)))
+    if (named := hub_file(spec)) is not None:
+        return _open_single_file(*fetch_file(*named))
     folder = expanded(spec)
     if folder.suffix == ".safetensors" and folder.is_file():
-        # Here, for it is made of the components, which read a checkpoint.
-        from lisa_jax.checkpoints.single_file import open_single_file
-
-        return open_single_file(folder)
+        return _open_single_file(folder, folder.with_suffix(""))
     if not folder.is_dir():
         raise CheckpointError(no_folder(folder))
     return Checkpoint(_snapshot(folder) if (folder / "snapshots").is_dir() else folder)
+
+
+def _open_single_file(path: Path, folder: Path) -> Checkpoint:
+    # Here, for it is made of the components, which read a checkpoint.
+    from lisa_jax.checkpoints.single_file import open_single_file
+
+    return open_single_file(path, folder)
 
 
 def _snapshot(cache: Path) -> Path:

@@ -21,6 +21,9 @@ _TEXTS = (
     *("model_index.json", "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),
     *("special_tokens_map.json", "preprocessor_config.json"),
     *(f"{stem}.safetensors.index*.json" for stem in _STEMS),
+    *(f"{stem}{precision}.safetensors.index.json" for stem in _STEMS for precision in PRECISIONS if precision),
+    # For the model card of what is made from it.
+    *("README.md", *(f"{name}{ending}" for name in ("LICENSE", "NOTICE") for ending in ("", ".md", ".txt"))),
 )
 # What pipelines have and nothing here reads.
 _NEVER_READ = ("safety_checker",)
@@ -40,12 +43,37 @@ def fetch(spec: str) -> Path:
     folder = _download(spec, [*_TEXTS, *_weights([""], "")])
     components = _components(folder)
     if components:
-        texts = [f"{component}*{suffix}" for component in components for suffix in (".json", ".txt", ".model")]
-        _download(spec, [*texts, *_weights(components, "")])
+        _download(spec, [*_texts(components), *_weights(components, "")])
     for precision in filter(None, PRECISIONS):
         if lacking := [component for component in ("", *components) if _lacks_weights(folder / component)]:
             _download(spec, _weights(lacking, precision))
     return folder
+
+
+def fetch_file(repository: str, file: str) -> tuple[Path, Path]:
+    """A file of weights in the hub's cache, and the folder that has what it lacks; what is missing there is fetched.
+
+    Where the repository holds a pipeline, too, what the file lacks is taken from it: its texts, and no other weights.
+
+    Args:
+      repository: `owner/name[@revision]`.
+      file: its path in the repository.
+
+    Raises:
+      CheckpointError: as `fetch`; or the repository has no such file.
+    """
+    folder = _download(repository, [*_TEXTS, file])
+    path = folder / file
+    if not path.is_file():
+        raise CheckpointError(f"{repository} has no file {file}: mind the spelling.")
+    components = _components(folder)
+    if components:
+        _download(repository, _texts(components))
+    return path, folder if components else path.with_suffix("")
+
+
+def _texts(components: Sequence[str]) -> list[str]:
+    return [f"{component}*{suffix}" for component in components for suffix in (".json", ".txt", ".model")]
 
 
 def _components(folder: Path) -> list[str]:

@@ -122,8 +122,8 @@ class SingleFile(Checkpoint):
         return fields | {"prediction_type": "epsilon"}
 
 
-def open_single_file(path: Path) -> SingleFile:
-    """Open a `.safetensors` file; only its header is read.
+def open_single_file(path: Path, folder: Path) -> SingleFile:
+    """Open a `.safetensors` file, with what it lacks from a folder; only its header is read.
 
     Raises:
       CheckpointError: a file that is not whole, or that holds neither Stable Diffusion 1 or 2 nor a ControlNet of them:
@@ -135,7 +135,7 @@ def open_single_file(path: Path) -> SingleFile:
     parts = parts_of(tensors)
     if not parts:
         raise CheckpointError(f"{path} holds neither a Stable Diffusion 1 or 2 nor a ControlNet of one.")
-    found = SingleFile(path.with_suffix(""), path, parts)
+    found = SingleFile(folder, path, parts)
     if found.has("tokenizer") and any(name.startswith("cond_stage_model.model.") for name in tensors):
         _check_padding(found)
     return found

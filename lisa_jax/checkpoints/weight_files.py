@@ -4,6 +4,8 @@ Only safetensors are read, nothing that executes.
 """
 
 import dataclasses
+import functools
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from lisa_jax.checkpoints.recognise import what_else
 from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.regular_file import IrregularFileError, check_regular
 
+_LOG = logging.getLogger("lisa_jax")
 # The same weights in another precision, as their file names say; of several the first is read.
 PRECISIONS = ("", ".fp16", ".bf16", ".fp32")
 # A UNet's header has 80 KB; the library itself would take 100 MB.
@@ -55,13 +58,25 @@ def find_tensors(folder: Path, stem: str) -> dict[str, StoredTensor]:
       CheckpointError: no weights that are read there (others are named, with the way to convert them), a broken index,
         a shard that is missing, or a file that is not whole.
     """
-    for variant in PRECISIONS:
-        index, single = folder / f"{stem}.safetensors.index{variant}.json", folder / f"{stem}{variant}.safetensors"
-        if index.exists():
-            return _joined(_shards(index))
-        if single.exists():
-            return {tensor.name: tensor for tensor in tensors_of(single)}
-    raise CheckpointError(_without_weights(folder, stem))
+    found = [path for path in _candidates(folder, stem) if path.exists()]
+    if not found:
+        raise CheckpointError(_without_weights(folder, stem))
+    if len(found) > 1:
+        _say_which(*found)
+    return _joined(_shards(found[0]) if found[0].suffix == ".json" else [found[0]])
+
+
+def _candidates(folder: Path, stem: str) -> list[Path]:
+    """Where the weights may be, the first that is there counts; an index goes by either of two names."""
+    endings = (".safetensors.index{}.json", "{}.safetensors.index.json", "{}.safetensors")
+    names = [stem + ending.format(precision) for precision in PRECISIONS for ending in endings]
+    return [folder / name for name in dict.fromkeys(names)]
+
+
+# Once, for a base is looked through several times.
+@functools.cache
+def _say_which(taken: Path, *others: Path) -> None:
+    _LOG.info("%s is read, and not %s beside it.", taken, ", ".join(path.name for path in others))
 
 
 def _shards(index: Path) -> list[Path]:

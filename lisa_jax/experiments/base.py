@@ -9,7 +9,7 @@ from lisa_jax.families.family import Architecture, Family, Setup
 from lisa_jax.families.presets import preset_of
 from lisa_jax.families.registry import architecture_of
 from lisa_jax.files.home import expanded
-from lisa_jax.files.hub import hub_name
+from lisa_jax.files.hub import hub_file, hub_name
 from lisa_jax.files.path_list import split_named_paths
 from lisa_jax.parallel.sharding import REPLICATED, placement
 
@@ -98,7 +98,8 @@ def absolute_paths(config: ConfigDict) -> None:
 
 
 def _absolute(checkpoint: str) -> str:
-    return str(expanded(checkpoint).absolute()) if hub_name(checkpoint) is None else checkpoint
+    is_local = hub_name(checkpoint) is None and hub_file(checkpoint) is None
+    return str(expanded(checkpoint).absolute()) if is_local else checkpoint
 
 
 def start_folders(config: ConfigDict) -> dict[str, str]:

@@ -17,7 +17,7 @@ from lisa_jax.experiments.bounds import STEPS
 from lisa_jax.experiments.kinds import Number, require
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.usage import Usage
-from lisa_jax.files.hub import hub_name
+from lisa_jax.files.hub import hub_file, hub_name
 from lisa_jax.files.lines import read_objects
 from lisa_jax.files.path_list import split_named_paths
 from lisa_jax.files.whole_file import write_whole_text
@@ -165,6 +165,8 @@ def base_name(folder: str | Path) -> str:
     """The name of a base: `owner/name` where it is the hub's or lies in its cache, else that of its folder or file."""
     if (name := hub_name(folder)) is not None:
         return name
+    if (named := hub_file(folder)) is not None:
+        return named[0].partition("@")[0]
     folder = Path(folder)
     for part in reversed(folder.parts):
         if part.startswith(_HUB_CACHE):

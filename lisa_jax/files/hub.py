@@ -10,6 +10,12 @@ from pathlib import Path
 
 from lisa_jax.files.home import expanded
 
+# A file of weights in a repository; no sign of a pattern, and no way out of it.
+_FILE = re.compile(
+    r"(?P<name>\w[\w.-]*/\w[\w.-]*)/(?P<file>(?:\w[\w.-]*/)*\w[\w.-]*\.safetensors)(?P<revision>@[\w./-]+)?", re.ASCII
+)
+# What is called so is a file, if a missing one, and no repository.
+_ENDINGS = (".safetensors", ".parquet", ".tar", ".jsonl", ".csv")
 MODELS, DATASETS = "model", "dataset"
 _ID = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
 
@@ -27,8 +33,18 @@ def hub_name(spec: str | Path) -> str | None:
 
     A local folder wins, and what would lie in a local folder that is there is taken for a path.
     """
-    found, path = _ID.fullmatch(str(spec)), expanded(spec)
-    return None if found is None or path.exists() or path.parent.is_dir() else found["name"]
+    found = _ID.fullmatch(str(spec))
+    return None if found is None or _is_local(spec) or found["name"].endswith(_ENDINGS) else found["name"]
+
+
+def hub_file(spec: str | Path) -> tuple[str, str] | None:
+    """Repository with its revision, and path in it, of `owner/name/FILE.safetensors[@revision]`; None: a local path."""
+    found = _FILE.fullmatch(str(spec))
+    return None if found is None or _is_local(spec) else (found["name"] + (found["revision"] or ""), found["file"])
+
+
+def _is_local(spec: str | Path) -> bool:
+    return expanded(spec).exists() or Path(Path(spec).parts[0]).is_dir()
 
 
 def download(spec: str, patterns: Sequence[str], kind: str = MODELS) -> Path:

@@ -121,6 +121,20 @@ def test_fp16_variant_is_found(folder, params):
     assert_same(UNET.read(open_checkpoint(folder))[1], params)
 
 
+def test_an_index_goes_by_its_other_name_too(folder, params):
+    shard(folder, ".fp16")
+    index = folder / f"{WEIGHTS}.index.fp16.json"
+    index.rename(folder / "diffusion_pytorch_model.fp16.safetensors.index.json")
+    assert_same(UNET.read(open_checkpoint(folder))[1], params)
+
+
+def test_of_several_precisions_the_fullest_is_read_and_said(folder, params, caplog):
+    caplog.set_level("INFO", "lisa_jax")
+    save_file({"other": np.zeros(1, np.float16)}, folder / "diffusion_pytorch_model.fp16.safetensors")
+    assert_same(UNET.read(open_checkpoint(folder))[1], params)
+    assert f"{folder / WEIGHTS} is read, and not diffusion_pytorch_model.fp16.safetensors beside it." in caplog.text
+
+
 def test_missing_shard_is_named(folder):
     last = shard(folder)
     last.unlink()

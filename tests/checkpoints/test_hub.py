@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from toys.hub_server import COMMIT, HubServer
 
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
-from lisa_jax.files.hub import hub_name
+from lisa_jax.files.hub import hub_file, hub_name
 
 # Prints, for each name on the command line, the folder or why there is none.
 OPEN = """
@@ -45,6 +45,8 @@ def write_base(folder, endings=("",)):
     (folder / "tokenizer" / "spiece.model").write_bytes(b"pieces")
     index = {"_class_name": "SomePipeline", **{part: ["a_library", "AClass"] for part in (*PARTS, "tokenizer")}}
     (folder / "model_index.json").write_text(json.dumps(index | {"text_encoder_3": [None, None]}))
+    (folder / "README.md").write_text("---\nlicense: openrail++\n---\n")
+    (folder / "LICENSE.md").write_text("The terms.")
     (folder / "whole.ckpt").write_bytes(b"pickle")
     save_file(tensors, folder / "whole.safetensors")
     return folder
@@ -87,15 +89,17 @@ def test_a_name_of_the_hub_is_fetched_once_with_what_is_read_alone(tmp_path):
         "an-owner/bas",
         "an-owner/base@v2",
         "an-owner/closed",
+        "an-owner/half/whole.safetensors@v1",
+        "an-owner/half/hole.safetensors",
     ]
     read = {part: stem for part, stem in PARTS.items() if part != "safety_checker"}
     weights = {f"{part}/{stem}" for part, stem in read.items()}
     texts = {f"{part}/config.json" for part in read}
-    texts |= {"model_index.json", "tokenizer/merges.txt", "tokenizer/spiece.model"}
+    texts |= {"model_index.json", "tokenizer/merges.txt", "tokenizer/spiece.model", "README.md", "LICENSE.md"}
     with HubServer(
         repositories, gated=("an-owner/gated",), closed=("an-owner/closed",), breaks=("an-owner/network",)
     ) as hub:
-        network, base, half, gated, misspelt, revision, closed = opened(names, tmp_path, HF_ENDPOINT=hub.url)
+        network, base, half, gated, misspelt, revision, closed, one, none = opened(names, tmp_path, HF_ENDPOINT=hub.url)
         assert sum("an-owner/network/revision" in path for _, path, _ in hub.requests) == 1
         # The download that broke goes on from where it was.
         transfers = [asked for method, path, asked in hub.requests if (method, path) == ("GET", PIECES)]
@@ -103,7 +107,9 @@ def test_a_name_of_the_hub_is_fetched_once_with_what_is_read_alone(tmp_path):
         (with_token,) = opened(["an-owner/gated"], tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="token")
     assert Path(base).name == COMMIT
     assert files(base) == texts | {f"{name}.safetensors" for name in weights}
-    assert files(half) == texts | {f"{name}.fp16.safetensors" for name in weights}
+    assert f"snapshots/{COMMIT}/whole.safetensors holds neither a Stable Diffusion" in one
+    assert none.endswith("an-owner/half has no file hole.safetensors: mind the spelling.")
+    assert files(half) == texts | {"whole.safetensors"} | {f"{name}.fp16.safetensors" for name in weights}
     assert files(with_token) == files(base)
     components = {"unet": UNET, "vae": UNET, "text_encoder": "model", "tokenizer": None}
     served = open_checkpoint(repositories["an-owner/base"])
@@ -136,9 +142,37 @@ def test_a_name_of_the_hub_is_fetched_once_with_what_is_read_alone(tmp_path):
         # A folder of that name wins, and so does one that it would lie in.
         ("bases/sd21", None),
         ("bases/missing", None),
+        ("owner/missing.safetensors", None),
+        ("owner/missing.parquet", None),
+        ("owner/name/a.safetensors", None),
     ],
 )
 def test_what_is_a_name_of_the_hub(tmp_path, monkeypatch, spec, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bases" / "sd21").mkdir(parents=True)
     assert hub_name(spec) == name
+
+
+@pytest.mark.parametrize(
+    ("spec", "file"),
+    [
+        ("owner/name/a.safetensors", ("owner/name", "a.safetensors")),
+        ("owner/name/v1/a-b.safetensors@main", ("owner/name@main", "v1/a-b.safetensors")),
+        ("owner/name/../a.safetensors", None),
+        ("owner/name/a.ckpt", None),
+        ("owner/a.safetensors", None),
+        ("bases/missing/a.safetensors", None),
+    ],
+)
+def test_what_is_a_file_of_the_hub(tmp_path, monkeypatch, spec, file):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bases").mkdir()
+    assert hub_file(spec) == file
+
+
+def test_a_file_of_the_hub_is_fetched_without_other_weights(tmp_path):
+    served = {"an-owner/base": write_base(tmp_path / "served")}
+    with HubServer(served) as hub:
+        opened(["an-owner/base/whole.safetensors"], tmp_path, HF_ENDPOINT=hub.url)
+        gets = [path for method, path, _ in hub.requests if method == "GET" and path.startswith("/lfs/")]
+    assert gets == ["/lfs/an-owner/base/whole.safetensors"]
