@@ -1,7 +1,7 @@
 """Export a trained side network as a ControlNet folder that diffusers loads, or a file for web interfaces, with a card.
 
     python -m lisa_jax export --workdir=DIR --out=OUT [--format=diffusers|original] [--weights=ema|raw|best]
-                              [--dtype=float16|bfloat16] [--verify] [--license=NAME] [--samples=grid.png|N]
+                              [--dtype=float16|bfloat16 [--variant]] [--verify] [--license=NAME] [--samples=grid.png|N]
                               [--push_to=OWNER/NAME [--private]]
 
 Writes config.json, diffusion_pytorch_model.safetensors, README.md and, where the run drew previews, samples.png;
@@ -10,6 +10,9 @@ OUT/<name> each. The alignment decoder is not part of it: sampling needs none.
 
 --format=original writes NAME.safetensors in place of config and weights, NAME being the condition's: the layout that
 ComfyUI (models/controlnet), A1111 and Forge (models/ControlNet) read, and --controlnet and config.side.start_from too.
+
+--variant names the weights by their precision, diffusion_pytorch_model.fp16.safetensors or .bf16.safetensors: diffusers
+reads them with variant="fp16" or "bf16". Those of another precision that lie in OUT stay there.
 
 --verify runs the folder in diffusers, where that is installed, on random inputs of the run's sizes in float32, prints
 the largest difference of a residual from ours, and fails where it is more than 1e-4 of the largest residual.
@@ -33,6 +36,7 @@ flags.DEFINE_enum(
     "format", "diffusers", ["diffusers", "original"], "A folder for diffusers, or one file for web interfaces."
 )
 flags.DEFINE_enum("dtype", "float32", ["float32", "float16", "bfloat16"], "Dtype of the weights in the file.")
+flags.DEFINE_bool("variant", False, "Name the weights by their precision, as diffusers' `variant` reads them.")
 flags.DEFINE_bool("verify", False, "Compare the folder in diffusers with the trained parameters.")
 DEFINE_checked("license", None, "For the model card: a hub's name of a licence, as openrail++.", Text())
 DEFINE_checked(

@@ -15,6 +15,7 @@ import yaml
 from lisa_jax.dual_branch import parse_hooks
 from lisa_jax.experiments.bounds import STEPS
 from lisa_jax.experiments.kinds import Number, require
+from lisa_jax.exporting.base_terms import BaseTerms
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.usage import Usage
 from lisa_jax.files.hub import hub_file, hub_name
@@ -58,7 +59,9 @@ class ModelCard:
       base_fingerprint: SHA-256 of the frozen model's files.
       process: the noise that the base and the network were trained with.
       usage: how others use such networks.
-      license: a hub's name of a licence, or None where none was stated.
+      license: a hub's name of a licence, or None where none was stated: then it is the base's.
+      terms: what the base says of its licence.
+      variant: of the weights' file, "fp16" or "bf16", where its name says its precision.
       dtype: of the weights' file.
       size: of the examples that it was trained on, (H, W) or (F, H, W).
       name: of this side network, which is its condition's.
@@ -86,6 +89,8 @@ class ModelCard:
     measured: Measured = dataclasses.field(default_factory=Measured)
     picture: bool = False
     original: bool = False
+    terms: BaseTerms = dataclasses.field(default_factory=BaseTerms)
+    variant: str | None = None
 
     def render(self) -> str:
         """The card as Markdown with YAML front matter."""
@@ -96,12 +101,11 @@ class ModelCard:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        environment.filters |= {"yaml": _yaml, "cell": _cell, "code": _code, "python": _python}
+        environment.filters |= {"yaml": _yaml, "cell": _cell, "code": _code, "python": _python, "quoted": _quoted}
         base = base_name(self.config["base"])
         sampling = SAMPLING_DEFAULTS | dict(self.config["sampling"])
         front_matter = {
-            # "unknown" is what hubs call a licence that was not stated.
-            "license": self.license or "unknown",
+            **self._license(),
             "base_model": base,
             "library_name": "diffusers",
             "tags": self._tags(),
@@ -119,6 +123,7 @@ class ModelCard:
                 "control_guidance_end": self._by_network(sampling["control_end"]),
                 "guess_mode": sampling["guess_mode"],
             },
+            "variant": "" if self.variant is None else f', variant="{self.variant}"',
             "scheduler": SCHEDULERS[sampling["sampler"]],
             "noise": noise_in_words(self.process),
         }
@@ -143,6 +148,14 @@ class ModelCard:
         if len(self.names) == 1:
             return value[self.name] if isinstance(value, Mapping) else value
         return [value[name] if isinstance(value, Mapping) else value for name in self.names]
+
+    def _license(self) -> dict[str, str]:
+        """Fields of the front matter: the licence that was stated, else the base's."""
+        if self.license is not None or self.terms.license is None:
+            # "unknown" is what hubs call a licence that was not stated.
+            return {"license": self.license or "unknown"}
+        fields = ("license", "license_name", "license_link")
+        return {name: value for name in fields if (value := getattr(self.terms, name)) is not None}
 
     def _tags(self) -> list[str]:
         method = ["lisa"] if self.config["lisa"]["lam"] > 0 else []
@@ -228,6 +241,11 @@ _OneLineDumper.add_representer(str, _text)
 
 def _yaml(value: Any) -> str:
     return yaml.dump(value, Dumper=_OneLineDumper, sort_keys=False, allow_unicode=True, width=math.inf)
+
+
+def _quoted(text: str) -> str:
+    """Text as a block of code, of four spaces before each line, which nothing within it ends."""
+    return "\n".join(f"    {line}".rstrip() for line in text.splitlines())
 
 
 def _python(value: Any) -> str:

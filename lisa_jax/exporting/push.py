@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS
 from lisa_jax.checkpoints.config_files import CONFIG_FILE
 from lisa_jax.exporting.model_card import CARD, PICTURE
 
@@ -21,15 +20,15 @@ def check_repository(name: str) -> None:
         raise ValueError(f"--push_to={name}: whose repository? Give owner/name.")
 
 
-def push(folders: Mapping[str, Path], repository: str, private: bool, *, original: bool = False) -> str:
+def push(folders: Mapping[str, Path], repository: str, private: bool, weights: str | None) -> str:
     """Upload exported folders into a repository, which is made where it is missing.
 
     Args:
       folders: side network -> folder; the only one is the repository itself, several have a folder each in it.
       repository: `owner/name`.
       private: of a repository that is made now; one that is there stays as it is.
-      original: they were exported in the original layout. Whatever else lies in the folders stays here, as what an
-        earlier export in the other layout left.
+      weights: file of each folder; None: they were exported in the original layout. Whatever else lies in the folders
+        stays here, as what an earlier export in the other layout left.
 
     Returns:
       The address of the repository.
@@ -44,7 +43,7 @@ def push(folders: Mapping[str, Path], repository: str, private: bool, *, origina
     try:
         url = api.create_repo(repository, private=private, exist_ok=True)
         for name, folder in folders.items():
-            network = [f"{name}.safetensors"] if original else [CONFIG_FILE, f"{DIFFUSERS_WEIGHTS}.safetensors"]
+            network = [f"{name}.safetensors"] if weights is None else [CONFIG_FILE, weights]
             api.upload_folder(
                 repo_id=repository,
                 folder_path=folder,

@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from lisa_jax.exporting.base_terms import BaseTerms, base_terms
 from lisa_jax.exporting.model_card import ModelCard, base_name, last_validation
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.stable_diffusion import PIXEL_USAGE, USAGE
@@ -89,6 +90,25 @@ def test_card_says_which_form_of_the_main_loss_was_trained():
     assert found.endswith(r"of the prediction, weighting min_snr (gamma 5.0) |")
     # Of a run before there was a choice.
     assert "| main loss |" not in card().render()
+
+
+def test_card_gives_the_base_s_licence_and_notice(tmp_path):
+    said = "license: other\nlicense_name: stabilityai\nlicense_link: LICENSE.md"
+    (tmp_path / "README.md").write_text(f"---\n{said}\n---\n# A base\n")
+    (tmp_path / "NOTICE").write_text("Drawings by *somebody*\n---\n# and others\n")
+    terms = base_terms(tmp_path)
+    front_matter, text = parts(card(terms=terms).render())
+    assert [front_matter[name] for name in ("license", "license_name", "license_link")] == [
+        *("other", "stabilityai", "LICENSE.md")
+    ]
+    assert "The base states other, stabilityai: LICENSE.md." in text and "so that of the base" in text
+    assert "    Drawings by *somebody*\n    ---\n    # and others\n" in text
+    stated, text = parts(card(terms=terms, license="mit").render())
+    assert stated["license"] == "mit" and "license_name" not in stated and "The base states other" in text
+    for damaged in ("license: [mit", "- mit", "license: {a: b}"):
+        (tmp_path / "README.md").write_text(f"---\n{damaged}\n---\n")
+        assert base_terms(tmp_path).license is None
+    assert base_terms(tmp_path / "missing") == BaseTerms()
 
 
 def test_folders_by_condition_are_cut_down_too():

@@ -16,10 +16,10 @@ PUSH = """
 import json, sys
 from pathlib import Path
 from lisa_jax.exporting.push import push
-def pushed(repository, folders, original=False):
+def pushed(repository, folders, weights="diffusion_pytorch_model.safetensors"):
     try:
         folders = {name: Path(folder) for name, folder in folders.items()}
-        return push(folders, repository, private=True, original=original)
+        return push(folders, repository, True, weights)
     except ValueError as error:
         return f"refused: {error}"
 print(json.dumps([pushed(*each) for each in json.loads(sys.argv[1])]))
@@ -57,7 +57,7 @@ def test_what_an_export_wrote_is_pushed_and_nothing_else(tmp_path):
     wrote = write_export(tmp_path / "export")
     write_export(tmp_path / "odd", license="my own")
     asked = [(one, {"pose": export}), (one, {"pose": export}), ("an-owner/two", {"pose": export, "seg": export})]
-    asked += [("an-owner/odd", {"pose": odd}), ("an-owner/file", {"pose": export}, True)]
+    asked += [("an-owner/odd", {"pose": odd}), ("an-owner/file", {"pose": export}, None)]
     with HubServer({}) as hub:
         first, again, two, refused, _ = pushed(asked, tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="token")
         (stranger,) = pushed(asked[:1], tmp_path, HF_ENDPOINT=hub.url)

@@ -8,9 +8,12 @@ from pathlib import Path
 import jax.numpy as jnp
 from absl import flags
 
+from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, open_checkpoint
+from lisa_jax.checkpoints.config_files import CONFIG_FILE
 from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.conditions import condition_names
 from lisa_jax.experiments.saved_run import TrainedRun, load_run
+from lisa_jax.exporting.base_terms import base_terms
 from lisa_jax.exporting.model_card import PICTURE, ModelCard, last_validation, write_card
 from lisa_jax.exporting.push import check_repository, push
 from lisa_jax.exporting.samples import card_picture
@@ -20,6 +23,8 @@ from lisa_jax.files.whole_file import write_whole
 
 FLAGS = flags.FLAGS
 _LOG = logging.getLogger("lisa_jax")
+# Dtype of weights -> what hubs call them by.
+VARIANTS = {"float16": "fp16", "bfloat16": "bf16"}
 
 
 def main() -> None:
@@ -29,6 +34,8 @@ def main() -> None:
         raise ValueError("--private is for --push_to=OWNER/NAME, which is missing.")
     if FLAGS.verify:
         require_diffusers()
+    if FLAGS.variant and (FLAGS.dtype not in VARIANTS or FLAGS.format == "original"):
+        raise ValueError("--variant names a folder's weights in float16 or bfloat16: give --dtype, and no --format.")
     run, out, dtype = load_run(FLAGS.workdir, FLAGS.weights), Path(FLAGS.out), jnp.dtype(FLAGS.dtype)
     if FLAGS.format == "original" and run.family.write_original is None:
         raise ValueError(
@@ -42,8 +49,8 @@ def main() -> None:
     with Lock(out / ".lock", f"exporting to {out}", "wait for it, or give another --out"):
         _export(run, folders, dtype)
         if FLAGS.push_to is not None:
-            original = FLAGS.format == "original"
-            _LOG.info("It is at %s.", push(folders, FLAGS.push_to, FLAGS.private, original=original))
+            weights = None if FLAGS.format == "original" else f"{_stem()}.safetensors"
+            _LOG.info("It is at %s.", push(folders, FLAGS.push_to, FLAGS.private, weights))
 
 
 def _export(run: TrainedRun, folders: Mapping[str, Path], dtype: jnp.dtype) -> None:
@@ -51,7 +58,7 @@ def _export(run: TrainedRun, folders: Mapping[str, Path], dtype: jnp.dtype) -> N
     # Before anything is written, for there may be no such picture, and the run's metrics may be damaged.
     picture = card_picture(run, FLAGS.workdir, FLAGS.samples, FLAGS.condition_module)
     validation, validation_step = last_validation(FLAGS.workdir, run.step)
-    writes = _write_original if FLAGS.format == "original" else _write_folder
+    writes = _write_original if FLAGS.format == "original" else _write_variant if FLAGS.variant else _write_folder
     measured_of = {name: writes(run, name, folder, dtype, size) for name, folder in folders.items()}
     for name, folder in folders.items():
         measured = measured_of[name]
@@ -75,6 +82,8 @@ def _export(run: TrainedRun, folders: Mapping[str, Path], dtype: jnp.dtype) -> N
             measured=measured,
             picture=picture is not None,
             original=FLAGS.format == "original",
+            variant=_variant(),
+            terms=base_terms(open_checkpoint(run.config.base).folder),
         )
         write_card(folder, card)
         _LOG.info("The ControlNet of step %d is in %s.", run.step, folder)
@@ -83,6 +92,25 @@ def _export(run: TrainedRun, folders: Mapping[str, Path], dtype: jnp.dtype) -> N
 def _write_folder(run: TrainedRun, name: str, folder: Path, dtype: jnp.dtype, size: tuple[int, ...]) -> Measured:
     run.family.write_side(folder, name, run.side[name], dtype)
     return run.family.check_export(folder, run.side[name], dtype, size, verifies=FLAGS.verify)
+
+
+def _variant() -> str | None:
+    return VARIANTS[FLAGS.dtype] if FLAGS.variant else None
+
+
+def _stem() -> str:
+    """Name of the weights' file without its ending."""
+    return f"{DIFFUSERS_WEIGHTS}.{_variant()}" if FLAGS.variant else DIFFUSERS_WEIGHTS
+
+
+def _write_variant(run: TrainedRun, name: str, folder: Path, dtype: jnp.dtype, size: tuple[int, ...]) -> Measured:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Apart from what lies there, for weights of another precision stay.
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".written-") as written:
+        measured = _write_folder(run, name, Path(written), dtype, size)
+        (Path(written) / f"{DIFFUSERS_WEIGHTS}.safetensors").replace(folder / f"{_stem()}.safetensors")
+        (Path(written) / CONFIG_FILE).replace(folder / CONFIG_FILE)
+    return measured
 
 
 def _write_original(run: TrainedRun, name: str, folder: Path, dtype: jnp.dtype, size: tuple[int, ...]) -> Measured:

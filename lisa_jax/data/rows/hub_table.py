@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from lisa_jax.data.rows.parquet import ParquetRows
 from lisa_jax.data.rows.row import Columns, fingerprint_of
+from lisa_jax.files.front_matter import front_matter
 from lisa_jax.files.hub import DATASETS, HubError, NoRevisionError, download, hub_name, listing
 
 _LOG = logging.getLogger("lisa_jax")
@@ -24,7 +23,6 @@ USUAL_SUBSET, USUAL_SPLIT = "default", "train"
 # As hubs number the files of a split: train-00000-of-00017.parquet, 0000.parquet in a folder `train`.
 _NUMBERED = re.compile(r"(?P<split>[\w.]*?)-?\d+(-of-\d+)?(-[0-9a-f]+)?", re.ASCII)
 _COUNTED = re.compile(r"-\d+-of-(\d+)", re.ASCII)
-_FRONT_MATTER = re.compile(r"---\s*\n(.*?)\n---\s*(\n|$)", re.DOTALL)
 # A folder that says nothing of its own.
 _PLAIN = ("data",)
 # Of what the hub has made of the beginning of a large split alone.
@@ -111,13 +109,8 @@ def _parts(spec: str) -> dict[Part, list[str]]:
 
 def _said(card: Path, tables: Sequence[str]) -> dict[Part, list[str]]:
     """As the front matter of the README.md says it; nothing where it does not."""
-    matter = _FRONT_MATTER.match(card.read_text(encoding="utf-8", errors="replace"))
-    try:
-        said = yaml.safe_load(matter[1]) if matter else None
-    except yaml.YAMLError:
-        return {}
     found: dict[Part, list[str]] = {}
-    for config in _mappings(said, "configs"):
+    for config in _mappings(front_matter(card), "configs"):
         name = str(config.get("config_name", USUAL_SUBSET))
         for entry in _mappings(config, "data_files") or [{"path": config.get("data_files")}]:
             if files := [path for path in tables if any(_matches(path, each) for each in _texts(entry.get("path")))]:
@@ -137,9 +130,9 @@ def _matches(path: str, pattern: str) -> bool:
     return (same_depth or "**" in pattern) and fnmatch.fnmatchcase(path, pattern)
 
 
-def _mappings(value: Any, name: str) -> list[Mapping[str, Any]]:
-    """The mappings in a list that is a field of a mapping; none where anything else is there."""
-    listed = value.get(name) if isinstance(value, Mapping) else None
+def _mappings(fields: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The mappings in a field that is a list; none where anything else is there."""
+    listed = fields.get(name)
     return [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
 
 
