@@ -9,7 +9,10 @@ theirs: bfloat16 in place of fp16 (parameters, gradients and optimizer are float
 from typing import Any
 
 from ml_collections import ConfigDict
-from ml_collections.config_dict import placeholder
+from ml_collections.config_dict import FieldReference, placeholder
+
+# One number or a tuple; flags write 512x768.
+SIZE = int | tuple
 
 
 def training() -> ConfigDict:
@@ -119,7 +122,8 @@ def data() -> ConfigDict:
         {
             "name": "prepared",  # what `lisa_jax prepare` wrote, or the embedded openmoji or figures
             "dir": "data/pose",  # folder of prepared data; embedded data have no such field
-            "image_size": 512,  # side of the images, px; (H, W) where they are no squares, (F, H, W) of videos
+            # Side of the images, px; (H, W), as a flag HxW, where they are no squares, (F, H, W) of videos.
+            "image_size": FieldReference(512, field_type=SIZE),
             # Name of the condition, or module:function of your own; a tuple: a side network each.
             "condition": "pose",
             "flip": False,  # mirror images at random, which moments that were cached do not allow

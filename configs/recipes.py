@@ -26,9 +26,9 @@ def stable_diffusion(
     """
     config = base.control()
     config.update(base=f"bases/{folder}", preset=preset)
-    config.data = ConfigDict(
-        config.data.to_dict() | {"dir": f"data/{data}", "condition": condition, "image_size": image_size}
-    )
+    config.data.update(dir=f"data/{data}", image_size=image_size)
+    # Flags change it as what it is: one name, or a tuple.
+    config.data = ConfigDict({**config.data.to_dict(preserve_field_references=True), "condition": condition})
     if smoke:
         _shrink(config, f"tiny_{preset}", data)
     return config

@@ -12,6 +12,7 @@ from absl import app, flags
 from lisa_jax.commands._config_file import check_made, check_source, what_failed
 from lisa_jax.commands._config_name import located
 from lisa_jax.commands._help import fields_help, without_help
+from lisa_jax.commands._size_flag import take_sizes
 from lisa_jax.parallel.messages import one_line
 
 
@@ -47,6 +48,7 @@ def _parsed_with_config(argv: list[str], named: str) -> list[str]:
     """
     path = Path(named.partition(":")[0])
     check_source(path)
+    take_sizes()
     folder = str(_above_package(path.absolute()))
     sys.path.insert(0, folder)
     try:
