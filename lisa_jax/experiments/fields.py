@@ -144,21 +144,34 @@ PRETRAINING: Fields = {
     "data.name": Choice(tuple(TASK_CONDITIONS)),
     "data.image_size": EMBEDDED_SIDE,
     "data.flip": Truth(),
-    "unet.block_out_channels": Several(Whole(1, 1024)),
-    "unet.cross_attention_levels": Several(Truth()),
-    "unet.layers_per_block": Whole(1, 16),
-    "unet.heads": Several(Whole(1, 128)),
-    "unet.norm_num_groups": Whole(1, 1024),
     "text.vocab_size": Whole(514, 2**16),
     "text.max_length": Whole(3, 1024),
     "text.width": Whole(1, 2048),
     "text.layers": Whole(1, 48),
     "text.heads": Whole(1, 128),
-    "scheduler.beta_schedule": Choice(("linear", "scaled_linear", "squaredcos_cap_v2")),
-    "scheduler.prediction_type": Choice(("epsilon", "v_prediction")),
+    "sampling.sampler": Maybe(Choice(tuple(SAMPLERS))),
     "sampling.num_steps": SAMPLING_STEPS,
     "sampling.guidance_scale": FACTOR,
     "sampling.count": SHOWN,
+}
+# Group of a pretraining config that describes the main network -> the fields that it comes with.
+NETWORKS: Mapping[str, Fields] = {
+    "unet": {
+        "unet.block_out_channels": Several(Whole(1, 1024)),
+        "unet.cross_attention_levels": Several(Truth()),
+        "unet.layers_per_block": Whole(1, 16),
+        "unet.heads": Several(Whole(1, 128)),
+        "unet.norm_num_groups": Whole(1, 1024),
+        "scheduler.beta_schedule": Choice(("linear", "scaled_linear", "squaredcos_cap_v2")),
+        "scheduler.prediction_type": Choice(("epsilon", "v_prediction")),
+    },
+    "transformer": {
+        "transformer.num_layers": Whole(2, 256),
+        "transformer.heads": Whole(1, 128),
+        "transformer.head_dim": Whole(1, 1024),
+        "transformer.patch_size": Whole(1, 64),
+        "scheduler.shift": Number(above=0, most=1000),
+    },
 }
 
 
@@ -199,9 +212,17 @@ def check_control(config: ConfigDict, where: str = "config") -> ConfigDict:
 
 def check_pretraining(config: ConfigDict) -> ConfigDict:
     """The same of a config of `lisa_jax pretrain`."""
-    check_config(config, PRETRAINING)
+    check_config(config, PRETRAINING | NETWORKS[network_of(config)])
     check_together(config)
     return config
+
+
+def network_of(config: ConfigDict) -> str:
+    """The group of a pretraining config that describes its main network; raises ValueError unless there is one."""
+    found = [name for name in NETWORKS if name in config]
+    if len(found) != 1:
+        raise ValueError(f"config has {' and '.join(found) or 'no main network'}: give one of {', '.join(NETWORKS)}.")
+    return found[0]
 
 
 def check_together(config: ConfigDict, where: str = "config") -> None:

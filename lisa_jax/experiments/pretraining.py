@@ -1,5 +1,6 @@
 """Training a small main network from scratch: the experiment that `lisa_jax pretrain` runs."""
 
+import re
 from collections.abc import Callable
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from lisa_jax.alignment import add_noise, main_loss
-from lisa_jax.dual_branch import Params
+from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.experiments.data_identity import data_identity, with_data_fingerprint
 from lisa_jax.experiments.inputs import model_inputs
 from lisa_jax.experiments.previews import previews
@@ -51,14 +52,30 @@ def pretraining(config: ConfigDict, family: Family) -> Experiment:
         upgrade=Upgrade(
             lambda saved: with_data_fingerprint({"optimizer": "adamw", **saved}, config, train.fingerprint)
         ),
+        rate_factors=lambda trainable, step: {"main": buffers_at_rest(trainable["main"], family.buffers)},
     )
+
+
+def buffers_at_rest(main: Params, buffers: str | None) -> Tree:
+    """Factors on the learning rate of a main network's parameters: 0 of buffers, which nothing but decay would move.
+
+    Args:
+      main: its parameters, or their shapes.
+      buffers: see `Family.buffers`.
+    """
+
+    def factor(path: tuple, leaf: jax.Array) -> float:
+        del leaf
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return 0.0 if buffers is not None and re.search(buffers, name) else 1.0
+
+    return jax.tree_util.tree_map_with_path(factor, main)
 
 
 def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Params, Params], Report]:
-    generate = make_generator(
-        family, num_steps=config.sampling.num_steps, guidance_scale=config.sampling.guidance_scale
-    )
-    batch = next(test.ordered_batches(config.sampling.count))
+    settings = config.sampling.to_dict()
+    batch = next(test.ordered_batches(settings.pop("count")))
+    generate = make_generator(family, **settings)
     context, reference = test.contexts(batch), test.references(batch)
 
     def draw(params: Params, frozen: Params) -> np.ndarray:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.base import load_base
 from lisa_jax.experiments.control import control_experiment
-from lisa_jax.experiments.fields import check_control
+from lisa_jax.experiments.fields import NETWORKS, check_control
 from lisa_jax.families.family import Family
 from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.parallel.messages import one_line
@@ -66,7 +66,7 @@ def read_config_file(path: Path) -> ConfigDict:
     # A name that no field can have, as one with a dot in it.
     except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is not the config of a training run: {one_line(error)}") from error
-    if "unet" in config:
+    if any(network in config for network in NETWORKS):
         raise ValueError(f"{path} is of `lisa_jax pretrain`: give that of a run of `lisa_jax train`.")
     return check_control(config, f"{path}: config")
 

@@ -183,6 +183,8 @@ class Family:
         layout that web interfaces read; None where they have none of this kind.
       patch_size: side of the square of latents that the main network reads as one token.
       guess_mode: whether diffusers' pipelines of this kind of base have a guess mode.
+      buffers: pattern of the paths of main parameters that are no weights, as tables of positions: no training of the
+        main network changes them. None where there are none.
     """
 
     model: DualBranch
@@ -204,6 +206,7 @@ class Family:
     write_original: Callable[..., None] | None = None
     patch_size: int = 1
     guess_mode: bool = False
+    buffers: str | None = None
 
     @cached_property
     def frozen(self) -> Params:

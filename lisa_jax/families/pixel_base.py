@@ -11,9 +11,10 @@ from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.tokenizer import train_tokenizer
 from lisa_jax.checkpoints.unet import UNET
+from lisa_jax.families.pixel_text import small_clip_config
 from lisa_jax.families.pixels import PIXEL_CHANNELS
 from lisa_jax.families.stable_diffusion import write_model_index
-from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
+from lisa_jax.models.clip_text import CLIPTextModel
 from lisa_jax.models.unet import UNet, UNetConfig
 
 SCHEDULER_CLASS = "DDIMScheduler"
@@ -33,18 +34,7 @@ def write_new_base(folder: str | Path, config: ConfigDict, captions: Sequence[st
     folder = Path(folder)
     unet_key, text_key = jax.random.split(jax.random.key(config.seed))
     tokenizer = train_tokenizer(captions, config.text.vocab_size, config.text.max_length, folder / "tokenizer")
-    text_config = CLIPTextConfig(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=config.text.width,
-        intermediate_size=4 * config.text.width,
-        num_hidden_layers=config.text.layers,
-        num_attention_heads=config.text.heads,
-        max_position_embeddings=config.text.max_length,
-        projection_dim=config.text.width,
-        bos_token_id=tokenizer.bos_id,
-        eos_token_id=tokenizer.eos_id,
-        pad_token_id=tokenizer.pad_id,
-    )
+    text_config = small_clip_config(config.text, tokenizer)
     ids = jnp.zeros((1, config.text.max_length), jnp.int32)
     text_params = CLIPTextModel(text_config).init(text_key, ids)["params"]
     CLIP_TEXT.write(folder / "text_encoder", text_config, text_params)

@@ -2,7 +2,7 @@
 
 The checkpoint has `transformer/`, `scheduler/`, `vae/`, `tokenizer/` and `text_encoder/` (CLIP-L), `tokenizer_2/` and
 `text_encoder_2/` (CLIP-G), and perhaps `tokenizer_3/` and `text_encoder_3/` (T5). One without `vae/` is a base that
-works on pixels.
+works on pixels; there is no pipeline for such a base, and no zeros stand for the tokens of a T5 that it has not.
 
 Side networks see a condition as latents: of a picture in [-1, 1], drawn from the VAE's posterior, shifted and scaled as
 those of images are; and they see the pooled text. What is trained is what diffusers' pipelines sample, for networks
@@ -32,7 +32,7 @@ from lisa_jax.families.export_check import Measured
 from lisa_jax.families.family import CONDITION_INITS, ConditionEncoder, Family, LatentSpace, Setup, height_and_width
 from lisa_jax.families.pixels import PIXELS
 from lisa_jax.families.sd3_check import check_sd3_controlnet
-from lisa_jax.families.sd3_control import sd3_side, transformer_functions
+from lisa_jax.families.sd3_control import ABSENT_T5_LENGTH, sd3_side, transformer_functions
 from lisa_jax.families.sd3_side_networks import (
     SD3SideStart,
     continued_side_network,
@@ -55,13 +55,15 @@ RULES: Rules = (
     (r"kernel$", P("fsdp", "tensor")),
     (r"(bias|scale|embedding|pos_embed)$", P()),
 )
+# The table of positions.
+BUFFERS = r"^pos_embed/pos_embed$"
 USAGE = Usage(
     "ControlNet",
     ("diffusers", "controlnet", "stable-diffusion-3", "text-to-image"),
     TEMPLATES / "stable_diffusion_3.md.jinja",
 )
 # Of a base without a VAE, which diffusers' pipelines cannot run.
-PIXEL_USAGE = Usage("ControlNet", ("diffusers", "controlnet"), TEMPLATES / "pixel_unet.md.jinja")
+PIXEL_USAGE = Usage("ControlNet", ("diffusers", "controlnet"), TEMPLATES / "pixel_transformer.md.jinja")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +126,13 @@ class StableDiffusion3:
         settings = (jnp.dtype(setup.compute_dtype), setup.remat, setup.attention)
         networks = {
             name: sd3_side(
-                side.config, self.transformer, *settings, setup.decoder_width, setup.births, vae_shift=self._shift()
+                side.config,
+                self.transformer,
+                *settings,
+                setup.decoder_width,
+                setup.births,
+                absent_t5_length=self._absent_t5_length(),
+                vae_shift=self._shift(),
             )
             for name, side in sides.items()
         }
@@ -139,7 +147,7 @@ class StableDiffusion3:
             return check_sd3_controlnet(folder, params, load_table(), dtype, latents.shape(*size), verifies=verifies)
 
         return Family(
-            model=DualBranch(*transformer_functions(self.transformer, *settings), networks),
+            model=DualBranch(*transformer_functions(self.transformer, *settings, self._absent_t5_length()), networks),
             process=process_of(self.scheduler),
             scheduler=self.scheduler,
             condition=_conditions_as_latents(latents),
@@ -151,12 +159,17 @@ class StableDiffusion3:
             usage=PIXEL_USAGE if self.vae is None else USAGE,
             size=(self.transformer.sample_size * (1 if self.vae is None else self.vae.downsampling),) * 2,
             patch_size=self.transformer.patch_size,
+            buffers=BUFFERS,
             **parts,
         )
 
     def _shift(self) -> float:
         """Of latents in model space."""
         return 0.0 if self.vae is None else (self.vae.shift_factor or 0.0) * self.vae.scaling_factor
+
+    def _absent_t5_length(self) -> int:
+        """Tokens of zeros that stand for absent T5's: of a base on pixels, which no pipeline fills up, none."""
+        return 0 if self.vae is None else ABSENT_T5_LENGTH
 
     def _latents(self, setup: Setup, load_params: Callable[[], Params]) -> LatentSpace:
         latents, patch = PIXELS, self.transformer.patch_size

@@ -9,10 +9,11 @@ import pytest
 from ml_collections import ConfigDict
 from ml_collections.config_dict import required_placeholder
 
-from lisa_jax.configs import base, openmoji_base, openmoji_lineart, sd21_lisa
+from lisa_jax.configs import base, openmoji_base, openmoji_flow_base, openmoji_lineart, sd21_lisa
 from lisa_jax.configs.studies import main_figures
-from lisa_jax.experiments.fields import CONTROL, PRETRAINING, check_control, check_pretraining
+from lisa_jax.experiments.fields import CONTROL, NETWORKS, PRETRAINING, check_control, check_pretraining
 from lisa_jax.experiments.kinds import Choice, Maybe
+from lisa_jax.families.new_bases import NEW_BASES
 from lisa_jax.studies.config_fields import check_study
 
 HUGE = (10**12, 10**30, -(10**12))
@@ -56,6 +57,7 @@ def type_of(config, name):
 CONFIGS = {
     "train": (sd21_lisa.get_config, check_control),
     "pretrain": (openmoji_base.get_config, check_pretraining),
+    "pretrain a flow": (openmoji_flow_base.get_config, check_pretraining),
     "study": (main_figures.get_config, check_study),
 }
 CASES = [
@@ -186,7 +188,8 @@ def test_every_field_is_declared_and_its_comment_names_its_choices():
     declared = {name for name, kind in CONTROL.items() if not isinstance(kind, Maybe)}
     said = dict(fields(base.control()))
     assert declared <= set(said) <= set(CONTROL)
-    assert set(dict(fields(openmoji_base.get_config()))) == set(PRETRAINING)
+    for config, network in ((openmoji_base.get_config(), "unet"), (openmoji_flow_base.get_config(), "transformer")):
+        assert set(dict(fields(config))) | {"sampling.sampler"} == {*PRETRAINING, *NETWORKS[network]}
     source = Path(base.__file__).read_text()
     for name, kind in CONTROL.items():
         if isinstance(kind, Choice):
@@ -194,6 +197,19 @@ def test_every_field_is_declared_and_its_comment_names_its_choices():
             # With the comment above it, or behind its value.
             lines = re.findall(rf"((?:^ +#.*\n)*^ +(?:config\.|\"){last}[\" ].*)$", source, re.MULTILINE)
             assert any(all(choice in place for choice in kind.names) for place in lines), name
+
+
+def test_a_base_to_be_pretrained_is_a_unet_or_a_transformer():
+    assert NEW_BASES.keys() == NETWORKS.keys()
+    config, other = openmoji_base.get_config(), openmoji_flow_base.get_config()
+    with config.unlocked():
+        config.transformer = other.transformer
+    with pytest.raises(ValueError, match="config has unet and transformer: give one of unet, transformer"):
+        check_pretraining(config)
+    with config.unlocked():
+        del config.unet, config.transformer
+    with pytest.raises(ValueError, match="config has no main network: give one of unet, transformer"):
+        check_pretraining(config)
 
 
 @pytest.mark.parametrize(

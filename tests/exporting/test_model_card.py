@@ -7,6 +7,7 @@ import yaml
 
 from lisa_jax.exporting.base_terms import BaseTerms, base_terms
 from lisa_jax.exporting.model_card import ModelCard, base_name, last_validation
+from lisa_jax.families import stable_diffusion_3
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.stable_diffusion import PIXEL_USAGE, USAGE
 from lisa_jax.families.usage import Usage
@@ -156,6 +157,15 @@ def test_how_a_network_is_used_is_said_by_its_family():
     assert front_matter["tags"] == ["text-to-video", "jax", "lisa"]
     assert "# video network: pose" in text and "A video network for" in text
     assert "lisa_jax samples with it" in text and "ControlNet" not in text
+
+
+def test_card_beside_a_transformer_on_pixels_names_its_classes_and_its_range():
+    front_matter, text = parts(card(usage=stable_diffusion_3.PIXEL_USAGE).render())
+    assert "stable-diffusion-3" not in front_matter["tags"] and "there is no pipeline for it" in text
+    assert "RGB in [-1, 1]" in text and "in [0, 1]" not in text
+    code = text.split("```python\n")[1].split("```")[0]
+    compile(code, "README.md", "exec")
+    assert "SD3ControlNetModel.from_pretrained(" in code and "SD3Transformer2DModel.from_pretrained(" in code
 
 
 def test_plain_training_is_not_called_lisa():

@@ -10,10 +10,10 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from lisa_jax.data.embedded.load import load_embedded
-from lisa_jax.experiments.fields import check_pretraining
+from lisa_jax.experiments.fields import check_pretraining, network_of
 from lisa_jax.experiments.pretraining import pretraining
 from lisa_jax.families.family import Setup
-from lisa_jax.families.pixel_base import write_new_base
+from lisa_jax.families.new_bases import NEW_BASES
 from lisa_jax.families.registry import load_family
 from lisa_jax.parallel.stop_signals import STOPPED_EARLY
 from lisa_jax.training.loop import fit
@@ -43,6 +43,7 @@ def _pretrain(config: ConfigDict, workdir: Path) -> bool:
         train = load_embedded(config.data.name, config.data.image_size, "train")
         # Renamed when whole, so that a killed start leaves no half of a base.
         partial = workdir / "new_base.partial"
+        write_new_base = NEW_BASES[network_of(config)]
         write_new_base(partial, config, [train[index]["caption"] for index in range(len(train))])
         partial.rename(new_base)
     family = load_family(str(new_base), Setup(frozen_dtype="float32", compute_dtype=config.compute_dtype))
