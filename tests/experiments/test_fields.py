@@ -24,6 +24,7 @@ NONSENSE = {
     float: (*HUGE, *NO_NUMBER, *NOT_FINITE, -1e-9, 1e30),  # ConfigDict makes 1.0 of True
     bool: (0, 1, "True", None, math.nan, ()),
     str: (0, 1.5, True, None, "", " ", "a\0b", (), ("a", 3), {"a": "b"}),
+    base.SIZE: (*HUGE, *NO_NUMBER, *NOT_FINITE, -2, 1.5, True, (8,), (8, True), (8,) * 4),
     tuple: (0, "", None, (), (0,), (-8,), (1.5,), ("8",), (math.nan,), ("",), (10**10,), (1,) * 10**5, ((1, 2), 3)),
 }
 # What is nonsense elsewhere.
