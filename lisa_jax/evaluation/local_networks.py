@@ -13,6 +13,7 @@ user puts their files into one folder and says what they are:
       "alexnet": {"file": "alexnet-owt-7be5be79.pth", "sha256": "...", "format": "torch"}
     }
 
+A folder may be a name of the Hugging Face hub, "owner/name[@revision]", too: its weights have to have the hash.
 Nothing in these files is executed: ONNX is a graph of known operators, PyTorch files are read as tensors only.
 """
 
@@ -25,8 +26,10 @@ from typing import Any
 
 import numpy as np
 
+from lisa_jax.checkpoints.hub import fetch
 from lisa_jax.evaluation.network_outputs import OUTPUTS
 from lisa_jax.evaluation.onnx_network import NetworkInput, open_onnx
+from lisa_jax.files.hub import hub_name
 from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.sha256 import sha256_of
 
@@ -58,11 +61,13 @@ class LocalFile:
     sha256: str
     settings: Mapping[str, Any]
     """The fields of an ONNX entry beyond file, sha256 and format."""
+    repository: str | None = None
+    """Of the hub, `owner/name[@revision]`, where the network is a folder that does not lie beside the manifest."""
 
     @property
     def identity(self) -> dict[str, str]:
         """What a result must carry: numbers of different networks do not compare."""
-        return {"file": self.path.name, "sha256": self.sha256}
+        return {"file": self.repository or self.path.name, "sha256": self.sha256}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,10 +124,11 @@ def read_manifest(folder: str | Path) -> dict[str, LocalFile]:
 
 
 def local_file(folder: str | Path, role: str) -> LocalFile:
-    """The entry of a role, its file found and its hash checked.
+    """The entry of a role, its file found, in the hub's cache where it is a name of the hub, and its hash checked.
 
     Raises:
       ManifestError: no such entry, no such file, or a file with another hash.
+      CheckpointError: see `hub.fetch`.
     """
     entries = read_manifest(folder)
     if role not in entries:
@@ -131,6 +137,8 @@ def local_file(folder: str | Path, role: str) -> LocalFile:
             f"{', '.join(entries) or 'none'}."
         )
     entry = entries[role]
+    if entry.repository is not None:
+        entry = dataclasses.replace(entry, path=fetch(entry.repository))
     hashed = entry.path / _FOLDER_WEIGHTS if FORMATS[role] == "folder" else entry.path
     if not hashed.is_file():
         raise ManifestError(f"{hashed}, which {MANIFEST} names for {role!r}, is missing.")
@@ -184,7 +192,10 @@ def _entry(path: Path, role: str, entry: Mapping[str, Any]) -> LocalFile:
     if FORMATS[role] == "onnx":
         _check_onnx(where, role, entry)
     settings = {name: value for name, value in entry.items() if name not in _COMMON}
-    return LocalFile(role, path.parent / entry["file"], entry["sha256"], settings)
+    found = path.parent / entry["file"]
+    # What lies, or would lie, beside the manifest wins.
+    is_local = FORMATS[role] != "folder" or found.exists() or found.parent.is_dir() or hub_name(entry["file"]) is None
+    return LocalFile(role, found, entry["sha256"], settings, None if is_local else entry["file"])
 
 
 def _check_onnx(where: str, role: str, entry: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from lisa_jax.files.front_matter import front_matter
 
 CARD, NOTICE = "README.md", "NOTICE"
+_FILES = ("LICENSE*", "LICENCE*", "NOTICE*")
 # A notice is a page; more would be something else.
 _MOST = 20_000
 
@@ -18,12 +19,14 @@ class BaseTerms:
       license: a hub's name of a licence, "other" for one that has a name of its own.
       license_name, license_link: of such a licence.
       notice: what its file NOTICE says.
+      files: names of its files of licences and notices.
     """
 
     license: str | None = None
     license_name: str | None = None
     license_link: str | None = None
     notice: str | None = None
+    files: tuple[str, ...] = ()
 
 
 def base_terms(folder: str | Path) -> BaseTerms:
@@ -33,4 +36,6 @@ def base_terms(folder: str | Path) -> BaseTerms:
     said = {name: fields.get(name) for name in ("license", "license_name", "license_link")}
     notice = folder / NOTICE
     text = notice.read_text(encoding="utf-8", errors="replace")[:_MOST].strip() if notice.is_file() else None
-    return BaseTerms(**{name: value if isinstance(value, str) else None for name, value in said.items()}, notice=text)
+    files = sorted(path.name for pattern in _FILES for path in folder.glob(pattern) if path.is_file())
+    said = {name: value if isinstance(value, str) else None for name, value in said.items()}
+    return BaseTerms(**said, notice=text, files=tuple(files))

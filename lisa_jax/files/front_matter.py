@@ -17,6 +17,7 @@ def front_matter(path: Path) -> Mapping[str, Any]:
     found = _FRONT_MATTER.match(path.read_text(encoding="utf-8", errors="replace"))
     try:
         fields = yaml.safe_load(found[1]) if found else None
-    except yaml.YAMLError:
+    # A date that is none is a ValueError.
+    except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, Mapping) else {}

@@ -2,10 +2,14 @@
 
 import hashlib
 import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from toys.hub_server import COMMIT, HubServer
 
 from lisa_jax.evaluation.local_networks import ManifestError, load_network, local_file, read_manifest
 from lisa_jax.evaluation.onnx_network import NetworkInput, prepare
@@ -251,3 +255,37 @@ def test_without_onnxruntime_the_extra_is_named(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ImportError, match=r"pip install 'lisa_jax\[onnx\]'"):
         load_network(folder, "depth")
+
+
+# The client reads its variables when it is imported, so it runs in a process of its own.
+FIND = """
+import json, sys
+from lisa_jax.evaluation.local_networks import local_file
+found = local_file(sys.argv[1], "clip")
+print(json.dumps([str(found.path), found.identity]))
+"""
+
+
+def test_a_folder_may_be_a_name_of_the_hub(tmp_path):
+    served, networks = tmp_path / "served", tmp_path / "networks"
+    served.mkdir()
+    networks.mkdir()
+    (served / "config.json").write_text("{}")
+    (served / "model.safetensors").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    entry = {"file": "an-owner/clip@v1", "sha256": digest, "format": "folder"}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    env |= {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1,localhost"}
+    env["PYTHONPATH"] = str(Path(__file__).parents[2])
+    argv = [sys.executable, "-c", FIND, str(networks)]
+    with HubServer({"an-owner/clip": served}) as hub:
+        env["HF_ENDPOINT"] = hub.url
+        (networks / "manifest.json").write_text(json.dumps({"clip": entry}))
+        done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        (networks / "manifest.json").write_text(json.dumps({"clip": entry | {"sha256": "0" * 64}}))
+        refused = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    path, identity = json.loads(done.stdout.splitlines()[-1])
+    assert Path(path).name == COMMIT
+    assert identity == {"file": "an-owner/clip@v1", "sha256": digest}
+    assert f"has the sha256 {digest}, but manifest.json says {'0' * 64} for 'clip'" in refused.stderr

@@ -106,10 +106,16 @@ def test_card_gives_the_base_s_licence_and_notice(tmp_path):
     assert "    Drawings by *somebody*\n    ---\n    # and others\n" in text
     stated, text = parts(card(terms=terms, license="mit").render())
     assert stated["license"] == "mit" and "license_name" not in stated and "The base states other" in text
-    for damaged in ("license: [mit", "- mit", "license: {a: b}"):
+    for damaged in ("license: [mit", "- mit", "license: {a: b}", "license: 2001-99-99"):
         (tmp_path / "README.md").write_text(f"---\n{damaged}\n---\n")
         assert base_terms(tmp_path).license is None
     assert base_terms(tmp_path / "missing") == BaseTerms()
+
+
+def test_card_names_files_of_licences_that_come_with_the_base(tmp_path):
+    for name in ("LICENSE.md", "NOTICE"):
+        (tmp_path / name).write_text("The terms.")
+    assert "With it come LICENSE.md, NOTICE." in parts(card(terms=base_terms(tmp_path)).render())[1]
 
 
 def test_folders_by_condition_are_cut_down_too():
