@@ -57,6 +57,7 @@ DEFINE_checked("labels_column", None, "Column of a class map, for --condition=se
 flags.DEFINE_enum(
     "empty_captions", "refuse", ["refuse", "keep"], "Whether a row without a caption is bad, or has the empty one."
 )
+flags.DEFINE_bool("caption_lines", False, "Take each line of a caption as one of its own; training draws one a step.")
 DEFINE_checked("max_rows", None, "Take so many rows, the first ones; by default all.", COUNT)
 flags.DEFINE_list("cache", ["moments", "context"], "What to encode now: moments, context; or none.")
 DEFINE_checked("batch_size", 8, "Images that are encoded at once.", Whole(1, 4096))

@@ -29,6 +29,7 @@ _MAX_SEED = 2**32
 class Source(Protocol):
     """What `Batches` reads: examples by index, mappings with a `caption` and whatever their inputs are made of.
 
+    An example with several captions has the first, and `others`: for each further one a mapping of what it changes.
     A source whose examples differ in size has an attribute `size_index`, an int array that gives the bucket of each.
     """
 
@@ -42,6 +43,7 @@ class Batches:
 
     Every epoch is another permutation of the source; a batch may span two epochs, so no example is ever dropped. With
     buckets, every bucket has its own permutations, and a remainder waits for the next epoch: see BucketSchedule.
+    Of an example with several captions each step draws one anew.
 
     A batch is a dict of this JAX process's rows, b = batch_size / process_count of them: `index` int32 (b,), the place
     of each example in the source; `caption`, a list of b str; and `inputs`, the examples' inputs as one tree of arrays
@@ -65,7 +67,7 @@ class Batches:
           source: the examples.
           make_inputs: from an example, with its `index`, to its inputs; deterministic, for the guarantee above to hold.
           batch_size: rows of the *global* batch.
-          seed: 0 to 2**32 - 1; decides the order, and which examples are mirrored.
+          seed: 0 to 2**32 - 1; decides the order, which examples are mirrored, and the captions.
           mirror: inputs -> the same with left and right exchanged, applied to half of the examples; None: to none.
           process_index: which block of rows this process gets.
           process_count: the number of blocks.
@@ -79,10 +81,10 @@ class Batches:
         if not 0 <= process_index < process_count:
             raise ValueError(f"process_index is {process_index}, but must be between 0 and {process_count - 1}.")
         _check_batch_size(batch_size, process_count)
-        load = _loader(source, make_inputs)
 
         def stream(rows: grain.MapDataset, seed: int) -> grain.MapDataset:
-            loaded = rows.seed(seed).shuffle().repeat().map(load)
+            load = partial(_load_drawn, source, make_inputs, seed)
+            loaded = rows.seed(seed).shuffle().repeat().map_with_index(load)
             return loaded if mirror is None else loaded.random_map(partial(_mirror_half, mirror))
 
         buckets = _buckets(source)
@@ -128,13 +130,15 @@ class Batches:
 def ordered_batches(source: Source, make_inputs: MakeInputs, batch_size: int) -> Iterator[dict[str, Any]]:
     """Each example of the source once, in its own order, for evaluation; the last batch may be smaller.
 
+    Of several captions the first is taken.
+
     Batches are those of `Batches`. With buckets, one bucket comes after the other, each in the source's order, and the
     last batch of each may be smaller. ValueError when the source is empty or batch_size is not positive.
     """
     _check_not_empty(source)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, but must be positive.")
-    batches = _OrderedBatches(_buckets(source), batch_size, _loader(source, make_inputs))
+    batches = _OrderedBatches(_buckets(source), batch_size, partial(_load, source, make_inputs))
     return iter(grain.MapDataset.source(batches).to_iter_dataset(_read_options()))
 
 
@@ -191,12 +195,24 @@ def _seed_of_bucket(seed: int, bucket: int) -> int:
     return int(np.random.SeedSequence((seed, bucket)).generate_state(1)[0])
 
 
-def _loader(source: Source, make_inputs: MakeInputs) -> Callable[[int], Loaded]:
-    def load(index: int) -> Loaded:
-        example = {**source[int(index)], "index": int(index)}
-        return {"index": int(index), "caption": example["caption"], "inputs": make_inputs(example)}
+def _load(source: Source, make_inputs: MakeInputs, index: int) -> Loaded:
+    """An example with its first caption."""
+    return _loaded(source[int(index)], make_inputs, int(index))
 
-    return load
+
+def _load_drawn(source: Source, make_inputs: MakeInputs, seed: int, position: int, index: int) -> Loaded:
+    """An example with one of its captions, drawn by its position in the endless stream of a seed."""
+    example = source[int(index)]
+    if others := example.get("others", ()):
+        captions = ({}, *others)
+        # Not by Grain, whose draws for what comes after would be others.
+        drawn = captions[np.random.default_rng((seed, position)).integers(len(captions))]
+        example = {**example, **drawn}
+    return _loaded(example, make_inputs, int(index))
+
+
+def _loaded(example: Mapping[str, Any], make_inputs: MakeInputs, index: int) -> Loaded:
+    return {"index": index, "caption": example["caption"], "inputs": make_inputs({**example, "index": index})}
 
 
 def _mirror_half(mirror: Callable[[Tree], Tree], row: Loaded, rng: np.random.Generator) -> Loaded:

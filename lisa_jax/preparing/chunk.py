@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow
 from array_record.python import array_record_module
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from lisa_jax.data.prepared.layout import named_leaves, tfds_features
+from lisa_jax.data.prepared.layout import name_of_another, named_leaves, tfds_features
 from lisa_jax.data.prepared.metadata import Metadata
 from lisa_jax.data.prepared.paths import Tree
 from lisa_jax.data.prepared.shard_hashes import ends_of
@@ -103,10 +103,16 @@ class ChunkWriter:
         self._writers: dict[str, Any] = {}
         self._runs: dict[str, list[list[int]]] = {split: [] for split in SPLITS}
 
-    def write(self, split: str, size_index: int, caption: str, inputs: Tree) -> None:
-        """Append an example to a split."""
+    def write(
+        self, split: str, size_index: int, caption: str, inputs: Tree, others: Sequence[tuple[str, Tree]] = ()
+    ) -> None:
+        """Append an example to a split; `others` are its further captions, with the inputs that differ with them."""
         encoded = self._features.encode_example({"caption": caption, **named_leaves(inputs)})
         example = self._serializer.get_tf_example(encoded)
+        for number, (other, tree) in enumerate(others, 1):
+            leaves = {name: leaf.tobytes() for name, leaf in named_leaves(tree).items()}
+            for name, value in {"caption": other.encode(), **leaves}.items():
+                example.features.feature[name_of_another(name, number)].bytes_list.value.append(value)
         # Otherwise the order of the features is another one in every process.
         record = example.SerializeToString(deterministic=True)
         with _written_to(path := chunk_shard(self._folder, split)):

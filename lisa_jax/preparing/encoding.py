@@ -1,9 +1,9 @@
 """What is computed once so that training need not: moments of images and of conditions, and contexts."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -122,27 +122,27 @@ def _let_go(path: str, array: np.ndarray) -> None:
 
 
 def with_contexts(images: Iterable[ConditionedImage], conditioner: Conditioner | None) -> Iterator[ConditionedImage]:
-    """The same images in the same order, each with its context where contexts are cached."""
+    """The same images in the same order, each with the contexts of its captions where contexts are cached."""
     images = iter(images)
-    while block := list(islice(images, ENCODE_BATCH)):
+    while block := list(itertools.islice(images, ENCODE_BATCH)):
         if conditioner is None:
             yield from block
         else:
-            contexts = conditioner.contexts([image.example() for image in block])
+            contexts = conditioner.contexts([example for image in block for example in image.examples()])
             stored = jax.tree.map(lambda rows: rows.astype(stored_dtype(rows.dtype)), contexts)
-            for row, image in enumerate(block):
-                yield dataclasses.replace(image, context=_row(stored, row))
+            numbers = itertools.count()
+            for image in block:
+                first, *others = (_row(stored, next(numbers)) for _ in image.examples())
+                yield dataclasses.replace(image, context=first, more_contexts=tuple(others))
 
 
 def with_cuts_noted(
     images: Iterable[ConditionedImage], cuts: Callable[[Sequence[Mapping[str, Any]]], Sequence[bool]] | None
 ) -> Iterator[ConditionedImage]:
-    """The same images in the same order, with a note where the caption is cut."""
-    images = iter(images)
-    while block := list(islice(images, ENCODE_BATCH)):
-        cut = [False] * len(block) if cuts is None else cuts([image.example() for image in block])
-        for image, is_cut in zip(block, cut, strict=True):
-            yield dataclasses.replace(image, notes=(*image.notes, CUT)) if is_cut else image
+    """The same images in the same order, with a note where a caption is cut."""
+    for image in images:
+        is_cut = cuts is not None and any(cuts(image.examples()))
+        yield dataclasses.replace(image, notes=(*image.notes, CUT)) if is_cut else image
 
 
 def batches_of_one_size(images: Iterable[ConditionedImage], batch_size: int) -> Iterator[list[ConditionedImage]]:
@@ -169,7 +169,8 @@ def batch_encoder(encoding: Encoding) -> Callable[[Sequence[ConditionedImage]], 
         rows = encoding.stored_pictures(np.stack([image.image for image in images]), conditions, encode)
         for row, image in enumerate(images):
             found = _row(rows, row) | ({} if image.context is None else {"context": image.context})
-            check_finite(found, image.where)
+            for stored in (found, *(other for _, other in image.others())):
+                check_finite(stored, image.where)
             yield found
 
     return inputs

@@ -41,11 +41,13 @@ class ConditionedImage:
       size_index: which of the sizes it has.
       image: uint8 (H, W, 3).
       conditions: uint8 (H, W, 3) by name.
-      caption: as in the row.
+      caption: as in the row, the first of several.
       original_size: (height, width) of the row's image.
       crop: (top, left) of the image in the row's one, once that is resized.
       context: tree of arrays, once it is encoded.
       notes: what was decided about it that the user may not want, see `report`.
+      more_captions: as in the row.
+      more_contexts: of each of those, once they are encoded.
     """
 
     where: str
@@ -58,16 +60,21 @@ class ConditionedImage:
     crop: tuple[int, int]
     context: Tree | None = None
     notes: tuple[str, ...] = ()
+    more_captions: tuple[str, ...] = ()
+    more_contexts: tuple[Tree, ...] = ()
 
-    def example(self) -> dict[str, Any]:
-        """What a conditioner may read of it."""
-        return {
-            "caption": self.caption,
-            "image": self.image,
-            "size": self.image.shape[:2],
-            "original_size": self.original_size,
-            "crop": self.crop,
-        }
+    def examples(self) -> list[dict[str, Any]]:
+        """What a conditioner may read of it, with each of its captions."""
+        known = {"image": self.image, "size": self.image.shape[:2]}
+        known |= {"original_size": self.original_size, "crop": self.crop}
+        return [{"caption": caption, **known} for caption in (self.caption, *self.more_captions)]
+
+    def others(self) -> list[tuple[str, Tree]]:
+        """Its further captions, each with the inputs that are stored for it."""
+        if self.context is None:
+            return [(caption, {}) for caption in self.more_captions]
+        pairs = zip(self.more_captions, self.more_contexts, strict=True)
+        return [(caption, {"context": context}) for caption, context in pairs]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +126,7 @@ class ImageMaker:
         frames = any(picture.frames for picture in (original, *read.values()))
         notes = ((TURNED,) if turned else ()) + ((FRAMES,) if frames else ())
         made = (fitted.image, conditions, row.caption, original_size, fitted.crop)
-        return ConditionedImage(row.where, split, size_index, *made, notes=notes)
+        return ConditionedImage(row.where, split, size_index, *made, notes=notes, more_captions=row.more_captions)
 
 
 def _turned_apart(image: Decoded, condition: Decoded, *, stretched: bool) -> bool:

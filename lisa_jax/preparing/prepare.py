@@ -87,7 +87,7 @@ def prepare(rows: Rows, task: Task, out: str | Path, *, workers: int) -> Metadat
             images = with_cuts_noted(with_contexts(part, task.encoding.conditioner), task.encoding.cuts)
             for batch in batches_of_one_size(images, task.encoding.batch_size):
                 for image, inputs in zip(batch, encode(batch), strict=True):
-                    writer.write(image.split, image.size_index, image.caption, inputs)
+                    writer.write(image.split, image.size_index, image.caption, inputs, image.others())
                     for note in image.notes:
                         notes.setdefault(note, []).append(image.where)
             writer.close(part.skipped, [Note(note, tuple(where)) for note, where in notes.items()])

@@ -1,4 +1,5 @@
 import itertools
+from collections import Counter
 
 import jax
 import ml_dtypes
@@ -126,6 +127,68 @@ def test_half_of_the_examples_are_mirrored_as_a_whole():
         np.testing.assert_array_equal(image[row], plain[:, ::-1] if mirrored[row] else plain)
     # An example is not mirrored alike in every epoch.
     assert any(len(set(mirrored[batch["index"] == index])) == 2 for index in range(10))
+
+
+class Described(Numbered):
+    """Every other example has three captions, and what is read of them."""
+
+    def __getitem__(self, index):
+        example = {**super().__getitem__(index), "context": np.int32(0)}
+        others = [{"caption": f"again {index} {n}", "context": np.int32(n)} for n in (1, 2)]
+        return {**example, "others": others} if index % 2 else example
+
+
+def read_caption(example):
+    return {"image": example["image"], "context": example["context"]}
+
+
+def captions_drawn(steps, **processes):
+    batches = Batches(Described(10), read_caption, 4, seed=3, mirror=mirrored_image, **processes)
+    return [batches.batch_at(step) for step in steps]
+
+
+def mirrored_image(inputs):
+    return {**inputs, "image": inputs["image"][:, ::-1]}
+
+
+def test_of_several_captions_each_step_draws_one_with_its_inputs():
+    drawn = captions_drawn(range(60))
+    seen = Counter()
+    for batch in drawn:
+        for index, caption, context in zip(batch["index"], batch["caption"], batch["inputs"]["context"], strict=True):
+            assert caption == (f"again {index} {context}" if context else f"number {index}")
+            assert index % 2 or not context
+            seen[index % 2, int(context)] += 1
+    assert seen[0, 0] == 120 and all(20 < seen[1, number] < 60 for number in range(3))
+    # Each time anew, also of the same example.
+    assert len({caption for batch in drawn for caption in batch["caption"] if caption.split()[1] == "7"}) == 3
+    other_seed = Batches(Described(10), read_caption, 4, seed=4).batch_at(0)
+    assert other_seed["caption"] != drawn[0]["caption"]
+
+
+@pytest.mark.parametrize("process_count", [2, 4])
+def test_the_caption_of_a_step_is_the_same_on_any_number_of_processes_and_after_a_resume(process_count):
+    steps = range(20, 30)
+    whole = captions_drawn(range(30))[20:]
+    parts = [captions_drawn(steps, process_index=n, process_count=process_count) for n in range(process_count)]
+    for batch, *rows in zip(whole, *parts, strict=True):
+        assert [caption for row in rows for caption in row["caption"]] == batch["caption"]
+        np.testing.assert_array_equal(
+            np.concatenate([row["inputs"]["context"] for row in rows]), batch["inputs"]["context"]
+        )
+
+
+def test_the_order_and_the_mirroring_do_not_change_with_the_captions():
+    plain = Batches(Numbered(10), same, 4, seed=3, mirror=mirror)
+    for step, batch in enumerate(captions_drawn(range(10))):
+        expected = plain.batch_at(step)
+        np.testing.assert_array_equal(batch["index"], expected["index"])
+        np.testing.assert_array_equal(batch["inputs"]["image"], expected["inputs"]["image"])
+
+
+def test_evaluation_takes_the_first_caption():
+    (batch,) = ordered_batches(Described(4), read_caption, 4)
+    assert batch["caption"] == [f"number {index}" for index in range(4)] and not batch["inputs"]["context"].any()
 
 
 def test_inputs_are_any_tree_of_arrays():

@@ -80,7 +80,12 @@ def test_pictures_with_captions_beside_them_and_a_folder_of_conditions(captioned
     assert decode_picture(rows[2].image, "")[0, 0, 0] == 2
     elsewhere = Columns(conditions={"pose": str(captioned / "cond")})
     assert open_rows(str(captioned / "img"), elsewhere)[1].conditions["pose"] == b"1"
-    before = rows.fingerprint()
+    (captioned / "img" / "0.txt").write_text("first\n\n second\n")
+    assert (rows[0].caption, rows[0].more_captions) == ("first\n\n second", ())
+    by_line = open_rows(str(captioned), Columns(caption_lines=True))
+    assert (by_line[0].caption, by_line[0].more_captions) == ("first", ("second",))
+    before = open_rows(str(captioned)).fingerprint()
+    assert by_line.fingerprint() != before
     (captioned / "img" / "1.txt").write_text("another caption")
     assert open_rows(str(captioned)).fingerprint() != before
 

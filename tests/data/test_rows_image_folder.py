@@ -217,6 +217,28 @@ def test_lines_that_mean_no_row_are_bad_rows(folder, text, message):
         rows[1]
 
 
+def test_of_a_list_all_captions_are_kept_and_each_must_be_one(folder):
+    def captions(given, **columns):
+        write_jsonl(folder, [{"file_name": "images/0.png", "caption": given}])
+        row = open_rows(str(folder), Columns(conditions={}, **columns))[0]
+        return [row.caption, *row.more_captions]
+
+    assert captions("one") == captions(["one"]) == ["one"]
+    assert captions([" one", "two ", "one"]) == ["one", "two", "one"]
+    assert captions(["one", "", None], keep_empty=True) == ["one", "", ""]
+    assert captions([], keep_empty=True) == [""]
+    assert captions("one\n\n two\r\n", caption_lines=True) == ["one", "two"]
+    assert captions("one\ntwo") == ["one\ntwo"]
+    for given, message in (
+        ([], "the caption in 'caption' is empty"),
+        (["one", " "], "the caption in 'caption', number 2 of 2, is empty"),
+        ([1, "one"], "number 1 of 2, is of type int"),
+        (["one"] * 33, "there are 33 captions in 'caption', but must be at most 32: keep so many"),
+    ):
+        with pytest.raises(RowError, match=rf"^metadata\.jsonl row 0: .*{message}"):
+            captions(given)
+
+
 def test_a_listing_of_any_name_is_read_when_it_is_named(folder):
     write_jsonl(folder, [{"source": "poses/0.png", "target": "images/0.png", "prompt": "a"}])
     (folder / "metadata.jsonl").rename(folder / "prompt.json")

@@ -88,7 +88,7 @@ def test_nested_columns_lists_of_captions_and_extras(tmp_path):
     columns = Columns(image="data.picture", conditions={}, caption="text", extras={"note": "data.note"})
     row = open_rows(f"parquet:{tmp_path}/a.parquet", columns)[0]
     assert decode_picture(row.image, row.where)[0, 0].tolist() == [255, 0, 0]
-    assert (row.caption, row.extras, row.conditions) == ("first", {"note": 7}, {})
+    assert (row.caption, row.more_captions, row.extras, row.conditions) == ("first", ("second",), {"note": 7}, {})
 
 
 def test_missing_column_names_the_file_and_what_there_is(folder):

@@ -77,6 +77,46 @@ def test_tfds_opens_it_and_reads_the_same(toy, folder):
         np.testing.assert_array_equal(other["context"].view(ml_dtypes.bfloat16), inputs["context"])
 
 
+class Described:
+    """Rows of a table of which those of odd numbers have two captions more."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __len__(self):
+        return len(self.table)
+
+    def __getitem__(self, index):
+        row = self.table[index]
+        return row._replace(more_captions=(f"{row.caption} again", "")) if index % 2 else row
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_all_captions_of_a_row_are_kept_with_their_contexts(toy, folder, tmp_path, cached):
+    task = toy.task() if cached else toy.task(encoding=Encoding())
+    if not cached:
+        prepare(toy.Table(27), task, folder := tmp_path / "plain", workers=1)
+    prepare(Described(toy.Table(27)), task, tmp_path / "set", workers=2)
+    plain, several = load_prepared(folder), load_prepared(tmp_path / "set")
+    assert (folder / "features.json").read_bytes() == (tmp_path / "set" / "features.json").read_bytes()
+    numbers = []
+    for before, example in zip(plain, several, strict=True):
+        assert example["caption"] == before["caption"]
+        jax.tree.map(np.testing.assert_array_equal, example["inputs"], before["inputs"])
+        captions = [other["caption"] for other in example["others"]]
+        assert captions in ([], [f"{example['caption']} again", ""])
+        numbers.append(len(captions))
+        for other in example["others"]:
+            expected = dict(before["inputs"])
+            if cached:
+                context = toy.CONDITIONER.contexts([other])[0]
+                expected["context"] = context.astype(ml_dtypes.bfloat16)
+            jax.tree.map(np.testing.assert_array_equal, other["inputs"], expected)
+    assert 5 < numbers.count(2) < len(numbers) - 5
+    theirs = tfds.builder_from_directory(tmp_path / "set").as_data_source("train")
+    assert [other["caption"].decode() for other in theirs] == [example["caption"] for example in several]
+
+
 def test_size_index_tells_the_bucket_of_each_example(toy, folder):
     source = load_prepared(folder, "train")
     assert source.sizes == toy.SIZES and set(source.size_index) == {0, 1}
@@ -205,7 +245,7 @@ def test_chunks_of_another_format_are_not_continued(toy, tmp_path):
     # The first format did not say which it was.
     del content["format"]
     begun.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"set\.partial was made with format = null, but now it is 2: give"):
+    with pytest.raises(ValueError, match=r"set\.partial was made with format = null, but now it is 3: give"):
         prepare(toy.Table(27), toy.task(), tmp_path / "set", workers=1)
 
 

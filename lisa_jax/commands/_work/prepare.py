@@ -76,7 +76,8 @@ def _sizes() -> tuple[Size, ...]:
 
 def _naming_flags(columns: Columns, source: str) -> dict[str, Any]:
     """The flags that say which rows there are."""
-    chosen = (FLAGS["empty_captions"], FLAGS["max_rows"], FLAGS["subset"], FLAGS["split"])
+    names = ("empty_captions", "caption_lines", "max_rows", "subset", "split")
+    chosen = [FLAGS[name] for name in names]
     # Noted where they are given, so that a set without them is to the bit what it was before there were such flags.
     given = {f"--{flag.name}": flag.value for flag in chosen if flag.value != flag.default}
     return {
@@ -117,7 +118,7 @@ def _columns(computed: dict[str, Condition]) -> Columns:
         raise ValueError(f"Condition {min(both)!r} is both computed and in a column: name one of them otherwise.")
     extras = {LABELS: FLAGS.labels_column} if FLAGS.labels_column else {}
     keep_empty = FLAGS.empty_captions == "keep"
-    return Columns(FLAGS.image_column, given, FLAGS.caption_column, extras, keep_empty)
+    return Columns(FLAGS.image_column, given, FLAGS.caption_column, extras, keep_empty, FLAGS.caption_lines)
 
 
 def _add(named: dict[str, str], name: str, value: str) -> None:

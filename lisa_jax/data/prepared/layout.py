@@ -13,6 +13,9 @@ tree is a feature, named by its path: `moments`, `context.tokens`, `condition.po
 `tfds.features.Tensor(encoding="bytes")`: raw little-endian bytes. Floating point numbers are stored in bfloat16, as the
 uint16 of the same bits (`array.view(ml_dtypes.bfloat16)` gives it back), for TFDS without TensorFlow knows bfloat16
 only where ml_dtypes happens to be imported.
+
+Of an example with several captions the records hold the others, too, with their contexts where those are cached, in
+features that TFDS is not told of and does not read: `caption/1`, `context.tokens/1`, `caption/2`, ..., as raw bytes.
 """
 
 from collections.abc import Sequence
@@ -58,6 +61,11 @@ def tfds_features(metadata: Metadata) -> tfds.features.FeaturesDict:
 
     tensors = {name: tensor(feature) for name, feature in metadata.features.items()}
     return tfds.features.FeaturesDict({"caption": tfds.features.Text(), **tensors})
+
+
+def name_of_another(name: str, number: int) -> str:
+    """The name of a feature for another caption of the example, counted from 1."""
+    return f"{name}/{number}"
 
 
 def shard_file(split: str, index: int, count: int) -> str:

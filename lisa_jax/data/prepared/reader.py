@@ -14,6 +14,7 @@ from array_record.python import array_record_data_source
 from lisa_jax.checkpoints.tree import tree_of
 from lisa_jax.data.embedded.records import CorruptRecordError
 from lisa_jax.data.prepared.empty_context import empty_context_file, read_empty_context
+from lisa_jax.data.prepared.layout import name_of_another
 from lisa_jax.data.prepared.metadata import Feature, Metadata, Shard
 from lisa_jax.data.prepared.reads import reading
 from lisa_jax.data.prepared.shard_hashes import ends_of_shards, fingerprint_of, records_of_shards
@@ -86,8 +87,9 @@ class _ShardToRead:
 class PreparedSource:
     """Examples by index, safe to read from several threads.
 
-    `caption` str, and `inputs`, the tree that `experiments.inputs` describes: read-only arrays, bfloat16 where floating
-    point numbers are cached. Indexing raises CorruptRecordError, naming file and record, for damaged ones.
+    `caption` str, the first of several; `inputs`, the tree that `experiments.inputs` describes: read-only arrays,
+    bfloat16 where floating point numbers are cached; and `others`, a tuple with the same two for each further caption.
+    Indexing raises CorruptRecordError, naming file and record, for damaged ones.
 
     Attributes:
       conditions: names of the conditions.
@@ -164,11 +166,24 @@ def _size_index(shards: tuple[Shard, ...]) -> np.ndarray:
 
 
 def parse(record: bytes, features: Mapping[str, Feature], size_index: int) -> dict[str, Any]:
-    """A tf.train.Example record -> `caption` and `inputs`, whose arrays are views of the record."""
+    """A tf.train.Example record -> `caption` and `inputs`, whose arrays are views of the record, and the `others`."""
     stored = bytes_features(record)
-    leaves = {}
-    for name, feature in features.items():
-        # TFDS keeps the shape beside the value where it is not the same for all.
-        value = stored[name if name in stored else f"{name}/value"]
-        leaves[feature.path] = np.frombuffer(value, np.dtype(feature.dtype)).reshape(feature.shapes[size_index])
-    return {"caption": bytes(stored["caption"]).decode(), "inputs": tree_of(leaves)}
+
+    def array(name: str, value: memoryview) -> np.ndarray:
+        return np.frombuffer(value, np.dtype(features[name].dtype)).reshape(features[name].shapes[size_index])
+
+    # TFDS keeps the shape beside the value where it is not the same for all.
+    values = {name: stored[name if name in stored else f"{name}/value"] for name in features}
+    inputs = tree_of({feature.path: array(name, values[name]) for name, feature in features.items()})
+    contexts = {name: feature.path for name, feature in features.items() if feature.path[0] == "context"}
+
+    def other(number: int) -> dict[str, Any]:
+        leaves = {path: array(name, stored[name_of_another(name, number)]) for name, path in contexts.items()}
+        return {"caption": _text(stored[name_of_another("caption", number)]), "inputs": {**inputs, **tree_of(leaves)}}
+
+    numbers = itertools.takewhile(lambda number: name_of_another("caption", number) in stored, itertools.count(1))
+    return {"caption": _text(stored["caption"]), "inputs": inputs, "others": tuple(map(other, numbers))}
+
+
+def _text(value: memoryview) -> str:
+    return bytes(value).decode()

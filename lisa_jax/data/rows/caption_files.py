@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lisa_jax.data.rows.named_file import read_named
-from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
+from lisa_jax.data.rows.row import Columns, Row, RowError, captions_of, check_index, fingerprint_of, names_and_sizes
 from lisa_jax.files.home import expanded
 
 _LOG = logging.getLogger("lisa_jax")
@@ -68,22 +68,25 @@ class CaptionFileRows:
         stem = self._stems[check_index(index, len(self), self)]
         image = self._images[stem]
         where = image.name
+        captions = self._captions(_caption_file(image), where)
         return Row(
             where=where,
             image=self._read(image, "image", where),
             conditions={name: self._condition(name, stem, where) for name in self._conditions},
-            caption=self._caption(_caption_file(image), where),
+            caption=captions[0],
             extras={},
+            more_captions=captions[1:],
         )
 
     def _read(self, file: Path, what: str, where: str) -> bytes:
         return read_named(file.parent, file.name, self._allow_outside, what, where)
 
-    def _caption(self, file: Path, where: str) -> str:
-        is_there, keep_empty = os.path.lexists(file), self._columns.keep_empty
-        if not is_there and not keep_empty:
+    def _captions(self, file: Path, where: str) -> tuple[str, ...]:
+        is_there = os.path.lexists(file)
+        if not is_there and not self._columns.keep_empty:
             raise RowError(f"{where}: its caption {file.name} is missing.")
-        return caption_of(self._read(file, "caption", where) if is_there else b"", file.name, where, keep_empty)
+        text = self._read(file, "caption", where) if is_there else b""
+        return captions_of(text, self._columns, where, file.name)
 
     def _condition(self, name: str, stem: str, where: str) -> bytes:
         if stem not in self._pictures[name]:

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from lisa_jax.data.rows.named_file import read_named
-from lisa_jax.data.rows.row import NAME_COLUMNS, Columns, Row, RowError, caption_of
+from lisa_jax.data.rows.row import NAME_COLUMNS, Columns, Row, RowError, captions_of
 from lisa_jax.media.open_picture import MAX_BYTES
 from lisa_jax.parallel.messages import one_line
 
@@ -42,12 +42,14 @@ def row_of(table: pa.Table, row: int, columns: Columns, folder: Path, allow_outs
     def picture(column: str) -> bytes:
         return _picture(value(column), column, folder, allow_outside, where)
 
+    captions = captions_of(value(columns.caption), columns, where)
     return Row(
         where=where,
         image=picture(columns.image),
         conditions={name: picture(column) for name, column in columns.conditions.items()},
-        caption=caption_of(value(columns.caption), columns.caption, where, columns.keep_empty),
+        caption=captions[0],
         extras={name: _bytes_or_value(value(column)) for name, column in columns.extras.items()},
+        more_captions=captions[1:],
     )
 
 

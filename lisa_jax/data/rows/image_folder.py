@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lisa_jax.data.rows.listing import find_listing
 from lisa_jax.data.rows.named_file import read_named
-from lisa_jax.data.rows.row import NAME_COLUMNS, Columns, Row, RowError, caption_of, check_index, fingerprint_of
+from lisa_jax.data.rows.row import NAME_COLUMNS, Columns, Row, RowError, captions_of, check_index, fingerprint_of
 from lisa_jax.data.rows.table_lines import table_lines
 from lisa_jax.data.rows.usual_columns import usual_columns
 from lisa_jax.files.json_object import JsonError, parse_object
@@ -73,12 +73,14 @@ class ImageFolderRows:
                 raise RowError(f"{where}: {column!r} is of type {type(name).__name__}, but must be a file name.")
             return read_named(self._path.parent, name, self._allow_outside, column, where)
 
+        captions = captions_of(self._value(fields, columns.caption, where), columns, where)
         return Row(
             where=where,
             image=picture(columns.image),
             conditions={name: picture(column) for name, column in columns.conditions.items()},
-            caption=caption_of(self._value(fields, columns.caption, where), columns.caption, where, columns.keep_empty),
+            caption=captions[0],
             extras={name: self._extra(fields, column, where, picture) for name, column in columns.extras.items()},
+            more_captions=captions[1:],
         )
 
     def _extra(self, fields: Mapping[str, Any], column: str, where: str, picture: Callable[[str], bytes]) -> Any:

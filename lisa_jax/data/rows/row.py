@@ -13,6 +13,8 @@ from lisa_jax.media.decode import Picture
 
 # Characters; encoders see a hundred tokens or a few hundred.
 MAX_CAPTION = 2**16
+# Of a row; each one's context is stored, some megabytes beside the largest encoders.
+MAX_CAPTIONS = 32
 # What a refusal says where a source's columns have other names.
 NAME_COLUMNS = "name them by --image_column, --caption_column and --condition_column"
 
@@ -28,8 +30,9 @@ class Row(NamedTuple):
       where: the file and the row, as in "train-00003.parquet row 17"; every RowError begins with it.
       image: an encoded picture (JPEG, PNG, WebP, ...) or an array.
       conditions: the same for each name in `Columns.conditions`.
-      caption: without white space around it; empty only where `Columns.keep_empty` lets it.
+      caption: without white space around it; empty only where `Columns.keep_empty` lets it. Of several, the first.
       extras: the values of `Columns.extras` by name; an encoded picture is bytes, everything else as it was stored.
+      more_captions: the others, each as the first.
     """
 
     where: str
@@ -37,6 +40,7 @@ class Row(NamedTuple):
     conditions: Mapping[str, Picture]
     caption: str
     extras: Mapping[str, Any]
+    more_captions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,11 @@ class Columns:
     Attributes:
       image: the column of the image.
       conditions: the column of each ready-made condition by the condition's name; {} when they are computed.
-      caption: the column of the caption, a string or a list of strings, of which the first counts.
+      caption: the column of the caption, a string, or a list of several.
       extras: the columns of further values by name, for conditions that are computed from more than the image
         (`{"labels": "annotation"}` for `segmentation`).
       keep_empty: whether a caption that is missing or empty is the empty one, and no error of its row.
+      caption_lines: whether each line of a caption is one of its own; lines of white space are none.
     """
 
     image: str = "image"
@@ -57,6 +62,7 @@ class Columns:
     caption: str = "caption"
     extras: Mapping[str, str] = field(default_factory=dict)
     keep_empty: bool = False
+    caption_lines: bool = False
 
     def pictures(self) -> list[str]:
         """The columns that must hold pictures: the image's and the conditions'."""
@@ -84,21 +90,47 @@ class Rows(Protocol):
         ...
 
 
-def caption_of(value: Any, column: str, where: str, keep_empty: bool = False) -> str:
-    """The caption in a stored value: a string, bytes in UTF-8, or a list of them, of which the first counts.
+def captions_of(value: Any, columns: Columns, where: str, named: str | None = None) -> tuple[str, ...]:
+    """The captions in a stored value, at least one: a string, bytes in UTF-8, or a list of them, in its order.
 
-    The first and not a random one, so that a source always gives the same rows.
+    Args:
+      value: what is stored; a list without any is a caption that is missing.
+      columns: of the source.
+      where: the file and the row.
+      named: what messages call it, by default the caption's column.
 
     Raises:
-      RowError: it is missing or empty, unless `keep_empty` takes it as it is; it is not text, or longer than 65,536
-        characters.
+      RowError: there are more than 32; one is missing or empty, unless `keep_empty` takes it as it is; it is not text,
+        or longer than 65,536 characters.
     """
-    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0):
-        value = value[0] if len(value) else ""
-    if isinstance(value, (bytes, str)) and len(value) > MAX_CAPTION:
+    stored = _listed(value)
+    if columns.caption_lines:
+        stored = [line for text in stored for line in _lines(text)]
+    named = repr(columns.caption if named is None else named)
+    if len(stored) > MAX_CAPTIONS:
         raise RowError(
-            f"{where}: the caption in {column!r} is {len(value):,} long, but must be at most {MAX_CAPTION:,}."
+            f"{where}: there are {len(stored):,} captions in {named}, but must be at most {MAX_CAPTIONS}: keep so many."
         )
+    if len(stored) < 2:
+        return (_caption(stored[0] if stored else None, f"in {named}", where, columns.keep_empty),)
+    return tuple(
+        _caption(text, f"in {named}, number {number} of {len(stored)},", where, columns.keep_empty)
+        for number, text in enumerate(stored, 1)
+    )
+
+
+def _listed(value: Any) -> list[Any]:
+    is_list = isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    return list(value) if is_list else [value]
+
+
+def _lines(text: Any) -> list[Any]:
+    return [line for line in text.splitlines() if line.strip()] if isinstance(text, (bytes, str)) else [text]
+
+
+def _caption(value: Any, place: str, where: str, keep_empty: bool) -> str:
+    if isinstance(value, (bytes, str)) and len(value) > MAX_CAPTION:
+        raise RowError(f"{where}: the caption {place} is {len(value):,} long, but must be at most {MAX_CAPTION:,}.")
     problem = None
     try:
         value = value.decode("utf-8-sig") if isinstance(value, bytes) else value
@@ -115,7 +147,7 @@ def caption_of(value: Any, column: str, where: str, keep_empty: bool = False) ->
     elif isinstance(value, str) and "\0" in value:
         problem = "holds a NUL: it is binary, or text in UTF-16, and must be UTF-8"
     if problem:
-        raise RowError(f"{where}: the caption in {column!r} {problem}.")
+        raise RowError(f"{where}: the caption {place} {problem}.")
     return value.strip()
 
 
@@ -135,8 +167,7 @@ def fingerprint_of(kind: str, files: Iterable[tuple[str, int | str]], columns: C
         "columns": [columns.image, dict(columns.conditions), columns.caption, dict(columns.extras)],
     }
     # Other sources keep the hash that they have always had.
-    if columns.keep_empty:
-        described["keep_empty"] = True
+    described |= {name: True for name in ("keep_empty", "caption_lines") if getattr(columns, name)}
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from lisa_jax.data.rows.arrow import SPLITS, STATE
-from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of
+from lisa_jax.data.rows.row import Columns, Row, RowError, captions_of, check_index, fingerprint_of
 from lisa_jax.files.home import expanded
 from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.regular_file import check_regular
@@ -93,12 +93,14 @@ class TFDSRows:
         except Exception as error:
             raise RowError(f"{where}: cannot be read ({with_kind(error)}).") from error
         columns = self._columns
+        captions = captions_of(example[columns.caption], columns, where)
         return Row(
             where=where,
             image=example[columns.image],
             conditions={name: example[column] for name, column in columns.conditions.items()},
-            caption=caption_of(example[columns.caption], columns.caption, where, columns.keep_empty),
+            caption=captions[0],
             extras={name: example[column] for name, column in columns.extras.items()},
+            more_captions=captions[1:],
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from lisa_jax.data.rows.files import check_one_split, common_folder, matching_files
-from lisa_jax.data.rows.row import Columns, Row, RowError, caption_of, check_index, fingerprint_of, names_and_sizes
+from lisa_jax.data.rows.row import Columns, Row, RowError, captions_of, check_index, fingerprint_of, names_and_sizes
 from lisa_jax.data.rows.tar_headers import files_of
 from lisa_jax.files.json_object import JsonError, parse_object
 from lisa_jax.media.open_picture import MAX_BYTES
@@ -102,12 +102,14 @@ class WebDatasetRows:
             data = read(part)
             return _json_field(read("json"), column, extensions, where) if data is None else data
 
+        captions = captions_of(file_or_field("caption", columns.caption), columns, where)
         return Row(
             where=where,
             image=picture("image", columns.image),
             conditions={name: picture(f"condition {name}", column) for name, column in columns.conditions.items()},
-            caption=caption_of(file_or_field("caption", columns.caption), columns.caption, where, columns.keep_empty),
+            caption=captions[0],
             extras={name: file_or_field(f"extra {name}", column) for name, column in columns.extras.items()},
+            more_captions=captions[1:],
         )
 
     def _check_columns(self) -> None:
