@@ -61,12 +61,15 @@ def datasets(tmp_path_factory):
     tables = [f"tables/{name}.parquet" for name in ("first-0", "first-1", "second")]
     said = write_files(root / "said", *tables, card=CARD)
     bare = write_files(root / "bare")
+    shards = write_files(root / "shards")
+    (shards / "0.tar").write_bytes(b"a shard")
     subsets = [f"{subset}/{split}/0000.parquet" for subset in ("cats", "dogs") for split in ("train", "validation")]
     return {
         "an-owner/usual": {"main": write_files(root / "usual", *numbered)},
         "an-owner/said": {"main": said},
         "an-owner/script": {"main": bare, CONVERTED: write_files(root / "converted", *subsets)},
-        "an-owner/pictures": {"main": bare},
+        "an-owner/bare": {"main": bare},
+        "an-owner/shards": {"main": shards},
     }
 
 
@@ -90,7 +93,8 @@ def test_the_parquet_files_of_one_split_are_fetched_and_nothing_else(datasets, t
         ("an-owner/script",),
         ("an-owner/script", "birds"),
         ("an-owner/said", None, "test"),
-        ("an-owner/pictures",),
+        ("an-owner/bare",),
+        ("an-owner/shards",),
         ("an-owner/usul",),
         (f"an-owner/usual@{commit_of('an-owner/usual', 'main')}",),
         ("an-owner/usual@v2",),
@@ -98,7 +102,7 @@ def test_the_parquet_files_of_one_split_are_fetched_and_nothing_else(datasets, t
     with HubServer({}, datasets=datasets) as hub:
         found = opened(asked, tmp_path, HF_ENDPOINT=hub.url)
         resolved = [path.partition("/resolve/")[2] for _, path, _ in hub.requests if "/resolve/" in path]
-    usual, test, said, held_out, dogs, several, birds, no_split, pictures, misspelt, pinned, revision = found
+    usual, test, said, held_out, dogs, several, birds, no_split, bare, shards, misspelt, pinned, revision = found
     assert usual[1] == [f"data/train-0000{i}-of-00002.parquet" for i in range(2)]
     assert test[1] == [f"data/test-0000{i}-of-00002.parquet" for i in range(2)]
     assert said[1] == ["tables/first-0.parquet", "tables/first-1.parquet"]
@@ -110,7 +114,8 @@ def test_the_parquet_files_of_one_split_are_fetched_and_nothing_else(datasets, t
     assert several.endswith("an-owner/script has several subsets (cats, dogs): choose one by --subset.")
     assert birds.endswith("an-owner/script has no subset 'birds': there are cats, dogs.")
     assert no_split.endswith("an-owner/said has no split 'test': there are held_out, train.")
-    assert "an-owner/pictures has no Parquet files" in pictures and "hf download an-owner/pictures" in pictures
+    assert "an-owner/bare has no Parquet files, nor has the hub made any of it; there: 1 .py: a script is never" in bare
+    assert "there: 1 .tar, 1 .py: fetch it by `hf download an-owner/shards --repo-type dataset" in shards
     assert "an-owner/usul is neither a folder here nor a repository" in misspelt
     assert revision.endswith("an-owner/usual is there, but has no revision v2.")
 

@@ -16,6 +16,10 @@ OTHERS = {
         {"source": "c" * 64, "caption": "caption"},
         r'from other rows \(--caption_column was "text" and is "caption" now\): give the same again, or another',
     ),
+    "a branch that moved": (
+        {"source": "c" * 64, "spec": "owner/set@" + "d" * 40},
+        r'from other rows \(--source was "folder:pictures" and is "owner/set@d{40}" now\)',
+    ),
     "changed files": (
         {"source": "c" * 64},
         r"from other rows \(what --source=folder:pictures names has changed since\)",

@@ -7,6 +7,7 @@ those that the hub has made of it on its branch `refs/convert/parquet`. Nothing 
 import fnmatch
 import logging
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,9 @@ _COUNTED = re.compile(r"-\d+-of-(\d+)", re.ASCII)
 _PLAIN = ("data",)
 # Of what the hub has made of the beginning of a large split alone.
 _BEGINNING = "partial-"
+# What a source may consist of, once it lies here: shards, listings and their pictures.
+_READ = (".tar", ".arrow", ".jsonl", ".csv", ".jpg", ".jpeg", ".png", ".webp")
+_ENDINGS_TOLD = 6
 
 
 class Part(NamedTuple):
@@ -180,9 +184,18 @@ def _check_whole(spec: str, files: Sequence[Path], split: str) -> None:
 
 
 def _no_table(spec: str) -> str:
+    paths = [Path(path) for path in listing(spec, DATASETS)]
+    endings = Counter(path.suffix for path in paths if path.suffix).most_common(_ENDINGS_TOLD)
+    there = ", ".join(f"{count} {ending}" for ending, count in endings) or "nothing"
+    told = f"{spec} has no Parquet files, nor has the hub made any of it; there: {there}"
+    if any(path.suffix == ".py" for path in paths) and not any(path.suffix in _READ for path in paths):
+        return (
+            f"{told}: a script is never run; where you trust it, load the data set by it in Python, call "
+            "`save_to_disk(FOLDER)`, and give FOLDER."
+        )
     return (
-        f"{spec} has no Parquet files, nor has the hub made any of it: download it by `hf download {hub_name(spec)} "
-        "--repo-type dataset --local-dir FOLDER`, and give what lies there."
+        f"{told}: fetch it by `hf download {hub_name(spec)} --repo-type dataset --local-dir FOLDER`, unpack archives "
+        "of pictures, and give FOLDER."
     )
 
 
