@@ -142,6 +142,17 @@ def test_embedded_bases_have_one_network():
     assert figures.text == openmoji.text
 
 
+def test_flow_configs_differ_from_the_unet_s_in_what_a_transformer_is():
+    flow, unet = get_config("openmoji_flow_lineart").to_dict(), get_config("openmoji_lineart").to_dict()
+    assert Path(flow["base"]).name == "openmoji_flow_base"
+    differing = {name for name in unet if flow[name] != unet[name]}
+    assert differing == {"base", "condition_channels", "lisa", "sampling"}
+    assert flow["lisa"] == unet["lisa"] | {"hook": "block_1"}
+    assert flow["sampling"] == unet["sampling"] | {"sampler": "euler"}
+    study = get_config("studies.flow_openmoji")
+    assert study.training.base == flow["base"] and study.defaults.hook == "block_1"
+
+
 def test_baseline_differs_in_lam_alone():
     lisa, baseline = get_config("sd21_lisa", "seg"), get_config("sd21_baseline", "seg")
     assert baseline.lisa.lam == 0

@@ -1,0 +1,22 @@
+"""Plain training against LISA beside a flow transformer: line art on OpenMoji at 32 px, three seeds.
+
+python -m lisa_jax study --config=configs/studies/flow_openmoji.py --out=runs/flow_openmoji
+python -m lisa_jax study --config=configs/studies/flow_openmoji.py --out=runs/flow_openmoji --summary
+
+Six runs of 300 steps of 16 drawings, sized for two CPU cores. It has not been run yet.
+"""
+
+from ml_collections import ConfigDict
+
+from lisa_jax.configs import openmoji_flow_lineart
+from lisa_jax.configs.studies import base
+
+
+def get_config() -> ConfigDict:
+    """Config of `lisa_jax study`."""
+    config = base.study("openmoji", "openmoji_flow_base", "lineart")
+    config.training.condition_channels = openmoji_flow_lineart.get_config().condition_channels
+    config.training.sampling.sampler = "euler"
+    config.defaults.hook = "block_1"
+    config.grids = base.grids({"seed": (0, 1, 2), "lam": (0.0, 0.2)})
+    return config
