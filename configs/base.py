@@ -125,6 +125,7 @@ def data() -> ConfigDict:
             # Side of the images, px; (H, W), as a flag HxW, where they are no squares, (F, H, W) of videos.
             "image_size": FieldReference(512, field_type=SIZE),
             # Name of the condition, or module:function of your own; a tuple: a side network each.
+            # `train` notes channels of conditions that have not 3 beside it, as conditioning_channels: {"mask": 1}.
             "condition": "pose",
             "flip": False,  # mirror images at random, which moments that were cached do not allow
         }

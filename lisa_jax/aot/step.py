@@ -75,7 +75,7 @@ def abstract_step(config: ConfigDict, architecture: Architecture, mesh: Mesh, *,
     family = architecture.abstract(setup_of(config))
     empty = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), stored_dtype(leaf.dtype)), family.conditioner.shapes)
     program = make_program(control_experiment(config, family, {"main": family.frozen}, empty), config, mesh)
-    inputs = cached_shapes(family, config.batch_size, example_size(config), tuple(family.model.sides))
+    inputs = cached_shapes(family, config.batch_size, example_size(config))
     key = jax.eval_shape(lambda: jax.random.key(0))
     key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))
     arguments = (program.state, program.frozen, program.rows(inputs), key)

@@ -51,6 +51,9 @@ flags.DEFINE_list(
 flags.DEFINE_list(
     "stretch", [], "Conditions of columns that are stretched to their images' shapes, where an annotator rounded sides."
 )
+flags.DEFINE_list(
+    "channels", [], "name=NUMBER of conditions of columns that have not 3 channels: 1 is grey, 4 colours and opacity."
+)
 DEFINE_checked("image_column", "image", "Column of the image.", Text())
 DEFINE_checked("caption_column", "caption", "Column of the caption.", Text())
 DEFINE_checked("labels_column", None, "Column of a class map, for --condition=segmentation.", Text())

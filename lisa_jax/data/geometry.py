@@ -19,7 +19,7 @@ class Fitted(NamedTuple):
 
     Attributes:
       image: (H, W, 3).
-      conditions: (H, W, 3) or (H, W) by name, each of its own dtype.
+      conditions: (H, W, c) or (H, W) by name, each of its own dtype.
       crop: (top, left) of the window in pixels of the resized image.
     """
 
@@ -48,7 +48,7 @@ def fit(
 
     Args:
       image: uint8 (h, w, 3).
-      conditions: uint8 (h', w', 3) or integers (h', w') by name; of another size than the image, but of the same aspect
+      conditions: uint8 (h', w', c) or integers (h', w') by name; of another size than the image, but of the same aspect
         ratio, up to one pixel of the smaller of the two.
       size: (H, W) wanted.
       where: the file and the row, for the error messages.
@@ -122,8 +122,16 @@ def _cut(picture: np.ndarray, window: tuple[float, ...], size: Size, nearest: bo
         return picture[rows[:, None], columns]
     # Rounding may put the window's far corner a hair outside of the picture, which Pillow refuses.
     box = (left, top, min(right, width), min(bottom, height))
-    resized = Image.fromarray(np.ascontiguousarray(picture)).resize(size[::-1], Image.Resampling.LANCZOS, box=box)
-    return np.asarray(resized)
+    if picture.shape[2] == 3:
+        return _resized(picture, box, size)
+    # Each by itself: Pillow takes a last channel for opacity, and would lose the colours of what is transparent.
+    return np.stack([_resized(channel, box, size) for channel in np.moveaxis(picture, -1, 0)], axis=-1)
+
+
+def _resized(picture: np.ndarray, box: tuple[float, ...], size: Size) -> np.ndarray:
+    """What is within a box (left, top, right, bottom) of a picture (h, w) or (h, w, 3), in another size."""
+    whole = Image.fromarray(np.ascontiguousarray(picture))
+    return np.asarray(whole.resize(size[::-1], Image.Resampling.LANCZOS, box=box))
 
 
 def _nearest(start: float, stop: float, count: int, length: int) -> np.ndarray:

@@ -74,8 +74,10 @@ class Artist:
 
     def _arrays(self, request: Request) -> dict[str, Any]:
         """What a generator takes, one row."""
-        networks, size = self.networks, self.sizes.of(examined(request).size)
-        drawings = drawings_of_requests([request], [size], networks.family.conditioner, "", networks.classes)
+        networks, family = self.networks, self.networks.family
+        size = self.sizes.of(examined(request, family.conditioning_channels).size)
+        how = (networks.classes, family.conditioning_channels)
+        drawings = drawings_of_requests([request], [size], family.conditioner, "", *how)
         ((_, arrays),) = batches(drawings, 1)
         return arrays
 

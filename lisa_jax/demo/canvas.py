@@ -47,8 +47,8 @@ def canvas_for(trained: tuple[int, int], example: np.ndarray | None) -> Canvas:
 
     Args:
       trained: (height, width) of the examples in training.
-      example: one of the conditions, uint8 (H, W, 3): its rim says what the ground is. Without one it is black, as
-        of lines, edges, poses and scribbles of ControlNets.
+      example: one of the conditions as it is shown, uint8 (H, W, 3): its rim says what the ground is. Without one it is
+        black, as of lines, edges, poses and scribbles of ControlNets.
     """
     scale = LONGER_SIDE / max(trained)
     rim = 0 if example is None else np.median(np.concatenate([*example[[0, -1]], *example[:, [0, -1]].swapaxes(0, 1)]))
@@ -58,7 +58,7 @@ def canvas_for(trained: tuple[int, int], example: np.ndarray | None) -> Canvas:
 
 
 def write_drawing(folder: Path, name: str, drawn: np.ndarray) -> Path:
-    """Keep a drawing, uint8 (H, W, 3), as the file that a request names."""
+    """Keep a drawing, uint8 (H, W, 3), as the file that a request names; it is opaque, for who reads its opacity."""
     file = folder / f"{name}.png"
-    Image.fromarray(drawn).save(file)
+    Image.fromarray(drawn).convert("RGBA").save(file)
     return file

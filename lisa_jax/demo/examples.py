@@ -17,7 +17,7 @@ COUNT = 8
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A caption, and its conditions by name: uint8 (H, W, 3)."""
+    """A caption, and its conditions by name: uint8 (H, W, channels)."""
 
     caption: str
     conditions: dict[str, np.ndarray]

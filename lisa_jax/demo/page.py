@@ -13,6 +13,7 @@ from lisa_jax.demo.artist import Artist, Wish
 from lisa_jax.demo.canvas import Canvas, canvas_for, write_drawing
 from lisa_jax.demo.examples import Example, write_conditions
 from lisa_jax.drawing.requests import Request
+from lisa_jax.media.channels import in_colours
 from lisa_jax.sampling.samplers.sampler import SAMPLERS
 
 # Read as gradio is imported: nothing is sent anywhere.
@@ -42,7 +43,7 @@ class Page:
         self.names = artist.networks.names
         trained = artist.sizes.trained
         self.canvases: dict[str, Canvas] = {
-            name: canvas_for(trained, self.examples[0].conditions[name] if self.examples else None)
+            name: canvas_for(trained, in_colours(self.examples[0].conditions[name]) if self.examples else None)
             for name in self.names
         }
 

@@ -25,7 +25,7 @@ class Drawing:
     Attributes:
       index: its number, which its noise depends on.
       context: a tree of arrays, one row of a context.
-      conditions: uint8 (*space, 3) by the side networks' names.
+      conditions: uint8 (*space, channels) by the side networks' names.
       negative_context: likewise, in place of the negative prompt's, or None.
       reference: the real one, uint8 (*space, 3), or None.
       decoded: whether the reference is what its latents decode to.
@@ -55,6 +55,7 @@ def drawings_of_requests(
     conditioner: Conditioner,
     negative_prompt: str,
     classes: Collection[str] = (),
+    channels: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[Drawing]:
     """Drawings of requests.
 
@@ -64,6 +65,7 @@ def drawings_of_requests(
       conditioner: encodes the prompts.
       negative_prompt: for requests that have none of their own.
       classes: conditions whose colours are classes, see `fit`.
+      channels: of the conditions, by name, that have not 3.
 
     Raises:
       RowError, PictureError: a condition that cannot be read, or conditions of different aspect ratios.
@@ -78,7 +80,7 @@ def drawings_of_requests(
         )
         for row, request in enumerate(rows):
             context, negative = jax.tree.map(lambda leaf, row=row: leaf[row], encoded)
-            yield Drawing(start + row, context, fitted_conditions(request, to[row], classes), negative)
+            yield Drawing(start + row, context, fitted_conditions(request, to[row], classes, channels), negative)
 
 
 def _example(caption: str, size: Size) -> dict[str, Any]:
@@ -86,13 +88,18 @@ def _example(caption: str, size: Size) -> dict[str, Any]:
     return {"caption": caption, "size": size, "original_size": size, "crop": (0, 0)}
 
 
-def fitted_conditions(request: Request, size: Size, classes: Collection[str] = ()) -> dict[str, np.ndarray]:
-    """A request's conditions, resized and cropped to `size` (height, width) as those of rows are: uint8 (H, W, 3).
+def fitted_conditions(
+    request: Request,
+    size: Size,
+    classes: Collection[str] = (),
+    channels: Mapping[str, int] = MappingProxyType({}),
+) -> dict[str, np.ndarray]:
+    """A request's conditions, resized and cropped to `size` (height, width) as those of rows are: uint8 (H, W, c).
 
     Raises:
       RowError, PictureError: a condition that cannot be read, or conditions of different aspect ratios.
     """
-    pictures = read_conditions(request)
+    pictures = read_conditions(request, channels)
     first = next(iter(pictures))
     how = {"where": request.where, "min_size": 1, "subject": f"condition {first!r}"}
     return fit(pictures[first], pictures, size, labels=classes, **how).conditions

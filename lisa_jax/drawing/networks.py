@@ -63,7 +63,7 @@ def networks_of_runs(runs: Mapping[str, TrainedRun], weights: str) -> Networks:
     """
     first_workdir, first = next(iter(runs.items()))
     specs: dict[str, str] = {}
-    sides, params = {}, {}
+    sides, params, channels = {}, {}, {}
     for workdir, run in runs.items():
         if run.family.fingerprint != first.family.fingerprint:
             raise ValueError(f"{workdir} was trained beside another base than {first_workdir}: give runs of one base.")
@@ -77,11 +77,14 @@ def networks_of_runs(runs: Mapping[str, TrainedRun], weights: str) -> Networks:
                 )
             specs[name] = spec
         sides, params = {**sides, **run.family.model.sides}, {**params, **run.side}
+        channels |= run.family.conditioning_channels
     asks_for_all = first.config.to_dict()
     if len(runs) > 1:
         asks_for_all["data"]["condition"] = tuple(specs.values())
+        asks_for_all["data"] |= {"conditioning_channels": channels} if channels else {}
+    model = dataclasses.replace(first.family.model, sides=sides)
     return Networks(
-        dataclasses.replace(first.family, model=dataclasses.replace(first.family.model, sides=sides)),
+        dataclasses.replace(first.family, model=model, conditioning_channels=channels),
         tuple(specs),
         params,
         ConfigDict(asks_for_all),

@@ -61,13 +61,14 @@ def order_of_requests(
       RowError, PictureError: a file that is missing or no picture.
       ValueError: see `SampleFolder`.
     """
-    found = [examined(request) for request in requests]
+    channels = family.conditioning_channels
+    found = [examined(request, channels) for request in requests]
     chosen = [sizes.of(one.size) for one in found]
     _say_what_is_cropped(found, chosen)
     told = {**settings, "nearest": sorted(classes)} if classes else settings
     records = [one.record(size) for one, size in zip(found, chosen, strict=True)]
     out = SampleFolder(folder, family.medium, told, records)
-    drawings = drawings_of_requests(requests, chosen, family.conditioner, negative_prompt, classes)
+    drawings = drawings_of_requests(requests, chosen, family.conditioner, negative_prompt, classes, channels)
     return Order(out, drawings, len(requests), Counter(chosen), lambda index: requests[index].prompt)
 
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from lisa_jax.data.geometry import check_same_aspect
 from lisa_jax.data.rows.named_file import read_named
 from lisa_jax.experiments.kinds import Kind
 from lisa_jax.files.path_list import split_paths
+from lisa_jax.media.channels import RGB
 from lisa_jax.media.decode import decode_picture
 
 
@@ -75,29 +77,29 @@ class Examined:
         return {**words, "conditions": files, "size": list(size), "digest": self.digest}
 
 
-def examined(request: Request) -> Examined:
-    """Read a request's files.
+def examined(request: Request, channels: Mapping[str, int] = MappingProxyType({})) -> Examined:
+    """Read a request's files; `channels` are of the conditions, by name, that have not 3.
 
     Raises:
       RowError, PictureError: one that is missing or no picture, or pictures of different aspect ratios.
     """
     contents = {name: _contents(request, name) for name in request.conditions}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    sizes = {name: _decoded(request, name, data).shape[:2] for name, data in contents.items()}
+    sizes = {name: _decoded(request, name, data, channels).shape[:2] for name, data in contents.items()}
     first, *others = sizes
     for name in others:
         check_same_aspect(name, sizes[name], sizes[first], request.where, f"condition {first!r}")
     return Examined(request, sizes[first], hashes)
 
 
-def read_conditions(request: Request) -> dict[str, np.ndarray]:
-    """The pictures of a request as `lisa_jax prepare` reads those of rows, uint8 (H, W, 3) by name, as they are.
+def read_conditions(request: Request, channels: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """The pictures of a request as `lisa_jax prepare` reads those of rows, uint8 (H, W, c) by name, as they are.
 
     Raises:
       RowError: a file that is missing.
       PictureError: one that is no picture, see `decode_picture`.
     """
-    return {name: _decoded(request, name, _contents(request, name)) for name in request.conditions}
+    return {name: _decoded(request, name, _contents(request, name), channels) for name in request.conditions}
 
 
 def _contents(request: Request, name: str) -> bytes:
@@ -105,9 +107,9 @@ def _contents(request: Request, name: str) -> bytes:
     return read_named(Path(), str(request.conditions[name]), allow_outside=True, what=name, where=request.where)
 
 
-def _decoded(request: Request, name: str, data: bytes) -> np.ndarray:
+def _decoded(request: Request, name: str, data: bytes, channels: Mapping[str, int]) -> np.ndarray:
     where, file = request.where, str(request.conditions[name])
-    return decode_picture(data, where if file in where else f"{where}: {file}")
+    return decode_picture(data, where if file in where else f"{where}: {file}", channels.get(name, RGB))
 
 
 def requests_of_flags(prompts: Sequence[str], conditions: Sequence[str], names: Collection[str]) -> list[Request]:

@@ -18,7 +18,7 @@ def columns_of(shown: Sequence[Drawing], out: SampleFolder, bare: SampleFolder |
 
     Returns:
       conditions by their names, samples, those without control and, where there are any, the real pictures: title ->
-      uint8 (*space, 3) each.
+      uint8 (*space, 3) each, of conditions (*space, channels).
     """
     columns = {name: [drawing.conditions[name] for drawing in shown] for name in shown[0].conditions}
     columns["with control"] = [out.read(drawing.index) for drawing in shown]

@@ -4,7 +4,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
-from lisa_jax.experiments.conditions import condition_names
+from lisa_jax.experiments.conditions import condition_names, conditioning_channels
 from lisa_jax.families.family import Architecture, Family, Setup
 from lisa_jax.families.presets import preset_of
 from lisa_jax.families.registry import architecture_of
@@ -36,6 +36,7 @@ def setup_of(config: ConfigDict) -> Setup:
     return Setup(
         conditions=condition_names(config),
         condition_channels=tuple(config.condition_channels),
+        conditioning_channels=conditioning_channels(config),
         start_from=start_folders(config),
         block_out_channels=None if config.side.block_out_channels is None else tuple(config.side.block_out_channels),
         layers_per_block=config.side.layers_per_block,

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from lisa_jax.data.conditions.names import name_of
 from lisa_jax.data.prepared.metadata import Metadata
 from lisa_jax.files.home import expanded
+from lisa_jax.media.channels import RGB
 
 # In place of a name: the condition that the prepared data set holds, where it holds one.
 ANYTHING = "anything"
@@ -51,3 +52,9 @@ def choose_condition(config: ConfigDict) -> None:
             "--config.data.condition=NAME."
         )
     (config.data.condition,) = held
+
+
+def conditioning_channels(config: ConfigDict) -> dict[str, int]:
+    """Channels of each condition by name, in the config's order, as `data.conditioning_channels` notes them."""
+    noted = config.data.get("conditioning_channels", {})
+    return {name: noted.get(name, RGB) for name in condition_names(config)}

@@ -34,6 +34,7 @@ from lisa_jax.experiments.bounds import (
     STEPS,
 )
 from lisa_jax.experiments.kinds import (
+    ByName,
     Choice,
     Either,
     Kind,
@@ -49,6 +50,7 @@ from lisa_jax.experiments.kinds import (
 )
 from lisa_jax.experiments.upgrade import upgraded
 from lisa_jax.families.family import CONDITION_INITS
+from lisa_jax.media.channels import MOST_CHANNELS
 from lisa_jax.models.attention import ATTENTION_IMPLEMENTATIONS
 from lisa_jax.models.remat import REMAT_POLICIES
 from lisa_jax.objective import LOSS_WEIGHTINGS, SPACES
@@ -105,6 +107,7 @@ CONTROL: Fields = {
     "data.dir": Maybe(Text()),
     "data.image_size": Either((SIDE, Several(SIDE, 2, 3))),
     "data.condition": CONDITION,
+    "data.conditioning_channels": Maybe(ByName(Whole(1, MOST_CHANNELS))),
     "data.flip": Truth(),
     "condition_channels": Several(Whole(1, 2048)),
     "side.start_from": or_unset(Text()),

@@ -4,7 +4,7 @@ Inputs are one tree, of which every leaf begins with n:
 
     moments | image        posterior moments (n, *space', m), or the example itself, uint8 (n, *space, 3)
     context | read         the context, or what `Conditioner.encode` makes it of
-    condition              name -> uint8 (n, *space, 3)
+    condition              name -> uint8 (n, *space, channels)
     condition_moments      name -> moments, where side networks see latents and these are cached
 """
 
@@ -74,17 +74,18 @@ def _conditions(
     return seen | {name: family.condition(frozen.get("latents"), rows, keys[name]) for name, rows in pictures.items()}
 
 
-def cached_shapes(family: Family, count: int, size: tuple[int, ...], conditions: tuple[str, ...]) -> dict[str, Tree]:
+def cached_shapes(family: Family, count: int, size: tuple[int, ...]) -> dict[str, Tree]:
     """Shapes of the inputs of `count` examples of a size, as a prepared data set with everything cached gives them."""
 
     def rows(shape: tuple[int, ...], dtype: jnp.dtype) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((count, *shape), dtype)
 
+    names = tuple(family.model.sides)
     moments = rows(family.latents.moments_shape(*size), jnp.bfloat16)
     if family.condition.moments is None:
-        condition = {"condition": dict.fromkeys(conditions, rows((*size, 3), jnp.uint8))}
+        condition = {"condition": {name: rows((*size, family.channels_of(name)), jnp.uint8) for name in names}}
     else:
-        condition = {"condition_moments": dict.fromkeys(conditions, moments)}
+        condition = {"condition_moments": dict.fromkeys(names, moments)}
     return {
         "moments": moments,
         "context": jax.tree.map(lambda leaf: rows(leaf.shape, stored_dtype(leaf.dtype)), family.conditioner.shapes),

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from lisa_jax.data.conditions.check import check_condition
 from lisa_jax.data.conditions.registry import get_condition
 from lisa_jax.data.embedded.load import load_embedded
 from lisa_jax.data.pipeline import Batches, Source, ordered_batches
@@ -16,7 +17,7 @@ from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.evaluation.evaluation_set import truth_of
 from lisa_jax.experiments.base import example_size
-from lisa_jax.experiments.conditions import condition_specs
+from lisa_jax.experiments.conditions import condition_specs, conditioning_channels
 from lisa_jax.families.family import Family
 
 # Inputs that show what was in front of the camera: mirrored together, or not at all.
@@ -65,7 +66,7 @@ class Split:
         return inputs["context"] if "context" in inputs else conditioner.contexts(self.examples(batch))
 
     def conditions(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Conditions of a batch's examples by name, uint8 (n, *space, 3); decoded where only latents are kept."""
+        """Conditions of a batch's examples by name, uint8 (n, *space, c); decoded where only latents are kept."""
         inputs = batch["inputs"]
         decoded = {name: self._decoded(moments) for name, moments in inputs.get("condition_moments", {}).items()}
         return {**inputs.get("condition", {}), **decoded}
@@ -137,27 +138,41 @@ def load_split(config: ConfigDict, family: Family, split: str, trusted: Collecti
 def _embedded_split(config: ConfigDict, family: Family, split: str, trusted: Collection[str]) -> Split:
     """A split of a data set that comes with the package; its contexts are computed once for all."""
     functions = {name: get_condition(spec, trusted) for name, spec in condition_specs(config).items()}
+    channels = conditioning_channels(config)
     source = load_embedded(config.data.name, config.data.image_size, split)
     contexts = family.conditioner.contexts([source[index] for index in range(len(source))])
 
     def make_inputs(example: Mapping[str, Any]) -> dict[str, Tree]:
         context = jax.tree.map(lambda rows: rows[example["index"]], contexts)
-        condition = {name: function(example) for name, function in functions.items()}
+        where, size = f"{config.data.name} {split} example {example['index']}", example["image"].shape[:2]
+        condition = {
+            name: check_condition(np.asarray(function(example)), size, channels[name], name=name, where=where)
+            for name, function in functions.items()
+        }
         return {"image": example["image"], "context": context, **({"condition": condition} if condition else {})}
 
     return Split(source, family, make_inputs, family.conditioner.empty)
 
 
 def _prepared_split(config: ConfigDict, family: Family, split: str) -> Split:
-    """A split of what `lisa_jax prepare` wrote; raises ValueError for another base or a condition it does not hold."""
+    """A split of what `lisa_jax prepare` wrote.
+
+    Raises:
+      ValueError: another base, a condition that it does not hold, or one of other channels than the config's.
+    """
     source = load_prepared(config.data.dir, split)
     source.check_base(family.fingerprint)
     names = tuple(condition_specs(config))
-    for name in names:
-        if name not in source.conditions:
+    for name, channels in conditioning_channels(config).items():
+        if name not in source.channels:
             raise ValueError(
-                f"{config.data.dir} holds no condition '{name}': there is {', '.join(source.conditions)}; set "
+                f"{config.data.dir} holds no condition '{name}': there is {', '.join(source.channels)}; set "
                 "config.data.condition."
+            )
+        if source.channels[name] != channels:
+            raise ValueError(
+                f"{config.data.dir} holds the condition '{name}' in {source.channels[name]} channels, but the side "
+                f"network was made for {channels}: prepare the data as those that it is trained with."
             )
     reads_captions = source.empty_context is None
 

@@ -22,6 +22,7 @@ from lisa_jax.files.hub import hub_file, hub_name
 from lisa_jax.files.lines import read_objects
 from lisa_jax.files.path_list import split_named_paths
 from lisa_jax.files.whole_file import write_whole_text
+from lisa_jax.media.channels import RGB
 from lisa_jax.processes import Process
 
 CARD = "README.md"
@@ -34,6 +35,8 @@ SCHEDULERS = {
     "euler": "EulerDiscreteScheduler",
     "dpmpp_2m": "DPMSolverMultistepScheduler",
 }
+# Channels of a condition -> what Pillow calls them.
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _ONLY_HERE = """\
 lisa_jax samples with it, and continues it where `config.side.start_from` names this folder.
 """
@@ -66,6 +69,7 @@ class ModelCard:
       size: of the examples that it was trained on, (H, W) or (F, H, W).
       name: of this side network, which is its condition's.
       names: of all that were trained together.
+      conditioning_channels: name -> channels of its condition, of those that have not 3.
       validation: name -> last validation value.
       validation_step: the step of those.
       measured: how far rounding and diffusers move its residuals.
@@ -84,6 +88,7 @@ class ModelCard:
     dtype: str
     name: str
     names: tuple[str, ...]
+    conditioning_channels: Mapping[str, int] = dataclasses.field(default_factory=dict)
     validation: Mapping[str, float] = dataclasses.field(default_factory=dict)
     validation_step: int | None = None
     measured: Measured = dataclasses.field(default_factory=Measured)
@@ -114,6 +119,7 @@ class ModelCard:
             "card": self,
             "base": base,
             "siblings": [name for name in self.names if name != self.name],
+            "modes": {name: MODES[self.conditioning_channels.get(name, RGB)] for name in self.names},
             "settings": {
                 "num_inference_steps": sampling["num_steps"],
                 "guidance_scale": sampling["guidance_scale"],

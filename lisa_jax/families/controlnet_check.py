@@ -27,7 +27,7 @@ class ProbeInputs:
       x_t: (n, h, w, c) standard normal.
       t: (n,) whole numbers from 0 to the last training step.
       context: (n, length, width) standard normal.
-      condition: (n, H, W, 3), uniform in [0, 1].
+      condition: (n, H, W, channels), uniform in [0, 1].
     """
 
     x_t: np.ndarray
@@ -39,17 +39,17 @@ class ProbeInputs:
 def probe_inputs(
     latent_shape: tuple[int, ...],
     context_shape: tuple[int, ...],
-    image_shape: tuple[int, int],
+    condition_shape: tuple[int, int, int],
     num_train_timesteps: int,
     seed: int = 0,
 ) -> ProbeInputs:
-    """Random inputs for latents (h, w, c), a context (length, width) and images (H, W)."""
+    """Random inputs for latents (h, w, c), a context (length, width) and a condition (H, W, channels)."""
     rng = np.random.default_rng(seed)
     return ProbeInputs(
         x_t=rng.standard_normal((EXAMPLES, *latent_shape), np.float32),
         t=rng.integers(num_train_timesteps, size=EXAMPLES).astype(np.float32),
         context=rng.standard_normal((EXAMPLES, *context_shape), np.float32),
-        condition=rng.random((EXAMPLES, *image_shape, 3), np.float32),
+        condition=rng.random((EXAMPLES, *condition_shape), np.float32),
     )
 
 

@@ -14,6 +14,7 @@ from lisa_jax.checkpoints.checkpoint import Checkpoint
 from lisa_jax.checkpoints.params import Placement
 from lisa_jax.dual_branch import DualBranch, Params, Tree
 from lisa_jax.families.usage import Usage
+from lisa_jax.media.channels import RGB, not_rgb
 from lisa_jax.media.medium import Medium
 from lisa_jax.models.layers import SILU_BIRTH
 from lisa_jax.parallel.sharding import Rules
@@ -135,7 +136,7 @@ def _filled_up(leaf: np.ndarray, size: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class ConditionEncoder:
-    """How a condition, uint8 (n, *space, 3), becomes what a side network sees.
+    """How a condition, uint8 (n, *space, channels), becomes what a side network sees.
 
     Attributes:
       moments: (params of the latent space, condition) -> moments of the condition, which are cached like those of an
@@ -147,8 +148,17 @@ class ConditionEncoder:
     sample: Callable[[jax.Array, jax.Array], jax.Array]
 
     def __call__(self, params: Params, condition: jax.Array, key: jax.Array) -> jax.Array:
-        """What a side network sees of a condition as data sets hold it, uint8 (n, *space, 3)."""
+        """What a side network sees of a condition as data sets hold it, uint8 (n, *space, channels)."""
         return self.sample(condition if self.moments is None else self.moments(params, condition), key)
+
+
+def check_rgb(channels: Mapping[str, int]) -> None:
+    """Raise ValueError where a condition, by name, has not 3 channels, and goes the way of images into latents."""
+    for name, count in not_rgb(channels).items():
+        raise ValueError(
+            f"The condition {name!r} has channels: {count}, but this base encodes conditions as it does images, which "
+            f"have {RGB}: make a picture in colours of it."
+        )
 
 
 # Pictures in [0, 1], as the side networks of UNets see them.
@@ -185,6 +195,7 @@ class Family:
       guess_mode: whether diffusers' pipelines of this kind of base have a guess mode.
       buffers: pattern of the paths of main parameters that are no weights, as tables of positions: no training of the
         main network changes them. None where there are none.
+      conditioning_channels: name -> channels of a condition, of those that have not 3.
     """
 
     model: DualBranch
@@ -207,6 +218,11 @@ class Family:
     patch_size: int = 1
     guess_mode: bool = False
     buffers: str | None = None
+    conditioning_channels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def channels_of(self, condition: str) -> int:
+        """How many channels a condition has, as its side network takes it."""
+        return self.conditioning_channels.get(condition, RGB)
 
     @cached_property
     def frozen(self) -> Params:
@@ -255,6 +271,8 @@ class Setup:
       condition_init: how the encoder of a new side network's condition is born, see `CONDITION_INITS`.
       zero_convolution_scale: size of the layers at birth through which a new side network's residuals leave, as a
         share of PyTorch's default. Only with 0 do the residuals start at zero.
+      conditioning_channels: name -> channels of a condition; where it says nothing, a continued side network has its
+        own number, and a new one 3.
 
     Raises:
       ValueError: a condition that is there twice, a start of a name that no condition has, an unknown condition_init,
@@ -274,6 +292,7 @@ class Setup:
     decoder_width: float = 1.0
     condition_init: str = "zero"
     zero_convolution_scale: float = 0.0
+    conditioning_channels: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(set(self.conditions)) < len(self.conditions):

@@ -11,6 +11,7 @@ from lisa_jax.checkpoints.key_table import Entry
 from lisa_jax.checkpoints.side_network import stored_side_network
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.dual_branch import Params
+from lisa_jax.media.channels import MOST_CHANNELS, RGB
 from lisa_jax.models.controlnet import (
     COPIED_FROM_UNET,
     ControlNetConfig,
@@ -20,8 +21,6 @@ from lisa_jax.models.controlnet import (
 )
 from lisa_jax.models.small_controlnet import small_controlnet_config
 from lisa_jax.models.unet import UNetConfig
-
-CONDITION_CHANNELS = 3  # conditions are pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +43,8 @@ def side_network_of_unet(
     condition_channels: Sequence[int],
     block_out_channels: Sequence[int] | None = None,
     layers_per_block: int | None = None,
+    *,
+    conditioning_channels: int = RGB,
 ) -> SideStart:
     """A ControlNet that starts as a copy of the UNet's encoder, or a smaller network.
 
@@ -56,11 +57,13 @@ def side_network_of_unet(
       block_out_channels: channels of the levels of a smaller network, finest first, as many levels as it is to have;
         None: the UNet's.
       layers_per_block: layers a level of a smaller network; None: the UNet's.
+      conditioning_channels: channels of the condition.
 
     Raises:
       ValueError: a UNet that no ControlNet copies, or more levels or layers than it has.
     """
     config = controlnet_config_from_unet(unet, tuple(condition_channels))
+    config = dataclasses.replace(config, conditioning_channels=conditioning_channels)
     if block_out_channels is not None or layers_per_block is not None:
         channels = None if block_out_channels is None else tuple(block_out_channels)
         config = small_controlnet_config(config, channels, layers_per_block)
@@ -74,15 +77,16 @@ def side_network_of_unet(
     return SideStart(config, read_start)
 
 
-def continued_side_network(spec: str, unet: UNetConfig) -> SideStart:
+def continued_side_network(spec: str, unet: UNetConfig, conditioning_channels: int | None = None) -> SideStart:
     """A side network that was trained before; its config is taken as it is.
 
     Args:
       spec: a ControlNet of diffusers, or a smaller network of ours, as `open_checkpoint` takes it.
       unet: the UNet that is to take its residuals.
+      conditioning_channels: channels of the condition that it is to see; None: those that it was trained with.
 
     Raises:
-      CheckpointError: a config that is not supported, or a network that does not fit the UNet.
+      CheckpointError: a config that is not supported, or a network that does not fit the UNet or the condition.
     """
     checkpoint = open_checkpoint(spec)
     component = stored_side_network(checkpoint)
@@ -93,10 +97,15 @@ def continued_side_network(spec: str, unet: UNetConfig) -> SideStart:
                 f"{spec} has {name} {getattr(config, name)}, but the UNet {getattr(unet, name)}: it belongs to "
                 "another base."
             )
-    if config.conditioning_channels != CONDITION_CHANNELS:
+    if conditioning_channels not in (None, config.conditioning_channels):
         raise CheckpointError(
-            f"{spec} has conditioning_channels {config.conditioning_channels}, but conditions are pictures of "
-            f"{CONDITION_CHANNELS}."
+            f"{spec} has conditioning_channels {config.conditioning_channels}, but the data's condition has "
+            f"{conditioning_channels}: prepare data of as many, or leave it out of side.start_from."
+        )
+    if config.conditioning_channels > MOST_CHANNELS:
+        raise CheckpointError(
+            f"{spec} has conditioning_channels {config.conditioning_channels}, but conditions have {MOST_CHANNELS} at "
+            "most."
         )
     taken = _residual_shapes(controlnet_config_from_unet(unet))
     # What a smaller network does not have fits in any size.

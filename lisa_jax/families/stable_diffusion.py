@@ -46,6 +46,7 @@ from lisa_jax.families.stable_diffusion_checks import (
 )
 from lisa_jax.families.unet_control import controlnet_side, unet_functions
 from lisa_jax.families.usage import TEMPLATES, Usage
+from lisa_jax.media.channels import RGB, not_rgb
 from lisa_jax.media.image import IMAGE
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
 from lisa_jax.models.unet import UNetConfig
@@ -94,7 +95,7 @@ class StableDiffusion:
 
     def abstract(self, setup: Setup) -> Family:
         """See `Architecture.abstract`; side networks are copies of the UNet, whatever they start from."""
-        sides = {name: self._side_of_unet(setup, None) for name in setup.conditions}
+        sides = {name: self._side_of_unet(setup, None, name) for name in setup.conditions}
         length = self.text.max_position_embeddings
         conditioner = clip_conditioner(self.text, length, not_read("Captions"), no_weights)
         frozen = partial(shapes_of, UNET.key_table(self.unet), jnp.dtype(setup.frozen_dtype))
@@ -130,7 +131,7 @@ class StableDiffusion:
         components = COMPONENTS | ({} if self.vae is None else {"vae": DIFFUSERS_WEIGHTS})
         return self._family(
             setup,
-            {name: self._side(setup, checkpoint, setup.start_from.get(name)) for name in setup.conditions},
+            {name: self._side(setup, checkpoint, name) for name in setup.conditions},
             load_frozen=lambda: UNET.read(checkpoint, "unet", jnp.dtype(setup.frozen_dtype), placement)[1],
             latents=latents,
             conditioner=conditioner,
@@ -167,6 +168,7 @@ class StableDiffusion:
             write_original_controlnet(target, name, sides[name].config, params, dtype)
 
         process = process_of(self.scheduler)
+        channels = not_rgb({name: side.config.conditioning_channels for name, side in sides.items()})
         return Family(
             model=DualBranch(*unet_functions(self.unet, *settings), networks),
             process=process,
@@ -182,6 +184,7 @@ class StableDiffusion:
             # Web interfaces have no bases on pixels.
             write_original=None if self.vae is None else write_original,
             guess_mode=True,
+            conditioning_channels=channels,
             **parts,
         )
 
@@ -198,18 +201,24 @@ class StableDiffusion:
             return PIXELS
         return autoencoder_latents(self.vae, load_params, jnp.dtype(setup.compute_dtype))
 
-    def _side(self, setup: Setup, checkpoint: Checkpoint, start: str | None) -> SideStart:
+    def _side(self, setup: Setup, checkpoint: Checkpoint, name: str) -> SideStart:
+        start = setup.start_from.get(name)
         if start is None:
-            return self._side_of_unet(setup, checkpoint)
+            return self._side_of_unet(setup, checkpoint, name)
         if setup.block_out_channels is not None or setup.layers_per_block is not None:
             raise ValueError(
                 f"start_from {start} is taken as it is: unset block_out_channels and layers_per_block, or start_from."
             )
-        return continued_side_network(start, self.unet)
+        return continued_side_network(start, self.unet, setup.conditioning_channels.get(name))
 
-    def _side_of_unet(self, setup: Setup, checkpoint: Checkpoint | None) -> SideStart:
+    def _side_of_unet(self, setup: Setup, checkpoint: Checkpoint | None, name: str) -> SideStart:
         return side_network_of_unet(
-            checkpoint, self.unet, setup.condition_channels, setup.block_out_channels, setup.layers_per_block
+            checkpoint,
+            self.unet,
+            setup.condition_channels,
+            setup.block_out_channels,
+            setup.layers_per_block,
+            conditioning_channels=setup.conditioning_channels.get(name, RGB),
         )
 
     def _write_main(self, checkpoint: Checkpoint, components: Sequence[str], target: str | Path, main: Params) -> None:
@@ -263,8 +272,9 @@ def _check_export(
 ) -> Measured:
     """`check_controlnet` on random inputs of a size."""
     checkpoint, latent_shape = open_checkpoint(folder), latents.shape(*size)
-    factor = stored_side_network(checkpoint).config(checkpoint).conditioning_downsampling
-    condition = (factor * latent_shape[0], factor * latent_shape[1])
+    config = stored_side_network(checkpoint).config(checkpoint)
+    factor = config.conditioning_downsampling
+    condition = (factor * latent_shape[0], factor * latent_shape[1], config.conditioning_channels)
     inputs = probe_inputs(latent_shape, conditioner.shapes.shape, condition, process.num_train_timesteps)
     return check_controlnet(folder, params, dtype, inputs, verifies=verifies)
 

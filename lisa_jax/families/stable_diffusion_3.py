@@ -29,7 +29,15 @@ from lisa_jax.dual_branch import DualBranch, Params
 from lisa_jax.families.abstract import no_weights, not_read, shapes_of
 from lisa_jax.families.autoencoder import autoencoder_latents
 from lisa_jax.families.export_check import Measured
-from lisa_jax.families.family import CONDITION_INITS, ConditionEncoder, Family, LatentSpace, Setup, height_and_width
+from lisa_jax.families.family import (
+    CONDITION_INITS,
+    ConditionEncoder,
+    Family,
+    LatentSpace,
+    Setup,
+    check_rgb,
+    height_and_width,
+)
 from lisa_jax.families.pixels import PIXELS
 from lisa_jax.families.sd3_check import check_sd3_controlnet
 from lisa_jax.families.sd3_control import ABSENT_T5_LENGTH, sd3_side, transformer_functions
@@ -240,6 +248,7 @@ def check_setup(setup: Setup) -> None:
             f"condition_channels {setup.condition_channels} are of UNets, whose conditions pass an encoder: beside a "
             f"transformer leave them at {Setup().condition_channels}."
         )
+    check_rgb(setup.conditioning_channels)
     if setup.births.encoder != CONDITION_INITS["zero"].encoder:
         raise ValueError(
             f"side.condition_init '{setup.condition_init}' is of UNets, whose conditions pass an encoder: beside a "

@@ -11,13 +11,15 @@ from lisa_jax.media.open_picture import PictureError, open_picture
 Picture = bytes | np.ndarray
 
 _STRIP_PIXELS = 2**20
+# Channels of which the last is opacity -> Pillow's name for them.
+_WITH_OPACITY = {2: "LA", 4: "RGBA"}
 
 
 class Decoded(NamedTuple):
     """A picture, and what has been decided about it.
 
     Attributes:
-      pixels: uint8 (H, W, 3), or int32 (H, W) where they are labels; upright.
+      pixels: uint8 (H, W, channels), or int32 (H, W) where they are labels; upright.
       orientation: of the stored pixels, as EXIF counts them: 1 is upright, from 5 on height and width are exchanged.
       frames: there are further frames (an animation, pages), which have been left out.
     """
@@ -32,8 +34,8 @@ class Decoded(NamedTuple):
         return (width, height) if self.orientation > 4 else (height, width)
 
 
-def decode_picture(data: Picture | Path, where: str) -> np.ndarray:
-    """A picture as uint8 RGB.
+def decode_picture(data: Picture | Path, where: str, channels: int = 3) -> np.ndarray:
+    """A picture as uint8 RGB, or in other channels.
 
     EXIF orientation is applied; transparency is laid on white; palettes, grey, black and white and CMYK are converted;
     16 bits a channel become 8 (65535 becomes 255). Of an animation the first frame counts. Colour profiles are not
@@ -43,21 +45,23 @@ def decode_picture(data: Picture | Path, where: str) -> np.ndarray:
       data: an encoded picture (see `open_picture.FORMATS`), a file with one, or an array uint8 or uint16 (H, W),
         (H, W, 1), (H, W, 3) or (H, W, 4), whose fourth channel is opacity.
       where: the file and the row, for the error message.
+      channels: 3; 1: the grey of that; 4: RGBA as it is stored, colours not multiplied by opacity; 2: grey and opacity,
+        likewise.
 
     Returns:
-      uint8 (H, W, 3).
+      uint8 (H, W, channels).
 
     Raises:
       PictureError: it is no picture, truncated or damaged, no regular file, has more than 89 million pixels or 134 MB,
-        or values without a known range (floating point or 32 bit integers).
+        values without a known range (floating point or 32 bit integers), or no opacity where that is a channel.
     """
-    return read_picture(data, where).pixels
+    return read_picture(data, where, channels).pixels
 
 
-def read_picture(data: Picture | Path, where: str) -> Decoded:
+def read_picture(data: Picture | Path, where: str, channels: int = 3) -> Decoded:
     """`decode_picture`, with what has been decided about the picture."""
     if isinstance(data, np.ndarray):
-        return Decoded(_array_to_rgb(data, where))
+        return Decoded(_of_array(data, channels, where))
     opened = open_picture(data, where)
     picture = opened.picture
     if opened.grey is None and picture.mode.startswith(("I", "F")):
@@ -66,12 +70,14 @@ def read_picture(data: Picture | Path, where: str) -> Decoded:
             f"{where}: the picture holds {kind} numbers (mode {picture.mode!r}), whose black and white are not known: "
             "convert it to 8 or 16 bits a channel."
         )
-    pixels = np.empty((picture.height, picture.width, 3), np.uint8)
+    if channels in _WITH_OPACITY and not picture.has_transparency_data:
+        raise PictureError(_without_opacity(where, channels))
+    pixels = np.empty((picture.height, picture.width, channels), np.uint8)
     # In strips, for what is made on the way takes several times what comes out.
     step = max(1, _STRIP_PIXELS // picture.width)
     for top in range(0, picture.height, step):
         strip = picture.crop((0, top, picture.width, min(top + step, picture.height)))
-        pixels[top : top + step] = _strip_to_rgb(strip, opened.grey, where)
+        pixels[top : top + step] = _of_strip(strip, opened.grey, channels, where)
     return Decoded(pixels, opened.orientation, opened.frames)
 
 
@@ -110,14 +116,41 @@ def read_labels(data: Picture | Path, where: str) -> Decoded:
     return Decoded(labels.astype(np.int32), opened.orientation, opened.frames)
 
 
-def _strip_to_rgb(strip: Image.Image, grey: tuple[int, int] | None, where: str) -> np.ndarray:
+def _of_strip(strip: Image.Image, grey: tuple[int, int] | None, channels: int, where: str) -> np.ndarray:
     if grey is not None:
-        return _array_to_rgb(_sixteen_bits(np.asarray(strip), *grey), where)
+        return _in_channels(_array_to_rgb(_sixteen_bits(np.asarray(strip), *grey), where), channels)
+    if channels in _WITH_OPACITY:
+        return np.asarray(strip.convert("RGBA").convert(_WITH_OPACITY[channels]))
     if strip.has_transparency_data:
         opaque = Image.new("RGBA", strip.size, "white")
         opaque.alpha_composite(strip.convert("RGBA"))
         strip = opaque
-    return np.asarray(strip.convert("RGB"))
+    return _in_channels(np.asarray(strip.convert("RGB")), channels)
+
+
+def _in_channels(rgb: np.ndarray, channels: int) -> np.ndarray:
+    return rgb if channels == 3 else np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
+
+
+def _of_array(array: np.ndarray, channels: int, where: str) -> np.ndarray:
+    if channels not in _WITH_OPACITY:
+        return _in_channels(_array_to_rgb(array, where), channels)
+    if array.ndim != 3 or array.shape[2] != channels:
+        raise PictureError(_without_opacity(where, channels))
+    if array.dtype not in (np.uint8, np.uint16):
+        raise PictureError(f"{where}: a picture must be uint8 or uint16, but this is {array.dtype}.")
+    return _to_eight_bits(array)
+
+
+def _without_opacity(where: str, channels: int) -> str:
+    wanted = "grey and opacity" if channels == 2 else "colours and opacity"
+    return (
+        f"{where}: {channels} channels are {wanted}, but this picture has no opacity: store it with an alpha channel."
+    )
+
+
+def _to_eight_bits(array: np.ndarray) -> np.ndarray:
+    return array if array.dtype == np.uint8 else ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _sixteen_bits(values: np.ndarray, black: int, white: int) -> np.ndarray:
@@ -129,7 +162,7 @@ def _sixteen_bits(values: np.ndarray, black: int, white: int) -> np.ndarray:
 
 def _array_to_rgb(array: np.ndarray, where: str) -> np.ndarray:
     if array.dtype == np.uint16:
-        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        array = _to_eight_bits(array)
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or channels not in (1, 3, 4):
         raise PictureError(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lisa_jax.media.channels import in_colours
+
 if TYPE_CHECKING:
     from PIL import ImageFont
 
@@ -20,7 +22,7 @@ def labelled_grid(
     """Lay rows of pictures out with one label over each column.
 
     Args:
-      columns: label -> n pictures uint8 (H, W, 3) of any sizes; one row an example.
+      columns: label -> n pictures uint8 (H, W, channels) of any sizes, shown as `in_colours` does; one row an example.
       cell: longer side of a picture in the grid; small ones are enlarged without smoothing.
       blocks: how many rows of examples stand side by side, so that many examples make a square grid.
       captions: one for each row, below it on one line, cut where the row ends; or none.
@@ -45,7 +47,7 @@ def labelled_grid(
             left = block * block_width + MARGIN + column * (cell + MARGIN)
             draw.text((left + cell / 2, header / 2), label, fill="black", font=_font(label, cell), anchor="mm")
             for row, index in enumerate(range(block * rows, min((block + 1) * rows, count))):
-                picture = Image.fromarray(columns[label][index])
+                picture = Image.fromarray(in_colours(columns[label][index]))
                 width, height = (max(1, round(cell * side / max(picture.size))) for side in picture.size)
                 corner = (left + (cell - width) // 2, header + row * pitch + (cell - height) // 2)
                 canvas.paste(picture.resize((width, height), Image.Resampling.NEAREST), corner)

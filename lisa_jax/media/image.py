@@ -15,11 +15,12 @@ def mirror(picture: np.ndarray) -> np.ndarray:
 
 
 def write(path: Path, picture: np.ndarray) -> None:
-    """Write a PNG; it has its name only when it is whole."""
+    """Write a PNG of a picture (H, W, 1 to 4), as it is; it has its name only when it is whole."""
     # Imported in functions: a family names its medium, and compiling its architecture must not need a picture library.
     from PIL import Image
 
-    write_whole(path, lambda partial: Image.fromarray(picture).save(partial, format="PNG"))
+    shown = picture[..., 0] if picture.shape[-1] == 1 else picture
+    write_whole(path, lambda partial: Image.fromarray(shown).save(partial, format="PNG"))
 
 
 def read(path: Path) -> np.ndarray:

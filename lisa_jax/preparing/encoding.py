@@ -16,8 +16,17 @@ from lisa_jax.data.buckets import Size
 from lisa_jax.data.prepared.dtypes import stored_dtype
 from lisa_jax.data.prepared.paths import leaves_by_path, name_of
 from lisa_jax.dual_branch import Params, Tree
-from lisa_jax.families.family import ENCODE_BATCH, UNIT_PICTURES, ConditionEncoder, Conditioner, LatentSpace, Setup
+from lisa_jax.families.family import (
+    ENCODE_BATCH,
+    UNIT_PICTURES,
+    ConditionEncoder,
+    Conditioner,
+    LatentSpace,
+    Setup,
+    check_rgb,
+)
 from lisa_jax.families.registry import load_family
+from lisa_jax.media.channels import RGB
 from lisa_jax.preparing.images import ConditionedImage
 from lisa_jax.preparing.report import CUT
 
@@ -56,14 +65,27 @@ class Encoding:
 
         return jax.tree.map(stored, self.conditioner.empty)
 
-    def shapes(self, size: Size, conditions: Sequence[str]) -> dict[str, Tree]:
-        """Shapes and dtypes of an example's inputs; raises ValueError for a size that the base does not take."""
+    def shapes(self, size: Size, channels: Mapping[str, int]) -> dict[str, Tree]:
+        """Shapes and dtypes of an example's inputs.
+
+        Args:
+          size: (H, W) of image and conditions.
+          channels: of the conditions, by name.
+
+        Raises:
+          ValueError: a size or a number of channels that the base does not take.
+        """
+        if self.condition.moments is not None:
+            check_rgb(channels)
 
         def encode(moments: Moments, picture: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(self.latents.moments_shape(*size), jnp.bfloat16)
 
-        picture = jax.ShapeDtypeStruct((*size, 3), jnp.uint8)
-        inputs = self.stored_pictures(picture, dict.fromkeys(conditions, picture), encode)
+        def picture(channels: int) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((*size, channels), jnp.uint8)
+
+        conditions = {name: picture(count) for name, count in channels.items()}
+        inputs = self.stored_pictures(picture(RGB), conditions, encode)
         if self.conditioner is None:
             return inputs
         context = jax.tree.map(

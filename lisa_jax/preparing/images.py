@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from lisa_jax.data.buckets import Size, nearest_bucket
+from lisa_jax.data.conditions.check import check_condition
 from lisa_jax.data.conditions.registry import Condition
 from lisa_jax.data.geometry import fit, same_aspect
 from lisa_jax.data.prepared.paths import Tree
 from lisa_jax.data.rows import Row, RowError
+from lisa_jax.media.channels import RGB
 from lisa_jax.media.decode import Decoded, read_labels, read_picture
 from lisa_jax.media.open_picture import pixel_count
 from lisa_jax.preparing.report import FRAMES, TURNED
@@ -40,7 +42,7 @@ class ConditionedImage:
       split: "train" or "test".
       size_index: which of the sizes it has.
       image: uint8 (H, W, 3).
-      conditions: uint8 (H, W, 3) by name.
+      conditions: uint8 (H, W, channels) by name.
       caption: as in the row, the first of several.
       original_size: (height, width) of the row's image.
       crop: (top, left) of the image in the row's one, once that is resized.
@@ -89,6 +91,7 @@ class ImageMaker:
       nearest: given conditions whose colours are classes, so that none may be mixed with its neighbours.
       min_size: least shorter side that an image may be enlarged from; None: images are never enlarged.
       stretched: given conditions that are stretched to the image's shape, where others must have its aspect ratio.
+      channels: of conditions, by name; without, given ones have 3, and computed ones as many as their functions say.
     """
 
     sizes: Sequence[Size]
@@ -98,6 +101,7 @@ class ImageMaker:
     nearest: Collection[str] = ()
     min_size: int | None = None
     stretched: Collection[str] = ()
+    channels: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __call__(self, row: Row) -> ConditionedImage:
         """Raises RowError or PictureError for a row that cannot be used."""
@@ -109,7 +113,9 @@ class ImageMaker:
         original = read_picture(row.image, row.where)
         original_size = original.pixels.shape[:2]
         size = nearest_bucket(*original_size, self.sizes)
-        read = {name: read_picture(row.conditions[name], row.where) for name in self.given}
+        read = {
+            name: read_picture(row.conditions[name], row.where, self.channels.get(name, RGB)) for name in self.given
+        }
         if LABELS in row.extras:
             read[LABELS] = read_labels(row.extras[LABELS], row.where)
         turned = [name for name, one in read.items() if _turned_apart(original, one, stretched=name in self.stretched)]
@@ -120,7 +126,9 @@ class ImageMaker:
         seen = {"image": fitted.image, "caption": row.caption, **fitted.conditions}
         conditions = {name: fitted.conditions[name] for name in self.given}
         for name, function in self.computed.items():
-            conditions[name] = _compute(function, name, seen, size, row.where)
+            computed = _compute(function, name, seen, row.where)
+            channels = self.channels.get(name)
+            conditions[name] = check_condition(computed, size, channels, name=name, where=row.where)
         split = split_of(row, self.test_fraction)
         size_index = self.sizes.index(size)
         frames = any(picture.frames for picture in (original, *read.values()))
@@ -162,17 +170,12 @@ def rank_of(row: Row) -> int:
     return int.from_bytes(hashlib.sha256(stored).digest()[:8], "big")
 
 
-def _compute(function: Condition, name: str, example: Mapping, size: Size, where: str) -> np.ndarray:
+def _compute(function: Condition, name: str, example: Mapping, where: str) -> np.ndarray:
     try:
-        condition = np.asarray(function(example))
+        return np.asarray(function(example))
     # How a condition says that it can do nothing with an image; anything else is a mistake in the function.
     except ValueError as error:
         raise RowError(f"{where}: condition {name!r} cannot be computed ({error}).") from error
     except Exception as error:
         error.add_note(f"While computing condition {name!r} of {where}.")
         raise
-    if condition.shape != (*size, 3) or condition.dtype != np.uint8:
-        raise ValueError(
-            f"Condition {name!r} gives {condition.dtype} {condition.shape}, but must give uint8 {(*size, 3)}."
-        )
-    return condition

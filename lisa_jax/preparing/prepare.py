@@ -16,6 +16,7 @@ from tqdm import tqdm
 from lisa_jax.data.prepared.layout import features_of
 from lisa_jax.data.prepared.metadata import Metadata
 from lisa_jax.data.rows import Row, RowError, Rows
+from lisa_jax.media.channels import RGB
 from lisa_jax.media.open_picture import PictureError
 from lisa_jax.preparing.encoding import Encoding, batch_encoder, batches_of_one_size, with_contexts, with_cuts_noted
 from lisa_jax.preparing.images import ConditionedImage, ImageMaker
@@ -171,10 +172,10 @@ def _work(index: int, row: Row | RowError, task: Task) -> ConditionedImage | Ski
 
 def _metadata(task: Task) -> Metadata:
     maker = task.make_image
-    conditions = (*maker.given, *maker.computed)
+    channels = {name: maker.channels.get(name, RGB) for name in (*maker.given, *maker.computed)}
     return Metadata(
         sizes=tuple(maker.sizes),
-        features=features_of([task.encoding.shapes(size, conditions) for size in maker.sizes]),
+        features=features_of([task.encoding.shapes(size, channels) for size in maker.sizes]),
         base=task.encoding.fingerprint,
         settings=task.settings,
         skipped=0,

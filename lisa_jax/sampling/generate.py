@@ -183,7 +183,7 @@ class Generator:
           latent_params: parameters of the latent space.
           side: parameters of the side networks by name; None samples the main network without control.
           context: a tree of arrays (n, ...).
-          conditions: uint8 (n, *space, 3) by the names of the side networks. Without control, only their size counts.
+          conditions: uint8 (n, *space, c) by the names of the side networks. Without control, only their size counts.
           indices: (n,), the examples' own numbers.
           seed: decides the starting noise, together with the index.
           **rest: further arguments of `latents`, and `progress`, which is told how many more samples are done.

@@ -85,7 +85,7 @@ def test_what_is_cached_is_what_the_base_computes(undisturbed, base, pictures):
     family = load_family(base, Setup(compute_dtype="float32"))
     source = load_prepared(undisturbed)
     source.check_base(family.fingerprint)
-    assert source.conditions == ("pose", "negative")
+    assert source.channels == {"pose": 3, "negative": 3}
     for example in list(source)[:4]:
         inputs, number = example["inputs"], example["caption"].removeprefix("a ")
         image = 255 - inputs["condition"]["negative"]

@@ -48,6 +48,18 @@ def test_image_and_conditions_of_any_resolution_show_the_same_window(shape):
     np.testing.assert_array_equal(fitted.conditions["labels"], fitted.conditions["nearest"][:, :, 1])
 
 
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_every_channel_is_cut_by_itself_as_that_of_a_picture_in_colours(channels):
+    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 4), np.uint8)
+    picture[:, :30, 3] = 0
+    conditions = {"asked": picture[..., :channels], "nearest": picture[..., :channels]}
+    fitted = fit(picture[..., :3], conditions, (16, 16), where="x", labels=["nearest"])
+    assert fitted.conditions["asked"].shape == fitted.conditions["nearest"].shape == (16, 16, channels)
+    for channel in range(channels):
+        alone = fit(np.repeat(picture[..., channel, None], 3, -1), {}, (16, 16), where="x").image
+        np.testing.assert_array_equal(fitted.conditions["asked"][..., channel], alone[..., 0])
+
+
 def test_labels_keep_their_values_and_pictures_are_antialiased():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255

@@ -7,22 +7,24 @@ import pytest
 from ml_collections import ConfigDict
 
 from lisa_jax.data.prepared.metadata import Metadata
-from lisa_jax.experiments import splits
+from lisa_jax.experiments import channels, splits
+from lisa_jax.experiments.channels import choose_channels
 from lisa_jax.experiments.conditions import choose_condition
 from lisa_jax.experiments.splits import Split, load_split, training_batches
 
 FAMILY = SimpleNamespace(fingerprint="abc")
 
 
-def config(condition):
-    return ConfigDict({"data": {"name": "prepared", "dir": "data/set", "condition": condition}})
+def config(condition, **noted):
+    data = {"name": "prepared", "dir": "data/set", "condition": condition}
+    return ConfigDict({"data": {**data, **({"conditioning_channels": noted} if noted else {})}})
 
 
 @pytest.fixture
 def prepared(monkeypatch):
     """A data set with moments of two conditions, in place of the one that is asked for."""
     source = SimpleNamespace(
-        conditions=("pose", "seg"),
+        channels={"pose": 3, "seg": 1},
         cached=("moments", "context"),
         empty_context=np.zeros((1, 2)),
         check_base=lambda fingerprint: None,
@@ -33,7 +35,7 @@ def prepared(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["condition", "condition_moments"])
 def test_conditions_that_the_config_does_not_name_are_left_out(prepared, kind):
-    split = load_split(config("seg"), FAMILY, "train")
+    split = load_split(config("seg", seg=1), FAMILY, "train")
     inputs = split.make_inputs({"caption": "a", "index": 0, "inputs": {"moments": 1, kind: {"pose": 2, "seg": 3}}})
     assert inputs == {"moments": 1, kind: {"seg": 3}}
     assert split.empty is prepared.empty_context and not split.reads_captions
@@ -42,6 +44,34 @@ def test_conditions_that_the_config_does_not_name_are_left_out(prepared, kind):
 def test_a_condition_that_was_not_prepared_is_refused(prepared):
     with pytest.raises(ValueError, match=r"data/set holds no condition 'depth': there is pose, seg; set config"):
         load_split(config("depth"), FAMILY, "train")
+
+
+def test_a_condition_of_other_channels_than_the_network_takes_is_refused(prepared):
+    with pytest.raises(ValueError, match="condition 'seg' in 1 channels, but the side network was made for 3"):
+        load_split(config("seg"), FAMILY, "train")
+
+
+def test_the_channels_of_the_data_are_noted_where_they_are_not_3(monkeypatch):
+    def noted(asked):
+        monkeypatch.setattr(Metadata, "read", lambda folder: SimpleNamespace(channels={"pose": 3, "seg": 1, "x": 4}))
+        choose_channels(asked)
+        return asked.data.to_dict().get("conditioning_channels")
+
+    assert noted(config("pose")) is None
+    assert noted(config(("seg", "pose"))) == {"seg": 1}
+    assert noted(config(("seg", "x"), x=4, seg=1)) == {"seg": 1, "x": 4}
+    with pytest.raises(ValueError, match="gives the condition 'pose' 4, but in the data it has 3: leave the field out"):
+        noted(config("pose", pose=4))
+
+
+def test_a_function_of_ones_own_is_asked_on_embedded_data(monkeypatch, tmp_path):
+    (tmp_path / "two_channels.py").write_text("def lit(example):\n    return example['image'][..., :2]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    example = {"image": np.zeros((4, 4, 3), np.uint8)}
+    monkeypatch.setattr(channels, "load_embedded", lambda name, size, split: [example])
+    asked = ConfigDict({"data": {"name": "openmoji", "image_size": 4, "condition": "two_channels:lit"}})
+    choose_channels(asked)
+    assert asked.data.conditioning_channels.to_dict() == {"lit": 2}
 
 
 def test_anything_is_the_only_condition_of_the_data_set(monkeypatch):

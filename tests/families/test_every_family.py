@@ -426,7 +426,7 @@ def test_the_architecture_alone_has_the_shapes_and_dtypes_of_what_is_loaded(case
     )
     assert shapes_of(trainable) == shapes_of(case.fresh)
     batch = stacked(case.rows)
-    cached = cached_shapes(abstract, control.ROWS, case.member.size, case.member.setup.conditions)
+    cached = cached_shapes(abstract, control.ROWS, case.member.size)
     assert jax.tree.map(lambda leaf: leaf.shape, cached) == jax.tree.map(lambda leaf: leaf.shape, batch)
     assert shapes_of(abstract.conditioner.shapes) == shapes_of(case.rows[0]["inputs"]["context"])
 

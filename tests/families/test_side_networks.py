@@ -231,7 +231,11 @@ def test_a_controlnet_is_continued_with_its_own_config(base, tmp_path):
     [
         ({"cross_attention_dim": 24}, "cross_attention_dim 24, but the UNet 32: it belongs to another base"),
         ({"in_channels": 9}, "in_channels 9, but the UNet 4"),
-        ({"conditioning_channels": 4}, "conditioning_channels 4"),
+        (
+            {"conditioning_channels": 4},
+            "conditioning_channels 4, but the data's condition has 3: prepare",
+        ),
+        ({"conditioning_channels": 5}, "conditioning_channels 5"),
         ({"layers_per_block": 1}, r"9 residuals and the UNet takes 13; .* down_2 is \(32, 32, 16\) .* \(64, 64, 16\)"),
         ({"block_out_channels": (16, 32, 32, 16)}, r"down_10 is \(8, 8, 16\) and should be \(8, 8, 32\)"),
     ],
@@ -240,7 +244,21 @@ def test_a_controlnet_of_another_base_is_refused(base, tmp_path, fields, message
     config = dataclasses.replace(TINY.controlnet, **fields)
     (tmp_path / "config.json").write_text(json.dumps(CONTROLNET.config_file.fields(config)))
     with pytest.raises(CheckpointError, match=message):
-        load(base, start_from={NAME: tmp_path})
+        load(base, start_from={NAME: tmp_path}, conditioning_channels={NAME: 3})
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_controlnet_of_other_channels_goes_on_beside_data_of_as_many(base, tmp_path, channels):
+    new = load(base, conditioning_channels={NAME: channels})
+    side = initialised(new)[NAME]
+    assert side["controlnet_cond_embedding"]["conv_in"]["kernel"].shape == (3, 3, channels, 4)
+    new.write_side(tmp_path, NAME, side)
+    assert json.loads((tmp_path / "config.json").read_text())["conditioning_channels"] == channels
+    # Without data, as where folders are sampled with, the folder says it.
+    for asked in ({NAME: channels}, {}):
+        family = load(base, start_from={NAME: tmp_path}, conditioning_channels=asked)
+        assert family.channels_of(NAME) == channels
+        assert_trees_equal(family.read_start()[NAME], side)
 
 
 def test_settings_that_contradict_each_other_are_refused(base, tmp_path):

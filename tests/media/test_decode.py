@@ -57,6 +57,26 @@ def test_transparency_is_laid_on_white():
     np.testing.assert_array_equal(decoded(encode(palette, transparency=0)), [[[255, 255, 255], [255, 0, 0]]])
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_opacity_is_a_channel_where_it_is_asked_for_and_colours_stay_as_they_are(channels):
+    stored = noise(5, 7, channels)
+    stored[:2, :, -1] = 0
+    for data in (encode(Image.fromarray(stored)), encode(Image.fromarray(stored), "TIFF"), stored):
+        np.testing.assert_array_equal(decode_picture(data, WHERE, channels), stored)
+    with pytest.raises(PictureError, match=f"^{WHERE}: {channels} channels are .* but this picture has no opacity: st"):
+        decode_picture(encode(Image.fromarray(noise(5, 7, 3))), WHERE, channels)
+    with pytest.raises(PictureError, match="has no opacity"):
+        decode_picture(noise(5, 7, 3), WHERE, channels)
+
+
+def test_one_channel_is_grey_as_it_is_stored_or_that_of_colours():
+    grey, deep = noise(5, 7), noise(5, 7, dtype=np.uint16)
+    for data in (encode(Image.fromarray(grey)), grey):
+        np.testing.assert_array_equal(decode_picture(data, WHERE, 1), grey[..., None])
+    np.testing.assert_array_equal(decode_picture(encode(Image.fromarray(deep)), WHERE, 1), decoded(deep)[..., :1])
+    assert decode_picture(encode(Image.new("RGB", (1, 1), (255, 0, 0))), WHERE, 1).tolist() == [[[76]]]
+
+
 def test_palettes_grey_black_and_white_and_sixteen_bits():
     palette = Image.new("P", (1, 1), 1)
     palette.putpalette([0, 0, 0, 10, 20, 30])

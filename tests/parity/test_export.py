@@ -147,8 +147,14 @@ def test_pipeline_of_diffusers_ends_in_our_latents_and_image(export, scheduler, 
     assert apart <= 1
 
 
-def test_code_of_the_model_card_runs(export, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("mode", "channels"), [("RGB", {}), ("RGBA", {NAME: 4})])
+def test_code_of_the_model_card_runs(export, tmp_path, monkeypatch, mode, channels):
     monkeypatch.chdir(tmp_path)
+    folder = export.folder
+    if channels:
+        unet = UNet2DConditionModel.from_pretrained(export.base, subfolder="unet")
+        embedding = {"conditioning_embedding_out_channels": (4, 8, 8, 16), "conditioning_channels": channels[NAME]}
+        ControlNetModel.from_unet(unet, **embedding).save_pretrained(folder := tmp_path / "of_channels")
     config = {
         "base": str(export.base),
         "batch_size": 4,
@@ -171,12 +177,13 @@ def test_code_of_the_model_card_runs(export, tmp_path, monkeypatch):
         dtype="float32",
         name=NAME,
         names=(NAME,),
+        conditioning_channels=channels,
     )
     code = card.render().split("```python\n")[1].split("```")[0]
     # The card names the base as a hub would, and leaves the folder to its reader.
     (tmp_path / "base").symlink_to(export.base)
-    Image.new("RGB", (80, 80), "white").save("condition.png")
-    exec(code.replace("path/to/this/folder", str(export.folder)), {})
+    Image.new(mode, (80, 80), "white").save("condition.png")
+    exec(code.replace("path/to/this/folder", str(folder)), {})
     assert Image.open("image.png").size == (64, 64)
 
 

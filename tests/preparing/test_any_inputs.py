@@ -74,7 +74,7 @@ def test_every_leaf_comes_back_as_it_was_encoded(folder, expected):
     assert found.keys() == expected.keys() and len(found) == COUNT
     for key, inputs in found.items():
         assert_same(inputs, expected[key])
-    assert sources[0].conditions == ("pose", "negative") and sources[0].cached == ("moments", "context")
+    assert sources[0].channels == {"pose": 3, "negative": 3} and sources[0].cached == ("moments", "context")
 
 
 def test_a_batch_holds_the_same_tree(folder, expected):

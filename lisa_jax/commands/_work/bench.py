@@ -65,10 +65,12 @@ def random_arguments(step: AbstractStep, seed: int = 0) -> Arguments:
 def config_arguments(config: ConfigDict, mesh: Mesh) -> tuple[Announced, Arguments]:
     """The jitted step of a config, and its arguments from the config's base and data, inputs through the pipeline."""
     # Here, for an architecture alone needs none of the packages that read data.
+    from lisa_jax.experiments.channels import choose_channels
     from lisa_jax.experiments.conditions import choose_condition, condition_specs
     from lisa_jax.experiments.splits import load_split, training_batches
 
     choose_condition(config)
+    choose_channels(config)
     family = load_base(config, mesh)
     train = load_split(config, family, "train", condition_specs(config).values())
     experiment = control_experiment(config, family, train.frozen(), train.empty)

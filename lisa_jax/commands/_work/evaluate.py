@@ -28,6 +28,7 @@ from lisa_jax.evaluation.tasks import task_of
 from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.experiments.splits import Split, load_split
 from lisa_jax.files.whole_file import write_whole_text
+from lisa_jax.media.channels import in_colours
 from lisa_jax.sampling.generate import make_generator
 
 FLAGS = flags.FLAGS
@@ -76,7 +77,7 @@ def evaluate_run(workdir: str) -> dict[str, Any]:
 
     examples = EvaluationSet(
         split.references(batch),
-        by_task(conditions, task),
+        by_task({name: in_colours(rows) for name, rows in conditions.items()}, task),
         list(batch["caption"]),
         split.truth(batch),
         run.config.data.name in EMBEDDED,

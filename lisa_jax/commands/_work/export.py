@@ -37,6 +37,11 @@ def main() -> None:
     if FLAGS.variant and (FLAGS.dtype not in VARIANTS or FLAGS.format == "original"):
         raise ValueError("--variant names a folder's weights in float16 or bfloat16: give --dtype, and no --format.")
     run, out, dtype = load_run(FLAGS.workdir, FLAGS.weights), Path(FLAGS.out), jnp.dtype(FLAGS.dtype)
+    if FLAGS.format == "original" and run.family.conditioning_channels:
+        raise ValueError(
+            "Web interfaces give a ControlNet pictures of 3 channels, but those of "
+            f"{', '.join(run.family.conditioning_channels)} are others: export with --format=diffusers."
+        )
     if FLAGS.format == "original" and run.family.write_original is None:
         raise ValueError(
             f"No web interface reads a {run.family.usage.kind} of such a base: export with --format=diffusers."
@@ -77,6 +82,7 @@ def _export(run: TrainedRun, folders: Mapping[str, Path], dtype: jnp.dtype) -> N
             dtype=dtype.name,
             name=name,
             names=tuple(folders),
+            conditioning_channels=run.family.conditioning_channels,
             validation=validation,
             validation_step=validation_step,
             measured=measured,

@@ -12,6 +12,8 @@ from lisa_jax.data.conditions.registry import Condition, get_condition
 from lisa_jax.data.rows import Columns, FirstRows, open_rows
 from lisa_jax.data.rows.hub_table import HubRows
 from lisa_jax.drawing.sizes import size_of
+from lisa_jax.media.channels import not_rgb
+from lisa_jax.preparing.channels import asked_channels, with_channels
 from lisa_jax.preparing.encoding import load_encoding
 from lisa_jax.preparing.images import LABELS, ImageMaker
 from lisa_jax.preparing.prepare import Task, prepare
@@ -36,6 +38,18 @@ def main() -> None:
     source = rows.name if isinstance(rows, HubRows) else FLAGS.source
     if FLAGS.max_rows is not None:
         rows = FirstRows(rows, FLAGS.max_rows)
+    make_image = ImageMaker(
+        sizes,
+        tuple(columns.conditions),
+        computed,
+        FLAGS.test_fraction,
+        FLAGS.nearest,
+        FLAGS.min_size,
+        FLAGS.stretch,
+        asked_channels(FLAGS.channels, columns.conditions),
+    )
+    skip = FLAGS.on_error == "skip"
+    make_image = with_channels(make_image, rows, skip_bad_rows=skip)
     encoding = load_encoding(FLAGS.base, cache, FLAGS.batch_size)
     settings = {
         "source": rows.fingerprint(),
@@ -47,20 +61,12 @@ def main() -> None:
         "nearest": sorted(FLAGS.nearest),
         # Noted where there are any, so that a set without them is what it was before there was such a flag.
         **({"stretch": sorted(FLAGS.stretch)} if FLAGS.stretch else {}),
+        **({"channels": channels} if (channels := not_rgb(make_image.channels)) else {}),
         "test_fraction": FLAGS.test_fraction,
         "chunk_rows": FLAGS.chunk_rows,
         NAMED: {"source": _naming_flags(columns, source), "base": {"--base": FLAGS.base}},
     }
-    make_image = ImageMaker(
-        sizes,
-        tuple(columns.conditions),
-        computed,
-        FLAGS.test_fraction,
-        FLAGS.nearest,
-        FLAGS.min_size,
-        FLAGS.stretch,
-    )
-    task = Task(make_image, encoding, FLAGS.chunk_rows, FLAGS.on_error == "skip", settings)
+    task = Task(make_image, encoding, FLAGS.chunk_rows, skip, settings)
     prepare(rows, task, FLAGS.out, workers=FLAGS.workers or len(os.sched_getaffinity(0)))
 
 

@@ -7,6 +7,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from lisa_jax.experiments.base import absolute_paths, load_base
+from lisa_jax.experiments.channels import choose_channels
 from lisa_jax.experiments.conditions import choose_condition
 from lisa_jax.experiments.control import check_aligned_rows
 from lisa_jax.experiments.fields import check_control
@@ -26,6 +27,7 @@ def main() -> None:
     config, workdir = check_control(FLAGS.config), FLAGS.workdir
     check_installed(config.trackers)
     choose_condition(config)
+    choose_channels(config)
     absolute_paths(config)
     with claimed(workdir):
         state = _train(config, workdir)

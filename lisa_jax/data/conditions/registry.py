@@ -1,6 +1,7 @@
 """Conditions: what the side network sees, computed from an example.
 
-A condition is a function from an example to a uint8 (H, W, 3) picture. Add one of your own by
+A condition is a function from an example to a picture, uint8 (H, W, channels): 3 of those that are registered here, 1
+to 4 of one of your own, always the same number. Add one by
 
     @register("silhouette")
     def silhouette(example): ...
@@ -98,6 +99,11 @@ def get_condition(name: str, trusted: Collection[str] = ()) -> Condition:
     if not callable(function):
         raise ValueError(f"Condition {name!r}: module {module_name!r} has no function {function_name!r}.")
     return function
+
+
+def is_own(name: str) -> bool:
+    """Whether a condition, as `get_condition` takes it, is a user's function "module:function"; imports nothing."""
+    return ":" in name and name not in _EMBEDDED
 
 
 def shows_classes(name: str) -> bool:

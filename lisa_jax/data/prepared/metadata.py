@@ -13,11 +13,14 @@ from lisa_jax.data.prepared import first_format
 from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.typed import TypedError, typed
 from lisa_jax.files.whole_file import write_whole_text
+from lisa_jax.media.channels import MOST_CHANNELS, RGB
 
 VERSION = 3
 METADATA_FILE = "lisa_jax.json"
 
 Size = tuple[int, int]
+# Where inputs hold conditions: as pictures, or encoded.
+_CONDITIONS = ("condition", "condition_moments")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +88,13 @@ class Metadata:
     @property
     def conditions(self) -> tuple[str, ...]:
         """Names of the conditions."""
-        paths = (feature.path for feature in self.features.values())
-        return tuple(path[1] for path in paths if path[0] in ("condition", "condition_moments"))
+        return tuple(self.channels)
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Channels of the conditions by name; of what only latents are kept, those of a picture in colours."""
+        stored = {feature.path: feature.shapes for feature in self.features.values() if feature.path[0] in _CONDITIONS}
+        return {name: shapes[0][-1] if kind == "condition" else RGB for (kind, name), shapes in stored.items()}
 
     @property
     def cached(self) -> tuple[str, ...]:
@@ -163,7 +171,7 @@ def _problems(metadata: Metadata) -> Iterator[str]:
     for name, feature in metadata.features.items():
         if any(other[: len(feature.path)] == feature.path for other in paths if other is not feature.path):
             yield f"features.{name}.path is {list(feature.path)}, which another feature's begins with"
-        if not feature.path or (feature.path[0] in ("condition", "condition_moments") and len(feature.path) != 2):
+        if not feature.path or (feature.path[0] in _CONDITIONS and len(feature.path) != 2):
             yield f"features.{name}.path is {list(feature.path)}, which is no place"
         if not _is_dtype(feature.dtype):
             yield f"features.{name}.dtype is {feature.dtype!r}, which is no dtype"
@@ -171,6 +179,8 @@ def _problems(metadata: Metadata) -> Iterator[str]:
             yield f"features.{name}.shapes has {len(feature.shapes)} shapes for {len(metadata.sizes)} sizes"
         if any(side < 0 for shape in feature.shapes for side in shape):
             yield f"features.{name}.shapes has a side below 0"
+        if feature.path[:1] == ("condition",) and not _are_pictures(feature.shapes):
+            yield f"features.{name}.shapes are not of pictures of the same 1 to {MOST_CHANNELS} channels"
     files = [shard.file for shards in metadata.splits.values() for shard in shards]
     if len(set(files)) < len(files):
         yield "splits names a file more than once"
@@ -187,6 +197,11 @@ def _problems_of_shard(shard: Shard, place: str, sizes: int) -> Iterator[str]:
     # A record takes a byte at least: nothing is set aside for more examples than a file can hold.
     if shard.examples > shard.bytes:
         yield f"{place} has {shard.examples:,} examples in {shard.bytes:,} bytes"
+
+
+def _are_pictures(shapes: tuple[tuple[int, ...], ...]) -> bool:
+    channels = {shape[-1] for shape in shapes if shape}
+    return all(shapes) and len(channels) == 1 and channels <= set(range(1, MOST_CHANNELS + 1))
 
 
 def _is_dtype(name: str) -> bool:

@@ -92,7 +92,7 @@ class PreparedSource:
     Indexing raises CorruptRecordError, naming file and record, for damaged ones.
 
     Attributes:
-      conditions: names of the conditions.
+      channels: of the conditions, by name.
       cached: what is stored of ("moments", "context").
       sizes: (height, width) of the buckets; one where there are none.
       size_index: int32 (len,): the bucket of each example. A batch holds examples of one bucket only.
@@ -112,7 +112,7 @@ class PreparedSource:
         )
         self._starts = list(itertools.accumulate((shard.examples for shard in self._shards), initial=0))
         self._features = metadata.features
-        self.conditions = metadata.conditions
+        self.channels = metadata.channels
         self.cached = metadata.cached
         self.sizes = metadata.sizes
         self.size_index = _size_index(self._shards)

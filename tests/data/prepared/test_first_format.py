@@ -60,7 +60,7 @@ def write_first_format(folder, features_of_conditions, *, caches):
 def test_cached_inputs_are_read(tmp_path, conditions):
     write_first_format(tmp_path / "set", conditions, caches=True)
     source = load_prepared(tmp_path / "set")
-    assert source.conditions == tuple(conditions) and source.cached == ("moments", "context")
+    assert source.channels == dict.fromkeys(conditions, 3) and source.cached == ("moments", "context")
     assert source.sizes == SIZES and source.size_index.tolist() == [0, 1]
     np.testing.assert_array_equal(source.empty_context, np.ones((1, 2, 4), np.float32))
     source.check_base("abc")
