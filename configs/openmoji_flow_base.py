@@ -6,7 +6,7 @@
 the UNet of openmoji_base.py .86. 2,600 steps of 16 drawings: 35 minutes of one CPU core that had other work to do; the
 main loss ends at .171, which is .095 of the target's power. Samples have the colours of drawings and blurred shapes, in
 which the seams of the patches can be seen. Writes the folder runs/openmoji_flow_base/base; the one that ships as
-lisa_jax/assets/openmoji_flow_base was made so, but for its first 1,151 steps, whose learning rate fell as towards 4,500.
+lisa_jax/assets/openmoji_flow_base was made so, but for its first 1,151 steps, whose rate fell as towards 4,500.
 """
 
 from ml_collections import ConfigDict
