@@ -90,6 +90,8 @@ def control() -> ConfigDict:
     # The base: a folder as diffusers has it (one without a VAE works on pixels), a single .safetensors of Stable
     # Diffusion 1 or 2, or owner/name[@revision] of the hub.
     config.base = "bases/stable-diffusion-2-1-base"
+    # What the base is to do without though it has it, as text_encoder_3, the T5 of Stable Diffusion 3; unset: nothing.
+    config.leave_out = placeholder(str)
     # Its architecture, of lisa_jax.families.presets: for `compile` and `bench` where the base's folder is not at hand.
     config.preset = placeholder(str)
     config.frozen_dtype = "bfloat16"  # of the frozen parameters: float32 or bfloat16

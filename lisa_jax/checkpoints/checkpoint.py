@@ -6,7 +6,7 @@ Only JSON, text and safetensors are read, nothing that executes.
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from lisa_jax.checkpoints.errors import CheckpointError
@@ -29,9 +29,14 @@ class Checkpoint:
 
     A component is one part of it ("unet", "tokenizer", ...), or "" where the folder itself is the component, as that
     of a ControlNet.
+
+    Attributes:
+      folder: the folder.
+      left_out: components that are not taken, though they may be there: those that the base can do without.
     """
 
     folder: Path
+    left_out: frozenset[str] = dataclasses.field(default=frozenset(), kw_only=True)
 
     def where(self, component: str = "", name: str = "") -> str:
         """A component, or a file of it, as error messages name it."""
@@ -40,6 +45,10 @@ class Checkpoint:
     def has(self, component: str) -> bool:
         """Whether there is such a component."""
         return (self.folder / component).is_dir()
+
+    def takes(self, component: str) -> bool:
+        """Whether there is such a component and it is not left out; asked of those that a base can do without."""
+        return component not in self.left_out and self.has(component)
 
     def has_config(self, component: str = "") -> bool:
         """Whether there is a `config.json` of a component."""
@@ -100,19 +109,24 @@ class Checkpoint:
         shutil.copytree(self.folder / component, target, dirs_exist_ok=True)
 
 
-def open_checkpoint(spec: str | Path) -> Checkpoint:
+def open_checkpoint(spec: str | Path, leave_out: Collection[str] = ()) -> Checkpoint:
     """Open a source of weights.
 
     Args:
       spec: a folder as diffusers or transformers writes it, or that of the hub's cache that holds it as its snapshot;
         a `.safetensors` file, see `single_file`; else `owner/name[@revision]` of the hub, or one file of it,
         `owner/name/FILE.safetensors[@revision]`, which is fetched into its cache.
+      leave_out: components that are not taken; of the hub they are not fetched.
 
     Raises:
       CheckpointError: there is no such folder, and what lies there in its place is named; or see `hub.fetch`.
     """
+    return dataclasses.replace(_opened(spec, leave_out), left_out=frozenset(leave_out))
+
+
+def _opened(spec: str | Path, leave_out: Collection[str]) -> Checkpoint:
     if hub_name(spec) is not None:
-        return Checkpoint(fetch(str(spec)))
+        return Checkpoint(fetch(str(spec), leave_out))
     if (named := hub_file(spec)) is not None:
         return _open_single_file(*fetch_file(*named))
     folder = expanded(spec)

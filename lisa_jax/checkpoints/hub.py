@@ -4,7 +4,7 @@ See `files.hub` for how the hub is asked.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from lisa_jax.checkpoints.errors import CheckpointError
@@ -29,19 +29,20 @@ _TEXTS = (
 _NEVER_READ = ("safety_checker",)
 
 
-def fetch(spec: str) -> Path:
+def fetch(spec: str, leave_out: Collection[str] = ()) -> Path:
     """The folder in the hub's cache that holds what is read of a checkpoint; what is missing there is fetched.
 
     Of weights in several precisions one is fetched, float32 where it is there, as safetensors alone.
 
     Args:
       spec: `owner/name[@revision]`, a branch, a tag or a commit.
+      leave_out: components that are not wanted.
 
     Raises:
       CheckpointError: no such repository or revision, no leave to read it, or the hub cannot be reached.
     """
     folder = _download(spec, [*_TEXTS, *_weights([""], "")])
-    components = _components(folder)
+    components = [component for component in _components(folder) if component.removesuffix("/") not in leave_out]
     if components:
         _download(spec, [*_texts(components), *_weights(components, "")])
     for precision in filter(None, PRECISIONS):

@@ -26,6 +26,9 @@ flags.DEFINE_bool(
 )
 DEFINE_checked("out", None, "Folder of the prepared data set.", Folder())
 DEFINE_checked("base", None, "Base that trains later; its encoders are used.", Text())
+flags.DEFINE_list(
+    "leave_out", [], "Components that the base is to do without, as its config.leave_out in training: text_encoder_3."
+)
 DEFINE_checked(
     "image_size",
     "512",

@@ -98,13 +98,14 @@ def networks_of_runs(runs: Mapping[str, TrainedRun], weights: str) -> Networks:
     )
 
 
-def networks_of_folders(base: str, folders: Sequence[str], dtype: str) -> Networks:
+def networks_of_folders(base: str, folders: Sequence[str], dtype: str, leave_out: Sequence[str] = ()) -> Networks:
     """ControlNets beside a base; they are called as their folders or files, `identifier_of` whose names is taken.
 
     Args:
       base: checkpoint of the base.
       folders: ControlNet folders or files, at least one.
       dtype: float32 or bfloat16, of weights and compute.
+      leave_out: components that the base is to do without.
 
     Raises:
       CheckpointError: a folder that is missing something or does not fit the base.
@@ -116,7 +117,8 @@ def networks_of_folders(base: str, folders: Sequence[str], dtype: str) -> Networ
             f"{', '.join(folders)} go by the names {', '.join(names)}, which must tell them apart: rename one."
         )
     starts = dict(zip(names, folders, strict=True))
-    family = load_family(base, Setup(names, start_from=starts, frozen_dtype=dtype, compute_dtype=dtype))
+    setup = Setup(names, start_from=starts, frozen_dtype=dtype, compute_dtype=dtype)
+    family = load_family(base, setup, leave_out=leave_out)
     side = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), family.read_start())
     prints = [open_checkpoint(folder).fingerprint({"": DIFFUSERS_WEIGHTS}) for folder in folders]
     identity = {"base": family.fingerprint, "side networks": prints, "dtype": dtype}

@@ -7,7 +7,7 @@ from lisa_jax.checkpoints.checkpoint import open_checkpoint
 from lisa_jax.experiments.conditions import condition_names, conditioning_channels
 from lisa_jax.families.family import Architecture, Family, Setup
 from lisa_jax.families.presets import preset_of
-from lisa_jax.families.registry import architecture_of
+from lisa_jax.families.registry import architecture_of, check_left_out
 from lisa_jax.files.home import expanded
 from lisa_jax.files.hub import hub_file, hub_name
 from lisa_jax.files.path_list import split_named_paths
@@ -18,14 +18,14 @@ def load_base(config: ConfigDict, mesh: Mesh | None = None) -> Family:
     """The family of the base that a config names, with the config's side networks.
 
     Args:
-      config: fields base, data.condition, side, dtypes and the rest of `setup_of`.
+      config: fields base, leave_out, data.condition, side, dtypes and the rest of `setup_of`.
       mesh: where each tensor of the main network goes as soon as it is read, split or not as `mesh.split_frozen` says;
         None: it stays in numpy.
 
     Raises:
       CheckpointError, ValueError: as `Architecture.load`, and for settings that do not exist.
     """
-    checkpoint = open_checkpoint(config.base)
+    checkpoint = open_checkpoint(config.base, left_out(config))
     found = architecture_of(checkpoint)
     rules = found.rules if config.mesh.split_frozen else REPLICATED
     return found.load(setup_of(config), checkpoint, None if mesh is None else placement(rules, mesh))
@@ -74,7 +74,16 @@ def chosen_preset(config: ConfigDict, preset: str | None) -> str | None:
 def architecture(config: ConfigDict, preset: str | None) -> Architecture:
     """The architecture that `chosen_preset` decides; ValueError as there, and for a preset that does not exist."""
     name = chosen_preset(config, preset)
-    return architecture_of(open_checkpoint(config.base)) if name is None else preset_of(name).architecture
+    if name is None:
+        return architecture_of(open_checkpoint(config.base, left_out(config)))
+    found = preset_of(name).architecture
+    check_left_out(found, left_out(config))
+    return found
+
+
+def left_out(config: ConfigDict) -> tuple[str, ...]:
+    """Components of the base that a config leaves out."""
+    return tuple(name.strip() for name in (config.leave_out or "").split(",") if name.strip())
 
 
 def example_size(config: ConfigDict) -> tuple[int, ...]:

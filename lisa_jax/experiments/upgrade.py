@@ -22,7 +22,14 @@ _REMAT = {"false": "none", "true": "full"}
 
 def upgraded(config: ConfigDict) -> ConfigDict:
     """The config of an earlier run with today's fields: new ones say what was done before there was a choice."""
-    later = {"preset": None, "diagnostics_every": None, "keep_best": None, "trackers": ("tensorboard",), "loss": _LOSS}
+    later = {
+        "leave_out": None,
+        "preset": None,
+        "diagnostics_every": None,
+        "keep_best": None,
+        "trackers": ("tensorboard",),
+        "loss": _LOSS,
+    }
     fields = {**later, **config.to_dict()}
     later_in_groups = {
         "lisa": {"weighting": UNIFORM, "decoder_width": 1.0},

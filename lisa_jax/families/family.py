@@ -321,9 +321,11 @@ class Architecture(Protocol):
 
     Attributes:
       rules: where parameters go on a mesh that splits them.
+      optional: components of a checkpoint that it can do without, see `Checkpoint.takes`.
     """
 
     rules: Rules
+    optional: tuple[str, ...]
 
     def abstract(self, setup: Setup) -> Family:
         """The family with shapes in place of the frozen weights, for programs that are compiled but not run."""

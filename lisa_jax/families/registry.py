@@ -3,7 +3,7 @@
 A new family is a file beside this one and a line in `FAMILIES`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -34,6 +34,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
 
     Raises:
       CheckpointError: a class that is no family here, or a config that the family does not support.
+      ValueError: something is left out that the family cannot do without.
     """
     if (checkpoint.folder / "model_index.json").exists():
         place = ("", "model_index.json")
@@ -48,10 +49,22 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
             f"{checkpoint.where(*place)} names a {class_name[:80]}{f' ({model})' if model else ''}, which is not "
             f"supported: {', '.join(FAMILIES)} are."
         )
-    return FAMILIES[class_name](checkpoint)
+    found = FAMILIES[class_name](checkpoint)
+    check_left_out(found, checkpoint.left_out)
+    return found
 
 
-def load_family(spec: str | Path, setup: Setup, placement: Placement = None) -> Family:
-    """The family of a base, see `Architecture.load`; `spec` as `open_checkpoint` takes it."""
-    checkpoint = open_checkpoint(spec)
+def check_left_out(architecture: Architecture, components: Collection[str]) -> None:
+    """Raise ValueError for a component that the architecture cannot do without, with those that it can."""
+    for component in sorted(set(components) - set(architecture.optional)):
+        optional = ", ".join(architecture.optional)
+        raise ValueError(
+            f"leave_out names {component!r}, but of this base {f'only {optional}' if optional else 'nothing'} can be "
+            "left out."
+        )
+
+
+def load_family(spec: str | Path, setup: Setup, placement: Placement = None, leave_out: Collection[str] = ()) -> Family:
+    """The family of a base, see `Architecture.load`; `spec` and `leave_out` as `open_checkpoint` takes them."""
+    checkpoint = open_checkpoint(spec, leave_out)
     return architecture_of(checkpoint).load(setup, checkpoint, placement)

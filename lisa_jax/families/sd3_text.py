@@ -25,6 +25,8 @@ from lisa_jax.families.stable_diffusion_checks import check_tokens
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModelWithProjection
 from lisa_jax.models.t5_encoder import T5Config, T5EncoderModel
 
+# What a base can do without.
+T5 = "text_encoder_3"
 # Tokens of T5: the pipelines' default `max_sequence_length`.
 T5_LENGTH = 256
 
@@ -192,16 +194,12 @@ def _loaded(
     )
 
 
-def read_sd3_text(checkpoint: Checkpoint, *, with_t5: bool = True) -> SD3Text:
-    """The configs of a checkpoint's text encoders.
-
-    Args:
-      checkpoint: a Stable Diffusion 3 or 3.5.
-      with_t5: whether `text_encoder_3` is read where it is there.
+def read_sd3_text(checkpoint: Checkpoint) -> SD3Text:
+    """The configs of the text encoders of a Stable Diffusion 3 or 3.5, which may be without `text_encoder_3`.
 
     Raises:
       CheckpointError: a config that is missing or not supported, by file and field.
     """
     clip_l, clip_g = (CLIP_TEXT_WITH_PROJECTION.config(checkpoint, f"text_encoder{ending}") for ending in ("", "_2"))
-    has_t5 = with_t5 and checkpoint.has("text_encoder_3")
-    return SD3Text(clip_l, clip_g, T5_ENCODER.config(checkpoint, "text_encoder_3") if has_t5 else None)
+    t5 = T5_ENCODER.config(checkpoint, T5) if checkpoint.takes(T5) else None
+    return SD3Text(clip_l, clip_g, t5)

@@ -92,6 +92,7 @@ class StableDiffusion:
     vae: AutoencoderKLConfig | None
     scheduler: Mapping[str, Any]
     rules: ClassVar[Rules] = RULES
+    optional: ClassVar[tuple[str, ...]] = ()
 
     def abstract(self, setup: Setup) -> Family:
         """See `Architecture.abstract`; side networks are copies of the UNet, whatever they start from."""

@@ -48,7 +48,7 @@ from lisa_jax.families.sd3_side_networks import (
     position_table,
     write_side_network,
 )
-from lisa_jax.families.sd3_text import SD3Text, read_sd3_text
+from lisa_jax.families.sd3_text import T5, SD3Text, read_sd3_text
 from lisa_jax.families.stable_diffusion_3_checks import check_context, check_latents, read_scheduler
 from lisa_jax.families.usage import TEMPLATES, Usage
 from lisa_jax.media.image import IMAGE
@@ -90,6 +90,7 @@ class StableDiffusion3:
     vae: AutoencoderKLConfig | None
     scheduler: Mapping[str, Any]
     rules: ClassVar[Rules] = RULES
+    optional: ClassVar[tuple[str, ...]] = (T5,)
 
     def abstract(self, setup: Setup) -> Family:
         """See `Architecture.abstract`; side networks are copies of the transformer, whatever they start from."""

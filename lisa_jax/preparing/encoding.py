@@ -106,21 +106,27 @@ class Encoding:
         return {**inputs, "condition_moments": moments}
 
 
-def load_encoding(base: str | Path | None, cache: Collection[str], batch_size: int) -> Encoding:
+def load_encoding(
+    base: str | Path | None, cache: Collection[str], batch_size: int, leave_out: Collection[str] = ()
+) -> Encoding:
     """Load of a base what the cache needs; of the main network nothing stays but its fingerprint.
 
     Raises:
-      ValueError: nothing to encode with, or an unknown kind of cache.
+      ValueError: nothing to encode with, an unknown kind of cache, or something that cannot be left out of the base.
       CheckpointError: the base is not whole, or no network to train beside.
     """
     unknown = set(cache) - {"moments", "context"}
     if unknown:
         raise ValueError(f"Unknown cache '{sorted(unknown)[0]}': there are moments, context and none.")
     if not cache:
+        if leave_out:
+            raise ValueError(
+                "--leave_out is of the base that encodes, but nothing is: give --cache, or no --leave_out."
+            )
         return Encoding()
     if not base:
         raise ValueError(f"To cache {' and '.join(sorted(cache))}, give the --base that trains later; or --cache=none.")
-    family = load_family(base, Setup(compute_dtype="float32", frozen_dtype="float32"), _let_go)
+    family = load_family(base, Setup(compute_dtype="float32", frozen_dtype="float32"), _let_go, leave_out)
     # Weights that nothing can be trained beside are told before hours of encoding.
     _ = family.frozen
     if "moments" in cache and not family.latents.draws:

@@ -14,13 +14,14 @@ from toys.hub_server import COMMIT, HubServer
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
 from lisa_jax.files.hub import hub_file, hub_name
 
-# Prints, for each name on the command line, the folder or why there is none.
+# Prints, for each name on the command line, the folder or why there is none; components behind a ! are left out.
 OPEN = """
 import json, sys
 from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
 def opened(spec):
     try:
-        return str(open_checkpoint(spec).folder)
+        name, *left_out = spec.split("!")
+        return str(open_checkpoint(name, left_out).folder)
     except CheckpointError as error:
         return f"refused: {error}"
 print(json.dumps([opened(spec) for spec in sys.argv[1:]]))
@@ -73,6 +74,7 @@ def files(folder):
 def test_a_name_of_the_hub_is_fetched_once_with_what_is_read_alone(tmp_path):
     repositories = {
         "an-owner/base": write_base(tmp_path / "served", ("", ".fp16")),
+        "an-owner/lean": tmp_path / "served",
         "an-owner/half": write_base(tmp_path / "half", (".fp16",)),
         "an-owner/gated": write_base(tmp_path / "gated"),
         # The client writes 10 MB at once.
@@ -84,6 +86,7 @@ def test_a_name_of_the_hub_is_fetched_once_with_what_is_read_alone(tmp_path):
     names = [
         "an-owner/network",
         "an-owner/base@v1",
+        "an-owner/lean!text_encoder_2",
         "an-owner/half",
         "an-owner/gated",
         "an-owner/bas",
@@ -99,7 +102,8 @@ def test_a_name_of_the_hub_is_fetched_once_with_what_is_read_alone(tmp_path):
     with HubServer(
         repositories, gated=("an-owner/gated",), closed=("an-owner/closed",), breaks=("an-owner/network",)
     ) as hub:
-        network, base, half, gated, misspelt, revision, closed, one, none = opened(names, tmp_path, HF_ENDPOINT=hub.url)
+        found = opened(names, tmp_path, HF_ENDPOINT=hub.url)
+        network, base, lean, half, gated, misspelt, revision, closed, one, none = found
         assert sum("an-owner/network/revision" in path for _, path, _ in hub.requests) == 1
         # The download that broke goes on from where it was.
         transfers = [asked for method, path, asked in hub.requests if (method, path) == ("GET", PIECES)]
@@ -107,6 +111,7 @@ def test_a_name_of_the_hub_is_fetched_once_with_what_is_read_alone(tmp_path):
         (with_token,) = opened(["an-owner/gated"], tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="token")
     assert Path(base).name == COMMIT
     assert files(base) == texts | {f"{name}.safetensors" for name in weights}
+    assert files(lean) == {name for name in files(base) if not name.startswith("text_encoder_2/")}
     assert f"snapshots/{COMMIT}/whole.safetensors holds neither a Stable Diffusion" in one
     assert none.endswith("an-owner/half has no file hole.safetensors: mind the spelling.")
     assert files(half) == texts | {"whole.safetensors"} | {f"{name}.fp16.safetensors" for name in weights}

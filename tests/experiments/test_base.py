@@ -39,6 +39,17 @@ def test_the_base_s_own_architecture_goes_before_the_config_s_preset_and_a_named
     assert architecture(shipped, None) == architecture_of(open_checkpoint(shipped.base))
 
 
+def test_what_cannot_be_left_out_is_named_with_what_can():
+    config = sd21_lisa.get_config("pose")
+    config.leave_out = "vae, text_encoder_3"
+    with pytest.raises(ValueError, match="leave_out names 'text_encoder_3', but of this base nothing can be left out"):
+        architecture(config, "tiny_sd15")
+    with pytest.raises(ValueError, match="leave_out names 'vae', but of this base only text_encoder_3 can be left out"):
+        architecture(config, "tiny_sd3_medium")
+    config.leave_out = "text_encoder_3"
+    assert architecture(config, "tiny_sd3_medium") == preset_of("tiny_sd3_medium").architecture
+
+
 def test_one_number_is_the_size_of_a_square():
     config = openmoji_lineart.get_config()
     assert example_size(config) == (config.data.image_size,) * 2

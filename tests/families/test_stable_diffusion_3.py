@@ -87,6 +87,19 @@ def test_a_base_that_is_not_whole_is_told_by_its_part(base, tmp_path, change, me
         raise CheckpointError(refusal(changed, Setup()))
 
 
+def test_a_base_without_its_t5_is_the_one_that_has_none(base, tmp_path):
+    with_t5 = shutil.copytree(base, tmp_path / "base")
+    # Not even damaged is it in the way.
+    with_t5_as_a_pickle(with_t5)
+    family = load_family(with_t5, Setup(), leave_out=("text_encoder_3",))
+    assert family.fingerprint == load_family(base, Setup()).fingerprint
+    assert family.conditioner.shapes.keys() == {"clip", "pooled"}
+    family.write_main(tmp_path / "written", family.frozen)
+    assert {path.name for path in (tmp_path / "written").iterdir()} == {path.name for path in base.iterdir()}
+    with pytest.raises(ValueError, match="leave_out names 'vae', but of this base only text_encoder_3 can be left out"):
+        load_family(base, Setup(), leave_out=("vae", "text_encoder_3"))
+
+
 SIDES = {
     "deeper": (
         edited("config.json", num_layers=4),

@@ -28,9 +28,9 @@ def without_t5(tmp_path_factory):
     return build_tiny_sd3(tmp_path_factory.mktemp("sd3_without_t5"), t5=False)
 
 
-def _conditioner(folder, dtype=jnp.float32, **options):
-    checkpoint = open_checkpoint(folder)
-    return read_sd3_text(checkpoint, **options).load(checkpoint, jnp.dtype(dtype))
+def _conditioner(folder, dtype=jnp.float32, leave_out=()):
+    checkpoint = open_checkpoint(folder, leave_out)
+    return read_sd3_text(checkpoint).load(checkpoint, jnp.dtype(dtype))
 
 
 def _examples(captions):
@@ -90,13 +90,16 @@ def test_an_architecture_alone_has_the_same_shapes_and_reads_nothing(folder, wit
             abstract.read(_examples(["a"]))
 
 
-def test_the_third_encoder_can_be_left_out(folder):
-    conditioner = _conditioner(folder, with_t5=False)
+def test_the_third_encoder_can_be_left_out_and_is_part_of_what_the_base_is(folder):
+    conditioner = _conditioner(folder, leave_out=("text_encoder_3",))
     assert {name: leaf.shape for name, leaf in conditioner.shapes.items()} == {
         "clip": (77, WIDTHS[0] + WIDTHS[1]),
         "pooled": (sum(PROJECTIONS),),
     }
     assert conditioner.read(_examples(["a"])).keys() == {"clip_l", "clip_g"}
+    checkpoints = open_checkpoint(folder), open_checkpoint(folder, ("text_encoder_3",))
+    prints = [checkpoint.fingerprint(read_sd3_text(checkpoint).components) for checkpoint in checkpoints]
+    assert prints[0] != prints[1]
 
 
 def test_placed_weights_are_those_of_the_files_on_a_device(folder):
@@ -124,7 +127,7 @@ def test_a_caption_is_cut_if_any_tokenizer_cuts_it(folder):
     # One token of CLIP's, and many of T5's.
     captions = ["a red cat", "red " * 75, "red " * 76, "<|endoftext|>" * 40]
     assert _conditioner(folder).cuts(_examples(captions)) == [False, False, True, True]
-    assert _conditioner(folder, with_t5=False).cuts(_examples(captions)) == [False, False, True, False]
+    assert _conditioner(folder, leave_out=("text_encoder_3",)).cuts(_examples(captions)) == [False, False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def main() -> None:
     )
     skip = FLAGS.on_error == "skip"
     make_image = with_channels(make_image, rows, skip_bad_rows=skip)
-    encoding = load_encoding(FLAGS.base, cache, FLAGS.batch_size)
+    encoding = load_encoding(FLAGS.base, cache, FLAGS.batch_size, FLAGS.leave_out)
     settings = {
         "source": rows.fingerprint(),
         "base": encoding.fingerprint,
@@ -64,7 +64,7 @@ def main() -> None:
         **({"channels": channels} if (channels := not_rgb(make_image.channels)) else {}),
         "test_fraction": FLAGS.test_fraction,
         "chunk_rows": FLAGS.chunk_rows,
-        NAMED: {"source": _naming_flags(columns, source), "base": {"--base": FLAGS.base}},
+        NAMED: {"source": _naming_flags(columns, source), "base": _base_flags()},
     }
     task = Task(make_image, encoding, FLAGS.chunk_rows, skip, settings)
     prepare(rows, task, FLAGS.out, workers=FLAGS.workers or len(os.sched_getaffinity(0)))
@@ -78,6 +78,11 @@ def _sizes() -> tuple[Size, ...]:
     if height != width:
         raise ValueError(f"--image_size={FLAGS.image_size} is one size, but --buckets are several: give one number.")
     return make_buckets(height)
+
+
+def _base_flags() -> dict[str, Any]:
+    """The flags that say which base there is, and with what of it."""
+    return {"--base": FLAGS.base, **({"--leave_out": FLAGS.leave_out} if FLAGS.leave_out else {})}
 
 
 def _naming_flags(columns: Columns, source: str) -> dict[str, Any]:

@@ -13,9 +13,10 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
+from lisa_jax.commands._work._networks import networks_of_flags
 from lisa_jax.drawing.inputs import Drawing, batches
 from lisa_jax.drawing.listing import read_listing
-from lisa_jax.drawing.networks import Networks, networks_of_folders, networks_of_runs, sizes_of
+from lisa_jax.drawing.networks import Networks, sizes_of
 from lisa_jax.drawing.order import Order, order_of_requests, order_of_split
 from lisa_jax.drawing.output import DATA_SET, SampleFolder
 from lisa_jax.drawing.requests import Request, numbers_by_name, requests_of_flags
@@ -23,11 +24,9 @@ from lisa_jax.drawing.sheet import columns_of
 from lisa_jax.drawing.sizes import size_of
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.bounds import FACTOR, SHARE
-from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.experiments.splits import load_split
 from lisa_jax.families.family import Family
 from lisa_jax.files.lock import Lock
-from lisa_jax.files.path_list import split_paths
 from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.sampling.generate import make_generator
 
@@ -96,15 +95,7 @@ def order_of(networks: Networks, settings: Mapping[str, Any]) -> Order:
 def main() -> None:
     if jax.process_count() > 1:
         raise ValueError("sample runs in one process, on all of its devices: unset LISA_JAX_PROCESSES.")
-    if bool(FLAGS.workdir) == bool(FLAGS.base and FLAGS.controlnet):
-        raise ValueError("Give either --workdir, or --base and --controlnet.")
-    if FLAGS.workdir:
-        weights = FLAGS.weights
-        networks = networks_of_runs(
-            {workdir: load_run(workdir, weights) for workdir in split_paths(FLAGS.workdir)}, weights
-        )
-    else:
-        networks = networks_of_folders(FLAGS.base, split_paths(FLAGS.controlnet), FLAGS.dtype)
+    networks = networks_of_flags()
     with Lock(Path(FLAGS.out) / ".lock", f"sampling to {FLAGS.out}", "wait for it, or give another --out"):
         draw(networks)
 

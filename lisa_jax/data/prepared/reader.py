@@ -155,8 +155,8 @@ class PreparedSource:
         if self.cached and fingerprint != self.base:
             raise ValueError(
                 f"{self._folder} holds {' and '.join(self.cached)} of another base (fingerprint "
-                f"{str(self.base)[:12]}..., not {fingerprint[:12]}...): use that base, or prepare the data set again "
-                "with --base of this one."
+                f"{str(self.base)[:12]}..., not {fingerprint[:12]}...): use that base, with the same left out "
+                "of it (leave_out), or prepare the data set again with --base of this one."
             )
 
 

@@ -44,6 +44,7 @@ class VideoToy:
     text: TextConfig
     autoencoder: AutoencoderConfig
     scheduler: Mapping[str, Any]
+    optional: ClassVar[tuple[str, ...]] = ()
     rules: ClassVar[Rules] = ((r"kernel$", P("fsdp", "tensor")), (r"(bias|embedding)$", P()))
 
     def abstract(self, setup: Setup) -> Family:
