@@ -19,8 +19,9 @@ from lisa_jax.experiments.conditions import condition_specs
 from lisa_jax.experiments.saved_run import TrainedRun
 from lisa_jax.families.family import Family, Setup
 from lisa_jax.families.registry import load_family
+from lisa_jax.sampling.samplers.sampler import fitting_samplers
 
-# Where no run says otherwise: Stable Diffusion as the paper samples it.
+# Where no run says otherwise: Stable Diffusion as the paper samples it; what it does not fit, by the first that does.
 DEFAULTS = {"sampler": "dpmpp_2m", "num_steps": 20, "guidance_scale": 7.5}
 # Of prompted pictures where neither run nor base says how large pictures were in training.
 FOLDER_SIZE = (512, 512)
@@ -122,7 +123,9 @@ def networks_of_folders(base: str, folders: Sequence[str], dtype: str, leave_out
     side = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), family.read_start())
     prints = [open_checkpoint(folder).fingerprint({"": DIFFUSERS_WEIGHTS}) for folder in folders]
     identity = {"base": family.fingerprint, "side networks": prints, "dtype": dtype}
-    return Networks(family, names, side, None, DEFAULTS, identity)
+    fitting = fitting_samplers(family.process)
+    sampling = DEFAULTS if DEFAULTS["sampler"] in fitting else DEFAULTS | {"sampler": fitting[0]}
+    return Networks(family, names, side, None, sampling, identity)
 
 
 def _name(spec: str) -> str:

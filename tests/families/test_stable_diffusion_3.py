@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from lisa_jax.checkpoints.checkpoint import CheckpointError
+from lisa_jax.drawing.networks import networks_of_folders
 from lisa_jax.families.family import Setup
 from lisa_jax.families.presets import write_random_base
 from lisa_jax.families.registry import load_family
@@ -98,6 +99,10 @@ def test_a_base_without_its_t5_is_the_one_that_has_none(base, tmp_path):
     assert {path.name for path in (tmp_path / "written").iterdir()} == {path.name for path in base.iterdir()}
     with pytest.raises(ValueError, match="leave_out names 'vae', but of this base only text_encoder_3 can be left out"):
         load_family(base, Setup(), leave_out=("vae", "text_encoder_3"))
+
+
+def test_beside_its_base_a_side_network_is_sampled_by_what_fits_a_flow(base, side):
+    assert networks_of_folders(str(base), [str(side)], "float32").sampling["sampler"] == "euler"
 
 
 SIDES = {

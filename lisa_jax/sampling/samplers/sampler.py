@@ -64,6 +64,11 @@ SAMPLERS = {
 }
 
 
+def fitting_samplers(process: Process) -> tuple[str, ...]:
+    """Names of the samplers that fit a noise process."""
+    return tuple(name for name, makers in SAMPLERS.items() if type(process) in makers)
+
+
 def make_sampler(
     name: str, process: Process, scheduler_config: Mapping[str, Any], num_steps: int, patch_size: int = 1
 ) -> Sampler:
@@ -82,7 +87,7 @@ def make_sampler(
         ValueError: a sampler that does not exist or does not fit the noise process, with the names that do; an option
             of the config that would change the samples and is not supported; `num_steps` out of range.
     """
-    fitting = [other for other, makers in SAMPLERS.items() if type(process) in makers]
+    fitting = fitting_samplers(process)
     if name not in fitting:
         kind = type(process).__name__
         raise ValueError(f"sampler '{name}' does not fit the noise process {kind}: use {' or '.join(fitting)}.")
