@@ -157,7 +157,7 @@ def test_sizes_that_the_transformer_does_not_take_are_told_with_those_that_it_do
     latents = load_family(base, Setup()).latents
     assert latents.shape(64, 80) == (8, 10, 16)
     encoding = load_encoding(base, ("moments",), 1)
-    for shape in (latents.shape, lambda *size: encoding.shapes(size, ("pose",))):
+    for shape in (latents.shape, lambda *size: encoding.shapes(size, {"pose": 3})):
         for size in ((72, 64), (64, 60), (208, 64)):
             with pytest.raises(ValueError, match="height and width must be multiples of 16, 192 at most"):
                 shape(*size)
