@@ -20,7 +20,7 @@ from lisa_jax.families.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ("sd21_lisa", "sd21_baseline", "sd21_fresh", "sd21_v_lisa", "sd15_lisa", "sd21_compositional")
-CONFIGS += ("sd3_lisa", "sd3_x0_lisa", "sd35_medium_lisa", "sd35_large_lisa")
+CONFIGS += ("sdxl_lisa", "sd3_lisa", "sd3_x0_lisa", "sd35_medium_lisa", "sd35_large_lisa")
 
 
 # All that are experiments, as configs/studies/main_openmoji.py.
@@ -153,8 +153,9 @@ def test_flow_configs_differ_from_the_unet_s_in_what_a_transformer_is():
     assert study.training.base == flow["base"] and study.defaults.hook == "block_1"
 
 
-def test_baseline_differs_in_lam_alone():
-    lisa, baseline = get_config("sd21_lisa", "seg"), get_config("sd21_baseline", "seg")
+@pytest.mark.parametrize("base", ["sd21", "sdxl"])
+def test_baseline_differs_in_lam_alone(base):
+    lisa, baseline = get_config(f"{base}_lisa", "seg"), get_config(f"{base}_baseline", "seg")
     assert baseline.lisa.lam == 0
     baseline.lisa.lam = lisa.lisa.lam
     assert lisa == baseline
@@ -243,6 +244,7 @@ def base_and_data(command, tmp_path_factory):
     # The page on real checkpoints trains sd21_lisa already; the baseline is that with lam 0, and sd15_lisa differs in
     # its base alone.
     [
+        "sdxl_lisa",
         pytest.param("sd21_v_lisa", marks=pytest.mark.slow),
         "sd21_compositional",
     ],

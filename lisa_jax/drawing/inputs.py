@@ -74,10 +74,8 @@ def drawings_of_requests(
         rows, to = requests[start : start + READ_BATCH], sizes[start : start + READ_BATCH]
         prompts = [request.prompt for request in rows]
         negatives = [negative_prompt if row.negative_prompt is None else row.negative_prompt for row in rows]
-        encoded = tuple(
-            conditioner.contexts([_example(text, size) for text, size in zip(texts, to, strict=True)])
-            for texts in (prompts, negatives)
-        )
+        contexts = conditioner.contexts([_example(text, size) for text, size in zip(prompts, to, strict=True)])
+        encoded = contexts, conditioner.negatives(contexts, negatives)
         for row, request in enumerate(rows):
             context, negative = jax.tree.map(lambda leaf, row=row: leaf[row], encoded)
             yield Drawing(start + row, context, fitted_conditions(request, to[row], classes, channels), negative)

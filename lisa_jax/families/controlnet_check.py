@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
 from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.side_network import stored_side_network
-from lisa_jax.dual_branch import Params
+from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.export_check import Measured, check_export, require_diffusers
 from lisa_jax.models.controlnet import ControlNet
 
@@ -21,34 +22,41 @@ EXAMPLES = 2
 
 @dataclasses.dataclass(frozen=True)
 class ProbeInputs:
-    """Random inputs of a side network, float32.
+    """Random inputs of a side network, float32 where nothing else is said.
 
     Attributes:
       x_t: (n, h, w, c) standard normal.
       t: (n,) whole numbers from 0 to the last training step.
-      context: (n, length, width) standard normal.
+      context: a tree of (n, ...), standard normal; whole numbers, as of a picture's size, from 0 to 1023.
       condition: (n, H, W, channels), uniform in [0, 1].
     """
 
     x_t: np.ndarray
     t: np.ndarray
-    context: np.ndarray
+    context: Tree
     condition: np.ndarray
 
 
 def probe_inputs(
     latent_shape: tuple[int, ...],
-    context_shape: tuple[int, ...],
+    context_shapes: Tree,
     condition_shape: tuple[int, int, int],
     num_train_timesteps: int,
     seed: int = 0,
 ) -> ProbeInputs:
-    """Random inputs for latents (h, w, c), a context (length, width) and a condition (H, W, channels)."""
+    """Random inputs for latents (h, w, c), a context of shapes and dtypes, and a condition (H, W, channels)."""
     rng = np.random.default_rng(seed)
+
+    def drawn(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        shape = (EXAMPLES, *leaf.shape)
+        if jnp.issubdtype(leaf.dtype, jnp.integer):
+            return rng.integers(1024, size=shape).astype(leaf.dtype)
+        return rng.standard_normal(shape, np.float32)
+
     return ProbeInputs(
         x_t=rng.standard_normal((EXAMPLES, *latent_shape), np.float32),
         t=rng.integers(num_train_timesteps, size=EXAMPLES).astype(np.float32),
-        context=rng.standard_normal((EXAMPLES, *context_shape), np.float32),
+        context=jax.tree.map(drawn, context_shapes),
         condition=rng.random((EXAMPLES, *condition_shape), np.float32),
     )
 
@@ -110,8 +118,13 @@ def diffusers_residuals(folder: str | Path, inputs: ProbeInputs) -> tuple[str, l
     x_t, condition = (
         torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2))) for array in (inputs.x_t, inputs.condition)
     )
+    context = jax.tree.map(torch.from_numpy, inputs.context)
+    # Of Stable Diffusion XL.
+    tokens, added = context, None
+    if isinstance(context, Mapping):
+        tokens, added = context["tokens"], {"text_embeds": context["pooled"], "time_ids": context["time_ids"]}
     with torch.no_grad():
         down, mid = network(
-            x_t, torch.from_numpy(inputs.t), torch.from_numpy(inputs.context), condition, return_dict=False
+            x_t, torch.from_numpy(inputs.t), tokens, condition, added_cond_kwargs=added, return_dict=False
         )
     return diffusers.__version__, [residual.numpy().transpose(0, 2, 3, 1) for residual in (*down, mid)]

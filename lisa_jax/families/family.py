@@ -22,6 +22,9 @@ from lisa_jax.processes import Process
 
 # Examples whose conditioning is encoded at a time.
 ENCODE_BATCH = 64
+# What an example tells of its picture: (height, width) as it is and as it was, (top, left) of the crop in between. Of a
+# caption alone there is nothing to tell.
+NO_PICTURE = {"size": (0, 0), "original_size": (0, 0), "crop": (0, 0)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,14 +85,15 @@ class Conditioner:
     Attributes:
       load_params: reads the encoders' weights; called once, at the first use of `params`, so that training on cached
         contexts never holds them.
-      read: examples, mappings with a `caption` and whatever else a family needs -> what `encode` takes, a tree of host
-        arrays (n, ...): ids of one to three tokenizers, sizes and crops, a first frame.
+      read: examples, mappings with a `caption` and whatever else a family needs (see `NO_PICTURE`) -> what `encode`
+        takes, a tree of host arrays (n, ...): ids of one to three tokenizers, sizes and crops, a first frame.
       encode: (params, that tree) -> context, a tree of arrays (n, ...).
       null: (context of n rows, context of the empty caption, n rows or 1) -> the context without its caption, n rows:
         it takes the place of the context where captions are dropped, and guidance leads away from it where there is no
         negative prompt.
       shapes: shape and dtype of every leaf of a context, without n.
       cuts: examples -> of each, whether `read` leaves out the end of its caption; None where it never does.
+      kept: names of a context's parts that are not of the caption: another caption leaves them as they are.
     """
 
     load_params: Callable[[], Params]
@@ -98,6 +102,7 @@ class Conditioner:
     null: Callable[[Tree, Tree], Tree]
     shapes: Tree
     cuts: Callable[[Sequence[Mapping[str, Any]]], Sequence[bool]] | None = None
+    kept: tuple[str, ...] = ()
 
     @cached_property
     def params(self) -> Params:
@@ -107,7 +112,26 @@ class Conditioner:
     @cached_property
     def empty(self) -> Tree:
         """Context of the empty caption, a tree of numpy arrays (1, ...)."""
-        return self.contexts([{"caption": ""}])
+        return self.of_captions([""])
+
+    def of_captions(self, captions: Sequence[str]) -> Tree:
+        """Contexts of captions that are of no picture, a tree of numpy arrays (n, ...)."""
+        return self.contexts([{"caption": caption, **NO_PICTURE} for caption in captions])
+
+    def recaptioned(self, context: Tree, other: Tree) -> Tree:
+        """A context of n rows with the captions of another one, of n rows or 1, in place of its own."""
+        replaced = jax.tree.map(lambda leaf, of_other: np.broadcast_to(of_other, leaf.shape), context, other)
+        return replaced | {name: context[name] for name in self.kept} if self.kept else replaced
+
+    def negatives(self, context: Tree, prompts: Sequence[str]) -> Tree:
+        """What guidance leads away from: a context with a negative prompt a row, and where that is empty `null`."""
+        negative = self.recaptioned(context, self.of_captions(prompts))
+        absent = np.array([not prompt for prompt in prompts])
+
+        def choose(leaf: np.ndarray, null: jax.Array) -> np.ndarray:
+            return np.where(absent.reshape(-1, *(1,) * (leaf.ndim - 1)), null, leaf)
+
+        return jax.tree.map(choose, negative, self.null(context, self.empty))
 
     def contexts(self, examples: Sequence[Mapping[str, Any]]) -> Tree:
         """Contexts of examples, a tree of numpy arrays (n, ...)."""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from lisa_jax.checkpoints.params import Placement
 from lisa_jax.checkpoints.recognise import no_base, what_pipeline
-from lisa_jax.families import stable_diffusion, stable_diffusion_3
+from lisa_jax.families import stable_diffusion, stable_diffusion_3, stable_diffusion_xl
 from lisa_jax.families.family import Architecture, Family, Setup
 
 # Class in model_index.json, or where there is no such file in unet/config.json -> what reads the checkpoint's configs.
@@ -21,6 +21,11 @@ FAMILIES: Mapping[str, Callable[[Checkpoint], Architecture]] = MappingProxyType(
         "StableDiffusionImg2ImgPipeline": stable_diffusion.read_architecture,
         # Its main network may see more than latents, which the family then says.
         "StableDiffusionInpaintPipeline": stable_diffusion.read_architecture,
+        "StableDiffusionXLPipeline": stable_diffusion_xl.read_architecture,
+        "StableDiffusionXLControlNetPipeline": stable_diffusion_xl.read_architecture,
+        # The refiner's, which the family then says.
+        "StableDiffusionXLImg2ImgPipeline": stable_diffusion_xl.read_architecture,
+        "StableDiffusionXLInpaintPipeline": stable_diffusion_xl.read_architecture,
         "StableDiffusion3Pipeline": stable_diffusion_3.read_architecture,
         "StableDiffusion3ControlNetPipeline": stable_diffusion_3.read_architecture,
         "StableDiffusion3Img2ImgPipeline": stable_diffusion_3.read_architecture,

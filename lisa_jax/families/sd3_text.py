@@ -5,21 +5,26 @@ width of T5's, and zeros stand for an absent T5, where the context is used, so t
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lisa_jax.checkpoints.checkpoint import TRANSFORMERS_WEIGHTS, Checkpoint, CheckpointError
+from lisa_jax.checkpoints.checkpoint import TRANSFORMERS_WEIGHTS, Checkpoint
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT_WITH_PROJECTION
-from lisa_jax.checkpoints.component import Component
 from lisa_jax.checkpoints.t5 import T5_ENCODER
 from lisa_jax.checkpoints.t5_tokenizer import load_t5_tokenizer
-from lisa_jax.checkpoints.tokenizer import Tokenizer, load_tokenizer
 from lisa_jax.dual_branch import Params, Tree
-from lisa_jax.families.abstract import no_weights, not_read
+from lisa_jax.families.caption_encoders import (
+    CaptionEncoder,
+    abstract_encoder,
+    captions_of,
+    cuts_of,
+    load_clips,
+    load_encoder,
+)
 from lisa_jax.families.family import Conditioner
 from lisa_jax.families.stable_diffusion_checks import check_tokens
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModelWithProjection
@@ -29,27 +34,6 @@ from lisa_jax.models.t5_encoder import T5Config, T5EncoderModel
 T5 = "text_encoder_3"
 # Tokens of T5: the pipelines' default `max_sequence_length`.
 T5_LENGTH = 256
-
-Config = TypeVar("Config", CLIPTextConfig, T5Config)
-
-
-@dataclasses.dataclass(frozen=True)
-class CaptionEncoder(Generic[Config]):
-    """A text encoder and its tokenizer.
-
-    Attributes:
-      config: of the network.
-      length: tokens of every caption.
-      tokenize: captions -> ids, int32 (n, length).
-      load_params: reads the network's weights.
-      cuts: captions -> of each, whether its end is left out; None where that is not known.
-    """
-
-    config: Config
-    length: int
-    tokenize: Callable[[Sequence[str]], np.ndarray]
-    load_params: Callable[[], Params]
-    cuts: Callable[[Sequence[str]], Sequence[bool]] | None = None
 
 
 def sd3_conditioner(
@@ -75,7 +59,7 @@ def sd3_conditioner(
 
     def read(examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
         """Token ids of each encoder, int32 (n, length)."""
-        captions = [example["caption"] for example in examples]
+        captions = captions_of(examples)
         return {name: encoder.tokenize(captions) for name, encoder in encoders.items()}
 
     def encode(params: Params, ids: Tree) -> dict[str, jax.Array]:
@@ -95,19 +79,13 @@ def sd3_conditioner(
         """The empty caption's context, as of the pipelines' absent negative prompt."""
         return jax.tree.map(lambda leaf, of_empty: jnp.broadcast_to(of_empty, leaf.shape), context, empty)
 
-    def cuts(examples: Sequence[Mapping[str, Any]]) -> list[bool]:
-        """Whether any of the tokenizers cuts a caption."""
-        captions = [example["caption"] for example in examples]
-        by_encoder = [encoder.cuts(captions) for encoder in encoders.values()]
-        return [any(of_caption) for of_caption in zip(*by_encoder, strict=True)]
-
     return Conditioner(
         lambda: {name: encoder.load_params() for name, encoder in encoders.items()},
         read,
         encode,
         null,
         _shapes(clip_l, clip_g, t5, t5_dtype),
-        cuts if all(encoder.cuts for encoder in encoders.values()) else None,
+        cuts_of(encoders),
     )
 
 
@@ -145,12 +123,8 @@ class SD3Text:
 
     def abstract(self, t5_dtype: jnp.dtype) -> Conditioner:
         """The conditioner of the architecture alone, which reads no captions."""
-
-        def encoder(config: Config, length: int) -> CaptionEncoder[Config]:
-            return CaptionEncoder(config, length, not_read("Captions"), no_weights)
-
-        clip_l, clip_g = (encoder(clip, clip.max_position_embeddings) for clip in (self.clip_l, self.clip_g))
-        return sd3_conditioner(clip_l, clip_g, self.t5 and encoder(self.t5, T5_LENGTH), t5_dtype)
+        clip_l, clip_g = (abstract_encoder(clip, clip.max_position_embeddings) for clip in (self.clip_l, self.clip_g))
+        return sd3_conditioner(clip_l, clip_g, self.t5 and abstract_encoder(self.t5, T5_LENGTH), t5_dtype)
 
     def load(self, checkpoint: Checkpoint, t5_dtype: jnp.dtype) -> Conditioner:
         """The conditioner of a checkpoint; weights are read at their first use, CLIP's in float32.
@@ -160,38 +134,13 @@ class SD3Text:
         Raises:
           CheckpointError: a part that is missing, does not fit its config or does not fit the others, by name.
         """
-
-        def clip(config: CLIPTextConfig, ending: str) -> CaptionEncoder[CLIPTextConfig]:
-            tokenizer = load_tokenizer(checkpoint, f"tokenizer{ending}")
-            check_tokens(checkpoint, tokenizer, config.vocab_size, config.max_position_embeddings, ending)
-            return _loaded(checkpoint, CLIP_TEXT_WITH_PROJECTION, config, tokenizer, ending, jnp.float32)
-
-        clip_l, clip_g, t5 = clip(self.clip_l, ""), clip(self.clip_g, "_2"), None
-        if clip_l.length != clip_g.length:
-            raise CheckpointError(
-                f"{checkpoint.where()}: tokenizer pads captions to {clip_l.length}, but tokenizer_2 to "
-                f"{clip_g.length}: give both one model_max_length."
-            )
+        clips, t5 = [(CLIP_TEXT_WITH_PROJECTION, config) for config in (self.clip_l, self.clip_g)], None
+        clip_l, clip_g = load_clips(checkpoint, clips)
         if self.t5 is not None:
             tokenizer = load_t5_tokenizer(checkpoint, "tokenizer_3", T5_LENGTH)
             check_tokens(checkpoint, tokenizer, self.t5.vocab_size, T5_LENGTH, "_3")
-            t5 = _loaded(checkpoint, T5_ENCODER, self.t5, tokenizer, "_3", None)
+            t5 = load_encoder(checkpoint, T5_ENCODER, self.t5, tokenizer, "_3")
         return sd3_conditioner(clip_l, clip_g, t5, t5_dtype)
-
-
-def _loaded(
-    checkpoint: Checkpoint,
-    component: Component[Config],
-    config: Config,
-    tokenizer: Tokenizer,
-    ending: str,
-    dtype: jnp.dtype | None,
-) -> CaptionEncoder[Config]:
-    name = f"text_encoder{ending}"
-    component.check(checkpoint, name)
-    return CaptionEncoder(
-        config, tokenizer.max_length, tokenizer, lambda: component.read(checkpoint, name, dtype)[1], tokenizer.cuts
-    )
 
 
 def read_sd3_text(checkpoint: Checkpoint) -> SD3Text:

@@ -72,6 +72,7 @@ USAGE = Usage(
     "ControlNet",
     ("diffusers", "controlnet", "stable-diffusion", "text-to-image"),
     TEMPLATES / "stable_diffusion.md.jinja",
+    "StableDiffusionControlNetPipeline",
 )
 # Of a base without a VAE, which diffusers' pipelines cannot run.
 PIXEL_USAGE = Usage("ControlNet", ("diffusers", "controlnet"), TEMPLATES / "pixel_unet.md.jinja")
@@ -94,18 +95,52 @@ class StableDiffusion:
     rules: ClassVar[Rules] = RULES
     optional: ClassVar[tuple[str, ...]] = ()
 
+    @property
+    def has_original_layout(self) -> bool:
+        """Whether its side networks can be written as web interfaces read them, who have no bases on pixels."""
+        return self.vae is not None
+
+    @property
+    def components(self) -> dict[str, str | None]:
+        """Component -> stem of its weights, as for `Checkpoint.fingerprint`."""
+        return COMPONENTS | ({} if self.vae is None else {"vae": DIFFUSERS_WEIGHTS})
+
+    @property
+    def usage(self) -> Usage:
+        """How others use its side networks."""
+        return PIXEL_USAGE if self.vae is None else USAGE
+
+    def blank_conditioner(self) -> Conditioner:
+        """The conditioner of the architecture alone."""
+        return clip_conditioner(self.text, self.text.max_position_embeddings, not_read("Captions"), no_weights)
+
+    def conditioner(self, checkpoint: Checkpoint) -> Conditioner:
+        """The conditioner of a checkpoint; raises CheckpointError for a tokenizer of another text encoder."""
+        CLIP_TEXT.check(checkpoint, "text_encoder")
+        tokenizer = load_tokenizer(checkpoint, "tokenizer")
+        check_tokens(checkpoint, tokenizer, self.text.vocab_size, self.text.max_position_embeddings)
+        return clip_conditioner(
+            self.text,
+            tokenizer.max_length,
+            tokenizer,
+            lambda: CLIP_TEXT.read(checkpoint, "text_encoder", jnp.float32)[1],
+            tokenizer.cuts,
+        )
+
+    def write_index(self, folder: str | Path) -> None:
+        """Write `model_index.json`."""
+        write_model_index(folder, self.scheduler.get("_class_name", "DDIMScheduler"), has_vae=self.vae is not None)
+
     def abstract(self, setup: Setup) -> Family:
         """See `Architecture.abstract`; side networks are copies of the UNet, whatever they start from."""
         sides = {name: self._side_of_unet(setup, None, name) for name in setup.conditions}
-        length = self.text.max_position_embeddings
-        conditioner = clip_conditioner(self.text, length, not_read("Captions"), no_weights)
         frozen = partial(shapes_of, UNET.key_table(self.unet), jnp.dtype(setup.frozen_dtype))
         return self._family(
             setup,
             sides,
             load_frozen=frozen,
             latents=self._latents(setup, no_weights),
-            conditioner=conditioner,
+            conditioner=self.blank_conditioner(),
             write_main=not_read("A main network"),
             fingerprint="",
         )
@@ -117,27 +152,16 @@ class StableDiffusion:
         """
         dtype = jnp.dtype(setup.compute_dtype)
         latents = self._latents(setup, lambda: VAE.read(checkpoint, "vae", dtype)[1])
-        networks = {"unet": UNET, "text_encoder": CLIP_TEXT} | ({} if self.vae is None else {"vae": VAE})
-        for name, network in networks.items():
+        for name, network in {"unet": UNET, **({} if self.vae is None else {"vae": VAE})}.items():
             network.check(checkpoint, name)
-        tokenizer = load_tokenizer(checkpoint, "tokenizer")
-        check_tokens(checkpoint, tokenizer, self.text.vocab_size, self.text.max_position_embeddings)
-        conditioner = clip_conditioner(
-            self.text,
-            tokenizer.max_length,
-            tokenizer,
-            lambda: CLIP_TEXT.read(checkpoint, "text_encoder", jnp.float32)[1],
-            tokenizer.cuts,
-        )
-        components = COMPONENTS | ({} if self.vae is None else {"vae": DIFFUSERS_WEIGHTS})
         return self._family(
             setup,
             {name: self._side(setup, checkpoint, name) for name in setup.conditions},
             load_frozen=lambda: UNET.read(checkpoint, "unet", jnp.dtype(setup.frozen_dtype), placement)[1],
             latents=latents,
-            conditioner=conditioner,
-            write_main=partial(self._write_main, checkpoint, tuple(components)),
-            fingerprint=checkpoint.fingerprint(components),
+            conditioner=self.conditioner(checkpoint),
+            write_main=partial(self._write_main, checkpoint),
+            fingerprint=checkpoint.fingerprint(self.components),
         )
 
     def _family(self, setup: Setup, sides: Mapping[str, SideStart], **parts: Any) -> Family:
@@ -180,10 +204,9 @@ class StableDiffusion:
             read_start=lambda: {name: side.read_start() for name, side in sides.items()},
             write_side=write_side,
             check_export=partial(_check_export, parts["latents"], parts["conditioner"], process),
-            usage=PIXEL_USAGE if self.vae is None else USAGE,
+            usage=self.usage,
             size=self._size(),
-            # Web interfaces have no bases on pixels.
-            write_original=None if self.vae is None else write_original,
+            write_original=write_original if self.has_original_layout else None,
             guess_mode=True,
             conditioning_channels=channels,
             **parts,
@@ -222,12 +245,12 @@ class StableDiffusion:
             conditioning_channels=setup.conditioning_channels.get(name, RGB),
         )
 
-    def _write_main(self, checkpoint: Checkpoint, components: Sequence[str], target: str | Path, main: Params) -> None:
-        for component in components:
+    def _write_main(self, checkpoint: Checkpoint, target: str | Path, main: Params) -> None:
+        for component in self.components:
             if component != "unet":
                 checkpoint.copy(component, Path(target) / component)
         UNET.write(Path(target) / "unet", self.unet, main)
-        write_model_index(target, self.scheduler.get("_class_name", "DDIMScheduler"), has_vae=self.vae is not None)
+        self.write_index(target)
 
 
 def write_model_index(folder: str | Path, scheduler_class: str, *, has_vae: bool) -> None:
@@ -276,7 +299,7 @@ def _check_export(
     config = stored_side_network(checkpoint).config(checkpoint)
     factor = config.conditioning_downsampling
     condition = (factor * latent_shape[0], factor * latent_shape[1], config.conditioning_channels)
-    inputs = probe_inputs(latent_shape, conditioner.shapes.shape, condition, process.num_train_timesteps)
+    inputs = probe_inputs(latent_shape, conditioner.shapes, condition, process.num_train_timesteps)
     return check_controlnet(folder, params, dtype, inputs, verifies=verifies)
 
 

@@ -15,15 +15,13 @@ from lisa_jax.checkpoints.scheduler import SCHEDULER_CONFIG
 from lisa_jax.checkpoints.sd3_transformer import SD3_TRANSFORMER
 from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
+from lisa_jax.families.clip_presets import CLIP_G, CLIP_L, PAD_TOKENS, tiny_pair
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.families.sd3_text import SD3Text
 from lisa_jax.families.stable_diffusion_3 import StableDiffusion3, write_model_index
 from lisa_jax.models.clip_text import CLIPTextConfig
 from lisa_jax.models.sd3_transformer import SD3TransformerConfig
 from lisa_jax.models.vae import DOWN_BLOCK, UP_BLOCK, AutoencoderKLConfig
-
-# What captions of CLIP-L and CLIP-G are padded with.
-PAD_TOKENS: Mapping[str, str] = MappingProxyType({"tokenizer": "<|endoftext|>", "tokenizer_2": "!"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,26 +68,6 @@ class StableDiffusion3Preset:
 _SCHEDULER = MappingProxyType(
     {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 3.0}
 )
-# The public text configs carry these ids, which are not those of the tokenizer: pooling is at the highest id.
-_TEXT_IDS = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
-_CLIP_L = CLIPTextConfig(
-    hidden_size=768,
-    intermediate_size=3072,
-    num_hidden_layers=12,
-    num_attention_heads=12,
-    hidden_act="quick_gelu",
-    projection_dim=768,
-    **_TEXT_IDS,
-)
-_CLIP_G = CLIPTextConfig(
-    hidden_size=1280,
-    intermediate_size=5120,
-    num_hidden_layers=32,
-    num_attention_heads=20,
-    hidden_act="gelu",
-    projection_dim=1280,
-    **_TEXT_IDS,
-)
 
 
 def _vae(channels: tuple[int, ...], layers: int, groups: int, sample_size: int) -> AutoencoderKLConfig:
@@ -113,22 +91,10 @@ def _full(heads: int, **fields: object) -> StableDiffusion3Preset:
         num_layers=heads, num_attention_heads=heads, caption_projection_dim=64 * heads, **fields
     )
     vae = _vae((128, 256, 512, 512), layers=2, groups=32, sample_size=1024)
-    return StableDiffusion3Preset(transformer, vae, (_CLIP_L, _CLIP_G), _SCHEDULER)
+    return StableDiffusion3Preset(transformer, vae, (CLIP_L, CLIP_G), _SCHEDULER)
 
 
 def _tiny(full: StableDiffusion3Preset) -> StableDiffusion3Preset:
-    clip = tuple(
-        dataclasses.replace(
-            config,
-            vocab_size=1000,
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            projection_dim=projection,
-        )
-        for config, projection in zip(full.clip, (12, 20), strict=True)
-    )
     transformer = dataclasses.replace(
         full.transformer,
         sample_size=8,
@@ -143,7 +109,7 @@ def _tiny(full: StableDiffusion3Preset) -> StableDiffusion3Preset:
         dual_attention_layers=full.transformer.dual_attention_layers[:2],
     )
     vae = _vae((8, 8, 16, 16), layers=1, groups=4, sample_size=64)
-    return StableDiffusion3Preset(transformer, vae, clip, _SCHEDULER)
+    return StableDiffusion3Preset(transformer, vae, tiny_pair(), _SCHEDULER)
 
 
 _FULL = {

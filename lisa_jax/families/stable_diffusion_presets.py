@@ -14,6 +14,7 @@ from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
+from lisa_jax.families.clip_presets import CLIP_L, TEXT_IDS
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.families.stable_diffusion import StableDiffusion, write_model_index
 from lisa_jax.models.clip_text import CLIPTextConfig
@@ -81,17 +82,6 @@ _V = MappingProxyType(
     {"_class_name": "DDIMScheduler", "prediction_type": "v_prediction", "trained_betas": None} | _BETAS | _STEPS
 )
 
-# The public text configs carry these ids, which are not those of the tokenizer: pooling is at the highest id.
-_TEXT_IDS = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
-_CLIP_L = CLIPTextConfig(
-    hidden_size=768,
-    intermediate_size=3072,
-    num_hidden_layers=12,
-    num_attention_heads=12,
-    hidden_act="quick_gelu",
-    projection_dim=768,
-    **_TEXT_IDS,
-)
 # OpenCLIP's ViT-H without its last layer: 23 of 24, so that its last hidden state is the penultimate one.
 _CLIP_H = CLIPTextConfig(
     hidden_size=1024,
@@ -100,7 +90,7 @@ _CLIP_H = CLIPTextConfig(
     num_attention_heads=16,
     hidden_act="gelu",
     projection_dim=512,
-    **_TEXT_IDS,
+    **TEXT_IDS,
 )
 _TINY_TEXT = CLIPTextConfig(
     vocab_size=1000,
@@ -109,11 +99,14 @@ _TINY_TEXT = CLIPTextConfig(
     num_hidden_layers=2,
     num_attention_heads=4,
     projection_dim=32,
-    **_TEXT_IDS,
+    **TEXT_IDS,
 )
 
 
-def _vae(channels: tuple[int, ...], layers: int, groups: int, sample_size: int) -> AutoencoderKLConfig:
+def vae_config(
+    channels: tuple[int, ...], layers: int, groups: int, sample_size: int, scaling_factor: float = 0.18215
+) -> AutoencoderKLConfig:
+    """An autoencoder of so many channels a level, finest first."""
     return AutoencoderKLConfig(
         block_out_channels=channels,
         down_block_types=(DOWN_BLOCK,) * len(channels),
@@ -121,13 +114,14 @@ def _vae(channels: tuple[int, ...], layers: int, groups: int, sample_size: int) 
         layers_per_block=layers,
         norm_num_groups=groups,
         sample_size=sample_size,
+        scaling_factor=scaling_factor,
     )
 
 
 _SD15 = StableDiffusionPreset(
     unet=UNetConfig(sample_size=64, cross_attention_dim=768, attention_head_dim=8),
-    vae=_vae((128, 256, 512, 512), layers=2, groups=32, sample_size=512),
-    text=_CLIP_L,
+    vae=vae_config((128, 256, 512, 512), layers=2, groups=32, sample_size=512),
+    text=CLIP_L,
     scheduler=_EPSILON,
     pad_token="<|endoftext|>",
 )
@@ -135,7 +129,7 @@ _SD21 = StableDiffusionPreset(
     unet=UNetConfig(
         sample_size=64, cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20), use_linear_projection=True
     ),
-    vae=_vae((128, 256, 512, 512), layers=2, groups=32, sample_size=768),
+    vae=vae_config((128, 256, 512, 512), layers=2, groups=32, sample_size=768),
     text=_CLIP_H,
     scheduler=_EPSILON,
     pad_token="!",
@@ -156,7 +150,7 @@ def _tiny(full: StableDiffusionPreset, heads: int | tuple[int, ...]) -> StableDi
     )
     return StableDiffusionPreset(
         unet=unet,
-        vae=_vae((8, 8, 16, 16), layers=1, groups=4, sample_size=64),
+        vae=vae_config((8, 8, 16, 16), layers=1, groups=4, sample_size=64),
         text=dataclasses.replace(_TINY_TEXT, hidden_act=full.text.hidden_act),
         scheduler=full.scheduler,
         pad_token=full.pad_token,

@@ -15,8 +15,12 @@ class Usage:
       tags: under which a hub lists it.
       template: Jinja template of the card's section "Use it", which sees what `exporting/templates` sees; None: only
         lisa_jax reads such networks.
+      pipeline: diffusers' class that draws with such a network, where the template asks for one.
+      note: what else there is to say of that, at the end of the section.
     """
 
     kind: str
     tags: tuple[str, ...]
     template: Path | None = None
+    pipeline: str = ""
+    note: str = ""

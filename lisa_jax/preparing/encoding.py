@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from lisa_jax.data.buckets import Size
 from lisa_jax.data.prepared.dtypes import stored_dtype
+from lisa_jax.data.prepared.layout import PICTURE_FIELDS
 from lisa_jax.data.prepared.paths import leaves_by_path, name_of
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.family import (
@@ -66,7 +67,7 @@ class Encoding:
         return jax.tree.map(stored, self.conditioner.empty)
 
     def shapes(self, size: Size, channels: Mapping[str, int]) -> dict[str, Tree]:
-        """Shapes and dtypes of an example's inputs.
+        """Shapes and dtypes of what is stored of an example.
 
         Args:
           size: (H, W) of image and conditions.
@@ -87,7 +88,7 @@ class Encoding:
         conditions = {name: picture(count) for name, count in channels.items()}
         inputs = self.stored_pictures(picture(RGB), conditions, encode)
         if self.conditioner is None:
-            return inputs
+            return inputs | dict.fromkeys(PICTURE_FIELDS, jax.ShapeDtypeStruct((2,), jnp.int32))
         context = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, stored_dtype(leaf.dtype)), self.conditioner.shapes
         )
@@ -186,7 +187,7 @@ def batches_of_one_size(images: Iterable[ConditionedImage], batch_size: int) -> 
 
 
 def batch_encoder(encoding: Encoding) -> Callable[[Sequence[ConditionedImage]], Iterator[dict[str, Tree]]]:
-    """From images of one size, with their contexts and batch_size of them at most, to the inputs of each.
+    """From images of one size, with their contexts and batch_size of them at most, to what is stored of each.
 
     ValueError, with file and row, for inputs that are not finite.
     """
@@ -196,12 +197,19 @@ def batch_encoder(encoding: Encoding) -> Callable[[Sequence[ConditionedImage]], 
         conditions = {name: np.stack([image.conditions[name] for image in images]) for name in images[0].conditions}
         rows = encoding.stored_pictures(np.stack([image.image for image in images]), conditions, encode)
         for row, image in enumerate(images):
-            found = _row(rows, row) | ({} if image.context is None else {"context": image.context})
+            found = _row(rows, row) | _context_or_picture(image)
             for stored in (found, *(other for _, other in image.others())):
                 check_finite(stored, image.where)
             yield found
 
     return inputs
+
+
+def _context_or_picture(image: ConditionedImage) -> dict[str, Tree]:
+    """The cached context, or what a conditioner may read of the picture once there is one."""
+    if image.context is not None:
+        return {"context": image.context}
+    return {name: np.asarray(getattr(image, name), np.int32) for name in PICTURE_FIELDS}
 
 
 def check_finite(encoded: Tree, where: str) -> None:

@@ -30,7 +30,7 @@ from lisa_jax.preparing.settings import check_same
 _LOG = logging.getLogger("lisa_jax")
 
 # Of records in chunks, which a continued preparation must share.
-_CHUNK_FORMAT = 3
+_CHUNK_FORMAT = 4
 _SETTINGS_FILE = "settings.json"
 _LOCK_FILE = ".lock"
 

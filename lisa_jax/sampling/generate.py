@@ -100,7 +100,7 @@ def _negative_contexts(family: Family, prompt: str, guidance_scale: float) -> Tr
         return None
     if guidance_scale == 1:
         raise ValueError("negative_prompt does nothing at guidance_scale 1: give another guidance_scale, or no prompt.")
-    return family.conditioner.contexts([{"caption": prompt}])
+    return family.conditioner.of_captions([prompt])
 
 
 def _windows(family: Family, **settings: PerSide) -> dict[str, tuple[float, ...]]:
@@ -277,11 +277,12 @@ class Generator:
 
     def _negative(self, context: Tree, given: Tree | None) -> Tree:
         """What guidance leads away from, a tree of numpy arrays (n, ...) like the context."""
-        chosen = self.negative if given is None else given
-        if chosen is None:
-            conditioner = self.family.conditioner
-            return jax.tree.map(np.asarray, conditioner.null(context, conditioner.empty))
-        return jax.tree.map(lambda rows, like: np.broadcast_to(rows, (len(like), *rows.shape[1:])), chosen, context)
+        conditioner = self.family.conditioner
+        if given is not None:
+            return jax.tree.map(lambda rows, like: np.broadcast_to(rows, like.shape), given, context)
+        if self.negative is not None:
+            return conditioner.recaptioned(context, self.negative)
+        return jax.tree.map(np.asarray, conditioner.null(context, conditioner.empty))
 
     def _check_names(self, what: str, values: Any) -> None:
         names = self.family.model.sides

@@ -7,7 +7,7 @@ import yaml
 
 from lisa_jax.exporting.base_terms import BaseTerms, base_terms
 from lisa_jax.exporting.model_card import ModelCard, base_name, last_validation
-from lisa_jax.families import stable_diffusion_3
+from lisa_jax.families import stable_diffusion_3, stable_diffusion_xl
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.stable_diffusion import PIXEL_USAGE, USAGE
 from lisa_jax.families.usage import Usage
@@ -228,3 +228,10 @@ def test_nothing_that_a_name_or_a_licence_holds_is_markup(odd):
 def test_a_hook_of_any_name_stays_code():
     _, text = parts(card(config=CONFIG | {"lisa": CONFIG["lisa"] | {"hook": ("a`b|c", "mid")}}).render())
     assert "at `a'b\\|c`, `mid` |" in text
+
+
+def test_card_of_stable_diffusion_xl_names_its_pipeline_and_leaves_an_absent_negative_prompt_out():
+    sampling = CONFIG["sampling"] | {"negative_prompt": ""}
+    text = card(usage=stable_diffusion_xl.USAGE, config=CONFIG | {"sampling": sampling}).render()
+    assert "pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(" in text and "own size" in text
+    assert "negative_prompt=" not in text and "guidance_scale=7.5," in text

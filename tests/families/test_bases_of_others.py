@@ -123,9 +123,13 @@ def test_what_computes_the_same_is_read_the_same(whole, expected, tmp_path, chan
 
 
 REFUSED = {
-    "SDXL": (
+    "SDXL of one text encoder": (
         fields("model_index.json", _class_name="StableDiffusionXLPipeline"),
-        r"StableDiffusionXLPipeline \(Stable Diffusion XL\), which is not supported",
+        r"text_encoder_2.* is missing",
+    ),
+    "SDXL's InstructPix2Pix": (
+        fields("model_index.json", _class_name="StableDiffusionXLInstructPix2PixPipeline"),
+        r"StableDiffusionXLInstructPix2PixPipeline \(Stable Diffusion XL\), which is not supported",
     ),
     "SDXL's UNet": (
         fields(

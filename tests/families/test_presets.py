@@ -12,6 +12,7 @@ import pytest
 
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT, CLIP_TEXT_WITH_PROJECTION
+from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.scheduler import process_of
 from lisa_jax.checkpoints.sd3_controlnet import SD3_CONTROLNET
 from lisa_jax.checkpoints.sd3_transformer import SD3_TRANSFORMER
@@ -25,6 +26,7 @@ from lisa_jax.families.family import Setup
 from lisa_jax.families.presets import preset_of, write_random_base
 from lisa_jax.families.sd3_side_networks import copied_side_network
 from lisa_jax.models.clip_text import CLIPTextModel
+from lisa_jax.models.controlnet import controlnet_config_from_unet, residual_channels
 from lisa_jax.models.unet import UNet
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +69,21 @@ def test_full_presets_of_stable_diffusion_3_have_the_published_sizes(name, trans
     if side is not None:
         config = copied_side_network(None, full.transformer, None).config
         assert config.num_layers == 12 and count(SD3_CONTROLNET.key_table(config)) == side
+
+
+def test_the_full_preset_of_stable_diffusion_xl_has_the_published_sizes():
+    full, tiny = preset_of("sdxl"), preset_of("tiny_sdxl")
+    assert count(UNET.key_table(full.unet)) == 2_567_463_684
+    side = controlnet_config_from_unet(full.unet)
+    assert count(CONTROLNET.key_table(side)) == 1_251_014_160 and len(residual_channels(side)) == 9 + 1
+    clip_l, clip_g = full.clip
+    assert count(CLIP_TEXT.key_table(clip_l)) == 123_060_480
+    assert count(CLIP_TEXT_WITH_PROJECTION.key_table(clip_g)) == 694_659_840
+    assert count(VAE.key_table(full.vae)) == 83_653_863 and full.vae.scaling_factor == 0.13025
+    assert (full.image_size, full.unet.pooled_dim) == (1024, 1280)
+    for field in ("use_linear_projection", "layers_per_block", "down_block_types", "addition_embed_type", "levels"):
+        assert getattr(tiny.unet, field) == getattr(full.unet, field)
+    assert tiny.scheduler == full.scheduler and count(UNET.key_table(tiny.unet)) < 1e6
 
 
 @pytest.mark.parametrize("name", [name for name in stable_diffusion_presets.PRESETS if not name.startswith("tiny")])

@@ -27,6 +27,7 @@ def write_smallest_base(preset: str, folder: str | Path) -> None:
         down_block_types=("CrossAttnDownBlock2D",),
         up_block_types=("CrossAttnUpBlock2D",),
         layers_per_block=1,
+        transformer_layers_per_block=1,
         attention_head_dim=heads if isinstance(heads, int) else heads[:1],
     )
     vae = dataclasses.replace(tiny.vae, block_out_channels=(4, 4, 4, 8), norm_num_groups=4)

@@ -245,7 +245,7 @@ def test_chunks_of_another_format_are_not_continued(toy, tmp_path):
     # The first format did not say which it was.
     del content["format"]
     begun.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"set\.partial was made with format = null, but now it is 3: give"):
+    with pytest.raises(ValueError, match=r"set\.partial was made with format = null, but now it is 4: give"):
         prepare(toy.Table(27), toy.task(), tmp_path / "set", workers=1)
 
 
@@ -361,6 +361,21 @@ def test_without_a_cache_images_are_kept(toy, tmp_path):
         assert example["inputs"]["condition"]["pose"].dtype == np.uint8
     assert source.cached == () and source.base is None and source.empty_context is None
     source.check_base("any")
+
+
+def test_a_conditioner_reads_of_a_picture_without_a_cache_what_prepare_read_of_it(toy, tmp_path):
+    conditioner, read = toy.CONDITIONER_OF_THREE, []
+    for name, of_context in (("cached", conditioner), ("uncached", None)):
+        encoding = Encoding(toy.LATENTS, conditioner=of_context, fingerprint="abc", batch_size=4)
+        # Of squares and wide ones; the squares are cropped.
+        task = toy.task(encoding=encoding, sizes=((8, 16), (8, 24)))
+        prepare(toy.Table(27), task, tmp_path / name, workers=2)
+        read.append(load_prepared(tmp_path / name, "train"))
+    cached, uncached = read
+    expected = [example["inputs"]["context"]["time_ids"] for example in cached]
+    np.testing.assert_array_equal(conditioner.read(list(uncached))["sizes"], expected)
+    assert {tuple(map(int, ids)) for ids in expected} == {(16, 16, 4, 0, 8, 16), (8, 24, 0, 0, 8, 24)}
+    assert all(example["inputs"].keys() == {"moments", "condition"} for example in uncached)
 
 
 def test_without_a_base_nothing_can_be_cached():

@@ -54,7 +54,14 @@ def examples(member: Member) -> list[dict[str, Any]]:
     """Examples with all that a family may read of one."""
     rng = np.random.default_rng(0)
     return [
-        {"caption": f"number {index}", "fps": 6 + index, "image": rng.integers(0, 256, (*member.size, 3), np.uint8)}
+        {
+            "caption": f"number {index}",
+            "fps": 6 + index,
+            "image": rng.integers(0, 256, (*member.size, 3), np.uint8),
+            "size": member.size[-2:],
+            "original_size": (20 + index, 30),
+            "crop": (index, 3),
+        }
         for index in range(ROWS)
     ]
 

@@ -4,9 +4,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lisa_jax.families import registry, stable_diffusion, stable_diffusion_3, stable_diffusion_3_presets
+from lisa_jax.families import (
+    registry,
+    stable_diffusion,
+    stable_diffusion_3,
+    stable_diffusion_3_presets,
+    stable_diffusion_xl,
+    stable_diffusion_xl_presets,
+)
 from lisa_jax.families.family import Setup
 from lisa_jax.families.stable_diffusion_presets import PRESETS
+from lisa_jax.models.vae import AutoencoderKLConfig
 from toys.video import family as video
 
 # What is registered, and a toy of another shape.
@@ -44,8 +52,6 @@ def write_stable_diffusion(folder: Path) -> None:
         norm_num_groups=4,
         cross_attention_dim=8,
     )
-    levels = {"block_out_channels": (4, 4), "down_block_types": tiny.vae.down_block_types[:2]}
-    vae = dataclasses.replace(tiny.vae, up_block_types=tiny.vae.up_block_types[:2], norm_num_groups=2, **levels)
     text = dataclasses.replace(
         tiny.text,
         vocab_size=600,
@@ -54,7 +60,33 @@ def write_stable_diffusion(folder: Path) -> None:
         num_attention_heads=2,
         max_position_embeddings=8,
     )
-    dataclasses.replace(tiny, unet=unet, vae=vae, text=text).write(folder, seed=0)
+    dataclasses.replace(tiny, unet=unet, vae=two_levels(tiny.vae), text=text).write(folder, seed=0)
+
+
+def write_stable_diffusion_xl(folder: Path) -> None:
+    """The same UNet with a pooled text and time ids."""
+    tiny = stable_diffusion_xl_presets.PRESETS["tiny_sdxl"]
+    unet = dataclasses.replace(
+        tiny.unet,
+        block_out_channels=(8,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        layers_per_block=1,
+        transformer_layers_per_block=1,
+        attention_head_dim=2,
+        norm_num_groups=4,
+    )
+    clip = tuple(
+        dataclasses.replace(config, vocab_size=600, num_hidden_layers=1, max_position_embeddings=8)
+        for config in tiny.clip
+    )
+    dataclasses.replace(tiny, unet=unet, vae=two_levels(tiny.vae), clip=clip).write(folder, seed=0)
+
+
+def two_levels(vae: AutoencoderKLConfig) -> AutoencoderKLConfig:
+    """The two finest levels of an autoencoder, 4 channels wide."""
+    kinds = {"down_block_types": vae.down_block_types[:2], "up_block_types": vae.up_block_types[:2]}
+    return dataclasses.replace(vae, block_out_channels=(4, 4), norm_num_groups=2, **kinds)
 
 
 def write_stable_diffusion_3(folder: Path) -> None:
@@ -62,19 +94,20 @@ def write_stable_diffusion_3(folder: Path) -> None:
     tiny = stable_diffusion_3_presets.PRESETS["tiny_sd3_medium"]
     width = {"attention_head_dim": 8, "num_attention_heads": 2, "caption_projection_dim": 16}
     transformer = dataclasses.replace(tiny.transformer, **width)
-    levels = {"block_out_channels": (4, 4), "down_block_types": tiny.vae.down_block_types[:2]}
-    vae = dataclasses.replace(tiny.vae, up_block_types=tiny.vae.up_block_types[:2], norm_num_groups=2, **levels)
     clip = tuple(
         dataclasses.replace(config, vocab_size=600, num_hidden_layers=1, max_position_embeddings=8)
         for config in tiny.clip
     )
-    dataclasses.replace(tiny, transformer=transformer, vae=vae, clip=clip).write(folder, seed=0)
+    dataclasses.replace(tiny, transformer=transformer, vae=two_levels(tiny.vae), clip=clip).write(folder, seed=0)
 
 
 # By the function that reads the architecture of a checkpoint, for several class names may share one.
 MEMBERS: Mapping[Callable, Member] = {
     stable_diffusion.read_architecture: Member(
         write_stable_diffusion, Setup(("pose",), (4, 8), **FLOAT32), (16, 16), ("down_1", "mid")
+    ),
+    stable_diffusion_xl.read_architecture: Member(
+        write_stable_diffusion_xl, Setup(("pose",), (4, 8), **FLOAT32), (16, 16), ("down_1", "mid")
     ),
     stable_diffusion_3.read_architecture: Member(
         write_stable_diffusion_3, Setup(("pose",), **FLOAT32), (16, 16), ("block_0", "block_1")

@@ -14,6 +14,8 @@ class CorruptRecordError(Exception):
 class RecordSource:
     """Examples of a TFDS folder by index, text as `str` and `category` as int, an index into `category_names`.
 
+    They also tell what a conditioner may read of their `image`: it was made at its `size`, and not cut out of another.
+
     Indexing raises IndexError out of range, and CorruptRecordError for a record that cannot be read.
 
     Attributes:
@@ -61,7 +63,9 @@ class RecordSource:
                 f"Record {index} of {self._title} {self._split!r} in {self._folder} is damaged ({with_kind(error)}): "
                 "delete that folder and load the data set again to rebuild it."
             ) from error
-        return {**example, **text, "category": int(example["category"])}
+        size = example["image"].shape[:2]
+        picture = {"size": size, "original_size": size, "crop": (0, 0)}
+        return {**example, **text, **picture, "category": int(example["category"])}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._folder)!r}, split={self._split!r}, len={len(self)})"

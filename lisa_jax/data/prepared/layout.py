@@ -8,11 +8,11 @@ A folder that `tfds.builder_from_directory` opens, with two files more:
                                                  hashes of every file that training reads
     empty_context.safetensors                    (1, ...): context of "", where contexts are cached; floats in float32
 
-Stored of an example are its caption and its inputs, the tree that `experiments.inputs` describes. Every array of the
-tree is a feature, named by its path: `moments`, `context.tokens`, `condition.pose`. It is a
-`tfds.features.Tensor(encoding="bytes")`: raw little-endian bytes. Floating point numbers are stored in bfloat16, as the
-uint16 of the same bits (`array.view(ml_dtypes.bfloat16)` gives it back), for TFDS without TensorFlow knows bfloat16
-only where ml_dtypes happens to be imported.
+Stored of an example are its caption and its inputs, the tree that `experiments.inputs` describes; and, where contexts
+are not cached, `PICTURE_FIELDS`, which the conditioner may read then. Every array is a feature, named by its path:
+`moments`, `context.tokens`, `condition.pose`. It is a `tfds.features.Tensor(encoding="bytes")`: raw little-endian
+bytes. Floating point numbers are stored in bfloat16, as the uint16 of the same bits (`array.view(ml_dtypes.bfloat16)`
+gives it back), for TFDS without TensorFlow knows bfloat16 only where ml_dtypes happens to be imported.
 
 Of an example with several captions the records hold the others, too, with their contexts where those are cached, in
 features that TFDS is not told of and does not read: `caption/1`, `context.tokens/1`, `caption/2`, ..., as raw bytes.
@@ -29,6 +29,8 @@ from lisa_jax.data.prepared.paths import Tree, leaves_by_path, name_of
 
 DATASET = "prepared"
 EMPTY_CONTEXT_FILE = "empty_context.safetensors"
+# Of the picture that an example was cut out of: int32, (height, width), and (top, left) once that is resized.
+PICTURE_FIELDS = ("original_size", "crop")
 
 
 def features_of(inputs: Sequence[Tree]) -> dict[str, Feature]:

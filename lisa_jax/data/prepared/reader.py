@@ -14,7 +14,7 @@ from array_record.python import array_record_data_source
 from lisa_jax.checkpoints.tree import tree_of
 from lisa_jax.data.embedded.records import CorruptRecordError
 from lisa_jax.data.prepared.empty_context import empty_context_file, read_empty_context
-from lisa_jax.data.prepared.layout import name_of_another
+from lisa_jax.data.prepared.layout import PICTURE_FIELDS, name_of_another
 from lisa_jax.data.prepared.metadata import Feature, Metadata, Shard
 from lisa_jax.data.prepared.reads import reading
 from lisa_jax.data.prepared.shard_hashes import ends_of_shards, fingerprint_of, records_of_shards
@@ -87,9 +87,10 @@ class _ShardToRead:
 class PreparedSource:
     """Examples by index, safe to read from several threads.
 
-    `caption` str, the first of several; `inputs`, the tree that `experiments.inputs` describes: read-only arrays,
-    bfloat16 where floating point numbers are cached; and `others`, a tuple with the same two for each further caption.
-    Indexing raises CorruptRecordError, naming file and record, for damaged ones.
+    `caption` str, the first of several; `size`; `inputs`, the tree that `experiments.inputs` describes: read-only
+    arrays, bfloat16 where floating point numbers are cached; `others`, a tuple with caption and inputs for each further
+    caption; and where contexts are not cached, `original_size` and `crop`. Indexing raises CorruptRecordError, naming
+    file and record, for damaged ones.
 
     Attributes:
       channels: of the conditions, by name.
@@ -134,7 +135,8 @@ class PreparedSource:
         try:
             with reading(lambda: self.where(index)):
                 record = self._records[index]
-            return parse(record, self._features, self.size_index[index])
+            size_index = self.size_index[index]
+            return parse(record, self._features, size_index) | {"size": self.sizes[size_index]}
         # The reader has its own exceptions for damaged bytes.
         except Exception as error:
             raise CorruptRecordError(
@@ -166,15 +168,16 @@ def _size_index(shards: tuple[Shard, ...]) -> np.ndarray:
 
 
 def parse(record: bytes, features: Mapping[str, Feature], size_index: int) -> dict[str, Any]:
-    """A tf.train.Example record -> `caption` and `inputs`, whose arrays are views of the record, and the `others`."""
+    """A tf.train.Example record -> `caption`, `PICTURE_FIELDS` if any, `inputs` (views of it), and `others`."""
     stored = bytes_features(record)
 
     def array(name: str, value: memoryview) -> np.ndarray:
         return np.frombuffer(value, np.dtype(features[name].dtype)).reshape(features[name].shapes[size_index])
 
     # TFDS keeps the shape beside the value where it is not the same for all.
-    values = {name: stored[name if name in stored else f"{name}/value"] for name in features}
-    inputs = tree_of({feature.path: array(name, values[name]) for name, feature in features.items()})
+    arrays = {name: array(name, stored[name if name in stored else f"{name}/value"]) for name in features}
+    picture = {name: tuple(arrays.pop(name).tolist()) for name in PICTURE_FIELDS if name in arrays}
+    inputs = tree_of({features[name].path: leaf for name, leaf in arrays.items()})
     contexts = {name: feature.path for name, feature in features.items() if feature.path[0] == "context"}
 
     def other(number: int) -> dict[str, Any]:
@@ -182,7 +185,7 @@ def parse(record: bytes, features: Mapping[str, Feature], size_index: int) -> di
         return {"caption": _text(stored[name_of_another("caption", number)]), "inputs": {**inputs, **tree_of(leaves)}}
 
     numbers = itertools.takewhile(lambda number: name_of_another("caption", number) in stored, itertools.count(1))
-    return {"caption": _text(stored["caption"]), "inputs": inputs, "others": tuple(map(other, numbers))}
+    return {"caption": _text(stored["caption"]), **picture, "inputs": inputs, "others": tuple(map(other, numbers))}
 
 
 def _text(value: memoryview) -> str:

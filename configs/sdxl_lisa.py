@@ -1,0 +1,40 @@
+r"""A ControlNet with LISA beside Stable Diffusion XL at 1024 px: the recipe of sd21_lisa.py.
+
+    python -m lisa_jax train --config=configs/sdxl_lisa.py:pose --workdir=runs/sdxl_pose --config.base=DIR
+
+The argument is the task, as of sd21_lisa.py; it names the prepared data set (data/pose_sdxl, ...), whose cached context
+has the text of both encoders and each picture's own size, and its condition. The hook is the last block of the middle
+level, as of SD2.1. The authors train beside SD2.1 only: batch, rate and lam are those of it. A smoke test of it, on any
+CPU:
+
+    python -m lisa_jax new_base --preset=tiny_sdxl --out=runs/smoke/tiny_sdxl
+    python -m lisa_jax prepare --source=TABLE --out=runs/smoke/pose_sdxl --base=runs/smoke/tiny_sdxl --image_size=64 \
+        --condition_column=pose=pose_image
+    python -m lisa_jax train --config=configs/sdxl_lisa.py:pose,smoke --workdir=runs/smoke/sdxl_lisa
+
+Memory a device, computed, not measured: 25 GB for the frozen weights (5.1), side network, gradients and optimizer (20),
+and what a microbatch needs beside them; docs/scaling.md says how `mesh.fsdp` and `mesh.split_frozen` divide them.
+Not yet run on the real weights, so there are no results to expect.
+"""
+
+from ml_collections import ConfigDict
+
+from lisa_jax.configs import recipes
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """Config of `lisa_jax train`; the argument is a task, pose by default, and perhaps `,smoke`."""
+    task, smoke = recipes.task_and_size(argument, recipes.TASKS)
+    config = recipes.stable_diffusion(
+        folder="stable-diffusion-xl-base-1.0",
+        preset="sdxl",
+        data=f"{task}_sdxl",
+        condition=task,
+        image_size=1024,
+        smoke=smoke,
+    )
+    # As the base's authors and diffusers' pipeline sample it.
+    config.sampling.update(sampler="euler", guidance_scale=5.0)
+    if not smoke:
+        config.sampling.num_steps = 30
+    return config
