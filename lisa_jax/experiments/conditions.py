@@ -55,6 +55,16 @@ def choose_condition(config: ConfigDict) -> None:
 
 
 def conditioning_channels(config: ConfigDict) -> dict[str, int]:
-    """Channels of each condition by name, in the config's order, as `data.conditioning_channels` notes them."""
-    noted = config.data.get("conditioning_channels", {})
-    return {name: noted.get(name, RGB) for name in condition_names(config)}
+    """Channels of each condition by name, in the config's order, as `data.conditioning_channels` notes them.
+
+    Raises:
+      ValueError: it names another condition.
+    """
+    noted, names = config.data.get("conditioning_channels", {}), condition_names(config)
+    for name in noted:
+        if name not in names:
+            raise ValueError(
+                f"config.data.conditioning_channels names {name!r}, but the conditions are {', '.join(names)}: leave "
+                "the field out, and the data say it."
+            )
+    return {name: noted.get(name, RGB) for name in names}

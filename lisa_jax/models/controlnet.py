@@ -87,7 +87,7 @@ class ConditioningEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, condition: jax.Array) -> jax.Array:
-        """condition: (n, H, W, 3). Returns (n, H / 2^k, W / 2^k, channels) with k = len(block_channels) - 1."""
+        """condition: (n, H, W, c). Returns (n, H / 2^k, W / 2^k, channels) with k = len(block_channels) - 1."""
         conv = partial(Conv, birth=self.encoder_birth, dtype=self.dtype)
         hidden = nn.silu(conv(self.block_channels[0], name="conv_in")(condition))
         for i, (fine, coarse) in enumerate(zip(self.block_channels[:-1], self.block_channels[1:], strict=True)):
@@ -147,7 +147,7 @@ class ControlNet(nn.Module):
           x_t: (n, h, w, in_channels) noisy latents.
           t: (n,) network time.
           context: (n, m, cross_attention_dim) text features, or a tree of them and more, see `encoder.Context`.
-          condition: (n, H, W, conditioning_channels) in [0, 1], RGB; H and W come down to h and w.
+          condition: (n, H, W, conditioning_channels) in [0, 1]; H and W come down to h and w.
 
         Returns:
           The residuals to add to the UNet's skips, the last one to its hidden state (all (n, 1, 1, c) with

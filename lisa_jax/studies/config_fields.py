@@ -23,11 +23,11 @@ CELL: dict[str, Kind] = {
 NEEDED = ("lam", *(name for name, field in FIELDS.items() if field.usual is ALWAYS_SAID))
 # Of the alignment, those whose usual value a training config has, too.
 _OF_ALIGNMENT = ("decoder_rate", "decoder_width", "weighting", "align_every")
-
+# That each cell decides by its task, whose conditions are the package's.
+_OF_CONDITIONS = ("data.condition", "data.conditioning_channels")
 
 STUDY: Fields = {
-    # Each cell says its own condition.
-    **{f"training.{name}": kind for name, kind in CONTROL.items() if name != "data.condition"},
+    **{f"training.{name}": kind for name, kind in CONTROL.items() if name not in _OF_CONDITIONS},
     "training.data.condition": Maybe(CONTROL["data.condition"]),
     "sample_at": Several(STEPS, 0, 10_000),
     "validation.draws": Whole(1, 1000),

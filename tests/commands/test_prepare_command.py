@@ -111,11 +111,12 @@ def test_pictures_are_cut_to_height_and_width_and_rounded_conditions_stretched(p
     (source / "metadata.jsonl").write_text('{"file_name": "a.jpg", "c": "c.png", "caption": "x"}')
     flags = [f"--source={source}", "--condition_column=c", "--image_size=32x64", "--cache=none", "--test_fraction=0"]
     assert "another aspect ratio" in run(tmp_path / "set", *flags).stderr
-    done = run(tmp_path / "set", *flags, "--stretch=c")
+    done = run(tmp_path / "set", *flags, "--stretch=c", "--channels=c=1")
     assert done.returncode == 0, done.stderr
     (example,) = load_prepared(tmp_path / "set")
-    assert example["inputs"]["image"].shape == example["inputs"]["condition"]["c"].shape == (32, 64, 3)
-    assert (example["inputs"]["condition"]["c"] == (255, 0, 0)).all()
+    assert example["inputs"]["image"].shape == (32, 64, 3)
+    assert example["inputs"]["condition"]["c"].shape == (32, 64, 1)
+    assert (example["inputs"]["condition"]["c"] == 76).all(), "the grey of red"
 
 
 def test_killed_and_continued_it_is_the_same_to_the_bit(command, run, undisturbed, tmp_path):

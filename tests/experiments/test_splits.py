@@ -62,6 +62,8 @@ def test_the_channels_of_the_data_are_noted_where_they_are_not_3(monkeypatch):
     assert noted(config(("seg", "x"), x=4, seg=1)) == {"seg": 1, "x": 4}
     with pytest.raises(ValueError, match="gives the condition 'pose' 4, but in the data it has 3: leave the field out"):
         noted(config("pose", pose=4))
+    with pytest.raises(ValueError, match="conditioning_channels names 'seg', but the conditions are pose: leave the"):
+        noted(config("pose", seg=1))
 
 
 def test_a_function_of_ones_own_is_asked_on_embedded_data(monkeypatch, tmp_path):

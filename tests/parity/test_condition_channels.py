@@ -3,7 +3,6 @@
 import io
 import json
 
-import jax
 import numpy as np
 import pytest
 import torch
@@ -96,26 +95,19 @@ def test_what_is_trained_gives_the_same_in_diffusers(workdir, tmp_path, name):
     assert json.loads((workdir / "config.json").read_text())["data"]["conditioning_channels"] == CHANNELS
     run = load_run(workdir)
     run.family.write_side(tmp_path, name, run.side[name])
-    rng = np.random.default_rng(0)
-    x_t, context = (rng.normal(size=size).astype(np.float32) for size in ((2, 16, 16, 3), (2, 8, 16)))
-    condition = rng.integers(0, 256, (2, 16, 16, CHANNELS[name]), np.uint8)
-    seen = run.family.condition({}, condition, jax.random.key(0))
-    t = np.array([30.0, 700.0], np.float32)
-    model, frozen = run.family.model, run.family.frozen
-    ours, _ = model.sides[name].apply(run.side[name], model.trunk(frozen, x_t, t, context), x_t, t, context, seen)
-
-    theirs = ControlNetModel.from_pretrained(tmp_path).eval()
-    assert theirs.config.conditioning_channels == CHANNELS[name]
-    noisy, pictures = (torch.from_numpy(np.array(array).transpose(0, 3, 1, 2)) for array in (x_t, condition))
-    rest = (torch.from_numpy(t), torch.from_numpy(context))
-    with torch.no_grad():
-        down, mid = theirs(noisy, *rest, pictures.float() / 255, return_dict=False)
-        blank, _ = theirs(noisy, *rest, torch.zeros_like(pictures).float(), return_dict=False)
-    for residual, expected in zip(ours, (*down, mid), strict=True):
-        np.testing.assert_allclose(residual, expected.numpy().transpose(0, 2, 3, 1), atol=TOLERANCE, rtol=0)
-    assert max(float(abs(a - b).max()) for a, b in zip(down, blank, strict=True)) > TOLERANCE, "it is not seen"
     measured = run.family.check_export(tmp_path, run.side[name], np.dtype("float32"), (16, 16), verifies=True)
-    assert measured.difference < TOLERANCE
+    assert measured.difference < TOLERANCE < 100 * TOLERANCE < measured.largest
+
+    network = ControlNetModel.from_pretrained(tmp_path, low_cpu_mem_usage=False).eval()
+    assert network.config.conditioning_channels == CHANNELS[name]
+    inputs = (torch.randn(1, 3, 16, 16), torch.tensor([700]), torch.randn(1, 8, 16))
+    picture = torch.rand(1, CHANNELS[name], 16, 16)
+    with torch.no_grad():
+        for channel in range(CHANNELS[name]):
+            other = picture.clone()
+            other[:, channel] = 0
+            seen, unseen = (network(*inputs, one, return_dict=False)[1] for one in (picture, other))
+            assert float((seen - unseen).abs().max()) > TOLERANCE, f"channel {channel} is not seen"
 
 
 def test_files_of_them_are_sampled_with(workdir, tmp_path):
