@@ -3,12 +3,14 @@
     python benchmarks/full_size.py --base=bases/sd15 --preset=sd15
     python benchmarks/full_size.py --base=bases/sd21 --preset=sd21
     python benchmarks/full_size.py --base=bases/sd3_medium --preset=sd3_medium --latent_size=16
+    python benchmarks/full_size.py --base=bases/sd35_medium --preset=sd35_medium --latent_size=16
 
 Takes the Stable Diffusion folder `--base`; where there is none, one with random weights is written first (4.3 GB for
-sd15, 5.2 GB for sd21, 12 GB for sd3_medium; remove it afterwards). A ControlNet with random weights, its zero
-convolutions too, is written beside it as `<base>_controlnet` (1.5 GB, of Stable Diffusion 3 4.3 GB). All runs on the
-CPU in float32, batch 1, 64 x 64 latents and 512 x 512 images unless --latent_size says otherwise. Every network is
-loaded in a process of its own, so that 8 GB of memory will do, and 12 GB for Stable Diffusion 3.
+sd15, 5.2 GB for sd21, 12 and 13.5 GB for sd3_medium and sd35_medium; remove it afterwards). A ControlNet with random
+weights, its zero convolutions too, is written beside it as `<base>_controlnet` (1.5 GB, of Stable Diffusion 3 4.5 and
+6 GB). All runs on the CPU in float32, batch 1, 64 x 64 latents and 512 x 512 images unless --latent_size says
+otherwise. Every network is loaded in a process of its own, so that 8 GB of memory will do, and 12 GB for Stable
+Diffusion 3.
 
 First table: largest difference of an output, absolute and in units of the output's standard deviation; that deviation;
 seconds of a forward pass without compilation; peak memory of the process that loads, compiles and runs. Second table,
