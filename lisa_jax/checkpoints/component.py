@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic
 
 import jax
@@ -175,4 +176,5 @@ def _unwrapped(tensors: Mapping[str, StoredTensor]) -> Mapping[str, StoredTensor
 # Tracing a network of full size takes seconds.
 @functools.cache
 def _key_table(component: Component, config: Any) -> Mapping[str, Entry]:
-    return key_table(component.shapes(config), component.containers)
+    # All callers have the same one.
+    return MappingProxyType(key_table(component.shapes(config), component.containers))

@@ -91,7 +91,7 @@ def load(base, side, reference):
     family, decoders = load_family(base, Setup((NAME,), **given)), {}
     network = family.model.sides[NAME]
     start = network.init(family.read_start()[NAME], jax.random.key(0))
-    table = SD3_CONTROLNET.key_table(SD3_CONTROLNET.config(open_checkpoint(side)))
+    table = dict(SD3_CONTROLNET.key_table(SD3_CONTROLNET.config(open_checkpoint(side))))
     del table["pos_embed.pos_embed"]  # which nothing trains
     tables = {("side", NAME): (table, reference.side)}
     for hook, decoder in reference.decoders.items():

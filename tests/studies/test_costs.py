@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from lisa_jax.parallel.compiling import Announced
 from lisa_jax.studies.costs import StepCosts
 
-ONCE, TWICE = jax.jit(lambda x: x @ x), jax.jit(lambda x: x @ x @ x)
+ONCE = Announced(jax.jit(lambda x: x @ x), "one product", 0)
+TWICE = Announced(jax.jit(lambda x: x @ x @ x), "two products", 0)
 ARGUMENTS = (jnp.ones((8, 8)),)
 
 
