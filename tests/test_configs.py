@@ -244,9 +244,9 @@ def base_and_data(command, tmp_path_factory):
     # The page on real checkpoints trains sd21_lisa already; the baseline is that with lam 0, and sd15_lisa differs in
     # its base alone.
     [
-        "sdxl_lisa",
+        pytest.param("sdxl_lisa", marks=pytest.mark.slow),
         pytest.param("sd21_v_lisa", marks=pytest.mark.slow),
-        "sd21_compositional",
+        pytest.param("sd21_compositional", marks=pytest.mark.slow),
     ],
 )
 def test_smoke_size_trains(name, command, base_and_data, tmp_path, metrics_of):

@@ -187,10 +187,10 @@ def to_inputs(to_jax):
     [
         (SD21, "down_5", (8, 1), "epsilon"),
         pytest.param(SD21, "down_5", (8, 1), "v_prediction", marks=pytest.mark.slow),
-        (TWO_LEVELS, "mid", (16, 1), "epsilon"),
+        pytest.param(TWO_LEVELS, "mid", (16, 1), "epsilon", marks=pytest.mark.slow),
         (TWO_LEVELS, "mid", (16, 1), "v_prediction"),
         (TWO_LEVELS, "down_0", (8, 0), "epsilon"),
-        (TWO_LEVELS, "down_0", (8, 0), "v_prediction"),
+        pytest.param(TWO_LEVELS, "down_0", (8, 0), "v_prediction", marks=pytest.mark.slow),
     ],
     ids=["down_5-epsilon", "down_5-v", "mid-epsilon", "mid-v", "down_0-epsilon", "down_0-v"],
 )

@@ -43,6 +43,7 @@ def values(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_every_block_of_the_page_works(values, tmp_path, command_env):
     done = run_page("stable_diffusion_3.md", values, ("BASE", "POSE_PICTURE", "SIZE"), tmp_path, command_env)
     assert "shift of its noise levels: 3.0" in done.stdout and "(8, 8, 16)" in done.stdout
