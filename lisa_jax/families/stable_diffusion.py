@@ -32,6 +32,7 @@ from lisa_jax.families.controlnet_check import check_controlnet, probe_inputs
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.family import UNIT_PICTURES, Conditioner, Family, LatentSpace, Setup
 from lisa_jax.families.pixels import PIXELS
+from lisa_jax.families.schedulers import read_scheduler
 from lisa_jax.families.side_networks import (
     SideStart,
     continued_side_network,
@@ -42,7 +43,6 @@ from lisa_jax.families.stable_diffusion_checks import (
     check_latents,
     check_side_network,
     check_tokens,
-    read_scheduler,
 )
 from lisa_jax.families.unet_control import controlnet_side, unet_functions
 from lisa_jax.families.usage import TEMPLATES, Usage
@@ -280,7 +280,9 @@ def read_architecture(checkpoint: Checkpoint) -> StableDiffusion:
     vae = VAE.config(checkpoint, "vae") if checkpoint.has("vae") else None
     check_latents(checkpoint, unet, vae)
     check_side_network(checkpoint, unet)
-    return StableDiffusion(unet, text, vae, read_scheduler(checkpoint))
+    return StableDiffusion(
+        unet, text, vae, read_scheduler(checkpoint, Diffusion, "Stable Diffusion is a discrete diffusion")
+    )
 
 
 def _check_export(

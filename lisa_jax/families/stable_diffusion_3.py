@@ -39,6 +39,7 @@ from lisa_jax.families.family import (
     height_and_width,
 )
 from lisa_jax.families.pixels import PIXELS
+from lisa_jax.families.schedulers import read_scheduler
 from lisa_jax.families.sd3_check import check_sd3_controlnet
 from lisa_jax.families.sd3_control import ABSENT_T5_LENGTH, sd3_side, transformer_functions
 from lisa_jax.families.sd3_side_networks import (
@@ -49,12 +50,13 @@ from lisa_jax.families.sd3_side_networks import (
     write_side_network,
 )
 from lisa_jax.families.sd3_text import T5, SD3Text, read_sd3_text
-from lisa_jax.families.stable_diffusion_3_checks import check_context, check_latents, read_scheduler
+from lisa_jax.families.stable_diffusion_3_checks import check_context, check_latents
 from lisa_jax.families.usage import TEMPLATES, Usage
 from lisa_jax.media.image import IMAGE
 from lisa_jax.models.sd3_transformer import SD3TransformerConfig
 from lisa_jax.models.vae import AutoencoderKLConfig
 from lisa_jax.parallel.sharding import Rules
+from lisa_jax.processes import RectifiedFlow
 
 # `fsdp` splits a kernel's inputs and `tensor` its outputs. Maps that end an attention or a feed-forward are split the
 # other way round, so that what lies between them stays split over `tensor`. Vectors and embeddings are copied.
@@ -233,7 +235,9 @@ def read_architecture(checkpoint: Checkpoint) -> StableDiffusion3:
     check_context(checkpoint, transformer, text)
     vae = VAE.config(checkpoint, "vae") if checkpoint.has("vae") else None
     check_latents(checkpoint, transformer, vae)
-    return StableDiffusion3(transformer, text, vae, read_scheduler(checkpoint))
+    return StableDiffusion3(
+        transformer, text, vae, read_scheduler(checkpoint, RectifiedFlow, "Stable Diffusion 3 is a rectified flow")
+    )
 
 
 def check_setup(setup: Setup) -> None:

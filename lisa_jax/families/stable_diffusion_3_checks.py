@@ -3,16 +3,11 @@
 Configs say it: what nothing could be trained with is refused by every command before it begins.
 """
 
-from typing import Any
-
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
-from lisa_jax.checkpoints.scheduler import SCHEDULER_CONFIG, process_of
 from lisa_jax.families.pixels import PIXEL_CHANNELS
 from lisa_jax.families.sd3_text import SD3Text
 from lisa_jax.models.sd3_transformer import SD3TransformerConfig
 from lisa_jax.models.vae import AutoencoderKLConfig
-from lisa_jax.parallel.messages import one_line
-from lisa_jax.processes import RectifiedFlow
 
 
 def check_latents(checkpoint: Checkpoint, transformer: SD3TransformerConfig, vae: AutoencoderKLConfig | None) -> None:
@@ -50,19 +45,3 @@ def check_context(checkpoint: Checkpoint, transformer: SD3TransformerConfig, tex
             f"{checkpoint.where()}: text_encoder_3 is {t5.d_model} wide, but the transformer's joint_attention_dim is "
             f"{transformer.joint_attention_dim}."
         )
-
-
-def read_scheduler(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The fields of the scheduler's config; raises CheckpointError unless they describe a rectified flow."""
-    found = checkpoint.config("scheduler", SCHEDULER_CONFIG)
-    where = checkpoint.where("scheduler", SCHEDULER_CONFIG)
-    try:
-        process = process_of(found)
-    except ValueError as error:
-        raise CheckpointError(f"{where}: {one_line(error, 500)}") from error
-    if not isinstance(process, RectifiedFlow):
-        raise CheckpointError(
-            f"{where} describes {type(process).__name__}, but Stable Diffusion 3 is a rectified flow: take a base that "
-            "was trained as one (FlowMatchEulerDiscreteScheduler)."
-        )
-    return found

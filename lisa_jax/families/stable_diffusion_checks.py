@@ -3,18 +3,13 @@
 Configs and the tokenizer say it: what nothing could be trained with is refused by every command before it begins.
 """
 
-from typing import Any
-
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
-from lisa_jax.checkpoints.scheduler import SCHEDULER_CONFIG, process_of
 from lisa_jax.checkpoints.tokenizer import Tokenizer
 from lisa_jax.families.pixels import PIXEL_CHANNELS
 from lisa_jax.models.clip_text import CLIPTextConfig
 from lisa_jax.models.controlnet import controlnet_config_from_unet
 from lisa_jax.models.unet import UNetConfig
 from lisa_jax.models.vae import AutoencoderKLConfig
-from lisa_jax.parallel.messages import one_line
-from lisa_jax.processes import Diffusion
 
 # Channels of a UNet's input, where they are not those of its latents -> whose they are.
 _WIDER_INPUTS = {
@@ -90,19 +85,3 @@ def check_side_network(checkpoint: Checkpoint, unet: UNetConfig) -> None:
         raise CheckpointError(
             f"{checkpoint.where('unet', 'config.json')}: {error} No ControlNet fits this UNet: take another base."
         ) from error
-
-
-def read_scheduler(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The fields of the scheduler's config; raises CheckpointError unless they describe a discrete diffusion."""
-    found = checkpoint.config("scheduler", SCHEDULER_CONFIG)
-    where = checkpoint.where("scheduler", SCHEDULER_CONFIG)
-    try:
-        process = process_of(found)
-    except ValueError as error:
-        raise CheckpointError(f"{where}: {one_line(error, 500)}") from error
-    if not isinstance(process, Diffusion):
-        raise CheckpointError(
-            f"{where} describes {type(process).__name__}, but Stable Diffusion is a discrete diffusion: take a base "
-            "that was trained as one."
-        )
-    return found

@@ -14,11 +14,13 @@ from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.families.family import Conditioner
+from lisa_jax.families.schedulers import read_scheduler
 from lisa_jax.families.sdxl_text import SDXLText, read_sdxl_text
 from lisa_jax.families.stable_diffusion import PIXEL_USAGE, StableDiffusion
-from lisa_jax.families.stable_diffusion_checks import check_latents, check_side_network, read_scheduler
+from lisa_jax.families.stable_diffusion_checks import check_latents, check_side_network
 from lisa_jax.families.stable_diffusion_xl_checks import check_context, check_not_refiner
 from lisa_jax.families.usage import TEMPLATES, Usage
+from lisa_jax.processes import Diffusion
 
 USAGE = Usage(
     "ControlNet",
@@ -94,4 +96,6 @@ def read_architecture(checkpoint: Checkpoint) -> StableDiffusionXL:
     vae = VAE.config(checkpoint, "vae") if checkpoint.has("vae") else None
     check_latents(checkpoint, unet, vae)
     check_side_network(checkpoint, unet)
-    return StableDiffusionXL(unet, text, vae, read_scheduler(checkpoint))
+    return StableDiffusionXL(
+        unet, text, vae, read_scheduler(checkpoint, Diffusion, "Stable Diffusion is a discrete diffusion")
+    )

@@ -1,0 +1,32 @@
+"""The scheduler of a checkpoint, which says what noise its main network was trained with."""
+
+from typing import Any
+
+from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
+from lisa_jax.checkpoints.scheduler import SCHEDULER_CONFIG, process_of
+from lisa_jax.parallel.messages import one_line
+from lisa_jax.processes import Process
+
+
+def read_scheduler(checkpoint: Checkpoint, kind: type[Process], wanted: str) -> dict[str, Any]:
+    """The fields of the scheduler's config.
+
+    Args:
+      checkpoint: of a base.
+      kind: of noise process that the base's family has.
+      wanted: what the family is, for the message: "Stable Diffusion is a discrete diffusion".
+
+    Raises:
+      CheckpointError: a config that is missing or not supported, or describes another kind.
+    """
+    found = checkpoint.config("scheduler", SCHEDULER_CONFIG)
+    where = checkpoint.where("scheduler", SCHEDULER_CONFIG)
+    try:
+        process = process_of(found)
+    except ValueError as error:
+        raise CheckpointError(f"{where}: {one_line(error, 500)}") from error
+    if not isinstance(process, kind):
+        raise CheckpointError(
+            f"{where} describes {type(process).__name__}, but {wanted}: take a base that was trained as one."
+        )
+    return found
