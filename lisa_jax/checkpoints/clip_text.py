@@ -8,7 +8,6 @@ projection the prefix tells the encoder from it, and is always there.
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -30,7 +29,7 @@ def _config_file(class_name: str) -> TransformersConfig:
     )
 
 
-def _shapes_of(model: Callable[[CLIPTextConfig], nn.Module]) -> Callable[[CLIPTextConfig], dict[str, Any]]:
+def _shapes_of(model: type[CLIPTextModel | CLIPTextModelWithProjection]) -> Callable[[CLIPTextConfig], dict[str, Any]]:
     def shapes(config: CLIPTextConfig) -> dict[str, Any]:
         ids = jax.ShapeDtypeStruct((1, 1), jnp.int32)
         return jax.eval_shape(model(config).init, jax.random.key(0), ids)["params"]

@@ -2,8 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
+from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
 from lisa_jax.models.clip_text import CLIPTextConfig
 
 # The public text configs carry these ids, which are not those of the tokenizer: pooling is at the highest id.
@@ -28,6 +30,12 @@ CLIP_G = CLIPTextConfig(
 )
 # What captions of CLIP-L and CLIP-G are padded with where a checkpoint has both.
 PAD_TOKENS: Mapping[str, str] = MappingProxyType({"tokenizer": "<|endoftext|>", "tokenizer_2": "!"})
+
+
+def write_tokenizers(folder: Path, clip: tuple[CLIPTextConfig, CLIPTextConfig]) -> None:
+    """Write `tokenizer` and `tokenizer_2` of a checkpoint of both text encoders, with made-up merges."""
+    for (name, pad_token), config in zip(PAD_TOKENS.items(), clip, strict=True):
+        write_alphabet_tokenizer(folder / name, config.vocab_size, pad_token, config.max_position_embeddings)
 
 
 def tiny_pair() -> tuple[CLIPTextConfig, CLIPTextConfig]:

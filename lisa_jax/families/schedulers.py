@@ -1,8 +1,11 @@
 """The scheduler of a checkpoint, which says what noise its main network was trained with."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
+from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.scheduler import SCHEDULER_CONFIG, process_of
 from lisa_jax.parallel.messages import one_line
 from lisa_jax.processes import Process
@@ -30,3 +33,9 @@ def read_scheduler(checkpoint: Checkpoint, kind: type[Process], wanted: str) -> 
             f"{where} describes {type(process).__name__}, but {wanted}: take a base that was trained as one."
         )
     return found
+
+
+def write_scheduler(folder: Path, scheduler: Mapping[str, Any]) -> None:
+    """Write `scheduler_config.json` into a checkpoint's component `scheduler`; the fields name their class."""
+    fields = {name: value for name, value in scheduler.items() if name != "_class_name"}
+    write_config(folder / "scheduler", fields, scheduler["_class_name"], name=SCHEDULER_CONFIG)

@@ -10,18 +10,17 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT_WITH_PROJECTION
-from lisa_jax.checkpoints.config_files import write_config
-from lisa_jax.checkpoints.scheduler import SCHEDULER_CONFIG
 from lisa_jax.checkpoints.sd3_transformer import SD3_TRANSFORMER
 from lisa_jax.checkpoints.vae import VAE
-from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
-from lisa_jax.families.clip_presets import CLIP_G, CLIP_L, PAD_TOKENS, tiny_pair
+from lisa_jax.families.clip_presets import CLIP_G, CLIP_L, tiny_pair, write_tokenizers
 from lisa_jax.families.random_weights import random_tree
+from lisa_jax.families.schedulers import write_scheduler
 from lisa_jax.families.sd3_text import SD3Text
 from lisa_jax.families.stable_diffusion_3 import StableDiffusion3, write_model_index
+from lisa_jax.families.stable_diffusion_presets import vae_config
 from lisa_jax.models.clip_text import CLIPTextConfig
 from lisa_jax.models.sd3_transformer import SD3TransformerConfig
-from lisa_jax.models.vae import DOWN_BLOCK, UP_BLOCK, AutoencoderKLConfig
+from lisa_jax.models.vae import AutoencoderKLConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +57,8 @@ class StableDiffusion3Preset:
         )
         for name, component, config in (*networks, *texts):
             component.write(folder / name, config, random_tree(component.key_table(config), seed))
-        for (name, pad_token), config in zip(PAD_TOKENS.items(), self.clip, strict=True):
-            write_alphabet_tokenizer(folder / name, config.vocab_size, pad_token, config.max_position_embeddings)
-        fields = {field: value for field, value in self.scheduler.items() if field != "_class_name"}
-        write_config(folder / "scheduler", fields, self.scheduler["_class_name"], name=SCHEDULER_CONFIG)
+        write_tokenizers(folder, self.clip)
+        write_scheduler(folder, self.scheduler)
         write_model_index(folder, self.scheduler["_class_name"], has_vae=True, has_t5=False)
 
 
@@ -70,27 +67,22 @@ _SCHEDULER = MappingProxyType(
 )
 
 
-def _vae(channels: tuple[int, ...], layers: int, groups: int, sample_size: int) -> AutoencoderKLConfig:
-    return AutoencoderKLConfig(
-        block_out_channels=channels,
-        down_block_types=(DOWN_BLOCK,) * len(channels),
-        up_block_types=(UP_BLOCK,) * len(channels),
-        layers_per_block=layers,
-        norm_num_groups=groups,
-        sample_size=sample_size,
-        latent_channels=16,
-        scaling_factor=1.5305,
-        shift_factor=0.0609,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-    )
+_LATENTS = MappingProxyType(
+    {
+        "latent_channels": 16,
+        "scaling_factor": 1.5305,
+        "shift_factor": 0.0609,
+        "use_quant_conv": False,
+        "use_post_quant_conv": False,
+    }
+)
 
 
 def _full(heads: int, **fields: object) -> StableDiffusion3Preset:
     transformer = SD3TransformerConfig(
         num_layers=heads, num_attention_heads=heads, caption_projection_dim=64 * heads, **fields
     )
-    vae = _vae((128, 256, 512, 512), layers=2, groups=32, sample_size=1024)
+    vae = vae_config((128, 256, 512, 512), layers=2, groups=32, sample_size=1024, **_LATENTS)
     return StableDiffusion3Preset(transformer, vae, (CLIP_L, CLIP_G), _SCHEDULER)
 
 
@@ -108,7 +100,7 @@ def _tiny(full: StableDiffusion3Preset) -> StableDiffusion3Preset:
         # As in the full size, where there are any, not all layers have it.
         dual_attention_layers=full.transformer.dual_attention_layers[:2],
     )
-    vae = _vae((8, 8, 16, 16), layers=1, groups=4, sample_size=64)
+    vae = vae_config((8, 8, 16, 16), layers=1, groups=4, sample_size=64, **_LATENTS)
     return StableDiffusion3Preset(transformer, vae, tiny_pair(), _SCHEDULER)
 
 

@@ -8,14 +8,15 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
-from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
 from lisa_jax.families.clip_presets import CLIP_L, TEXT_IDS
 from lisa_jax.families.random_weights import random_tree
+from lisa_jax.families.schedulers import write_scheduler
 from lisa_jax.families.stable_diffusion import StableDiffusion, write_model_index
 from lisa_jax.models.clip_text import CLIPTextConfig
 from lisa_jax.models.controlnet import ControlNetConfig, controlnet_config_from_unet
@@ -67,10 +68,8 @@ class StableDiffusionPreset:
         write_alphabet_tokenizer(
             folder / "tokenizer", self.text.vocab_size, self.pad_token, self.text.max_position_embeddings
         )
-        scheduler_class = self.scheduler["_class_name"]
-        fields = {field: value for field, value in self.scheduler.items() if field != "_class_name"}
-        write_config(folder / "scheduler", fields, scheduler_class, name="scheduler_config.json")
-        write_model_index(folder, scheduler_class, has_vae=True)
+        write_scheduler(folder, self.scheduler)
+        write_model_index(folder, self.scheduler["_class_name"], has_vae=True)
 
 
 _BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
@@ -104,9 +103,9 @@ _TINY_TEXT = CLIPTextConfig(
 
 
 def vae_config(
-    channels: tuple[int, ...], layers: int, groups: int, sample_size: int, scaling_factor: float = 0.18215
+    channels: tuple[int, ...], layers: int, groups: int, sample_size: int, **latents: Any
 ) -> AutoencoderKLConfig:
-    """An autoencoder of so many channels a level, finest first."""
+    """An autoencoder of so many channels a level, finest first; `latents`: fields in which they are not the usual."""
     return AutoencoderKLConfig(
         block_out_channels=channels,
         down_block_types=(DOWN_BLOCK,) * len(channels),
@@ -114,7 +113,7 @@ def vae_config(
         layers_per_block=layers,
         norm_num_groups=groups,
         sample_size=sample_size,
-        scaling_factor=scaling_factor,
+        **latents,
     )
 
 

@@ -6,13 +6,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT, CLIP_TEXT_WITH_PROJECTION
-from lisa_jax.checkpoints.config_files import write_config
-from lisa_jax.checkpoints.scheduler import SCHEDULER_CONFIG
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
-from lisa_jax.families.alphabet_tokenizer import write_alphabet_tokenizer
-from lisa_jax.families.clip_presets import CLIP_G, CLIP_L, PAD_TOKENS, tiny_pair
+from lisa_jax.families.clip_presets import CLIP_G, CLIP_L, tiny_pair, write_tokenizers
 from lisa_jax.families.random_weights import random_tree
+from lisa_jax.families.schedulers import write_scheduler
 from lisa_jax.families.sdxl_text import SDXLText
 from lisa_jax.families.stable_diffusion_presets import vae_config
 from lisa_jax.families.stable_diffusion_xl import StableDiffusionXL
@@ -56,10 +54,8 @@ class StableDiffusionXLPreset:
             ("text_encoder_2", CLIP_TEXT_WITH_PROJECTION, clip_g),
         ):
             component.write(folder / name, config, random_tree(component.key_table(config), seed))
-        for (name, pad_token), config in zip(PAD_TOKENS.items(), self.clip, strict=True):
-            write_alphabet_tokenizer(folder / name, config.vocab_size, pad_token, config.max_position_embeddings)
-        fields = {field: value for field, value in self.scheduler.items() if field != "_class_name"}
-        write_config(folder / "scheduler", fields, self.scheduler["_class_name"], name=SCHEDULER_CONFIG)
+        write_tokenizers(folder, self.clip)
+        write_scheduler(folder, self.scheduler)
         self.architecture.write_index(folder)
 
 

@@ -52,8 +52,8 @@ def test_full_presets_have_the_published_sizes(name, unet, text):
     ("name", "transformer", "side"),
     [
         ("sd3_medium", 2_028_328_000 + 192**2 * 1536, 1_062_855_168 + 192**2 * 1536),
-        ("sd35_medium", 2_243_171_520 + 384**2 * 1536, None),
-        ("sd35_large", 8_056_627_520 + 192**2 * 2432, None),
+        ("sd35_medium", 2_243_171_520 + 384**2 * 1536, 1_261_169_664 + 384**2 * 1536),
+        ("sd35_large", 8_056_627_520 + 192**2 * 2432, 2_654_723_200 + 192**2 * 2432),
     ],
 )
 def test_full_presets_of_stable_diffusion_3_have_the_published_sizes(name, transformer, side):
@@ -66,9 +66,8 @@ def test_full_presets_of_stable_diffusion_3_have_the_published_sizes(name, trans
     assert tiny.transformer.qk_norm == full.transformer.qk_norm and tiny.scheduler == full.scheduler
     assert bool(tiny.transformer.dual_attention_layers) == bool(full.transformer.dual_attention_layers)
     assert [config.hidden_act for config in tiny.clip] == [config.hidden_act for config in full.clip]
-    if side is not None:
-        config = copied_side_network(None, full.transformer, None).config
-        assert config.num_layers == 12 and count(SD3_CONTROLNET.key_table(config)) == side
+    config = copied_side_network(None, full.transformer, None).config
+    assert config.num_layers == 12 and count(SD3_CONTROLNET.key_table(config)) == side
 
 
 def test_the_full_preset_of_stable_diffusion_xl_has_the_published_sizes():

@@ -1,0 +1,73 @@
+"""The pages of docs on one family each, executed: every block in order, beside a base of the smallest size."""
+
+import json
+
+import numpy as np
+import pytest
+from doc_page import run_page
+from PIL import Image
+from smallest_sd import SIZE, disk, write_smallest_base, write_table
+
+from lisa_jax.families.presets import write_random_base
+
+# The smoke size of a recipe.
+CONFIG = """
+from lisa_jax.configs import {recipe}
+
+def get_config(argument):
+    config = {recipe}.get_config(argument + ",smoke")
+    config.compute_dtype = "float32"
+    config.update(caption_dropout={caption_dropout})
+    config.lisa.hook = "{hook}"
+    return config
+"""
+# Page -> how its base is written, its config, a field of the exported config.json, and what page and card say.
+PAGES = {
+    "stable_diffusion_3.md": (
+        lambda folder: write_random_base("tiny_sd3_medium", folder),
+        {"recipe": "sd3_lisa", "hook": "block_1", "caption_dropout": 0.0},
+        ("force_zeros_for_pooled_projection", False),
+        ("shift of its noise levels: 3.0", "SD3ControlNetModel"),
+    ),
+    "stable_diffusion_xl.md": (
+        lambda folder: write_smallest_base("tiny_sdxl", folder),
+        {"recipe": "sdxl_lisa", "hook": "down_1", "caption_dropout": 0.5},
+        ("addition_embed_type", "text_time"),
+        ("", "StableDiffusionXLControlNetPipeline"),
+    ),
+}
+# What the settings of a page are replaced by.
+VALUES = {
+    "BASE": "base",
+    "TABLE": "table.parquet",
+    "DATA": "data",
+    "SIZE": str(SIZE),
+    "HELD_OUT": "0.3",
+    "POSE": "config.py:pose",
+    "STEPS": "3",
+    "RUNS": "runs",
+    "POSE_PICTURE": "pose.png",
+    "PROMPT": "red dog",
+    "LICENSE": "mit",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_a_page_works(page, tmp_path, command_env):
+    write_base, config, (field, value), (printed, carded) = PAGES[page]
+    write_base(tmp_path / "base")
+    write_table(tmp_path / "table.parquet")
+    (tmp_path / "config.py").write_text(CONFIG.format(**config))
+    Image.fromarray(disk(100)[1]).save(tmp_path / "pose.png")
+    done = run_page(page, VALUES, ("BASE", "POSE_PICTURE", "SIZE"), tmp_path, command_env)
+    assert printed in done.stdout and "differs from us by" in done.stderr
+    runs = tmp_path / "runs"
+    metrics = [json.loads(line) for line in (runs / "pose" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in metrics if "align_loss" in line] == [1, 2, 3]
+    (sample,) = (runs / "pose" / "prompted").glob("0*.png")
+    assert np.asarray(Image.open(sample)).std() > 1
+    exported = runs / "exported" / "pose"
+    assert json.loads((exported / "config.json").read_text())[field] == value
+    assert carded in (exported / "README.md").read_text()
+    assert Image.open(runs / "dancer.png").size == (SIZE, SIZE)
