@@ -1,1 +1,1 @@
-"""What examples and samples are made of, pictures so far: how they are mirrored, laid out, written and read."""
+"""What examples and samples are made of, pictures and clips: how they are mirrored, laid out, written and read."""

@@ -14,8 +14,9 @@ def mirror(picture: np.ndarray) -> np.ndarray:
     return picture[:, ::-1]
 
 
-def write(path: Path, picture: np.ndarray) -> None:
-    """Write a PNG of a picture (H, W, 1 to 4), as it is; it has its name only when it is whole."""
+def write(path: Path, picture: np.ndarray, fps: float | None = None) -> None:
+    """Write a PNG of a picture (H, W, 1 to 4), as it is; it has its name only when it is whole. `fps` means nothing."""
+    del fps
     # Imported in functions: a family names its medium, and compiling its architecture must not need a picture library.
     from PIL import Image
 
@@ -30,4 +31,4 @@ def read(path: Path) -> np.ndarray:
     return decode_picture(path, str(path))
 
 
-IMAGE = Medium(".png", mirror, labelled_grid, write, read)
+IMAGE = Medium(2, {"png": ".png"}, mirror, labelled_grid, write, read)

@@ -1,7 +1,7 @@
-"""What pipeline, grids, writers and trackers ask of whatever a family samples: pictures now, video when it comes."""
+"""What pipeline, grids, writers and trackers ask of whatever a family samples: pictures or clips."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +12,40 @@ class Medium:
     """A kind of sample, uint8 (*space, 3), and of condition, uint8 (*space, c).
 
     Attributes:
-      suffix: of the files that hold one, with its dot.
+      axes: how many space has: 2 of pictures (H, W), 3 of clips (F, H, W).
+      formats: name of each format -> suffix of the files that hold one, with its dot, or "" for a folder. The first is
+        the usual one, and "png" keeps every bit.
       mirror: left and right exchanged; takes any array (*space, c), so that it serves conditions too.
       sheet: columns of examples by label, n of uint8 (*space, c) each, of any sizes -> one picture (H, W, 3) of them;
         takes `cell`, the longer side of an example on it, `blocks`, how many rows of examples stand side by side, and
         `captions`, one for each example, or none.
-      write: (path, sample or condition) writes a file, which has its name only when it is whole.
+      write: (path, sample or condition, fps=None) writes a file, which has its name only when it is whole, in the
+        format that its suffix says; `fps`, frames a second, is of what has frames.
       read: path -> sample.
+      moving: what `sheet` takes -> a clip (F, H, W, 3) of such sheets; None where nothing moves.
+      check_writes: suffix -> None; raises ValueError where what writing it needs is not installed.
     """
 
-    suffix: str
+    axes: int
+    formats: Mapping[str, str]
     mirror: Callable[[np.ndarray], np.ndarray]
     sheet: Callable[..., np.ndarray]
-    write: Callable[[Path, np.ndarray], None]
+    write: Callable[..., None]
     read: Callable[[Path], np.ndarray]
+    moving: Callable[..., np.ndarray] | None = None
+    check_writes: Callable[[str], None] = lambda suffix: None
+
+    @property
+    def suffix(self) -> str:
+        """That of the usual format."""
+        return next(iter(self.formats.values()))
+
+    def suffix_of(self, name: str | None) -> str:
+        """The suffix of a format, or of the usual one; ValueError for one that there is not."""
+        if name is None:
+            return self.suffix
+        if name not in self.formats:
+            raise ValueError(
+                f"There is no format {name!r} of what this base makes: choose of {', '.join(self.formats)}."
+            )
+        return self.formats[name]

@@ -501,9 +501,13 @@ def test_samples_are_decoded_written_read_and_shown(case, tmp_path):
     latents, medium = case.inputs["latents"], case.family.medium
     samples = np.asarray(jax.jit(case.family.latents.decode)(case.family.latents.params, latents))
     assert samples.dtype == np.uint8 and samples.shape == (4, *case.member.size, 3)
-    path = tmp_path / f"00000{medium.suffix}"
+    path = tmp_path / f"00000{medium.formats['png']}"
     medium.write(path, samples[0])
     np.testing.assert_array_equal(medium.read(path), samples[0])
     np.testing.assert_array_equal(medium.mirror(samples[0]), samples[0][..., ::-1, :])
-    sheet = medium.sheet({"condition": samples, "sample": samples}, cell=8, blocks=2)
+    assert medium.axes == len(case.member.size)
+    columns = {"condition": samples, "sample": samples}
+    sheet = medium.sheet(columns, cell=8, blocks=2)
     assert sheet.dtype == np.uint8 and sheet.ndim == 3 and sheet.shape[-1] == 3
+    if medium.moving:
+        assert medium.moving(columns, cell=8, blocks=2).shape[0] == samples.shape[1]

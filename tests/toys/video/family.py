@@ -21,10 +21,10 @@ from lisa_jax.families.export_check import Measured, check_export
 from lisa_jax.families.family import ConditionEncoder, Conditioner, Family, LatentSpace, Setup
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.families.usage import Usage
+from lisa_jax.media.video import VIDEO
 from lisa_jax.parallel.sharding import Rules
 from toys.video import networks
 from toys.video.components import AUTOENCODER, MAIN, SIDE, TEXT
-from toys.video.medium import VIDEO
 from toys.video.networks import AutoencoderConfig, MainConfig, SideConfig, TextConfig
 
 CLASS_NAME = "VideoToyPipeline"

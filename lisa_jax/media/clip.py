@@ -1,0 +1,101 @@
+"""The one place where stored clips are opened: video files, animated pictures and folders of frames, frame by frame."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lisa_jax.media.decode import Picture, decode_picture
+from lisa_jax.media.open_picture import PictureError
+
+# A video file or an animated picture, encoded or by its path; or the files of its frames, in order.
+StoredClip = bytes | Path | Sequence[Path]
+
+# Endings of files that are clips; their content is what counts once they are opened.
+SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif")
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+# Share of a frame's time by which it may be shown for longer or shorter than others; a frame left out is a whole one.
+_UNSTEADY = 0.25
+
+
+class Frame(NamedTuple):
+    """A frame that is decoded already, or cheap to decode.
+
+    Attributes:
+      time: seconds at which it is shown; None where frames have no times.
+      stored: gives what `decode_picture` takes.
+    """
+
+    time: float | None
+    stored: Callable[[], Picture | Path]
+
+
+class Clip(NamedTuple):
+    """An open clip.
+
+    Attributes:
+      rate: frames a second, the same throughout; None where frames have no times.
+      tick: seconds to which the times of frames are rounded.
+      count: how many frames it says that it has; None where that shows at its end.
+      frames: each once, in order; read while the clip is open.
+    """
+
+    rate: float | None
+    tick: float
+    count: int | None
+    frames: Iterator[Frame]
+
+
+@contextlib.contextmanager
+def open_clip(stored: StoredClip, where: str) -> Iterator[Clip]:
+    """Open a clip, by its content and whatever its name, for as long as the context lasts.
+
+    One frame is in memory at a time. Videos are turned as they say; of several streams the first counts; sound is
+    left out.
+
+    Args:
+      stored: an encoded clip, a file or a folder of frames, or the files of its frames in order.
+      where: the file and the row, for the error messages, which frames raise too.
+
+    Raises:
+      PictureError: it is none, damaged, or no regular file; its pixels are not square; its frames are not shown for
+        equally long; or it is a video file, and PyAV is not installed.
+    """
+    # Imported here, for each of them reads clips by what this module says.
+    from lisa_jax.media import animation, frame_files, video_file
+
+    if isinstance(stored, Path) and stored.is_dir():
+        stored = frame_files.frames_of(stored, where)
+    if not isinstance(stored, bytes | Path):
+        yield frame_files.opened(stored)
+        return
+    open_file = animation.opened if animation.is_animation(stored, where) else video_file.opened
+    with open_file(stored, where) as clip:
+        yield clip._replace(frames=_steady(clip, where))
+
+
+def read_clip(stored: StoredClip, where: str, channels: int = 3) -> np.ndarray:
+    """All frames, uint8 (F, H, W, channels); raises PictureError as `open_clip` and `decode_picture`."""
+    with open_clip(stored, where) as clip:
+        frames = [decode_picture(frame.stored(), where, channels) for frame in clip.frames]
+    if len({frame.shape for frame in frames}) != 1:
+        raise PictureError(f"{where}: the clip has no frames, or frames of several sizes.")
+    return np.stack(frames)
+
+
+def _steady(clip: Clip, where: str) -> Iterator[Frame]:
+    """The frames; PictureError at the first that comes later or sooner than the clip's rate has it."""
+    allowed = max(_UNSTEADY / clip.rate, 1.01 * clip.tick)
+    before = None
+    for number, frame in enumerate(clip.frames):
+        if before is not None and frame.time is not None and abs(frame.time - before - 1 / clip.rate) > allowed:
+            raise PictureError(
+                f"{where}: frame {number} comes {frame.time - before:.3f} s after the one before, but at {clip.rate:g} "
+                f"frames a second it would be {1 / clip.rate:.3f} s: the frame rate varies; encode it with a constant "
+                "one (ffmpeg -vsync cfr)."
+            )
+        before = frame.time
+        yield frame
