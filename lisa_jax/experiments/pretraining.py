@@ -4,14 +4,13 @@ import re
 from collections.abc import Callable
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from lisa_jax.alignment import add_noise, main_loss
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.experiments.data_identity import data_identity, with_data_fingerprint
 from lisa_jax.experiments.inputs import model_inputs
-from lisa_jax.experiments.previews import previews
+from lisa_jax.experiments.previews import Shown, previews
 from lisa_jax.experiments.splits import Split, load_split, training_batches
 from lisa_jax.families.family import Family
 from lisa_jax.sampling.generate import make_generator
@@ -78,9 +77,9 @@ def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Para
     generate = make_generator(family, **settings)
     context, reference = test.contexts(batch), test.references(batch)
 
-    def draw(params: Params, frozen: Params) -> np.ndarray:
+    def draw(params: Params, frozen: Params) -> Shown:
         size = reference.shape[1:-1]
         samples = generate(params["main"], frozen["latents"], None, context, {}, batch["index"], size=size)
-        return family.medium.sheet({"sample": samples, "same caption": reference}, cell=96, blocks=4)
+        return Shown({"sample": samples, "same caption": reference})
 
-    return previews(draw)
+    return previews(draw, family.medium)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from itertools import chain
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from lisa_jax import metrics
@@ -14,7 +13,7 @@ from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.conditions import condition_specs
 from lisa_jax.experiments.control import control_experiment, control_losses
 from lisa_jax.experiments.data_identity import check_same_everywhere
-from lisa_jax.experiments.previews import previews
+from lisa_jax.experiments.previews import Shown, previews
 from lisa_jax.experiments.splits import Split, load_split, training_batches
 from lisa_jax.families.family import Family
 from lisa_jax.parallel.compiling import Announced
@@ -67,10 +66,9 @@ def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Para
     batch = next(test.ordered_batches(config.preview_count))
     context, reference, conditions = test.contexts(batch), test.references(batch), test.conditions(batch)
 
-    def draw(params: Params, frozen: Params) -> np.ndarray:
+    def draw(params: Params, frozen: Params) -> Shown:
         weights = (frozen["main"], frozen["latents"], params["side"])
         samples = generate(*weights, context, conditions, batch["index"])
-        columns = {**conditions, "sample": samples, "reference": reference}
-        return family.medium.sheet(columns, cell=96, blocks=4, captions=batch["caption"])
+        return Shown({**conditions, "sample": samples, "reference": reference}, batch["caption"])
 
-    return previews(draw)
+    return previews(draw, family.medium)

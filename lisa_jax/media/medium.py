@@ -22,7 +22,7 @@ class Medium:
       write: (path, sample or condition, fps=None) writes a file, which has its name only when it is whole, in the
         format that its suffix says; `fps`, frames a second, is of what has frames.
       read: path -> sample.
-      moving: what `sheet` takes -> a clip (F, H, W, 3) of such sheets; None where nothing moves.
+      moving: what `sheet` takes, and `fps` -> an animated GIF, encoded, of such sheets; None where nothing moves.
       check_writes: suffix -> None; raises ValueError where what writing it needs is not installed.
     """
 
@@ -32,7 +32,7 @@ class Medium:
     sheet: Callable[..., np.ndarray]
     write: Callable[..., None]
     read: Callable[[Path], np.ndarray]
-    moving: Callable[..., np.ndarray] | None = None
+    moving: Callable[..., bytes] | None = None
     check_writes: Callable[[str], None] = lambda suffix: None
 
     @property

@@ -37,21 +37,22 @@ def sheet(
 
 
 def moving(
-    columns: Mapping[str, Sequence[np.ndarray]], cell: int = 128, blocks: int = 1, captions: Sequence[str] = ()
-) -> np.ndarray:
-    """A clip (F, H, W, 3) of grids, each of one frame of all clips; the last frame of shorter ones stays."""
+    columns: Mapping[str, Sequence[np.ndarray]],
+    cell: int = 128,
+    blocks: int = 1,
+    captions: Sequence[str] = (),
+    fps: float | None = None,
+) -> bytes:
+    """See `Medium.moving`: grids, each of one frame of all clips; the last frame of shorter ones stays."""
+    from lisa_jax.media.animation import encoded_gif
+
     count = max(len(clip) for clips in columns.values() for clip in clips)
-    return np.stack(
-        [
-            labelled_grid(
-                {label: [clip[min(number, len(clip) - 1)] for clip in clips] for label, clips in columns.items()},
-                cell,
-                blocks,
-                captions,
-            )
-            for number in range(count)
-        ]
-    )
+
+    def grid(number: int) -> np.ndarray:
+        frames = {label: [clip[min(number, len(clip) - 1)] for clip in clips] for label, clips in columns.items()}
+        return labelled_grid(frames, cell, blocks, captions)
+
+    return encoded_gif(np.stack([grid(number) for number in range(count)]), fps or DEFAULT_FPS)
 
 
 def write(path: Path, video: np.ndarray, fps: float | None = None) -> None:

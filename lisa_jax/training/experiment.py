@@ -41,10 +41,11 @@ class Batches(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What an evaluation says: numbers to log and uint8 (H, W, 3) pictures to show."""
+    """What an evaluation says: numbers to log, uint8 (H, W, 3) pictures to show, and animated GIFs, encoded."""
 
     scalars: Mapping[str, float] = dataclasses.field(default_factory=dict)
     images: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    clips: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

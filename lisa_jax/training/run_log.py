@@ -86,6 +86,7 @@ class RunLog:
         if report.scalars:
             self._record.scalars(done, report.scalars)
         self._record.images(done, report.images)
+        self._record.clips(done, report.clips)
 
     def resume_clock(self) -> None:
         """After evaluations and saving: a window that begins now counts training's own time alone."""

@@ -1,9 +1,10 @@
 """Where a run's numbers and pictures go beside its own files: services that users name in `config.trackers`.
 
-Each is imported only where it is named. A new one is a class with these three methods and a line in `_OPENERS`.
+Each is imported only where it is named. A new one is a class with these methods and a line in `_OPENERS`.
 """
 
 import importlib.util
+import io
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -26,6 +27,9 @@ class Tracker(Protocol):
     def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Pictures after `step` steps, uint8 (H, W, 3)."""
 
+    def clips(self, step: int, clips: Mapping[str, bytes]) -> None:
+        """Animated GIFs, encoded, after `step` steps."""
+
     def close(self) -> None:
         """Send or write all that is left."""
 
@@ -36,7 +40,9 @@ class TensorBoard:
     def __init__(self, workdir: Path, start_step: int, config: Mapping[str, Any]):
         del config
         from tensorboardX import SummaryWriter
+        from tensorboardX.proto.summary_pb2 import Summary
 
+        self._summary = Summary
         self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -47,6 +53,13 @@ class TensorBoard:
     def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         for name, picture in images.items():
             self._writer.add_image(name, picture, step, dataformats="HWC")
+
+    def clips(self, step: int, clips: Mapping[str, bytes]) -> None:
+        # As pictures, which TensorBoard shows as they are; its own way needs another package to make GIFs.
+        for name, clip in clips.items():
+            image = self._summary.Image(encoded_image_string=clip)
+            value = self._summary.Value(tag=f"{name}_moving", image=image)
+            self._writer.file_writer.add_summary(self._summary(value=[value]), step)
 
     def close(self) -> None:
         self._writer.close()
@@ -66,7 +79,7 @@ class WeightsAndBiases:
         del start_step
         import wandb
 
-        self._image = wandb.Image
+        self._image, self._video = wandb.Image, wandb.Video
         try:
             self._run = wandb.init(
                 id=_run_id(workdir / _WANDB_ID),
@@ -89,6 +102,11 @@ class WeightsAndBiases:
     def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         if images:
             self._run.log({"step": step, **{name: self._image(picture) for name, picture in images.items()}})
+
+    def clips(self, step: int, clips: Mapping[str, bytes]) -> None:
+        if clips:
+            videos = {f"{name}_moving": self._video(io.BytesIO(clip), format="gif") for name, clip in clips.items()}
+            self._run.log({"step": step, **videos})
 
     def close(self) -> None:
         self._run.finish()

@@ -1,4 +1,4 @@
-"""What a run leaves in its work directory: its config, metrics.jsonl and PNGs; and what it tells its trackers."""
+"""What a run leaves in its work directory: its config, metrics.jsonl, PNGs and GIFs; and what it tells its trackers."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from lisa_jax.files.lines import read_objects
 from lisa_jax.files.naming import naming
-from lisa_jax.files.whole_file import write_whole_text
+from lisa_jax.files.whole_file import write_whole, write_whole_text
 from lisa_jax.media import image
 from lisa_jax.training.trackers import open_trackers
 
@@ -70,6 +70,17 @@ class Record:
             image.write(path, picture)
         for tracker in self._trackers:
             tracker.images(step, images)
+
+    def clips(self, step: int, clips: Mapping[str, bytes]) -> None:
+        """Record animated GIFs, encoded, after `step` steps, as `previews/<name>_<step>.gif` and in trackers."""
+        if not self._enabled:
+            return
+        for name, clip in clips.items():
+            path = self._workdir / "previews" / f"{name}_{step:07d}.gif"
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, lambda partial, clip=clip: partial.write_bytes(clip))
+        for tracker in self._trackers:
+            tracker.clips(step, clips)
 
     def close(self) -> None:
         """Flush everything to disk."""

@@ -510,4 +510,4 @@ def test_samples_are_decoded_written_read_and_shown(case, tmp_path):
     sheet = medium.sheet(columns, cell=8, blocks=2)
     assert sheet.dtype == np.uint8 and sheet.ndim == 3 and sheet.shape[-1] == 3
     if medium.moving:
-        assert medium.moving(columns, cell=8, blocks=2).shape[0] == samples.shape[1]
+        assert medium.moving(columns, cell=8, blocks=2).startswith(b"GIF")

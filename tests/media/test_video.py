@@ -178,9 +178,9 @@ def test_a_moving_sheet_holds_the_last_frame_of_shorter_clips():
     long, short = (
         np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((8, 8, 3), np.uint8) for count in (3, 2)
     )
-    found = VIDEO.moving({"long": [long], "short": [short]}, cell=40)
+    found = read_clip(VIDEO.moving({"long": [100 * long], "short": [100 * short]}, cell=40), "")
     shown = found[:, 28, [MARGIN + 20, 2 * MARGIN + 60], 0]
-    assert shown.tolist() == [[0, 0], [1, 1], [2, 1]]
+    assert shown.tolist() == [[0, 0], [100, 100], [200, 100]]
 
 
 def test_left_and_right_are_exchanged_in_every_frame():

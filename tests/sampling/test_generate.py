@@ -87,7 +87,7 @@ def test_a_sample_of_nan_is_named_and_not_shown_as_black(family, side, inputs, c
     with pytest.raises(NonFiniteSampleError, match=f"^Sample {indices[2]} holds what is no number"):
         generate(family, side, (context, condition, indices))
     logging.getLogger("lisa_jax").propagate = True
-    shown = previews(lambda params, frozen: generate(family, side, (context, condition, indices)))
+    shown = previews(lambda params, frozen: generate(family, side, (context, condition, indices)), family.medium)
     assert not shown({}, {}).images and f"no preview: Sample {indices[2]}" in caplog.text
 
 

@@ -6,11 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toys.crash import Crash, crash_at
 
+from lisa_jax.media.video import VIDEO
 from lisa_jax.training.experiment import Evaluation, Report
 from lisa_jax.training.loop import fit
 from lisa_jax.training.trackers import check_installed
+from lisa_jax.training.tracking import Record
 
 BLOCK = 32768
 
@@ -45,7 +48,8 @@ def test_wandb_gets_config_numbers_and_pictures_and_a_resumed_run_goes_on_under_
     for name, value in {"MODE": "offline", "SILENT": "true", "CONSOLE": "off", "DISABLE_GIT": "true"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     picture = np.zeros((8, 8, 3), np.uint8)
-    shown = Evaluation(4, lambda params, frozen: Report({"validation/loss": 1.0}, {"samples": picture}))
+    clip = {"samples": VIDEO.moving({"": picture[None, None]})}
+    shown = Evaluation(4, lambda params, frozen: Report({"validation/loss": 1.0}, {"samples": picture}, clip))
 
     def train(before_step=None):
         experiment = dataclasses.replace(toy.experiment(before_step), evaluations=(shown,))
@@ -63,8 +67,23 @@ def test_wandb_gets_config_numbers_and_pictures_and_a_resumed_run_goes_on_under_
     for expected in metrics_of(tmp_path):
         assert any(expected.items() <= line.items() for line in lines), expected
     assert [line["step"] for line in lines if "samples/_type" in line or "samples" in line] == [4, 8]
+    assert [line["step"] for line in lines if "samples_moving/_type" in line or "samples_moving" in line] == [4, 8]
     # Nobody has named it.
     assert not (tmp_path / "tensorboard").exists()
+
+
+def test_clips_are_in_the_work_directory_and_move_in_tensorboard(toy, tmp_path):
+    clip = VIDEO.moving(
+        {"": np.arange(4, dtype=np.uint8)[None, :, None, None, None] * np.full((8, 8, 3), 60, np.uint8)}
+    )
+    record = Record(tmp_path, 0, toy.config(trackers=("tensorboard",)))
+    record.clips(4, {"samples": clip})
+    record.close()
+    assert (tmp_path / "previews" / "samples_0000004.gif").read_bytes() == clip
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    (image,) = events.Images("samples_moving")
+    assert image.step == 4 and image.encoded_image_string == clip
 
 
 def test_a_tracker_that_is_not_installed_is_told_with_what_installs_it(monkeypatch, tmp_path):
