@@ -6,8 +6,9 @@
     python -m lisa_jax sample --workdir=POSE,DEPTH --control_scale=1.0,0.5 ...     several, trained apart
     python -m lisa_jax sample --base=SD --controlnet=FOLDER[,FOLDER] ...           from folders of diffusers
 
-Writes OUT/<index>.png and OUT/grid.png. Sample i depends on (--seed, i), its prompt and its conditions alone. The same
-command continues where it was stopped; OUT/settings.json keeps samples of different settings apart.
+Writes OUT/<index>.png, of videos .mp4 or as --format says, and OUT/grid.png. Sample i depends on (--seed, i), its
+prompt and its conditions alone. The same command continues where it was stopped; OUT/settings.json keeps samples of
+different settings apart.
 
 The grid shows of the first 32 the conditions, the sample with control and without, the real picture where there is one
 ("decoded" where the data set keeps latents alone), and the caption. Those without control start from the same noise and
@@ -65,6 +66,9 @@ flags.DEFINE_list("control_start", None, "Share of the steps after which control
 flags.DEFINE_list("control_end", None, "Share of the steps after which control ends.")
 flags.DEFINE_bool("guess_mode", None, "Control of the prompted prediction alone, as in diffusers.")
 flags.DEFINE_bool("without_control", True, "Sample the grid's examples, 32 at most, without control too.")
+flags.DEFINE_enum(
+    "format", None, ["png", "mp4", "gif"], "Of samples; of videos mp4 by default, and png is a folder of frames each."
+)
 DEFINE_checked("seed", 0, "Sample i depends on (seed, i) alone.", SEED)
 DEFINE_checked("batch_size", None, "Examples at a time; changes no image.", ROWS)
 DEFINE_condition_module()

@@ -29,6 +29,7 @@ class Drawing:
       negative_context: likewise, in place of the negative prompt's, or None.
       reference: the real one, uint8 (*space, 3), or None.
       decoded: whether the reference is what its latents decode to.
+      fps: frames a second of what has frames, where that is known.
     """
 
     index: int
@@ -37,6 +38,7 @@ class Drawing:
     negative_context: Tree | None = None
     reference: np.ndarray | None = None
     decoded: bool = False
+    fps: float | None = None
 
 
 def drawings_of_split(split: Split, count: int) -> Iterator[Drawing]:
@@ -44,9 +46,10 @@ def drawings_of_split(split: Split, count: int) -> Iterator[Drawing]:
     split = split.first(count)
     for batch in split.ordered_batches(READ_BATCH):
         rows = (split.contexts(batch), split.conditions(batch), split.references(batch))
+        decoded, rates = split.is_decoded(batch), [example.get("fps") for example in split.examples(batch)]
         for row, index in enumerate(batch["index"]):
             context, conditions, reference = jax.tree.map(lambda leaf, row=row: leaf[row], rows)
-            yield Drawing(int(index), context, conditions, None, reference, split.is_decoded(batch))
+            yield Drawing(int(index), context, conditions, None, reference, decoded, rates[row])
 
 
 def drawings_of_requests(

@@ -22,7 +22,7 @@ Examples = Sequence[Mapping[str, Any]]
 
 
 class SampleFolder:
-    """A folder of `00000.png`, `00001.png`, ..., as the medium has it, and the settings that they were made with."""
+    """A folder of `00000.png`, `00001.png`, ..., as the medium's format is, and the settings they were made with."""
 
     def __init__(self, folder: str | Path, medium: Medium, settings: Mapping[str, Any], examples: Examples = ()):
         """Open or make the folder.
@@ -63,11 +63,12 @@ class SampleFolder:
         """The samples that are there."""
         numbers = (int(path.stem) for path in self._folder.glob(f"*{self._medium.suffix}") if path.stem.isdecimal())
         # Not 3.png, nor what is called so and is none of ours.
-        return {number for number in numbers if self.path(number).is_file()}
+        is_ours = Path.is_file if self._medium.suffix else Path.is_dir
+        return {number for number in numbers if is_ours(self.path(number))}
 
-    def write(self, index: int, sample: np.ndarray) -> None:
-        """Write a sample, uint8 (*space, 3); it has its name only when it is whole."""
-        self._medium.write(self.path(index), sample)
+    def write(self, index: int, sample: np.ndarray, fps: float | None = None) -> None:
+        """Write a sample, uint8 (*space, 3), of so many frames a second; it has its name only when it is whole."""
+        self._medium.write(self.path(index), sample, fps)
 
     def read(self, index: int) -> np.ndarray:
         """A sample, uint8 (*space, 3)."""

@@ -40,12 +40,14 @@ class Medium:
         """That of the usual format."""
         return next(iter(self.formats.values()))
 
-    def suffix_of(self, name: str | None) -> str:
-        """The suffix of a format, or of the usual one; ValueError for one that there is not."""
-        if name is None:
-            return self.suffix
+    def in_format(self, name: str | None) -> "Medium":
+        """The same in one format alone, None: the usual one.
+
+        Raises:
+          ValueError: there is no such format, or what writing it needs is not installed.
+        """
+        name = next(iter(self.formats)) if name is None else name
         if name not in self.formats:
-            raise ValueError(
-                f"There is no format {name!r} of what this base makes: choose of {', '.join(self.formats)}."
-            )
-        return self.formats[name]
+            raise ValueError(f"There is no format {name!r} of what this base makes: give {' or '.join(self.formats)}.")
+        self.check_writes(self.formats[name])
+        return dataclasses.replace(self, formats={name: self.formats[name]})

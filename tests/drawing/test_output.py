@@ -7,6 +7,7 @@ import pytest
 
 from lisa_jax.drawing.output import DATA_SET, SampleFolder
 from lisa_jax.media.image import IMAGE
+from lisa_jax.media.video import VIDEO
 
 SETTINGS = {"seed": 0, "sampling": {"num_steps": 20, "names": ("a", "b")}}
 PICTURE = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
@@ -26,6 +27,17 @@ def test_pictures_are_there_when_they_are_whole(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         out.write(8, PICTURE)
     assert SampleFolder(tmp_path / "out", IMAGE, SETTINGS).finished() == {7}
+
+
+def test_clips_are_folders_of_frames_where_every_bit_counts(tmp_path):
+    out = SampleFolder(tmp_path / "out", VIDEO.in_format("png"), SETTINGS)
+    clip = np.stack([PICTURE, PICTURE[::-1]])
+    (tmp_path / "out" / "00003").write_text("of somebody")
+    out.write(7, clip, fps=5)
+    assert out.finished() == {7} and list(SampleFolder(tmp_path / "out", VIDEO, SETTINGS).finished()) == []
+    np.testing.assert_array_equal(out.read(7), clip)
+    with pytest.raises(ValueError, match="no format 'mp4' of what this base makes: give png"):
+        IMAGE.in_format("mp4")
 
 
 def test_other_settings_are_refused_by_name(tmp_path):

@@ -1,6 +1,7 @@
 """What `lisa_jax sample` does, once its flags are read."""
 
 import contextlib
+import dataclasses
 import logging
 import sys
 from collections import Counter
@@ -96,6 +97,8 @@ def main() -> None:
     if jax.process_count() > 1:
         raise ValueError("sample runs in one process, on all of its devices: unset LISA_JAX_PROCESSES.")
     networks = networks_of_flags()
+    medium = networks.family.medium.in_format(FLAGS.format)
+    networks = dataclasses.replace(networks, family=dataclasses.replace(networks.family, medium=medium))
     with Lock(Path(FLAGS.out) / ".lock", f"sampling to {FLAGS.out}", "wait for it, or give another --out"):
         draw(networks)
 
@@ -117,7 +120,7 @@ def draw(networks: Networks) -> None:
     captions = [order.caption(drawing.index) for drawing in shown]
     sheet = networks.family.medium.sheet
     out.write_grid(sheet(columns_of(shown, out, bare), blocks=min(4, len(shown)), captions=captions))
-    _LOG.info("%d images and grid.png are in %s; %d of them were there before.", total, FLAGS.out, len(done))
+    _LOG.info("%d samples and grid.png are in %s; %d of them were there before.", total, FLAGS.out, len(done))
 
 
 def draw_without_control(
@@ -162,7 +165,7 @@ def generate_missing(
         with told_without_memory(arrays["conditions"]):
             samples = generate(*params, **arrays, seed=FLAGS.seed)
         for drawing, sample in zip(drawings, samples, strict=False):
-            out.write(drawing.index, sample)
+            out.write(drawing.index, sample, drawing.fps)
         bar.update(len(drawings))
 
 
