@@ -1,5 +1,6 @@
 """Collectives of a compiled program, read from its text."""
 
+import math
 import re
 from collections import defaultdict
 
@@ -29,10 +30,10 @@ def collective_bytes(text: str, *, in_loops: bool = False) -> Bytes:
       text: `compiled.as_text()`.
       in_loops: count those within loops only.
     """
-    computations, entry = _computations(text)
+    program, entry = computations(text)
     channels: set[str] = set()
-    own = {name: _own_bytes(lines, channels) for name, lines in computations.items()}
-    calls = {name: _calls(lines, computations) for name, lines in computations.items()}
+    own = {name: _own_bytes(lines, channels) for name, lines in program.items()}
+    calls = {name: _calls(lines, program) for name, lines in program.items()}
 
     def total(name: str, looped: bool) -> Bytes:
         found = defaultdict(int, own.get(name, {}) if looped or not in_loops else {})
@@ -44,8 +45,8 @@ def collective_bytes(text: str, *, in_loops: bool = False) -> Bytes:
     return dict(sorted(total(entry, False).items())) if entry else {}
 
 
-def _computations(text: str) -> tuple[dict[str, list[str]], str | None]:
-    """The lines of every computation by name, and the name of the one that is run."""
+def computations(text: str) -> tuple[dict[str, list[str]], str | None]:
+    """The lines of every computation of a program's text by name, and the name of the one that is run."""
     lines: dict[str, list[str]] = {}
     entry, current = None, []
     for line in text.splitlines():
@@ -93,7 +94,7 @@ def _turns(loop: str, computations: dict[str, list[str]]) -> int:
 
 
 def _result_bytes(shape: str, kind: str, started: bool) -> int:
-    arrays = [_array_bytes(*match) for match in _ARRAY.findall(shape)]
+    arrays = _each_array_bytes(shape)
     # (operands..., results...) of the same number; a permute adds two counters.
     if started and kind == "collective-permute":
         arrays = arrays[:2]
@@ -102,8 +103,13 @@ def _result_bytes(shape: str, kind: str, started: bool) -> int:
     return sum(arrays)
 
 
-def _array_bytes(dtype: str, dimensions: str) -> int:
-    size = _BYTES.get(dtype, 0)
-    for dimension in filter(None, dimensions.split(",")):
-        size *= int(dimension)
-    return size
+def array_bytes(shape: str) -> int:
+    """Bytes of an array, or of all of a tuple of arrays, as a program's text writes its shape: "f32[8,4]{1,0}"."""
+    return sum(_each_array_bytes(shape))
+
+
+def _each_array_bytes(shape: str) -> list[int]:
+    return [
+        _BYTES.get(dtype, 0) * math.prod(int(dimension) for dimension in filter(None, dimensions.split(",")))
+        for dtype, dimensions in _ARRAY.findall(shape)
+    ]

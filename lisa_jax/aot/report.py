@@ -1,4 +1,4 @@
-"""What a step costs on a pod: memory, operations, collectives, and the least time each of them takes."""
+"""What a step costs on a pod or a host: memory, operations, collectives, and the least time each of them takes."""
 
 import dataclasses
 import math
@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from lisa_jax.aot.chips import Chip
 from lisa_jax.aot.hlo import collective_bytes
 from lisa_jax.aot.step import AbstractStep, abstract_step
+from lisa_jax.aot.traffic import Traffic, kernel_traffic, largest_results
 from lisa_jax.families.family import Architecture
 from lisa_jax.parallel.sharding import make_mesh
 
@@ -52,9 +53,11 @@ class CompiledReport:
     Attributes:
       argument_bytes, temporary_bytes, total_bytes: memory; donated arguments count once.
       flops: of one step, XLA's count after optimisation, without those of kernels; of the loop over microbatches one
-        turn.
+        turn. None of GPUs, for which XLA counts nothing.
       hbm_bytes: moved between the chip and its memory in one step; of kernels their arguments and results, once; of the
         loop over microbatches one turn.
+      traffic: of GPUs those bytes by kind of kernel, see `kernel_traffic`.
+      largest: of GPUs the largest arrays, see `largest_results`.
       collectives: kind -> bytes of the results of one step.
       looped_collectives: those of them that are within loops, so that accumulation repeats them.
       compile_seconds: how long XLA took.
@@ -63,8 +66,10 @@ class CompiledReport:
     argument_bytes: int
     temporary_bytes: int
     total_bytes: int
-    flops: float
+    flops: float | None
     hbm_bytes: float
+    traffic: dict[str, Traffic]
+    largest: list[str]
     collectives: dict[str, int]
     looped_collectives: dict[str, int]
     compile_seconds: float
@@ -98,12 +103,15 @@ def compiled_report(compiled: jax.stages.Compiled, seconds: float) -> CompiledRe
     arguments, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
     text = compiled.as_text()
     total = arguments + temporary + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    traffic = {} if cost else kernel_traffic(text)
     return CompiledReport(
         arguments,
         temporary,
         total + memory.generated_code_size_in_bytes,
-        cost["flops"],
-        cost["bytes accessed"],
+        cost["flops"] if cost else None,
+        cost["bytes accessed"] if cost else sum(moved.bytes for moved in traffic.values()),
+        traffic,
+        [] if cost else largest_results(text),
         collective_bytes(text),
         collective_bytes(text, in_loops=True),
         seconds,
@@ -121,7 +129,7 @@ def bounds(step: AbstractStep, lowered: LoweredReport, compiled: CompiledReport,
     microbatch_bytes = max(0.0, compiled.hbm_bytes - step.update_bytes)
     counted = lowered.hardware_flops_per_image * step.batch_size / step.chips
     return {
-        "compute": max(compiled.flops, counted) / chip.flops,
+        "compute": max(compiled.flops or 0.0, counted) / chip.flops,
         "memory": (compiled.hbm_bytes + (step.accumulate - 1) * microbatch_bytes) / chip.hbm_bandwidth,
         "interconnect": crossings / chip.link_bandwidth,
     }
@@ -165,9 +173,20 @@ def memory_error(error: Exception, chip: Chip) -> DoesNotFitError | None:
     used = re.search(r"Used (\S+) of (\S+) hbm", text)
     needs = f"needs {used[1]} of {used[2]}" if used else f"needs more than {chip.hbm_bytes / 2**30:.2f}G"
     buffers = re.findall(r"Size: (\S+)\s.*?Shape: (\S+)", text, re.DOTALL)[:5]
-    largest = "; ".join(f"{size} {shape}" for size, shape in buffers)
-    return DoesNotFitError(
+    return DoesNotFitError(_too_much(chip, needs, [f"{size} {shape}" for size, shape in buffers]))
+
+
+def what_does_not_fit(compiled: CompiledReport, chip: Chip) -> str | None:
+    """In one sentence, that a compiled step takes more memory than the chip has; None where it fits."""
+    if compiled.total_bytes <= chip.hbm_bytes:
+        return None
+    needs = f"needs {compiled.total_bytes / 2**30:.2f}G of {chip.hbm_bytes / 2**30:.2f}G"
+    return _too_much(chip, needs, compiled.largest)
+
+
+def _too_much(chip: Chip, needs: str, largest: list[str]) -> str:
+    return (
         f"A step does not fit on a {chip.name}: it {needs} HBM. Largest buffers: "
-        f"{largest or 'not named by the compiler'}. Use fewer images a chip, --config.remat=full, or split the trees "
-        "over --config.mesh.fsdp."
+        f"{'; '.join(largest) or 'not named by the compiler'}. Use fewer images a chip, --config.remat=full, or split "
+        "the trees over --config.mesh.fsdp."
     )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from lisa_jax.models import splash
 from lisa_jax.models.layers import Conv, HalvedLinear, Linear, group_norm, layer_norm
-from lisa_jax.models.mesh import platform
+from lisa_jax.models.mesh import platform, runs_on_ampere
 from lisa_jax.models.remat import rematerialised
 
 ATTENTION_IMPLEMENTATIONS = ("auto", "xla", "cudnn", "splash")
@@ -64,17 +64,9 @@ def _fused(query: jax.Array, key: jax.Array, value: jax.Array, implementation: s
 
 
 def _cudnn_attends(query: jax.Array) -> bool:
-    """Whether cuDNN's fused attention takes this query on the default device: Ampere or newer, half precision."""
-    device, head = jax.devices()[0], query.shape[-1]
-    capability = getattr(device, "compute_capability", "")
-    on_cuda = device.platform == "gpu" and "cuda" in device.client.platform_version.lower()
-    return (
-        on_cuda
-        and float(capability or 0) >= 8.0
-        and query.dtype in (jnp.bfloat16, jnp.float16)
-        and head % 8 == 0
-        and head <= CUDNN_MAX_HEAD
-    )
+    """Whether cuDNN's fused attention takes this query where the program will run: Ampere or newer, half precision."""
+    head = query.shape[-1]
+    return runs_on_ampere() and query.dtype in (jnp.bfloat16, jnp.float16) and head % 8 == 0 and head <= CUDNN_MAX_HEAD
 
 
 class Attention(nn.Module):

@@ -21,6 +21,19 @@ def platform() -> str:
     return jax.default_backend() if device is None else device.platform
 
 
+def runs_on_ampere() -> bool:
+    """Whether the traced program will run on NVIDIA GPUs of the generation of Ampere or a newer one.
+
+    GPUs that are on this machine say so themselves; those that programs are compiled for elsewhere
+    (`lisa_jax.aot.gpus`) are none older.
+    """
+    target, here = jax.sharding.get_abstract_mesh().abstract_device, jax.devices()[0]
+    if target is not None and target.device_kind != here.device_kind:
+        return target.platform == "gpu" and "NVIDIA" in target.device_kind
+    on_cuda = here.platform == "gpu" and "cuda" in here.client.platform_version.lower()
+    return on_cuda and float(getattr(here, "compute_capability", 0) or 0) >= 8.0
+
+
 def context_mesh() -> AbstractMesh | None:
     """The mesh of the context, or None where there is none or it has one device only."""
     mesh = jax.sharding.get_abstract_mesh()

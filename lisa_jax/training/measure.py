@@ -24,6 +24,7 @@ PEAK_FLOPS = {
     "l40s": 362e12,
     "l40": 181e12,
     "l4": 121e12,
+    "rtx 4090": 165e12,
     "tpu v6 lite": 918e12,
     "tpu v6e": 918e12,
     "tpu v5p": 459e12,
@@ -106,8 +107,12 @@ def time_steps(
 
 def peak_flops(device: jax.Device) -> float | None:
     """Dense bfloat16 FLOP/s of a device by its data sheet; None where it is not known."""
-    kind = device.device_kind.lower()
-    return next((flops for name, flops in PEAK_FLOPS.items() if name in kind), None)
+    return peak_flops_of(device.device_kind)
+
+
+def peak_flops_of(device_kind: str) -> float | None:
+    """The same of a kind of device, as JAX names it."""
+    return next((flops for name, flops in PEAK_FLOPS.items() if name in device_kind.lower()), None)
 
 
 def peak_memory(device: jax.Device) -> int | None:

@@ -8,8 +8,17 @@ import pytest
 
 from lisa_jax.aot.chips import CHIPS, parse_topology, topology_devices
 from lisa_jax.aot.hlo import collective_bytes
-from lisa_jax.aot.report import bounds, compiled_report, flops_per_image, lowered_report, memory_error, summary
+from lisa_jax.aot.report import (
+    bounds,
+    compiled_report,
+    flops_per_image,
+    lowered_report,
+    memory_error,
+    summary,
+    what_does_not_fit,
+)
 from lisa_jax.aot.step import abstract_step
+from lisa_jax.aot.traffic import kernel_traffic, largest_results
 from lisa_jax.configs import sd15_lisa, sd21_lisa
 from lisa_jax.experiments.base import architecture
 from lisa_jax.families.presets import preset_of
@@ -98,7 +107,11 @@ def test_what_is_compiled_is_what_the_config_is_about_unless_another_preset_is_a
 def test_topologies():
     assert parse_topology("v5e:16x16") == (CHIPS["v5e"], 256)
     assert parse_topology("v5p:4x4x4") == (CHIPS["v5p"], 64)
-    for wrong in ("v5e", "v9z:2x2", "v5e:16"):
+    assert parse_topology("h100:8") == (CHIPS["h100"], 8)
+    hosts, gpus = parse_topology("h100:2x8")
+    assert gpus == 16 and hosts.link_bandwidth == CHIPS["h100"].host_bandwidth < CHIPS["h100"].link_bandwidth
+    assert all(chip.flops > 0 for chip in CHIPS.values())
+    for wrong in ("v5e", "v9z:2x2", "v5e:16", "h100:0", "h100:2x2x2", "4090"):
         with pytest.raises(ValueError, match=f"Topology '{wrong}' is not known"):
             parse_topology(wrong)
 
@@ -167,6 +180,84 @@ def test_on_tpus_attention_over_many_tokens_stores_no_scores_and_gathers_nothing
     assert "1024,1024]" not in text and "1024,1024]" in scores.as_text()
     assert collective_bytes(text).keys() == {"all-reduce"}
     assert kernels.cost_analysis()["bytes accessed"] < 0.5 * scores.cost_analysis()["bytes accessed"]
+
+
+GPU_HLO = """HloModule step
+
+%fused_scale (p: f32[8,4]) -> f32[8,4] {
+  %p = f32[8,4]{1,0} parameter(0)
+  ROOT %scaled = f32[8,4]{1,0} multiply(%p, %p)
+}
+
+%fused_transpose (p: f32[8,4]) -> f32[4,8] {
+  %p = f32[8,4]{1,0} parameter(0)
+  ROOT %turned = f32[4,8]{1,0} transpose(%p), dimensions={1,0}
+}
+
+%fused_sum (p: f32[8,4]) -> f32[8] {
+  %p = f32[8,4]{1,0} parameter(0)
+  ROOT %sums = f32[8]{0} reduce(%p, %zero), dimensions={1}, to_apply=%add
+}
+
+%body (t: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
+  %t = (s32[], f32[8,4]{1,0}) parameter(0)
+  %value = f32[8,4]{1,0} get-tuple-element(%t), index=1
+  %again = f32[8,4]{1,0} fusion(%value), kind=kLoop, calls=%fused_scale
+}
+
+ENTRY %main (p0: f32[8,4], p1: bf16[2,5,5,3]) -> f32[16] {
+  %p0 = f32[8,4]{1,0} parameter(0)
+  %p1 = bf16[2,5,5,3]{3,2,1,0} parameter(1)
+  %first = f32[8,4]{1,0} fusion(%p0), kind=kLoop, calls=%fused_scale
+  %second = f32[4,8]{1,0} fusion(%first), kind=kInput, calls=%fused_transpose
+  %third = f32[8]{0} fusion(%first), kind=kInput, calls=%fused_sum
+  %conv = (bf16[2,5,5,4]{3,2,1,0}, u8[16]{0}) custom-call(%p1, %p1), custom_call_target="__cudnn$convForward"
+  %loop = (s32[], f32[8,4]{1,0}) while(%init), condition=%turns, body=%body
+  %start = f32[8]{0} all-reduce-start(%third), channel_id=1, to_apply=%add
+  %done = f32[8]{0} all-reduce-done(%start)
+}
+"""
+
+
+def test_kernels_of_gpus_are_told_with_what_they_read_and_write():
+    assert kernel_traffic(GPU_HLO) == {
+        "convolution": (1, 2 * 300 + 400 + 16),
+        "elementwise": (2, 4 * 128),
+        "copy": (1, 2 * 128),
+        "reduction": (1, 128 + 32),
+        "all-reduce": (1, 64),
+    }
+    assert largest_results(GPU_HLO, 2) == ["0.00G bf16[2,5,5,4]", "0.00G f32[8,4]"]
+
+
+def test_without_a_compiler_for_gpus_the_extra_is_named(monkeypatch):
+    def absent(**described):
+        raise RuntimeError("Unknown backend cuda")
+
+    monkeypatch.setattr("jax.experimental.topologies.get_topology_desc", absent)
+    with pytest.raises(ValueError, match=r"Unknown backend cuda.*`cuda13` extra.*Python 3.12.*and jax is"):
+        topology_devices("h100:2")
+
+
+@pytest.mark.slow
+def test_a_step_for_two_gpus_that_are_not_there(config):
+    """Needs the `cuda13` extra with jax 0.11.2 or newer, and no GPU: pytest -m slow tests/commands/test_compile.py"""
+    try:
+        devices = topology_devices("h100:2")
+    except ValueError as error:
+        pytest.skip(str(error))
+    chip, chips = parse_topology("h100:2")
+    step = abstract_step(config, smallest(levels=1), make_mesh(devices=devices), aligns=True)
+    lowered = lowered_report(step, config, smallest(levels=1), aligns=True)
+    compiled = compiled_report(step.jitted.lower(*step.arguments).compile(), 1.0)
+    found = summary(step, lowered, compiled, chip)
+    assert found["fits"] and found["chips"] == chips and what_does_not_fit(compiled, chip) is None
+    assert compiled.argument_bytes >= sum(lowered.argument_bytes.values())
+    assert lowered.gradient_bytes <= compiled.collectives["all-reduce"] < 1.1 * lowered.gradient_bytes
+    assert {"convolution", "product", "reduction", "elementwise"} <= compiled.traffic.keys()
+    assert compiled.flops is None and found["bound_seconds"]["compute"] > 0
+    small = dataclasses.replace(chip, hbm_bytes=2**20)
+    assert "needs" in what_does_not_fit(compiled, small) and "G " in what_does_not_fit(compiled, small)
 
 
 def test_splitting_the_parameters_takes_memory_from_every_chip(config, pod):

@@ -73,6 +73,28 @@ def test_splash_takes_long_self_attention_whose_rows_split_over_the_mesh():
         assert splash.takes(*shapes(n=8)) and not splash.takes(*shapes(n=6))
 
 
+def test_auto_is_cudnn_s_where_the_program_is_for_gpus_that_are_not_here(monkeypatch):
+    implementations = []
+
+    def on_this_machine(query, key, value, implementation, **masks):
+        implementations.append(implementation)
+        return query
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", on_this_machine)
+    query, key = shapes()
+    for kind, where in (("NVIDIA H100 80GB HBM3", "gpu"), ("AMD Instinct MI300X", "gpu"), ("cpu", "cpu")):
+        device = AbstractDevice(device_kind=kind, num_cores=1, platform=where)
+        mesh = AbstractMesh((1,), ("data",), (AxisType.Auto,), abstract_device=device)
+        with jax.sharding.use_abstract_mesh(mesh):
+            jax.eval_shape(lambda q, k: attend(q, k, k, "auto"), query, key)
+            jax.eval_shape(lambda q, k: attend(q, k, k, "auto"), *(jax.tree.map(in_float32, (query, key))))
+    assert implementations == ["cudnn", "xla", "xla", "xla", "xla", "xla"]
+
+
+def in_float32(shape):
+    return jax.ShapeDtypeStruct(shape.shape, jnp.float32)
+
+
 def test_auto_is_splash_where_the_program_is_for_tpus():
     query, key = shapes()
 

@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from lisa_jax.aot.chips import Chip, parse_topology, topology_devices
-from lisa_jax.aot.report import compiled_report, lowered_report, memory_error, summary
+from lisa_jax.aot.report import compiled_report, lowered_report, memory_error, summary, what_does_not_fit
 from lisa_jax.aot.step import abstract_step
 from lisa_jax.experiments.base import architecture, chosen_preset
 from lisa_jax.experiments.fields import check_control
@@ -48,16 +48,21 @@ def analyse(
     start = time.perf_counter()
     stop = threading.Event()
     threading.Thread(target=_say_that_it_goes_on, args=(stop,), daemon=True).start()
+    # The compiler for GPUs ends soon enough as it is, and its plan is then that of a run.
+    effort = (
+        None if chip.card else dict.fromkeys(("exec_time_optimization_effort", "memory_fitting_effort"), FLAGS.effort)
+    )
     try:
-        compiled = step.jitted.lower(*step.arguments).compile(
-            {"exec_time_optimization_effort": FLAGS.effort, "memory_fitting_effort": FLAGS.effort}
-        )
+        compiled = step.jitted.lower(*step.arguments).compile(effort)
     # JAX passes on whatever the compiler says.
     except Exception as error:
         raise memory_error(error, chip) or error from None
     finally:
         stop.set()
-    return summary(step, found, compiled_report(compiled, time.perf_counter() - start), chip)
+    report = compiled_report(compiled, time.perf_counter() - start)
+    if too_much := what_does_not_fit(report, chip):
+        _LOG.warning("%s", too_much)
+    return summary(step, found, report, chip)
 
 
 def _say_that_it_goes_on(stop: threading.Event) -> None:
@@ -77,6 +82,10 @@ def _line(name: str, report: dict[str, Any]) -> str:
         f"{1e3 * times['memory']:.0f} / links {1e3 * times['interconnect']:.0f} ms a step: bound by "
         f"{report['bound_by']}, at most {report['images_per_second']:.0f} images/s, MFU {report['mfu_ceiling']:.2f}; "
         f"compiled in {compiled['compile_seconds']:.0f} s"
+        + "".join(
+            f"\n  {kind:<14} {moved.kernels:6d} kernels {moved.bytes / 1e9:9.3f} GB"
+            for kind, moved in compiled["traffic"].items()
+        )
     )
 
 
