@@ -95,10 +95,10 @@ def _turns(loop: str, computations: dict[str, list[str]]) -> int:
 
 def _result_bytes(shape: str, kind: str, started: bool) -> int:
     arrays = _each_array_bytes(shape)
-    # (operands..., results...) of the same number; a permute adds two counters.
+    # (operands..., results...) of the same number; a permute adds two counters, an all-reduce may lack the operands.
     if started and kind == "collective-permute":
         arrays = arrays[:2]
-    if started and kind != "all-reduce" and len(arrays) > 1:
+    if started and (kind != "all-reduce" or shape.startswith("((")) and len(arrays) > 1:
         arrays = arrays[len(arrays) // 2 :]
     return sum(arrays)
 

@@ -74,7 +74,8 @@ def _kernels(lines: dict[str, list[str]], computation: str) -> Iterator[tuple[st
                 if name in lines:
                     yield from _kernels(lines, name)
         elif not _is_no_kernel(op):
-            operands = _OPERAND.findall(rest.split("), ")[0])
+            # What a start gives has its operands in it.
+            operands = () if op.endswith("-start") else _OPERAND.findall(rest.split("), ")[0])
             moved = array_bytes(shape) + sum(array_bytes(shapes.get(name, "")) for name in operands)
             yield _kind(lines, op, rest), moved
 

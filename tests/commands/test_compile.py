@@ -213,7 +213,7 @@ ENTRY %main (p0: f32[8,4], p1: bf16[2,5,5,3]) -> f32[16] {
   %third = f32[8]{0} fusion(%first), kind=kInput, calls=%fused_sum
   %conv = (bf16[2,5,5,4]{3,2,1,0}, u8[16]{0}) custom-call(%p1, %p1), custom_call_target="__cudnn$convForward"
   %loop = (s32[], f32[8,4]{1,0}) while(%init), condition=%turns, body=%body
-  %start = f32[8]{0} all-reduce-start(%third), channel_id=1, to_apply=%add
+  %start = ((f32[8]{0}), f32[8]{0}) all-reduce-start(%third), channel_id=1, to_apply=%add
   %done = f32[8]{0} all-reduce-done(%start)
 }
 """
@@ -227,6 +227,7 @@ def test_kernels_of_gpus_are_told_with_what_they_read_and_write():
         "reduction": (1, 128 + 32),
         "all-reduce": (1, 64),
     }
+    assert collective_bytes(GPU_HLO) == {"all-reduce": 32}
     assert largest_results(GPU_HLO, 2) == ["0.00G bf16[2,5,5,4]", "0.00G f32[8,4]"]
 
 
@@ -253,7 +254,8 @@ def test_a_step_for_two_gpus_that_are_not_there(config):
     found = summary(step, lowered, compiled, chip)
     assert found["fits"] and found["chips"] == chips and what_does_not_fit(compiled, chip) is None
     assert compiled.argument_bytes >= sum(lowered.argument_bytes.values())
-    assert lowered.gradient_bytes <= compiled.collectives["all-reduce"] < 1.1 * lowered.gradient_bytes
+    # Of kernels of products and convolutions in bfloat16, as they come out of them; the others in float32.
+    assert 0.5 * lowered.gradient_bytes < compiled.collectives["all-reduce"] < lowered.gradient_bytes
     assert {"convolution", "product", "reduction", "elementwise"} <= compiled.traffic.keys()
     assert compiled.flops is None and found["bound_seconds"]["compute"] > 0
     small = dataclasses.replace(chip, hbm_bytes=2**20)
