@@ -23,14 +23,16 @@ from absl import flags
 from lisa_jax.commands._condition_module import DEFINE_condition_module
 from lisa_jax.commands._flags import DEFINE_checked, Folder, NewFile
 from lisa_jax.commands._run import run_command
+from lisa_jax.commands._source_flags import DEFINE_source
 from lisa_jax.data.embedded.tasks import TASK_CONDITIONS
 from lisa_jax.experiments.bounds import SEED, WEIGHTS
 from lisa_jax.experiments.kinds import Text, Whole
 
 DEFINE_checked("workdir", None, "Work directory of a training run.", Folder())
 DEFINE_checked("images", None, "Folder of samples, in place of --workdir.", Folder())
-DEFINE_checked("source", None, f"With --images: {', '.join(TASK_CONDITIONS)}, or a table of real pictures.", Text())
-flags.DEFINE_bool("allow_outside", False, "Read pictures that a listing names outside of its folder.")
+DEFINE_source(
+    f"With --images: {', '.join(TASK_CONDITIONS)}, or a table of real pictures, as `lisa_jax prepare` takes it."
+)
 DEFINE_checked("condition_column", None, "Column of the table that holds the condition.", Text())
 DEFINE_checked("task", None, "Task; a run's condition by default.", Text())
 DEFINE_checked("out", None, "JSON file for the result.", NewFile())

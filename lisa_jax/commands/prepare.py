@@ -15,15 +15,11 @@ from absl import flags
 
 from lisa_jax.commands._flags import COUNT, DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
+from lisa_jax.commands._source_flags import DEFINE_source
 from lisa_jax.drawing.sizes import SizeText
 from lisa_jax.experiments.kinds import Number, Text, Whole
 
-DEFINE_checked("source", None, "Where the rows are.", Text())
-DEFINE_checked("subset", None, "Of a data set of the hub; by default the only one, or `default`.", Text())
-DEFINE_checked("split", None, "Of a data set of the hub; by default the only one, or `train`.", Text())
-flags.DEFINE_bool(
-    "allow_outside", False, "Read pictures that a listing names outside of its own folder; only of people you trust."
-)
+DEFINE_source("Where the rows are.")
 DEFINE_checked("out", None, "Folder of the prepared data set.", Folder())
 DEFINE_checked("base", None, "Base that trains later; its encoders are used.", Text())
 flags.DEFINE_list(

@@ -102,10 +102,13 @@ def _telling(spec: str, name: str, revision: str) -> Iterator[None]:
         raise HubError(f"{spec} is neither a folder here nor a name that repositories of the hub have.") from error
     except errors.LocalEntryNotFoundError as error:
         raise HubError(f"{spec} is no folder here; for the hub, {_why_not_there(error.__cause__)}.") from error
-    except errors.HTTPError as error:
+    except (errors.HTTPError, OSError, RuntimeError) as error:
+        # Of this machine's own, as a disk that is full.
+        if getattr(error, "errno", None) is not None:
+            raise
         raise HubError(
-            f"{spec} could not be fetched from {constants.ENDPOINT} ({type(error).__name__}): try again; what has "
-            "come is kept."
+            f"{spec} could not be fetched from {constants.ENDPOINT} ({type(error).__name__}): try again; the files "
+            "that have come whole are kept."
         ) from error
 
 

@@ -29,7 +29,7 @@ print(json.dumps([opened(spec) for spec in sys.argv[1:]]))
 UNET = "diffusion_pytorch_model"
 # Also of components that no family has yet: what a pipeline consists of is read off its index.
 PARTS = {"unet": UNET, "vae": UNET, "text_encoder": "model", "text_encoder_2": "model", "safety_checker": "model"}
-PIECES = f"/lfs/an-owner/network/{UNET}.safetensors"
+PIECES = f"/lfs/an-owner/network/{COMMIT}/{UNET}.safetensors"
 
 
 def write_base(folder, endings=("",)):
@@ -180,4 +180,4 @@ def test_a_file_of_the_hub_is_fetched_without_other_weights(tmp_path):
     with HubServer(served) as hub:
         opened(["an-owner/base/whole.safetensors"], tmp_path, HF_ENDPOINT=hub.url)
         gets = [path for method, path, _ in hub.requests if method == "GET" and path.startswith("/lfs/")]
-    assert gets == ["/lfs/an-owner/base/whole.safetensors"]
+    assert gets == [f"/lfs/an-owner/base/{COMMIT}/whole.safetensors"]

@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+# Ends of the names of files that the hub keeps elsewhere.
+_LARGE = (".safetensors", ".parquet")
 COMMIT = hashlib.sha1(b"the only commit").hexdigest()
 
 
@@ -20,7 +22,8 @@ class HubServer(ThreadingHTTPServer):
       repositories: `owner/name` -> folder.
       gated: those that ask for the token `token`.
       closed: those that are forbidden to everybody.
-      breaks: those whose first transfer of weights ends before its last megabyte.
+      breaks: those whose first transfer of weights or tables ends before its last megabyte.
+      broken: those whose every transfer does.
       datasets: `owner/name` -> branch -> folder, each of one commit.
 
     Attributes:
@@ -37,10 +40,12 @@ class HubServer(ThreadingHTTPServer):
         gated: tuple[str, ...] = (),
         closed: tuple[str, ...] = (),
         breaks: tuple[str, ...] = (),
+        broken: tuple[str, ...] = (),
         datasets: Mapping[str, Mapping[str, Path]] = {},
     ):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.repositories, self.gated, self.closed, self.breaks = repositories, gated, closed, set(breaks)
+        self.repositories, self.gated, self.closed = repositories, gated, closed
+        self.breaks, self.broken = set(breaks), broken
         self.datasets = datasets
         self.made: dict[str, dict] = {}
         self.pushed: dict[str, dict[str, bytes]] = {}
@@ -78,12 +83,13 @@ class _Handler(BaseHTTPRequestHandler):
         if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/(revision|tree)/(.+)", path):
             return self._dataset(*found.groups())
         if found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([0-9a-f]+)/(.+)", path):
-            return self._data_file(*found.groups())
+            return self._file(*found.groups())
+        if found := re.fullmatch(r"/lfs/([^/]+/[^/]+)/([0-9a-f]+)/(.+)", path):
+            return self._lfs(*found.groups())
         for pattern, answer in (
             (r"/api/models/([^/]+/[^/]+)/revision/(.+)", self._info),
             (r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", self._tree),
             (r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self._resolve),
-            (r"/lfs/([^/]+/[^/]+)/(.+)", self._lfs),
         ):
             if found := re.fullmatch(pattern, path):
                 name, *rest = found.groups()
@@ -92,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
                 # As the hub does: what is not there and what may not be seen look alike.
                 if name not in self.server.repositories:
                     return self._send(401, {"X-Error-Code": "RepoNotFound"})
-                if answer != self._lfs and rest[0] not in ("main", "v1", COMMIT):
+                if rest[0] not in ("main", "v1", COMMIT):
                     return self._send(404, {"X-Error-Code": "RevisionNotFound"})
                 return answer(name, *rest)
         self._send(404)
@@ -109,12 +115,11 @@ class _Handler(BaseHTTPRequestHandler):
         folder = branches[branch]
         self._send_json([self._entry(path, folder) for path in sorted(folder.rglob("*")) if path.is_file()])
 
-    def _data_file(self, name: str, commit: str, file: str) -> None:
-        (folder,) = (
-            folder for branch, folder in self.server.datasets[name].items() if commit_of(name, branch) == commit
-        )
-        path = folder / file
-        self._send(200, {"X-Repo-Commit": commit, "ETag": f'"{_sha(path, "sha1")}"'}, path.read_bytes())
+    def _folder(self, name: str, commit: str) -> Path:
+        """That of a repository's commit."""
+        branches = self.server.datasets.get(name, {})
+        of_commit = {commit_of(name, branch): folder for branch, folder in branches.items()}
+        return of_commit[commit] if of_commit else self.server.repositories[name]
 
     def do_PUT(self) -> None:
         self.server.objects[self.path.rpartition("/")[2]] = self._body()
@@ -178,37 +183,35 @@ class _Handler(BaseHTTPRequestHandler):
     def _entry(self, path: Path, folder: Path) -> dict:
         size = path.stat().st_size
         entry = {"type": "file", "path": path.relative_to(folder).as_posix(), "size": size, "oid": _sha(path, "sha1")}
-        if path.suffix == ".safetensors":
+        if path.suffix in _LARGE:
             entry["lfs"] = {"oid": _sha(path, "sha256"), "size": size, "pointerSize": 134}
         return entry
 
     def _resolve(self, name: str, revision: str, file: str) -> None:
+        self._file(name, COMMIT, file)
+
+    def _file(self, name: str, commit: str, file: str) -> None:
         if name in self.server.gated and self.headers.get("Authorization") != "Bearer token":
             return self._send(401, {"X-Error-Code": "GatedRepo"})
-        path = self.server.repositories[name] / file
+        path = self._folder(name, commit) / file
         if not path.is_file():
             return self._send(404, {"X-Error-Code": "EntryNotFound"})
-        if path.suffix == ".safetensors":
+        if path.suffix in _LARGE:
             # To another host, as the hub does: the client asks redirects within one host for the file's name.
             linked = {"X-Linked-Etag": f'"{_sha(path, "sha256")}"', "X-Linked-Size": str(path.stat().st_size)}
-            return self._send(
-                302,
-                linked
-                | {
-                    "X-Repo-Commit": COMMIT,
-                    "Location": f"http://localhost:{self.server.server_port}/lfs/{name}/{file}",
-                },
-            )
-        self._send(200, {"X-Repo-Commit": COMMIT, "ETag": f'"{_sha(path, "sha1")}"'}, path.read_bytes())
+            elsewhere = f"http://localhost:{self.server.server_port}/lfs/{name}/{commit}/{file}"
+            return self._send(302, linked | {"X-Repo-Commit": commit, "Location": elsewhere})
+        self._send(200, {"X-Repo-Commit": commit, "ETag": f'"{_sha(path, "sha1")}"'}, path.read_bytes())
 
-    def _lfs(self, name: str, file: str) -> None:
-        content = (self.server.repositories[name] / file).read_bytes()
+    def _lfs(self, name: str, commit: str, file: str) -> None:
+        content = (self._folder(name, commit) / file).read_bytes()
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
         start = int(asked[1]) if asked else 0
         headers = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if asked else {}
-        broken = self.command == "GET" and name in self.server.breaks
-        self.server.breaks -= {name} if broken else set()
-        self._send(206 if asked else 200, headers, content[start:], sent=len(content) - 2**20 if broken else None)
+        breaks = self.command == "GET" and name in {*self.server.breaks, *self.server.broken}
+        self.server.breaks -= {name} if breaks else set()
+        sent = max(0, len(content) - 2**20 - start) if breaks else None
+        self._send(206 if asked else 200, headers, content[start:], sent)
 
     def _send_json(self, value: object, status: int = 200) -> None:
         self._send(status, {"Content-Type": "application/json"}, json.dumps(value).encode())

@@ -11,7 +11,9 @@ from absl import flags
 from tqdm import tqdm
 
 from lisa_jax.data.embedded.load import EMBEDDED
-from lisa_jax.data.rows import Columns, open_rows
+from lisa_jax.data.rows import Columns, Rows, open_rows
+from lisa_jax.data.rows.hub_table import HubRows
+from lisa_jax.data.rows.open import refuse_choice
 from lisa_jax.evaluation.evaluation_set import (
     CONDITION,
     EvaluationSet,
@@ -35,6 +37,8 @@ FLAGS = flags.FLAGS
 _LOG = logging.getLogger("lisa_jax")
 
 SPLIT = "test"
+# Flags that say what pictures that are there were made for.
+_OF_IMAGES = ("source", "subset", "split", "condition_column")
 
 
 def _networks(task: str) -> MetricNetworks | None:
@@ -109,17 +113,26 @@ def evaluate_images(folder: str, task: str, source: str) -> dict[str, Any]:
     networks, extractor = _networks(task), _extractor()
     indices, samples = read_samples(folder)
     if source in EMBEDDED:
+        refuse_choice(source, FLAGS.subset, FLAGS.split)
         examples = embedded_set(source, task, indices, samples.shape[1])
     else:
-        column = FLAGS.condition_column
-        rows = open_rows(source, Columns(conditions={} if column is None else {CONDITION: column}), FLAGS.allow_outside)
+        rows = _rows(source)
         examples = set_of_rows(rows, task, indices, samples.shape[1:3])
+        # By its commit, which has the same rows for ever.
+        source = rows.name if isinstance(rows, HubRows) else source
+    chosen = {name: FLAGS[name].value for name in ("subset", "split") if FLAGS[name].present}
     return {
         **evaluate(task, {"samples": samples}, examples, networks=networks, extractor=extractor, **_protocol()),
         "examples": len(indices),
         "images": str(folder),
         "source": source,
+        **chosen,
     }
+
+
+def _rows(source: str) -> Rows:
+    columns = Columns(conditions={CONDITION: FLAGS.condition_column} if FLAGS.condition_column else {})
+    return open_rows(source, columns, FLAGS.allow_outside, subset=FLAGS.subset, split=FLAGS.split)
 
 
 def main() -> None:
@@ -127,6 +140,8 @@ def main() -> None:
         raise ValueError("Give either --workdir, a run to sample from, or --images, samples that are there.")
     if FLAGS.images is not None and (FLAGS.task is None or FLAGS.source is None):
         raise ValueError("--images also needs --task, and --source, the examples that the samples were made for.")
+    if FLAGS.workdir is not None and (given := [name for name in _OF_IMAGES if FLAGS[name].present]):
+        raise ValueError(f"--{given[0]} goes with --images; --workdir measures the test split of the run's own data.")
     folder = Path(FLAGS.out).parent
     folder.mkdir(parents=True, exist_ok=True)
     # Refused now, and not when all is measured.

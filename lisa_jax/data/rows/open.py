@@ -72,12 +72,8 @@ def open_rows(
     columns = columns or Columns()
     if hub_name(spec) is not None:
         rows = HubRows(fetch_table(spec, subset, split), columns, allow_outside)
-    elif subset is not None or split is not None:
-        raise ValueError(
-            f"--subset and --split are of data sets of the hub, but the source is {spec!r}: name the files of a split "
-            "by a pattern."
-        )
     else:
+        refuse_choice(spec, subset, split)
         rows = _local_rows(spec, columns, allow_outside)
     if len(rows) == 0:
         raise ValueError(f"The source {spec!r} holds no rows.")
@@ -86,6 +82,15 @@ def open_rows(
             f"The source {spec!r} says that it holds {len(rows):,} rows, more than any does: it is damaged."
         )
     return rows
+
+
+def refuse_choice(spec: str, subset: str | None, split: str | None) -> None:
+    """Refuse a subset or a split of a source that is no data set of the hub, by ValueError."""
+    if subset is not None or split is not None:
+        raise ValueError(
+            f"--subset and --split are of data sets of the hub, but the source is {spec!r}: name the files of a split "
+            "by a pattern."
+        )
 
 
 def _local_rows(spec: str, columns: Columns, allow_outside: bool) -> Rows:
