@@ -1,7 +1,8 @@
-"""Prepare a data set: rows of (image, condition, caption) become shards that training reads fast.
+"""Prepare a data set: rows of (image, condition, caption), or of videos, become shards that training reads fast.
 
     python -m lisa_jax prepare --source=SPEC --out=DIR --base=BASE --image_size=512 --condition=canny
     python -m lisa_jax prepare --source=SPEC --out=DIR --base=BASE --condition_column=pose=pose_image --buckets
+    python -m lisa_jax prepare --source=DIR --out=DIR --base=BASE --image_size=576x1024 --frames=14 --fps=7 ...
 
 SPEC is `parquet:FILES`, `folder:DIR_OR_LISTING`, `webdataset:FILES`, `tfds:DIR`, `arrow:DIR` (of save_to_disk) or
 `captions:DIR` (pictures with .txt beside them); the prefix may be left out where the files tell the kind. Or it is
@@ -33,6 +34,17 @@ DEFINE_checked(
 )
 flags.DEFINE_bool("buckets", False, "Keep about each image's aspect ratio: a fixed list of sizes.")
 DEFINE_checked(
+    "frames", None, "Frames of a clip: rows are of videos, files or folders of frames, whose beginning is taken.", COUNT
+)
+DEFINE_checked(
+    "fps",
+    None,
+    "Frames a second of clips, by the times of a video's frames; of a folder of frames, what they are. By default the "
+    "video's own.",
+    Number(least=0.01, most=1000.0),
+)
+DEFINE_checked("stride", None, "Take every so many-th frame, instead of by times; --fps then says their rate.", COUNT)
+DEFINE_checked(
     "min_size",
     None,
     "Least shorter side of an image that may be enlarged; by default images that are too small are bad.",
@@ -62,7 +74,9 @@ flags.DEFINE_enum(
 flags.DEFINE_bool("caption_lines", False, "Take each line of a caption as one of its own; training draws one a step.")
 DEFINE_checked("max_rows", None, "Take so many rows, the first ones; by default all.", COUNT)
 flags.DEFINE_list("cache", ["moments", "context"], "What to encode now: moments, context; or none.")
-DEFINE_checked("batch_size", 8, "Images that are encoded at once.", Whole(1, 4096))
+DEFINE_checked(
+    "batch_size", None, "Images or clips that are encoded at once; by default 8, of clips one a device.", Whole(1, 4096)
+)
 DEFINE_checked("workers", None, "Threads that decode and resize; one a CPU by default.", Whole(1, 1024))
 flags.DEFINE_enum("on_error", "fail", ["fail", "skip"], "What to do about a row that cannot be used.")
 DEFINE_checked("test_fraction", 0.02, "Share of the images for the test split.", Number(least=0.0, most=1.0))

@@ -57,7 +57,7 @@ class Batches:
         batch_size: int,
         seed: int,
         *,
-        mirror: Callable[[Mapping[str, Tree]], Mapping[str, Tree]] | None = None,
+        make_mirrored: MakeInputs | None = None,
         process_index: int = 0,
         process_count: int = 1,
     ):
@@ -68,7 +68,7 @@ class Batches:
           make_inputs: from an example, with its `index`, to its inputs; deterministic, for the guarantee above to hold.
           batch_size: rows of the *global* batch.
           seed: 0 to 2**32 - 1; decides the order, which examples are mirrored, and the captions.
-          mirror: inputs -> the same with left and right exchanged, applied to half of the examples; None: to none.
+          make_mirrored: the same with left and right exchanged, taken of half of the examples; None: of none.
           process_index: which block of rows this process gets.
           process_count: the number of blocks.
 
@@ -83,9 +83,10 @@ class Batches:
         _check_batch_size(batch_size, process_count)
 
         def stream(rows: grain.MapDataset, seed: int) -> grain.MapDataset:
-            load = partial(_load_drawn, source, make_inputs, seed)
-            loaded = rows.seed(seed).shuffle().repeat().map_with_index(load)
-            return loaded if mirror is None else loaded.random_map(partial(_mirror_half, mirror))
+            examples = rows.seed(seed).shuffle().repeat().map_with_index(partial(_drawn, source, seed))
+            if make_mirrored is None:
+                return examples.map(partial(_loaded, make_inputs))
+            return examples.random_map(partial(_loaded_half_mirrored, make_inputs, make_mirrored))
 
         buckets = _buckets(source)
         if len(buckets) == 1:
@@ -197,10 +198,10 @@ def _seed_of_bucket(seed: int, bucket: int) -> int:
 
 def _load(source: Source, make_inputs: MakeInputs, index: int) -> Loaded:
     """An example with its first caption."""
-    return _loaded(source[int(index)], make_inputs, int(index))
+    return _loaded(make_inputs, {**source[int(index)], "index": int(index)})
 
 
-def _load_drawn(source: Source, make_inputs: MakeInputs, seed: int, position: int, index: int) -> Loaded:
+def _drawn(source: Source, seed: int, position: int, index: int) -> Mapping[str, Any]:
     """An example with one of its captions, drawn by its position in the endless stream of a seed."""
     example = source[int(index)]
     if others := example.get("others", ()):
@@ -208,15 +209,17 @@ def _load_drawn(source: Source, make_inputs: MakeInputs, seed: int, position: in
         # Not by Grain, whose draws for what comes after would be others.
         drawn = captions[np.random.default_rng((seed, position)).integers(len(captions))]
         example = {**example, **drawn}
-    return _loaded(example, make_inputs, int(index))
+    return {**example, "index": int(index)}
 
 
-def _loaded(example: Mapping[str, Any], make_inputs: MakeInputs, index: int) -> Loaded:
-    return {"index": index, "caption": example["caption"], "inputs": make_inputs({**example, "index": index})}
+def _loaded(make_inputs: MakeInputs, example: Mapping[str, Any]) -> Loaded:
+    return {"index": example["index"], "caption": example["caption"], "inputs": make_inputs(example)}
 
 
-def _mirror_half(mirror: Callable[[Tree], Tree], row: Loaded, rng: np.random.Generator) -> Loaded:
-    return row if rng.random() < 0.5 else {**row, "inputs": mirror(row["inputs"])}
+def _loaded_half_mirrored(
+    make_inputs: MakeInputs, make_mirrored: MakeInputs, example: Mapping[str, Any], rng: np.random.Generator
+) -> Loaded:
+    return _loaded(make_inputs if rng.random() < 0.5 else make_mirrored, example)
 
 
 def _stack(rows: Iterable[Loaded], size: int) -> dict[str, Any]:

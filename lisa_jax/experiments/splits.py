@@ -19,6 +19,7 @@ from lisa_jax.evaluation.evaluation_set import truth_of
 from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.conditions import condition_specs, conditioning_channels
 from lisa_jax.families.family import Family
+from lisa_jax.media.medium import Medium
 
 # Inputs that show what was in front of the camera: mirrored together, or not at all.
 PICTURES = ("image", "condition")
@@ -34,6 +35,7 @@ class Split:
       make_inputs: an example with its `index` -> its inputs, see `experiments.inputs`.
       empty: context of the empty caption, (1, ...).
       reads_captions: inputs hold what the conditioner reads, and the step encodes it.
+      make_mirrored: as `make_inputs`, with left and right exchanged.
     """
 
     source: Source
@@ -41,6 +43,7 @@ class Split:
     make_inputs: Callable[[Mapping[str, Any]], dict[str, Tree]]
     empty: Tree
     reads_captions: bool = False
+    make_mirrored: Callable[[Mapping[str, Any]], dict[str, Tree]] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -151,7 +154,15 @@ def _embedded_split(config: ConfigDict, family: Family, split: str, trusted: Col
         }
         return {"image": example["image"], "context": context, **({"condition": condition} if condition else {})}
 
-    return Split(source, family, make_inputs, family.conditioner.empty)
+    def make_mirrored(example: Mapping[str, Any]) -> dict[str, Tree]:
+        # Made first: keypoints that conditions are drawn from are of the picture as it is.
+        return _mirrored(make_inputs(example), family.medium)
+
+    return Split(source, family, make_inputs, family.conditioner.empty, make_mirrored=make_mirrored)
+
+
+def _mirrored(inputs: Mapping[str, Tree], medium: Medium) -> dict[str, Tree]:
+    return {**inputs, **{name: jax.tree.map(medium.mirror, inputs[name]) for name in PICTURES if name in inputs}}
 
 
 def _prepared_split(config: ConfigDict, family: Family, split: str) -> Split:
@@ -182,19 +193,31 @@ def _prepared_split(config: ConfigDict, family: Family, split: str) -> Split:
             if kind in inputs:
                 inputs[kind] = {name: inputs[kind][name] for name in names}
         if reads_captions:
-            inputs["read"] = jax.tree.map(lambda rows: rows[0], family.conditioner.read([example]))
+            rows = family.conditioner.read([_with_first_frame(example)])
+            inputs["read"] = jax.tree.map(lambda rows: rows[0], rows)
         return inputs
 
+    def make_mirrored(example: Mapping[str, Any]) -> dict[str, Tree]:
+        # Mirrored first: what the conditioner reads may be the first frame.
+        return make_inputs({**example, "inputs": _mirrored(example["inputs"], family.medium)})
+
     empty = family.conditioner.empty if reads_captions else source.empty_context
-    return Split(source, family, make_inputs, empty, reads_captions)
+    return Split(source, family, make_inputs, empty, reads_captions, make_mirrored)
 
 
-def _check_image_size(config: ConfigDict, sizes: Sequence[tuple[int, int]]) -> None:
+def _with_first_frame(example: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A clip with `first_frame`, of its own where it is kept whole; anything else as it is."""
+    image = example["inputs"].get("image")
+    return {**example, "first_frame": image[0]} if image is not None and image.ndim == 4 else example
+
+
+def _check_image_size(config: ConfigDict, sizes: Sequence[tuple[int, ...]]) -> None:
     """Raise ValueError unless prepared data have the size that samples of the run will have."""
-    if sizes and example_size(config)[-2:] not in sizes:
-        shown = ", ".join(f"{height}x{width}" for height, width in sizes[:4]) + (", ..." if len(sizes) > 4 else "")
+    if sizes and example_size(config) not in sizes:
+        shown = ", ".join("x".join(map(str, size)) for size in sizes[:4]) + (", ..." if len(sizes) > 4 else "")
+        sides = "height x width" if len(sizes[0]) == 2 else "frames x height x width"
         raise ValueError(
-            f"{config.data.dir} was prepared at {shown} (height x width), but config.data.image_size is "
+            f"{config.data.dir} was prepared at {shown} ({sides}), but config.data.image_size is "
             f"{config.data.image_size}: set it to what was prepared, or prepare with --image_size of this."
         )
 
@@ -212,17 +235,17 @@ def training_batches(config: ConfigDict, split: Split) -> Batches:
             f"{split.source!r} holds cached moments, which cannot be mirrored: set config.data.flip to False, or "
             "prepare the data set with --cache=none or --cache=context."
         )
-    mirror = split.family.medium.mirror
-
-    def mirrored(inputs: Mapping[str, Tree]) -> dict[str, Tree]:
-        return {**inputs, **{name: jax.tree.map(mirror, inputs[name]) for name in PICTURES if name in inputs}}
-
+    if config.data.flip and split.family.conditioner.sees_pictures and not split.reads_captions:
+        raise ValueError(
+            f"{split.source!r} holds cached contexts, which show pictures that cannot be mirrored: set "
+            "config.data.flip to False, or prepare the data set with --cache=none."
+        )
     return Batches(
         split.source,
         split.make_inputs,
         config.batch_size,
         config.seed,
-        mirror=mirrored if config.data.flip else None,
+        make_mirrored=split.make_mirrored if config.data.flip else None,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )

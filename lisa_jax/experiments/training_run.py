@@ -65,10 +65,11 @@ def _previews(config: ConfigDict, family: Family, test: Split) -> Callable[[Para
     generate = make_generator(family, **config.sampling)
     batch = next(test.ordered_batches(config.preview_count))
     context, reference, conditions = test.contexts(batch), test.references(batch), test.conditions(batch)
+    fps = test.examples(batch)[0].get("fps")
 
     def draw(params: Params, frozen: Params) -> Shown:
         weights = (frozen["main"], frozen["latents"], params["side"])
         samples = generate(*weights, context, conditions, batch["index"])
-        return Shown({**conditions, "sample": samples, "reference": reference}, batch["caption"])
+        return Shown({**conditions, "sample": samples, "reference": reference}, batch["caption"], fps)
 
     return previews(draw, family.medium)

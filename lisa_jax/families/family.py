@@ -94,6 +94,7 @@ class Conditioner:
       shapes: shape and dtype of every leaf of a context, without n.
       cuts: examples -> of each, whether `read` leaves out the end of its caption; None where it never does.
       kept: names of a context's parts that are not of the caption: another caption leaves them as they are.
+      sees_pictures: whether `read` takes pixels of the example, such as its `first_frame`, uint8 (H, W, 3).
     """
 
     load_params: Callable[[], Params]
@@ -103,6 +104,7 @@ class Conditioner:
     shapes: Tree
     cuts: Callable[[Sequence[Mapping[str, Any]]], Sequence[bool]] | None = None
     kept: tuple[str, ...] = ()
+    sees_pictures: bool = False
 
     @cached_property
     def params(self) -> Params:
@@ -133,14 +135,14 @@ class Conditioner:
 
         return jax.tree.map(choose, negative, self.null(context, self.empty))
 
-    def contexts(self, examples: Sequence[Mapping[str, Any]]) -> Tree:
-        """Contexts of examples, a tree of numpy arrays (n, ...)."""
+    def contexts(self, examples: Sequence[Mapping[str, Any]], at_once: int = ENCODE_BATCH) -> Tree:
+        """Contexts of examples, a tree of numpy arrays (n, ...); `at_once` of them are encoded at a time."""
         chunks, params = [], jax.device_put(self.params)
-        for start in range(0, len(examples), ENCODE_BATCH):
-            rows = self.read(examples[start : start + ENCODE_BATCH])
+        for start in range(0, len(examples), at_once):
+            rows = self.read(examples[start : start + at_once])
             count = len(jax.tree.leaves(rows)[0])
             # Filled up with zeros to one size, so that one compiled program serves all.
-            filled = jax.tree.map(lambda leaf: _filled_up(leaf, ENCODE_BATCH), rows)
+            filled = jax.tree.map(lambda leaf: _filled_up(leaf, at_once), rows)
             encoded = self._jitted_encode(params, filled)
             chunks.append(jax.tree.map(lambda leaf, count=count: np.asarray(leaf)[:count], encoded))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *chunks)

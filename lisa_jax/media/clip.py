@@ -49,12 +49,18 @@ class Clip(NamedTuple):
     frames: Iterator[Frame]
 
 
+def pixels_of(frame: Frame, where: str, channels: int = 3) -> np.ndarray:
+    """A frame, uint8 (H, W, channels); raises PictureError as `decode_picture`, and names its file, if any."""
+    stored = frame.stored()
+    return decode_picture(stored, f"{where}: {stored.name}" if isinstance(stored, Path) else where, channels)
+
+
 @contextlib.contextmanager
 def open_clip(stored: StoredClip, where: str) -> Iterator[Clip]:
     """Open a clip, by its content and whatever its name, for as long as the context lasts.
 
-    One frame is in memory at a time. Videos are turned as they say; of several streams the first counts; sound is
-    left out.
+    Frames are decoded as they are asked for. Videos are turned as they say; of several streams the first counts; sound
+    is left out.
 
     Args:
       stored: an encoded clip, a file or a folder of frames, or the files of its frames in order.
@@ -80,7 +86,7 @@ def open_clip(stored: StoredClip, where: str) -> Iterator[Clip]:
 def read_clip(stored: StoredClip, where: str, channels: int = 3) -> np.ndarray:
     """All frames, uint8 (F, H, W, channels); raises PictureError as `open_clip` and `decode_picture`."""
     with open_clip(stored, where) as clip:
-        frames = [decode_picture(frame.stored(), where, channels) for frame in clip.frames]
+        frames = [pixels_of(frame, where, channels) for frame in clip.frames]
     if len({frame.shape for frame in frames}) != 1:
         raise PictureError(f"{where}: the clip has no frames, or frames of several sizes.")
     return np.stack(frames)

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from lisa_jax.data.buckets import Size
 from lisa_jax.data.prepared.dtypes import stored_dtype
-from lisa_jax.data.prepared.layout import PICTURE_FIELDS
+from lisa_jax.data.prepared.layout import FIRST_FRAME, FPS, PICTURE_FIELDS
 from lisa_jax.data.prepared.paths import leaves_by_path, name_of
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.family import (
@@ -28,10 +27,12 @@ from lisa_jax.families.family import (
 )
 from lisa_jax.families.registry import load_family
 from lisa_jax.media.channels import RGB
+from lisa_jax.media.image import IMAGE
+from lisa_jax.media.video import VIDEO
 from lisa_jax.preparing.images import ConditionedImage
 from lisa_jax.preparing.report import CUT
 
-# (parameters of the latent space, uint8 (n, H, W, 3)) -> moments (n, h, w, m).
+# (parameters of the latent space, uint8 (n, *space, 3)) -> moments (n, *space', m).
 Moments = Callable[[Params, jax.Array], jax.Array]
 
 
@@ -66,11 +67,11 @@ class Encoding:
 
         return jax.tree.map(stored, self.conditioner.empty)
 
-    def shapes(self, size: Size, channels: Mapping[str, int]) -> dict[str, Tree]:
+    def shapes(self, size: tuple[int, ...], channels: Mapping[str, int]) -> dict[str, Tree]:
         """Shapes and dtypes of what is stored of an example.
 
         Args:
-          size: (H, W) of image and conditions.
+          size: (H, W) of image and conditions, (F, H, W) of clips.
           channels: of the conditions, by name.
 
         Raises:
@@ -87,12 +88,19 @@ class Encoding:
 
         conditions = {name: picture(count) for name, count in channels.items()}
         inputs = self.stored_pictures(picture(RGB), conditions, encode)
+        if len(size) == VIDEO.axes:
+            inputs |= {FPS: jax.ShapeDtypeStruct((), jnp.float32)}
         if self.conditioner is None:
-            return inputs | dict.fromkeys(PICTURE_FIELDS, jax.ShapeDtypeStruct((2,), jnp.int32))
+            frame = {FIRST_FRAME: jax.ShapeDtypeStruct((*size[-2:], RGB), jnp.uint8)} if self.keeps_frame(size) else {}
+            return inputs | frame | dict.fromkeys(PICTURE_FIELDS, jax.ShapeDtypeStruct((2,), jnp.int32))
         context = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, stored_dtype(leaf.dtype)), self.conditioner.shapes
         )
         return {**inputs, "context": context}
+
+    def keeps_frame(self, size: tuple[int, ...]) -> bool:
+        """Whether the first frame of an example is stored: contexts are not, and of the clip only moments."""
+        return len(size) == VIDEO.axes and self.conditioner is None and self.latents is not None
 
     def stored_pictures(
         self, image: Any, conditions: Mapping[str, Any], encode: Callable[[Moments, Any], Any]
@@ -108,9 +116,15 @@ class Encoding:
 
 
 def load_encoding(
-    base: str | Path | None, cache: Collection[str], batch_size: int, leave_out: Collection[str] = ()
+    base: str | Path | None,
+    cache: Collection[str],
+    batch_size: int,
+    leave_out: Collection[str] = (),
+    axes: int = IMAGE.axes,
 ) -> Encoding:
     """Load of a base what the cache needs; of the main network nothing stays but its fingerprint.
+
+    `axes` are those of the rows' medium.
 
     Raises:
       ValueError: nothing to encode with, an unknown kind of cache, or something that cannot be left out of the base.
@@ -128,6 +142,12 @@ def load_encoding(
     if not base:
         raise ValueError(f"To cache {' and '.join(sorted(cache))}, give the --base that trains later; or --cache=none.")
     family = load_family(base, Setup(compute_dtype="float32", frozen_dtype="float32"), _let_go, leave_out)
+    if family.medium.axes != axes:
+        raise ValueError(
+            f"{base} makes videos: say how many --frames they have."
+            if axes == IMAGE.axes
+            else f"{base} makes images: give no --frames, and rows of images."
+        )
     # Weights that nothing can be trained beside are told before hours of encoding.
     _ = family.frozen
     if "moments" in cache and not family.latents.draws:
@@ -150,14 +170,19 @@ def _let_go(path: str, array: np.ndarray) -> None:
     del path, array
 
 
-def with_contexts(images: Iterable[ConditionedImage], conditioner: Conditioner | None) -> Iterator[ConditionedImage]:
-    """The same images in the same order, each with the contexts of its captions where contexts are cached."""
+def with_contexts(
+    images: Iterable[ConditionedImage], conditioner: Conditioner | None, at_once: int = ENCODE_BATCH
+) -> Iterator[ConditionedImage]:
+    """The same images in the same order, each with the contexts of its captions where contexts are cached.
+
+    `at_once` of them are held in memory.
+    """
     images = iter(images)
-    while block := list(itertools.islice(images, ENCODE_BATCH)):
+    while block := list(itertools.islice(images, at_once)):
         if conditioner is None:
             yield from block
         else:
-            contexts = conditioner.contexts([example for image in block for example in image.examples()])
+            contexts = conditioner.contexts([example for image in block for example in image.examples()], at_once)
             stored = jax.tree.map(lambda rows: rows.astype(stored_dtype(rows.dtype)), contexts)
             numbers = itertools.count()
             for image in block:
@@ -197,7 +222,7 @@ def batch_encoder(encoding: Encoding) -> Callable[[Sequence[ConditionedImage]], 
         conditions = {name: np.stack([image.conditions[name] for image in images]) for name in images[0].conditions}
         rows = encoding.stored_pictures(np.stack([image.image for image in images]), conditions, encode)
         for row, image in enumerate(images):
-            found = _row(rows, row) | _context_or_picture(image)
+            found = _row(rows, row) | _known(image, encoding.keeps_frame(image.image.shape[:-1]))
             for stored in (found, *(other for _, other in image.others())):
                 check_finite(stored, image.where)
             yield found
@@ -205,11 +230,13 @@ def batch_encoder(encoding: Encoding) -> Callable[[Sequence[ConditionedImage]], 
     return inputs
 
 
-def _context_or_picture(image: ConditionedImage) -> dict[str, Tree]:
-    """The cached context, or what a conditioner may read of the picture once there is one."""
+def _known(image: ConditionedImage, keeps_frame: bool) -> dict[str, Tree]:
+    """The cached context, or what a conditioner may read of the picture once there is one; of clips, their rate."""
+    known = {} if image.fps is None else {FPS: np.asarray(image.fps, np.float32)}
     if image.context is not None:
-        return {"context": image.context}
-    return {name: np.asarray(getattr(image, name), np.int32) for name in PICTURE_FIELDS}
+        return known | {"context": image.context}
+    frame = {FIRST_FRAME: image.image[0]} if keeps_frame else {}
+    return known | frame | {name: np.asarray(getattr(image, name), np.int32) for name in PICTURE_FIELDS}
 
 
 def check_finite(encoded: Tree, where: str) -> None:

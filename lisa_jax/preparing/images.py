@@ -6,18 +6,22 @@ import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 
 from lisa_jax.data.buckets import Size, nearest_bucket
 from lisa_jax.data.conditions.check import check_condition
 from lisa_jax.data.conditions.registry import Condition
-from lisa_jax.data.geometry import fit, same_aspect
+from lisa_jax.data.geometry import Fitted, fit, same_aspect
 from lisa_jax.data.prepared.paths import Tree
 from lisa_jax.data.rows import Row, RowError
+from lisa_jax.files.sha256 import sha256_of
 from lisa_jax.media.channels import RGB
 from lisa_jax.media.decode import Decoded, read_labels, read_picture
+from lisa_jax.media.image import IMAGE
 from lisa_jax.media.open_picture import pixel_count
 from lisa_jax.preparing.report import FRAMES, TURNED
 
@@ -41,8 +45,8 @@ class ConditionedImage:
       where: file and row that it is made of.
       split: "train" or "test".
       size_index: which of the sizes it has.
-      image: uint8 (H, W, 3).
-      conditions: uint8 (H, W, channels) by name.
+      image: uint8 (H, W, 3), of clips (F, H, W, 3).
+      conditions: uint8 (H, W, channels) by name, of clips (F, H, W, channels).
       caption: as in the row, the first of several.
       original_size: (height, width) of the row's image.
       crop: (top, left) of the image in the row's one, once that is resized.
@@ -50,6 +54,7 @@ class ConditionedImage:
       notes: what was decided about it that the user may not want, see `report`.
       more_captions: as in the row.
       more_contexts: of each of those, once they are encoded.
+      fps: frames a second of a clip.
     """
 
     where: str
@@ -64,11 +69,14 @@ class ConditionedImage:
     notes: tuple[str, ...] = ()
     more_captions: tuple[str, ...] = ()
     more_contexts: tuple[Tree, ...] = ()
+    fps: float | None = None
 
     def examples(self) -> list[dict[str, Any]]:
         """What a conditioner may read of it, with each of its captions."""
-        known = {"image": self.image, "size": self.image.shape[:2]}
+        known = {"image": self.image, "size": self.image.shape[-3:-1]}
         known |= {"original_size": self.original_size, "crop": self.crop}
+        if self.fps is not None:
+            known |= {"fps": self.fps, "first_frame": self.image[0]}
         return [{"caption": caption, **known} for caption in (self.caption, *self.more_captions)]
 
     def others(self) -> list[tuple[str, Tree]]:
@@ -103,6 +111,22 @@ class ImageMaker:
     stretched: Collection[str] = ()
     channels: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
+    # What messages call what rows are of, and what is made of them.
+    subject: ClassVar[str] = "image"
+    unit: ClassVar[str] = "image"
+    axes: ClassVar[int] = IMAGE.axes
+
+    @property
+    def example_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """What examples may be large, one for each of `sizes`."""
+        return tuple(self.sizes)
+
+    @property
+    def example_bytes(self) -> int:
+        """What an example takes in memory, once it is made."""
+        channels = RGB + sum(self.channels.get(name, RGB) for name in (*self.given, *self.computed))
+        return channels * max(map(math.prod, self.example_sizes))
+
     def __call__(self, row: Row) -> ConditionedImage:
         """Raises RowError or PictureError for a row that cannot be used."""
         large = any(pixel_count(data) > _LARGE for data in (row.image, *row.conditions.values()))
@@ -120,21 +144,39 @@ class ImageMaker:
             read[LABELS] = read_labels(row.extras[LABELS], row.where)
         turned = [name for name, one in read.items() if _turned_apart(original, one, stretched=name in self.stretched)]
         pictures = {name: picture.pixels for name, picture in read.items()}
-        hints = dict.fromkeys(turned, _TURNED_HINT)
-        bounds = {"labels": self.nearest, "min_size": self.min_size, "stretched": self.stretched}
-        fitted = fit(original.pixels, pictures, size, where=row.where, hints=hints, **bounds)
-        seen = {"image": fitted.image, "caption": row.caption, **fitted.conditions}
-        conditions = {name: fitted.conditions[name] for name in self.given}
-        for name, function in self.computed.items():
-            computed = _compute(function, name, seen, row.where)
-            channels = self.channels.get(name)
-            conditions[name] = check_condition(computed, size, channels, name=name, where=row.where)
+        fitted = self.fitted(
+            original.pixels, pictures, size, row.caption, row.where, dict.fromkeys(turned, _TURNED_HINT)
+        )
         split = split_of(row, self.test_fraction)
         size_index = self.sizes.index(size)
         frames = any(picture.frames for picture in (original, *read.values()))
         notes = ((TURNED,) if turned else ()) + ((FRAMES,) if frames else ())
-        made = (fitted.image, conditions, row.caption, original_size, fitted.crop)
+        made = (fitted.image, fitted.conditions, row.caption, original_size, fitted.crop)
         return ConditionedImage(row.where, split, size_index, *made, notes=notes, more_captions=row.more_captions)
+
+    def fitted(
+        self,
+        image: np.ndarray,
+        pictures: Mapping[str, np.ndarray],
+        size: Size,
+        caption: str,
+        where: str,
+        hints: Mapping[str, str] = MappingProxyType({}),
+    ) -> Fitted:
+        """An image and what rows bring beside it in a size, and the conditions: those given, and those computed of it.
+
+        Raises:
+          RowError: see `fit`; or a condition that cannot be computed.
+        """
+        bounds = {"labels": self.nearest, "min_size": self.min_size, "stretched": self.stretched}
+        fitted = fit(image, pictures, size, where=where, hints=hints, subject=self.subject, **bounds)
+        seen = {"image": fitted.image, "caption": caption, **fitted.conditions}
+        conditions = {name: fitted.conditions[name] for name in self.given}
+        for name, function in self.computed.items():
+            computed = _compute(function, name, seen, where)
+            channels = self.channels.get(name)
+            conditions[name] = check_condition(computed, size, channels, name=name, where=where)
+        return fitted._replace(conditions=conditions)
 
 
 def _turned_apart(image: Decoded, condition: Decoded, *, stretched: bool) -> bool:
@@ -156,7 +198,7 @@ def _stretch(a: Size, b: Size) -> float:
 
 
 def split_of(row: Row, test_fraction: float) -> str:
-    """ "train" or "test", by a hash of the stored image alone.
+    """ "train" or "test", by a hash of the stored image or clip alone.
 
     Rows that share an image, as those of a picture with several captions do, thus fall on the same side, and a row
     stays on its side when the source grows or is ordered anew.
@@ -166,7 +208,12 @@ def split_of(row: Row, test_fraction: float) -> str:
 
 def rank_of(row: Row) -> int:
     """A number below 2**64 that the stored image alone decides: those of the lowest ranks are in the test split."""
-    stored = row.image if isinstance(row.image, bytes) else np.ascontiguousarray(row.image).tobytes()
+    stored = row.image
+    if isinstance(stored, np.ndarray):
+        stored = np.ascontiguousarray(stored).tobytes()
+    if not isinstance(stored, bytes):
+        # Of files that may be larger than memory.
+        stored = "".join(map(sha256_of, [stored] if isinstance(stored, Path) else stored)).encode()
     return int.from_bytes(hashlib.sha256(stored).digest()[:8], "big")
 
 

@@ -16,7 +16,9 @@ from tqdm import tqdm
 from lisa_jax.data.prepared.layout import features_of
 from lisa_jax.data.prepared.metadata import Metadata
 from lisa_jax.data.rows import Row, RowError, Rows
+from lisa_jax.families.family import ENCODE_BATCH
 from lisa_jax.media.channels import RGB
+from lisa_jax.media.image import IMAGE
 from lisa_jax.media.open_picture import PictureError
 from lisa_jax.preparing.encoding import Encoding, batch_encoder, batches_of_one_size, with_contexts, with_cuts_noted
 from lisa_jax.preparing.images import ConditionedImage, ImageMaker
@@ -36,7 +38,7 @@ class Task:
     """Everything that decides what is written, except the rows themselves.
 
     Attributes:
-      make_image: from a row to an image with its conditions.
+      make_image: from a row to an image, or a clip, with its conditions.
       encoding: what is cached.
       chunk_rows: rows of the source that share a shard; what a kill can cost.
       skip_bad_rows: leave out rows that cannot be used, and report them; else the first one ends the work.
@@ -75,9 +77,11 @@ def prepare(rows: Rows, task: Task, out: str | Path, *, workers: int) -> Metadat
     total = sum(len(chunks[index]) for index in missing)
     metadata, empty_context = _metadata(task), task.encoding.empty_context()
     encode = batch_encoder(task.encoding)
+    # Clips wait for their contexts in memory.
+    block = ENCODE_BATCH if task.make_image.axes == IMAGE.axes else task.encoding.batch_size
     started = time.monotonic()
     with (
-        tqdm(total=len(rows), initial=len(rows) - total, unit="image", dynamic_ncols=True) as bar,
+        tqdm(total=len(rows), initial=len(rows) - total, unit=task.make_image.unit, dynamic_ncols=True) as bar,
         ThreadPoolExecutor(workers) as pool,
     ):
         results = _in_order(pool, rows, task, chain.from_iterable(chunks[index] for index in missing), workers)
@@ -85,7 +89,7 @@ def prepare(rows: Rows, task: Task, out: str | Path, *, workers: int) -> Metadat
             part = _Chunk(islice(results, len(chunks[index])), bar)
             writer = work.begin_chunk(index, metadata)
             notes: dict[str, list[str]] = {}
-            images = with_cuts_noted(with_contexts(part, task.encoding.conditioner), task.encoding.cuts)
+            images = with_cuts_noted(with_contexts(part, task.encoding.conditioner, block), task.encoding.cuts)
             for batch in batches_of_one_size(images, task.encoding.batch_size):
                 for image, inputs in zip(batch, encode(batch), strict=True):
                     writer.write(image.split, image.size_index, image.caption, inputs, image.others())
@@ -93,7 +97,7 @@ def prepare(rows: Rows, task: Task, out: str | Path, *, workers: int) -> Metadat
                         notes.setdefault(note, []).append(image.where)
             writer.close(part.skipped, [Note(note, tuple(where)) for note, where in notes.items()])
     metadata = work.finish(len(chunks), metadata, empty_context)
-    _summarise(metadata, work.notes, Path(out), total, time.monotonic() - started)
+    _summarise(metadata, work.notes, Path(out), f"{task.make_image.unit}s", total, time.monotonic() - started)
     return metadata
 
 
@@ -133,7 +137,7 @@ def _in_order(
     try:
         for index in order:
             index, row = _read(rows, index)
-            size = 0 if isinstance(row, RowError) else _bytes(row)
+            size = 0 if isinstance(row, RowError) else _bytes(row) + task.make_image.example_bytes
             while pending and sum(sizes) + size > READ_AHEAD_BYTES:
                 yield finish()
             pending.append(pool.submit(_work, index, row, task))
@@ -174,8 +178,8 @@ def _metadata(task: Task) -> Metadata:
     maker = task.make_image
     channels = {name: maker.channels.get(name, RGB) for name in (*maker.given, *maker.computed)}
     return Metadata(
-        sizes=tuple(maker.sizes),
-        features=features_of([task.encoding.shapes(size, channels) for size in maker.sizes]),
+        sizes=maker.example_sizes,
+        features=features_of([task.encoding.shapes(size, channels) for size in maker.example_sizes]),
         base=task.encoding.fingerprint,
         settings=task.settings,
         skipped=0,
@@ -183,13 +187,21 @@ def _metadata(task: Task) -> Metadata:
     )
 
 
-def _summarise(metadata: Metadata, notes: Sequence[Note], out: Path, rows: int, seconds: float) -> None:
+def _summarise(metadata: Metadata, notes: Sequence[Note], out: Path, what: str, rows: int, seconds: float) -> None:
     shards = [shard for shards in metadata.splits.values() for shard in shards]
     examples = sum(shard.examples for shard in shards)
     sides = ", ".join(f"{sum(shard.examples for shard in shards)} {split}" for split, shards in metadata.splits.items())
     _LOG.info(
-        "%s: %s examples, %.1f kB each; %d rows in %.0f s, %.1f images/s.",
-        *(out, sides, sum(shard.bytes for shard in shards) / examples / 1000, rows, seconds, rows / max(seconds, 1e-9)),
+        "%s: %s examples, %.1f kB each; %d rows in %.0f s, %.1f %s/s.",
+        *(
+            out,
+            sides,
+            sum(shard.bytes for shard in shards) / examples / 1000,
+            rows,
+            seconds,
+            rows / max(seconds, 1e-9),
+            what,
+        ),
     )
     for note in notes:
         _LOG.warning("%d rows: %s. %s says which.", len(note.where), note.note, out / REPORT_FILE)

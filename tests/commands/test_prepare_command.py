@@ -142,6 +142,7 @@ def test_killed_and_continued_it_is_the_same_to_the_bit(command, run, undisturbe
     [
         (("--condition=canny", "--base="), "--base=: must be a text that is not empty."),
         (("--stretch=depth", "--condition_column=pose"), "--stretch=depth: there is no --condition_column of that"),
+        (("--condition=canny", "--fps=7"), "--fps=7.0 is of clips: say how many --frames one has."),
         (("--condition=canny", "--image_size=64x128", "--buckets"), "--image_size=64x128 is one size, but --buckets"),
         (("--condition=canny", "--image_size=128"), "metadata.jsonl row 0: the image is 64x64, too small for 128x128"),
     ],

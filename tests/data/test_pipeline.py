@@ -38,8 +38,8 @@ def same(example):
     return {"image": example["image"], "condition": {"same": example["image"]}}
 
 
-def mirror(inputs):
-    return jax.tree.map(lambda picture: picture[:, ::-1], inputs)
+def mirrored(example):
+    return jax.tree.map(lambda picture: picture[:, ::-1], same(example))
 
 
 def assert_equal(actual, expected):
@@ -63,7 +63,7 @@ def test_batch_contents(train):
 
 def test_order_is_pinned():
     """Golden: a new Grain that shuffles otherwise would break the resuming of old runs unnoticed."""
-    batches = Batches(Numbered(10), same, 5, seed=0, mirror=mirror)
+    batches = Batches(Numbered(10), same, 5, seed=0, make_mirrored=mirrored)
     assert [batches.batch_at(step)["index"].tolist() for step in range(3)] == GOLDEN_INDEX
     flipped = [(batches.batch_at(step)["inputs"]["image"][:, 0, 0, 0] % 10 == 3).tolist() for step in range(2)]
     assert flipped == GOLDEN_FLIPPED
@@ -88,9 +88,9 @@ def test_seeds_give_unrelated_orders():
 
 @pytest.mark.parametrize("process_count", [2, 3, 6])
 def test_processes_hold_contiguous_rows_of_the_same_batch(process_count):
-    whole = Batches(Numbered(20), same, 6, seed=3, mirror=mirror)
+    whole = Batches(Numbered(20), same, 6, seed=3, make_mirrored=mirrored)
     parts = [
-        Batches(Numbered(20), same, 6, seed=3, mirror=mirror, process_index=index, process_count=process_count)
+        Batches(Numbered(20), same, 6, seed=3, make_mirrored=mirrored, process_index=index, process_count=process_count)
         for index in range(process_count)
     ]
     for step in (0, 3, 1000):
@@ -110,23 +110,23 @@ def test_other_processes_rows_are_not_read():
 
 
 def test_iterating_from_the_middle_equals_random_access():
-    batches = Batches(Numbered(10), same, 4, seed=5, mirror=mirror)
+    batches = Batches(Numbered(10), same, 4, seed=5, make_mirrored=mirrored)
     for offset, batch in enumerate(itertools.islice(batches.iterate(37), 6)):
         assert_equal(batch, batches.batch_at(37 + offset))
     assert_equal(next(batches.iterate(10**9)), batches.batch_at(10**9))
 
 
 def test_half_of_the_examples_are_mirrored_as_a_whole():
-    batch = Batches(Numbered(10), same, 50, seed=0, mirror=mirror).batch_at(0)
+    batch = Batches(Numbered(10), same, 50, seed=0, make_mirrored=mirrored).batch_at(0)
     image = batch["inputs"]["image"]
     np.testing.assert_array_equal(image, batch["inputs"]["condition"]["same"])
-    mirrored = image[:, 0, 0, 0] % 10 == 3
-    assert 10 < mirrored.sum() < 40
+    is_mirrored = image[:, 0, 0, 0] % 10 == 3
+    assert 10 < is_mirrored.sum() < 40
     for row, index in enumerate(batch["index"]):
         plain = Numbered(10)[index]["image"]
-        np.testing.assert_array_equal(image[row], plain[:, ::-1] if mirrored[row] else plain)
+        np.testing.assert_array_equal(image[row], plain[:, ::-1] if is_mirrored[row] else plain)
     # An example is not mirrored alike in every epoch.
-    assert any(len(set(mirrored[batch["index"] == index])) == 2 for index in range(10))
+    assert any(len(set(is_mirrored[batch["index"] == index])) == 2 for index in range(10))
 
 
 class Described(Numbered):
@@ -143,12 +143,12 @@ def read_caption(example):
 
 
 def captions_drawn(steps, **processes):
-    batches = Batches(Described(10), read_caption, 4, seed=3, mirror=mirrored_image, **processes)
+    batches = Batches(Described(10), read_caption, 4, seed=3, make_mirrored=mirrored_caption, **processes)
     return [batches.batch_at(step) for step in steps]
 
 
-def mirrored_image(inputs):
-    return {**inputs, "image": inputs["image"][:, ::-1]}
+def mirrored_caption(example):
+    return read_caption(example) | {"image": example["image"][:, ::-1]}
 
 
 def test_of_several_captions_each_step_draws_one_with_its_inputs():
@@ -179,7 +179,7 @@ def test_the_caption_of_a_step_is_the_same_on_any_number_of_processes_and_after_
 
 
 def test_the_order_and_the_mirroring_do_not_change_with_the_captions():
-    plain = Batches(Numbered(10), same, 4, seed=3, mirror=mirror)
+    plain = Batches(Numbered(10), same, 4, seed=3, make_mirrored=mirrored)
     for step, batch in enumerate(captions_drawn(range(10))):
         expected = plain.batch_at(step)
         np.testing.assert_array_equal(batch["index"], expected["index"])

@@ -14,6 +14,7 @@ from lisa_jax.data.rows.hub_table import HubRows
 from lisa_jax.drawing.sizes import size_of
 from lisa_jax.media.channels import not_rgb
 from lisa_jax.preparing.channels import asked_channels, with_channels
+from lisa_jax.preparing.clips import ClipMaker
 from lisa_jax.preparing.encoding import load_encoding
 from lisa_jax.preparing.images import LABELS, ImageMaker
 from lisa_jax.preparing.prepare import Task, prepare
@@ -38,19 +39,11 @@ def main() -> None:
     source = rows.name if isinstance(rows, HubRows) else FLAGS.source
     if FLAGS.max_rows is not None:
         rows = FirstRows(rows, FLAGS.max_rows)
-    make_image = ImageMaker(
-        sizes,
-        tuple(columns.conditions),
-        computed,
-        FLAGS.test_fraction,
-        FLAGS.nearest,
-        FLAGS.min_size,
-        FLAGS.stretch,
-        asked_channels(FLAGS.channels, columns.conditions),
-    )
+    make_image = _maker(sizes, columns, computed)
     skip = FLAGS.on_error == "skip"
     make_image = with_channels(make_image, rows, skip_bad_rows=skip)
-    encoding = load_encoding(FLAGS.base, cache, FLAGS.batch_size, FLAGS.leave_out)
+    batch_size = FLAGS.batch_size or (jax.local_device_count() if columns.clips else 8)
+    encoding = load_encoding(FLAGS.base, cache, batch_size, FLAGS.leave_out, make_image.axes)
     settings = {
         "source": rows.fingerprint(),
         "base": encoding.fingerprint,
@@ -62,12 +55,30 @@ def main() -> None:
         # Noted where there are any, so that a set without them is what it was before there was such a flag.
         **({"stretch": sorted(FLAGS.stretch)} if FLAGS.stretch else {}),
         **({"channels": channels} if (channels := not_rgb(make_image.channels)) else {}),
+        **({"clips": {"frames": FLAGS.frames, "fps": FLAGS.fps, "stride": FLAGS.stride}} if columns.clips else {}),
         "test_fraction": FLAGS.test_fraction,
         "chunk_rows": FLAGS.chunk_rows,
         NAMED: {"source": _naming_flags(columns, source), "base": _base_flags()},
     }
     task = Task(make_image, encoding, FLAGS.chunk_rows, skip, settings)
     prepare(rows, task, FLAGS.out, workers=FLAGS.workers or len(os.sched_getaffinity(0)))
+
+
+def _maker(sizes: tuple[Size, ...], columns: Columns, computed: dict[str, Condition]) -> ImageMaker:
+    """What makes images of rows, or clips."""
+    fields = {
+        "sizes": sizes,
+        "given": tuple(columns.conditions),
+        "computed": computed,
+        "test_fraction": FLAGS.test_fraction,
+        "nearest": FLAGS.nearest,
+        "min_size": FLAGS.min_size,
+        "stretched": FLAGS.stretch,
+        "channels": asked_channels(FLAGS.channels, columns.conditions),
+    }
+    if not columns.clips:
+        return ImageMaker(**fields)
+    return ClipMaker(**fields, frames=FLAGS.frames, fps=FLAGS.fps, stride=FLAGS.stride)
 
 
 def _sizes() -> tuple[Size, ...]:
@@ -129,7 +140,13 @@ def _columns(computed: dict[str, Condition]) -> Columns:
         raise ValueError(f"Condition {min(both)!r} is both computed and in a column: name one of them otherwise.")
     extras = {LABELS: FLAGS.labels_column} if FLAGS.labels_column else {}
     keep_empty = FLAGS.empty_captions == "keep"
-    return Columns(FLAGS.image_column, given, FLAGS.caption_column, extras, keep_empty, FLAGS.caption_lines)
+    clips = FLAGS.frames is not None
+    for name in ("fps", "stride"):
+        if not clips and FLAGS[name].value is not None:
+            raise ValueError(f"--{name}={FLAGS[name].value} is of clips: say how many --frames one has.")
+    if clips and extras:
+        raise ValueError(f"--labels_column={FLAGS.labels_column}: maps of classes are of images, and not of --frames.")
+    return Columns(FLAGS.image_column, given, FLAGS.caption_column, extras, keep_empty, FLAGS.caption_lines, clips)
 
 
 def _add(named: dict[str, str], name: str, value: str) -> None:

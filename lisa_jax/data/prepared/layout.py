@@ -9,7 +9,8 @@ A folder that `tfds.builder_from_directory` opens, with two files more:
     empty_context.safetensors                    (1, ...): context of "", where contexts are cached; floats in float32
 
 Stored of an example are its caption and its inputs, the tree that `experiments.inputs` describes; and, where contexts
-are not cached, `PICTURE_FIELDS`, which the conditioner may read then. Every array is a feature, named by its path:
+are not cached, `PICTURE_FIELDS`, which the conditioner may read then; of clips `FPS`, and where nothing else shows it
+`FIRST_FRAME`. Every array is a feature, named by its path:
 `moments`, `context.tokens`, `condition.pose`. It is a `tfds.features.Tensor(encoding="bytes")`: raw little-endian
 bytes. Floating point numbers are stored in bfloat16, as the uint16 of the same bits (`array.view(ml_dtypes.bfloat16)`
 gives it back), for TFDS without TensorFlow knows bfloat16 only where ml_dtypes happens to be imported.
@@ -31,6 +32,9 @@ DATASET = "prepared"
 EMPTY_CONTEXT_FILE = "empty_context.safetensors"
 # Of the picture that an example was cut out of: int32, (height, width), and (top, left) once that is resized.
 PICTURE_FIELDS = ("original_size", "crop")
+# Of clips, float32: frames a second, and uint8 (H, W, 3): the first frame, where neither it nor the context is stored.
+FPS, FIRST_FRAME = "fps", "first_frame"
+EXAMPLE_FIELDS = (*PICTURE_FIELDS, FPS, FIRST_FRAME)
 
 
 def features_of(inputs: Sequence[Tree]) -> dict[str, Feature]:

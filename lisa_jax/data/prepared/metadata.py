@@ -18,7 +18,7 @@ from lisa_jax.media.channels import MOST_CHANNELS, RGB
 VERSION = 3
 METADATA_FILE = "lisa_jax.json"
 
-Size = tuple[int, int]
+Size = tuple[int, ...]
 # Where inputs hold conditions: as pictures, or encoded.
 _CONDITIONS = ("condition", "condition_moments")
 
@@ -67,7 +67,7 @@ class Metadata:
     """What `lisa_jax.json` says.
 
     Attributes:
-      sizes: (height, width) of images and conditions, one a bucket.
+      sizes: (height, width) of images and conditions, (frames, height, width) of clips; one a bucket.
       features: the arrays of an example by name.
       base: fingerprint of the base that cached, or None.
       settings: what the data set was made from and how.
@@ -161,8 +161,8 @@ def _parsed(content: dict[str, Any], version: int) -> Metadata:
 def _problems(metadata: Metadata) -> Iterator[str]:
     """What is wrong though every value is of its type: nothing that is read later need be checked again."""
     for index, size in enumerate(metadata.sizes):
-        if min(size) < 1:
-            yield f"sizes[{index}] is {list(size)}, but sides are 1 or more"
+        if len(size) not in (2, 3) or min(size) < 1:
+            yield f"sizes[{index}] is {list(size)}, but sides are two or three, each 1 or more"
     if metadata.skipped < 0:
         yield f"skipped is {metadata.skipped}, but must be 0 or more"
     paths = [feature.path for feature in metadata.features.values()]

@@ -14,7 +14,7 @@ from array_record.python import array_record_data_source
 from lisa_jax.checkpoints.tree import tree_of
 from lisa_jax.data.embedded.records import CorruptRecordError
 from lisa_jax.data.prepared.empty_context import empty_context_file, read_empty_context
-from lisa_jax.data.prepared.layout import PICTURE_FIELDS, name_of_another
+from lisa_jax.data.prepared.layout import EXAMPLE_FIELDS, name_of_another
 from lisa_jax.data.prepared.metadata import Feature, Metadata, Shard
 from lisa_jax.data.prepared.reads import reading
 from lisa_jax.data.prepared.shard_hashes import ends_of_shards, fingerprint_of, records_of_shards
@@ -89,13 +89,13 @@ class PreparedSource:
 
     `caption` str, the first of several; `size`; `inputs`, the tree that `experiments.inputs` describes: read-only
     arrays, bfloat16 where floating point numbers are cached; `others`, a tuple with caption and inputs for each further
-    caption; and where contexts are not cached, `original_size` and `crop`. Indexing raises CorruptRecordError, naming
-    file and record, for damaged ones.
+    caption; where contexts are not cached, `original_size` and `crop`; of clips `fps`, and `first_frame` where it is
+    kept. Indexing raises CorruptRecordError, naming file and record, for damaged ones.
 
     Attributes:
       channels: of the conditions, by name.
       cached: what is stored of ("moments", "context").
-      sizes: (height, width) of the buckets; one where there are none.
+      sizes: (height, width) of the buckets, of clips (frames, height, width); one where there are none.
       size_index: int32 (len,): the bucket of each example. A batch holds examples of one bucket only.
       base: fingerprint of the base that cached, or None where nothing is.
       fingerprint: of the whole data set, see `fingerprint_of`.
@@ -136,7 +136,7 @@ class PreparedSource:
             with reading(lambda: self.where(index)):
                 record = self._records[index]
             size_index = self.size_index[index]
-            return parse(record, self._features, size_index) | {"size": self.sizes[size_index]}
+            return parse(record, self._features, size_index) | {"size": self.sizes[size_index][-2:]}
         # The reader has its own exceptions for damaged bytes.
         except Exception as error:
             raise CorruptRecordError(
@@ -168,7 +168,7 @@ def _size_index(shards: tuple[Shard, ...]) -> np.ndarray:
 
 
 def parse(record: bytes, features: Mapping[str, Feature], size_index: int) -> dict[str, Any]:
-    """A tf.train.Example record -> `caption`, `PICTURE_FIELDS` if any, `inputs` (views of it), and `others`."""
+    """A tf.train.Example record -> `caption`, `EXAMPLE_FIELDS` if any, `inputs` (views of it), and `others`."""
     stored = bytes_features(record)
 
     def array(name: str, value: memoryview) -> np.ndarray:
@@ -176,7 +176,7 @@ def parse(record: bytes, features: Mapping[str, Feature], size_index: int) -> di
 
     # TFDS keeps the shape beside the value where it is not the same for all.
     arrays = {name: array(name, stored[name if name in stored else f"{name}/value"]) for name in features}
-    picture = {name: tuple(arrays.pop(name).tolist()) for name in PICTURE_FIELDS if name in arrays}
+    known = {name: _known(arrays.pop(name)) for name in EXAMPLE_FIELDS if name in arrays}
     inputs = tree_of({features[name].path: leaf for name, leaf in arrays.items()})
     contexts = {name: feature.path for name, feature in features.items() if feature.path[0] == "context"}
 
@@ -185,7 +185,12 @@ def parse(record: bytes, features: Mapping[str, Feature], size_index: int) -> di
         return {"caption": _text(stored[name_of_another("caption", number)]), "inputs": {**inputs, **tree_of(leaves)}}
 
     numbers = itertools.takewhile(lambda number: name_of_another("caption", number) in stored, itertools.count(1))
-    return {"caption": _text(stored["caption"]), **picture, "inputs": inputs, "others": tuple(map(other, numbers))}
+    return {"caption": _text(stored["caption"]), **known, "inputs": inputs, "others": tuple(map(other, numbers))}
+
+
+def _known(array: np.ndarray) -> float | tuple[int, ...] | np.ndarray:
+    """A number, a pair of them, or a picture."""
+    return array if array.ndim > 1 else tuple(array.tolist()) if array.ndim else array.item()
 
 
 def _text(value: memoryview) -> str:

@@ -1,13 +1,17 @@
 """Rows of Arrow tables, whatever file they come from, and the columns that there must be."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from lisa_jax.data.rows.named_file import read_named
+from lisa_jax.data.rows.named_file import named_clip, read_named
 from lisa_jax.data.rows.row import NAME_COLUMNS, Columns, Row, RowError, captions_of
+from lisa_jax.media.clip import StoredClip
+from lisa_jax.media.decode import Picture
 from lisa_jax.media.open_picture import MAX_BYTES
 from lisa_jax.parallel.messages import one_line
 
@@ -39,10 +43,11 @@ def row_of(table: pa.Table, row: int, columns: Columns, folder: Path, allow_outs
     def value(column: str) -> Any:
         return _cell(table, column, row, where)
 
-    def picture(column: str) -> bytes:
-        return _picture(value(column), column, folder, allow_outside, where)
+    def picture(column: str) -> Picture | StoredClip:
+        return _picture(value(column), column, folder, named, where)
 
-    captions = captions_of(value(columns.caption), columns, where)
+    named = partial(named_clip if columns.clips else read_named, allow_outside=allow_outside)
+    captions = ("",) if columns.caption is None else captions_of(value(columns.caption), columns, where)
     return Row(
         where=where,
         image=picture(columns.image),
@@ -53,8 +58,10 @@ def row_of(table: pa.Table, row: int, columns: Columns, folder: Path, allow_outs
     )
 
 
-def _picture(value: Any, column: str, folder: Path, allow_outside: bool, where: str) -> bytes:
-    """The encoded picture in a cell: its bytes, or the file that it names, relative to the table's folder.
+def _picture(
+    value: Any, column: str, folder: Path, named: Callable[..., Picture | StoredClip], where: str
+) -> Picture | StoredClip:
+    """The encoded picture in a cell: its bytes, or what `named` gives of a file, named relative to the table's folder.
 
     Raises:
       RowError: it is empty, or the file is not there, may not be read or lies outside of the folder.
@@ -70,7 +77,7 @@ def _picture(value: Any, column: str, folder: Path, allow_outside: bool, where: 
             f"{where}: the picture in {column!r} only names the file {path!r}, which is not there: store the "
             "pictures' bytes in the table."
         )
-    return read_named(folder, path, allow_outside, column, where)
+    return named(folder, path, what=column, where=where)
 
 
 def _type_of(schema: pa.Schema, column: str) -> pa.DataType | None:

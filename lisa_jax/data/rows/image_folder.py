@@ -8,12 +8,14 @@ from typing import Any
 import pyarrow as pa
 
 from lisa_jax.data.rows.listing import find_listing
-from lisa_jax.data.rows.named_file import read_named
+from lisa_jax.data.rows.named_file import named_clip, read_named
 from lisa_jax.data.rows.row import NAME_COLUMNS, Columns, Row, RowError, captions_of, check_index, fingerprint_of
 from lisa_jax.data.rows.table_lines import table_lines
 from lisa_jax.data.rows.usual_columns import usual_columns
 from lisa_jax.files.json_object import JsonError, parse_object
 from lisa_jax.files.sha256 import sha256_of
+from lisa_jax.media.clip import StoredClip
+from lisa_jax.media.decode import Picture
 
 _FILE_ENDINGS = ("_file_name", "_file")
 # Which a listing may call otherwise, see `_picture_fields`.
@@ -65,25 +67,31 @@ class ImageFolderRows:
         fields = self._fields(index, where)
         columns = self._columns
 
-        def picture(column: str) -> bytes:
+        def picture(column: str) -> Picture | StoredClip:
             name = self._value(fields, column, where, picture=True)
             if name is None or name == "":
                 raise RowError(f"{where}: the file name of {column!r} is empty.")
             if not isinstance(name, str):
                 raise RowError(f"{where}: {column!r} is of type {type(name).__name__}, but must be a file name.")
-            return read_named(self._path.parent, name, self._allow_outside, column, where)
+            named = named_clip if columns.clips else read_named
+            return named(self._path.parent, name, self._allow_outside, column, where)
 
-        captions = captions_of(self._value(fields, columns.caption, where), columns, where)
+        def captions() -> tuple[str, ...]:
+            if columns.caption is None:
+                return ("",)
+            return captions_of(self._value(fields, columns.caption, where), columns, where)
+
+        caption, *more_captions = captions()
         return Row(
             where=where,
             image=picture(columns.image),
             conditions={name: picture(column) for name, column in columns.conditions.items()},
-            caption=captions[0],
+            caption=caption,
             extras={name: self._extra(fields, column, where, picture) for name, column in columns.extras.items()},
-            more_captions=captions[1:],
+            more_captions=tuple(more_captions),
         )
 
-    def _extra(self, fields: Mapping[str, Any], column: str, where: str, picture: Callable[[str], bytes]) -> Any:
+    def _extra(self, fields: Mapping[str, Any], column: str, where: str, picture: Callable[[str], Any]) -> Any:
         """The contents of the file where the field's name ends in `_file_name` or `_file`, else the value."""
         is_file = column.endswith(_FILE_ENDINGS) or any(column + ending in fields for ending in _FILE_ENDINGS)
         return picture(column) if is_file else self._value(fields, column, where)
@@ -115,7 +123,9 @@ class ImageFolderRows:
         self._columns = usual_columns(self._columns, named | fields.keys(), self._path.name)
         pictures = (*self._columns.pictures(), *self._columns.extras.values())
         wanted = {column: _picture_fields(column) for column in pictures}
-        for column, names in {**wanted, self._columns.caption: (self._columns.caption,)}.items():
+        if self._columns.caption is not None:
+            wanted |= {self._columns.caption: (self._columns.caption,)}
+        for column, names in wanted.items():
             if not any(name in fields for name in names):
                 there = list(fields)
                 raise RowError(f"{self._path.name}: there is no {column!r}; the fields are {there}: {NAME_COLUMNS}.")

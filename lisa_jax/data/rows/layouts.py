@@ -4,6 +4,8 @@ import os
 from itertools import islice
 from pathlib import Path
 
+from lisa_jax.media.clip import SUFFIXES
+
 _LISTINGS = (".jsonl", ".csv")
 # Enough to know a layout by; a folder may hold millions.
 _ENTRIES_SEEN = 1000
@@ -18,6 +20,8 @@ def unread_layout(folder: Path) -> str | None:
         return _CACHE
     if inner := [name for name, held in below.items() if {"metadata.jsonl", "metadata.csv"} & set(held)]:
         return f"its folder {inner[0]!r} holds a listing: name that, --source={folder / inner[0]}"
+    if videos := [name for name in names if name.lower().endswith(SUFFIXES)]:
+        return f"where clips such as {videos[0]!r} are meant, say how many --frames one has"
     if others := [name for name in names if name.endswith(_LISTINGS)]:
         return f"if {others[0]!r} is the listing, name the file itself, --source={folder / others[0]}"
     return None

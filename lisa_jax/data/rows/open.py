@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lisa_jax.data.rows.arrow import SPLITS, STATE, ArrowRows
 from lisa_jax.data.rows.caption_files import CaptionFileRows, captioned_folders
+from lisa_jax.data.rows.clip_folder import ClipFolderRows
 from lisa_jax.data.rows.hub_table import HubRows, fetch_table
 from lisa_jax.data.rows.image_folder import ImageFolderRows
 from lisa_jax.data.rows.layouts import unread_layout, what_lies_in
@@ -24,6 +25,7 @@ _KINDS: dict[str, Callable[..., Rows]] = {
     "tfds": TFDSRows,
     "arrow": ArrowRows,
     "captions": CaptionFileRows,
+    "clips": ClipFolderRows,
 }
 
 _LOG = logging.getLogger("lisa_jax")
@@ -37,7 +39,8 @@ _PATTERNS = {
 }
 _SUFFIXES = {"parquet": ".parquet", "webdataset": ".tar", "folder": SUFFIXES}
 # Kinds whose rows may name files of pictures, or be links.
-_NAME_FILES = ("folder", "parquet", "arrow", "captions")
+_NAME_FILES = ("folder", "parquet", "arrow", "captions", "clips")
+_PICTURES_ALONE = ("tfds", "captions")
 
 _LOOKED_FOR = f"{', '.join(NAMES)}, {STATE}, dataset_info.json, *.parquet, *.tar, pictures with .txt beside them"
 
@@ -57,9 +60,10 @@ def open_rows(
 
     Args:
       spec: `parquet:GLOB_OR_DIR`, `folder:DIR_OR_LISTING`, `webdataset:GLOB_OR_DIR`, `tfds:DIR_OR_NAME[:SPLIT]`,
-        `arrow:DIR` or `captions:DIR`. Without the prefix the kind is recognised by what lies there: metadata.jsonl,
-        metadata.csv or prompt.json (also in its folder train), state.json or dataset_dict.json, dataset_info.json,
-        *.parquet, *.tar, pictures with .txt files beside them. Or `owner/name[@revision]` of the Hugging Face hub.
+        `arrow:DIR`, `captions:DIR` or, of clips, `clips:DIR`. Without the prefix the kind is recognised by what lies
+        there: metadata.jsonl, metadata.csv or prompt.json (also in its folder train), state.json or dataset_dict.json,
+        dataset_info.json, *.parquet, *.tar, pictures with .txt files beside them; of clips a folder without any of
+        them. Or `owner/name[@revision]` of the Hugging Face hub.
       columns: the names of the columns, by default `Columns()`.
       allow_outside: whether a listing or a table may name pictures outside of its folder.
       subset, split: of a data set of the hub, see `fetch_table`.
@@ -96,14 +100,18 @@ def refuse_choice(spec: str, subset: str | None, split: str | None) -> None:
 def _local_rows(spec: str, columns: Columns, allow_outside: bool) -> Rows:
     kind, separator, location = spec.partition(":")
     if not separator or kind not in _KINDS:
-        kind, location = _recognised(spec)
+        kind, location = _recognised(spec, columns.clips)
     if not location:
         raise ValueError(f"The source {spec!r} names no place: use {kind}:PLACE.")
+    if kind == "clips" and not columns.clips:
+        raise ValueError(f"The source {spec!r} is one of clips: say how many --frames one has.")
+    if columns.clips and kind in _PICTURES_ALONE:
+        raise ValueError(f"The source {spec!r} is of kind {kind}, which holds pictures and no clips.")
     options = {"allow_outside": allow_outside} if kind in _NAME_FILES else {}
     return _KINDS[kind](location, columns, **options)
 
 
-def _recognised(spec: str) -> tuple[str, str]:
+def _recognised(spec: str, clips: bool) -> tuple[str, str]:
     """The kind of a source without a prefix, and where its rows are; ValueError where that is not clear."""
     path = expanded(spec)
     kinds = _kinds(path) if path.is_dir() else [kind for kind, suffix in _SUFFIXES.items() if spec.endswith(suffix)]
@@ -113,6 +121,8 @@ def _recognised(spec: str) -> tuple[str, str]:
         if any((path / "train" / name).is_file() for name in NAMES):
             _LOG.info("%s: the rows are those of its folder train; name another folder for others.", spec)
             return "folder", str(path / "train")
+        if clips:
+            return "clips", spec
         if captioned_folders(path):
             return "captions", spec
     raise ValueError(f"{spec!r} {_why_not(path, kinds)}.")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from lisa_jax.media.clip import StoredClip
 from lisa_jax.media.decode import Picture
 
 # Characters; encoders see a hundred tokens or a few hundred.
@@ -26,9 +27,11 @@ class RowError(ValueError):
 class Row(NamedTuple):
     """One row, pictures still encoded: read them by `media.decode.decode_picture` (or `read_labels` for class maps).
 
+    Of a source of clips (`Columns.clips`) they are clips, which `media.clip.open_clip` reads.
+
     Attributes:
       where: the file and the row, as in "train-00003.parquet row 17"; every RowError begins with it.
-      image: an encoded picture (JPEG, PNG, WebP, ...) or an array.
+      image: an encoded picture (JPEG, PNG, WebP, ...) or an array; or a clip.
       conditions: the same for each name in `Columns.conditions`.
       caption: without white space around it; empty only where `Columns.keep_empty` lets it. Of several, the first.
       extras: the values of `Columns.extras` by name; an encoded picture is bytes, everything else as it was stored.
@@ -36,8 +39,8 @@ class Row(NamedTuple):
     """
 
     where: str
-    image: Picture
-    conditions: Mapping[str, Picture]
+    image: Picture | StoredClip
+    conditions: Mapping[str, Picture | StoredClip]
     caption: str
     extras: Mapping[str, Any]
     more_captions: tuple[str, ...] = ()
@@ -50,19 +53,22 @@ class Columns:
     Attributes:
       image: the column of the image.
       conditions: the column of each ready-made condition by the condition's name; {} when they are computed.
-      caption: the column of the caption, a string, or a list of several.
+      caption: the column of the caption, a string, or a list of several; None: all rows have the empty one.
       extras: the columns of further values by name, for conditions that are computed from more than the image
         (`{"labels": "annotation"}` for `segmentation`).
       keep_empty: whether a caption that is missing or empty is the empty one, and no error of its row.
       caption_lines: whether each line of a caption is one of its own; lines of white space are none.
+      clips: whether image and conditions are clips: files that are named are not read, folders of frames are taken,
+        and a source without captions is taken, too.
     """
 
     image: str = "image"
     conditions: Mapping[str, str] = field(default_factory=lambda: {"condition": "condition"})
-    caption: str = "caption"
+    caption: str | None = "caption"
     extras: Mapping[str, str] = field(default_factory=dict)
     keep_empty: bool = False
     caption_lines: bool = False
+    clips: bool = False
 
     def pictures(self) -> list[str]:
         """The columns that must hold pictures: the image's and the conditions'."""
@@ -70,7 +76,8 @@ class Columns:
 
     def names(self) -> list[str]:
         """All columns, each once, sorted."""
-        return sorted({*self.pictures(), self.caption, *self.extras.values()})
+        captions = () if self.caption is None else (self.caption,)
+        return sorted({*self.pictures(), *captions, *self.extras.values()})
 
 
 class Rows(Protocol):
@@ -167,7 +174,7 @@ def fingerprint_of(kind: str, files: Iterable[tuple[str, int | str]], columns: C
         "columns": [columns.image, dict(columns.conditions), columns.caption, dict(columns.extras)],
     }
     # Other sources keep the hash that they have always had.
-    described |= {name: True for name in ("keep_empty", "caption_lines") if getattr(columns, name)}
+    described |= {name: True for name in ("keep_empty", "caption_lines", "clips") if getattr(columns, name)}
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ from lisa_jax.data.rows.row import Columns, RowError
 _LOG = logging.getLogger("lisa_jax")
 # Our name, which is the default -> what others call it: diffusers' script and its data sets, ControlNet's own tutorial.
 _USUAL = {
-    "image": ("target",),
+    "image": ("target", "video"),
     "caption": ("text", "prompt"),
     "condition": ("conditioning_image", "conditioning", "control_image", "source"),
 }
@@ -17,6 +17,8 @@ _USUAL = {
 
 def usual_columns(columns: Columns, there: Collection[str], where: str) -> Columns:
     """The columns, each that has its default name and is missing by the one usual name that is there; says so.
+
+    Of clips, captions that are missing altogether are said to be empty.
 
     Args:
       columns: as they were asked for; a name that is no default is meant as it is.
@@ -28,6 +30,9 @@ def usual_columns(columns: Columns, there: Collection[str], where: str) -> Colum
     """
     conditions = {name: _found(column, there, where) for name, column in columns.conditions.items()}
     image, caption = _found(columns.image, there, where), _found(columns.caption, there, where)
+    if columns.clips and caption == Columns.caption and caption not in there:
+        _LOG.info("%s: there is no column of captions: all rows have the empty one; --caption_column names one.", where)
+        caption = None
     return dataclasses.replace(columns, image=image, caption=caption, conditions=conditions)
 
 

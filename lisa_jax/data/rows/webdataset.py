@@ -1,5 +1,7 @@
 """Rows of WebDataset tar shards."""
 
+import dataclasses
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +13,12 @@ from lisa_jax.data.rows.files import check_one_split, common_folder, matching_fi
 from lisa_jax.data.rows.row import Columns, Row, RowError, captions_of, check_index, fingerprint_of, names_and_sizes
 from lisa_jax.data.rows.tar_headers import files_of
 from lisa_jax.files.json_object import JsonError, parse_object
+from lisa_jax.media.clip import SUFFIXES
 from lisa_jax.media.open_picture import MAX_BYTES
 
+_LOG = logging.getLogger("lisa_jax")
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm")
+CLIPS = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 
 # Path up to the first dot of the file's name, and the rest, as in the webdataset library. Hidden files have no key.
 _KEY_AND_EXTENSION = re.compile(r"^((?:.*/|)[^./][^.]*)[.]([^/]+)$", re.DOTALL)
@@ -102,19 +107,27 @@ class WebDatasetRows:
             data = read(part)
             return _json_field(read("json"), column, extensions, where) if data is None else data
 
-        captions = captions_of(file_or_field("caption", columns.caption), columns, where)
+        def captions() -> tuple[str, ...]:
+            if columns.caption is None:
+                return ("",)
+            return captions_of(file_or_field("caption", columns.caption), columns, where)
+
+        caption, *more_captions = captions()
         return Row(
             where=where,
             image=picture("image", columns.image),
             conditions={name: picture(f"condition {name}", column) for name, column in columns.conditions.items()},
-            caption=captions[0],
+            caption=caption,
             extras={name: file_or_field(f"extra {name}", column) for name, column in columns.extras.items()},
-            more_captions=captions[1:],
+            more_captions=tuple(more_captions),
         )
 
     def _check_columns(self) -> None:
         """Fails early, before any work is done, where the columns have other names."""
         found = dict(zip(self._parts, (self._places[:, :, 0] != _ABSENT[0]).any(axis=0), strict=True))
+        if self._columns.clips and not (found["caption"] or found["json"]):
+            _LOG.info("%s: there are no captions: all rows have the empty one.", self._location)
+            self._columns, found["caption"] = dataclasses.replace(self._columns, caption=None), True
         for part in found:
             in_json = part == "json" or (found["json"] and (part == "caption" or part.startswith("extra ")))
             if len(self) and not found[part] and not in_json:
@@ -131,11 +144,13 @@ class WebDatasetRows:
 def _parts(columns: Columns) -> dict[str, tuple[str, ...]]:
     """The extensions that may hold each part of a row, in order of preference."""
 
+    pictures = CLIPS if columns.clips else PICTURES
+
     def picture(column: str) -> tuple[str, ...]:
-        return (column, *(f"{column}.{extension}" for extension in PICTURES))
+        return (column, *(f"{column}.{extension}" for extension in pictures))
 
     return {
-        "image": picture(columns.image) + (PICTURES if columns.image == "image" else ()),
+        "image": picture(columns.image) + (pictures if columns.image == "image" else ()),
         **{f"condition {name}": picture(column) for name, column in columns.conditions.items()},
         "caption": (columns.caption, f"{columns.caption}.txt") + (("txt",) if columns.caption == "caption" else ()),
         **{f"extra {name}": picture(column) for name, column in columns.extras.items()},

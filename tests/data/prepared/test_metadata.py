@@ -44,7 +44,11 @@ DAMAGED = {
     ),
     "a size in words": ((*SHARD, "bytes"), "many", r"splits\.train\[0\]\.bytes is 'many', but must be a whole number"),
     "a truth for a number": (("skipped",), True, "skipped is True, but must be a whole number"),
-    "a negative side": (("sizes", 0), [-64, 64], r"sizes\[0\] is \[-64, 64\], but sides are 1 or more"),
+    "a negative side": (
+        ("sizes", 0),
+        [-64, 64],
+        r"sizes\[0\] is \[-64, 64\], but sides are two or three, each 1 or more",
+    ),
     "a list for an object": (("splits",), [], r"splits is \[\], but must be an object"),
     "an unknown dtype": (
         ("features", "moments", "dtype"),

@@ -1,0 +1,220 @@
+"""Videos from files to a run and to samples, beside the toy video family."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toys.members import FAMILIES, FLOAT32, MEMBERS
+from toys.video import family as toy
+
+from lisa_jax.configs import base as base_config
+from lisa_jax.data.prepared.reader import load_prepared
+from lisa_jax.data.rows import Columns, open_rows
+from lisa_jax.drawing.order import order_of_split
+from lisa_jax.experiments.splits import load_split, training_batches
+from lisa_jax.experiments.training_run import training_experiment
+from lisa_jax.families import registry
+from lisa_jax.families.family import Setup
+from lisa_jax.media.clip import open_clip
+from lisa_jax.media.video import VIDEO
+from lisa_jax.preparing.clips import ClipMaker
+from lisa_jax.preparing.encoding import load_encoding
+from lisa_jax.preparing.prepare import Task, prepare
+from lisa_jax.training.loop import fit
+
+ROOT = Path(__file__).parents[2]
+MEMBER = MEMBERS[toy.read_architecture]
+COUNT = 12
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    monkeypatch.setattr(registry, "FAMILIES", FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base") / "toy"
+    toy.write_checkpoint(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """12 folders of 5 frames of 8 x 8, with two conditions, one twice as large."""
+    root = tmp_path_factory.mktemp("videos")
+    rng = np.random.default_rng(0)
+    for kind, side in (("image", 8), ("pose", 8), ("seg", 16)):
+        (root / kind).mkdir()
+        for number in range(COUNT):
+            VIDEO.write(root / kind / f"{number:02d}", rng.integers(0, 256, (5, side, side, 3), np.uint8))
+    return root
+
+
+def prepared(videos, base, out, cache=("moments", "context"), chunk_rows=5):
+    """4 frames of 8 x 8, at 5 a second."""
+    rows = open_rows(str(videos), Columns(conditions={"pose": "pose", "seg": "seg"}, clips=True))
+    maker = ClipMaker(
+        sizes=((8, 8),), given=("pose", "seg"), computed={}, test_fraction=0.3, frames=4, fps=5.0, stride=None
+    )
+    encoding = load_encoding(base, cache, 2, axes=3)
+    return prepare(rows, Task(maker, encoding, chunk_rows, False, {"cache": list(cache)}), out, workers=2)
+
+
+@pytest.fixture(scope="module")
+def data(videos, base, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "FAMILIES", FAMILIES)
+        prepared(videos, base, folder := tmp_path_factory.mktemp("data") / "set")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def family(base):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "FAMILIES", FAMILIES)
+        return registry.load_family(base, Setup(("pose", "seg"), **FLOAT32))
+
+
+def config_of(base, folder, **changes):
+    config = base_config.control()
+    config.update(base=str(base), batch_size=2, accumulate=1, num_steps=2, save_every=2, log_every=1, **FLOAT32)
+    config.update(eval_every=2, preview_every=2, preview_count=2, trackers=(), **changes)
+    config.data = {**config.data.to_dict(), "dir": str(folder), "condition": ("pose", "seg"), "image_size": (4, 8, 8)}
+    config.lisa.hook = MEMBER.hooks[0]
+    config.sampling.update(sampler="euler", num_steps=2, guidance_scale=1.0)
+    return config
+
+
+def test_what_is_stored_of_a_clip_is_what_the_base_makes_of_it(data, videos, family):
+    source = load_prepared(data)
+    assert source.sizes == ((4, 8, 8),) and source.cached == ("moments", "context")
+    examples = [*source, *load_prepared(data, "test")]
+    assert len(examples) == COUNT
+    clips = np.stack([VIDEO.read(videos / "image" / f"{number:02d}")[:4] for number in range(COUNT)])
+    expected = np.asarray(family.latents.moments(family.latents.params, clips))
+    stored = np.stack([example["inputs"]["moments"] for example in examples]).astype(np.float32)
+    close = [[np.allclose(one, other, rtol=2**-7, atol=1e-3) for other in expected] for one in stored]
+    assert np.sum(close, axis=0).tolist() == np.sum(close, axis=1).tolist() == [1] * COUNT
+    for example in examples:
+        assert example["fps"] == 5 and example["size"] == (8, 8) and example["caption"] == ""
+        inputs = example["inputs"]
+        assert inputs.keys() == {"moments", "context", "condition_moments"}
+        assert inputs["moments"].shape == inputs["condition_moments"]["seg"].shape == (2, 4, 4, 8)
+        assert inputs["context"]["time_ids"].tolist() == [5, 4]
+
+
+def test_continued_it_is_the_same_to_the_bit(videos, base, data, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    made, rest = ClipMaker.__call__, iter(range(8))
+
+    def dies(maker, row):
+        if next(rest, None) is None:
+            raise Killed
+        return made(maker, row)
+
+    monkeypatch.setattr(ClipMaker, "__call__", dies)
+    with pytest.raises(Killed):
+        prepared(videos, base, tmp_path / "set")
+    monkeypatch.setattr(ClipMaker, "__call__", made)
+    prepared(videos, base, tmp_path / "set")
+    for path in data.iterdir():
+        assert (tmp_path / "set" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.parametrize("cache", [(), ("moments",)])
+def test_a_conditioner_reads_the_first_frame_and_the_rate_mirrored_with_the_clip(videos, base, family, tmp_path, cache):
+    prepared(videos, base, tmp_path / "set", cache)
+    read, rates, none = family.conditioner.read, set(), np.zeros((8, 8, 3), np.uint8)
+
+    def reads(examples):
+        rates.update(example.get("fps") for example in examples)
+        # The empty caption is of no clip.
+        return read(examples) | {"first": np.stack([example.get("first_frame", none) for example in examples])}
+
+    family = dataclasses.replace(family, conditioner=dataclasses.replace(family.conditioner, read=reads))
+    config = config_of(base, tmp_path / "set", seed=1)
+    config.data.flip = not cache
+    split = load_split(config, family, "train")
+    mirrored = 0
+    for batch in (training_batches(config, split).batch_at(step) for step in range(4)):
+        inputs = batch["inputs"]
+        for row, index in enumerate(batch["index"]):
+            plain = split.source[int(index)]
+            first = plain["first_frame"] if cache else plain["inputs"]["image"][0]
+            if not cache:
+                np.testing.assert_array_equal(inputs["read"]["first"][row], inputs["image"][row][0])
+            is_mirrored = not np.array_equal(inputs["read"]["first"][row], first)
+            expected = first[:, ::-1] if is_mirrored else first
+            np.testing.assert_array_equal(inputs["read"]["first"][row], expected)
+            mirrored += is_mirrored
+    assert rates == {5, None} and (0 < mirrored < 8 if not cache else not mirrored)
+
+
+def test_cached_contexts_that_show_pictures_are_not_mirrored(videos, base, family, tmp_path):
+    prepared(videos, base, tmp_path / "set", ("context",))
+    config = config_of(base, tmp_path / "set")
+    config.data.flip = True
+    training_batches(config, load_split(config, family, "train"))
+    seeing = dataclasses.replace(family, conditioner=dataclasses.replace(family.conditioner, sees_pictures=True))
+    with pytest.raises(ValueError, match="holds cached contexts, which show pictures that cannot be mirrored"):
+        training_batches(config, load_split(config, seeing, "train"))
+
+
+def test_data_of_another_number_of_frames_are_refused(data, base, family):
+    config = config_of(base, data)
+    config.data.image_size = (6, 8, 8)
+    with pytest.raises(ValueError, match=r"was prepared at 4x8x8 \(frames x height x width\), but config"):
+        training_batches(config, load_split(config, family, "train"))
+
+
+def test_a_base_of_videos_asks_for_frames_and_one_of_images_for_none(base):
+    with pytest.raises(ValueError, match="makes videos: say how many --frames they have"):
+        load_encoding(base, ("moments",), 2)
+
+
+def test_a_run_trains_and_shows_previews_that_move(data, base, family, tmp_path):
+    config = config_of(base, data)
+    config.lisa.lam = 0.0
+    assert int(fit(training_experiment(config, family), config, str(tmp_path)).step) == 2
+    shown = VIDEO.read(tmp_path / "previews" / "samples_0000002.gif")
+    assert len(shown) == 4 and shown.std() > 10 and (tmp_path / "previews" / "samples_0000002.png").is_file()
+
+
+def test_what_is_drawn_of_a_split_are_clips_of_the_rate_of_the_data(data, base, family, tmp_path):
+    split = load_split(config_of(base, data), family, "test")
+    order = order_of_split(tmp_path, split, 2, {})
+    for drawing in order.drawings:
+        assert drawing.fps == 5 and drawing.decoded and drawing.reference.shape == (4, 8, 8, 3)
+        order.out.write(drawing.index, drawing.reference, drawing.fps)
+    assert order.out.finished() == {0, 1}
+    with open_clip(tmp_path / "00001.mp4", "") as clip:
+        assert (clip.rate, clip.count) == (5, 4)
+
+
+@pytest.mark.slow
+def test_by_commands_it_is_prepared_trained_resumed_and_sampled(videos, base, tmp_path):
+    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+
+    def run(*argv):
+        done = subprocess.run([sys.executable, "-m", "toys.video", *argv], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    data, workdir, out = tmp_path / "set", tmp_path / "run", tmp_path / "out"
+    columns = ("--condition_column=pose", "--condition_column=seg", "--test_fraction=0.3")
+    size = ("--image_size=8", "--frames=4", "--fps=5")
+    run("prepare", f"--source={videos}", f"--out={data}", f"--base={base}", *columns, *size)
+    config = tmp_path / "config.json"
+    config.write_text(config_of(base, data).to_json_best_effort())
+    for steps in (2, 3):
+        run("train", f"--config={config}", f"--workdir={workdir}", f"--config.num_steps={steps}")
+    run("sample", f"--workdir={workdir}", f"--out={out}", "--num=2")
+    assert VIDEO.read(out / "00001.mp4").shape == (4, 8, 8, 3) and (out / "grid.png").is_file()
+    run("sample", f"--workdir={workdir}", f"--out={tmp_path / 'frames'}", "--num=2", "--format=png")
+    assert len(list((tmp_path / "frames" / "00000").iterdir())) == 4
