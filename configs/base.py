@@ -163,6 +163,9 @@ def loss() -> ConfigDict:
             # Of it by noise level: uniform, min_snr (of a diffusion), sigma_sqrt or cosmap (of a rectified flow).
             "weighting": "uniform",
             "min_snr_gamma": 5.0,  # bound on the signal-to-noise ratio in min_snr
+            # Noise levels that training draws: usual (as the base's noise process has them) or uniform (of a rectified
+            # flow, in place of logit-normal: diffusers' script does so with sigma_sqrt and cosmap).
+            "times": "usual",
         }
     )
 

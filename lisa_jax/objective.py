@@ -24,6 +24,7 @@ The last two and x0 space are the `weighting_scheme` and the `precondition_outpu
 Diffusion 3. The alignment term is not weighed so: it has weightings of its own, see `lisa_jax.weighting`.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,6 +66,23 @@ _WEIGHTINGS: dict[str, tuple[type[Process], Callable[["Objective", jax.Array], j
     "cosmap": (RectifiedFlow, _cosmap),
 }
 LOSS_WEIGHTINGS = tuple(_WEIGHTINGS)
+USUAL_TIMES, UNIFORM_TIMES = LOSS_TIMES = ("usual", "uniform")
+
+
+def with_times(process: Process, times: str) -> Process:
+    """A noise process that draws its noise levels as the field `loss.times` says, one of `LOSS_TIMES`.
+
+    Raises:
+      ValueError: uniform ones of a process that is no rectified flow.
+    """
+    if times == USUAL_TIMES:
+        return process
+    if not isinstance(process, RectifiedFlow):
+        raise ValueError(
+            f"loss.times '{times}' is of rectified flows, and this base's noise process is {type(process).__name__}: "
+            f"leave it '{USUAL_TIMES}'."
+        )
+    return dataclasses.replace(process, time_distribution=times)
 
 
 @dataclass(frozen=True)

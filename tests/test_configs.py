@@ -78,7 +78,7 @@ def test_docstring_of_an_experiment_gives_its_command_with_flags_that_exist(path
 def test_recipe_is_the_authors():
     config = get_config("sd21_lisa")
     optimizer = config.optimizer.to_dict()
-    assert config.loss.to_dict() == {"space": "network", "weighting": "uniform", "min_snr_gamma": 5.0}
+    assert config.loss.to_dict() == {"space": "network", "weighting": "uniform", "min_snr_gamma": 5.0, "times": "usual"}
     assert (config.lisa.lam, config.lisa.hook, config.lisa.schedule) == (0.2, "down_5", "constant")
     assert optimizer == {
         "name": "adamw",

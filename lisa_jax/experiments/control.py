@@ -21,7 +21,7 @@ from lisa_jax.experiments.learning_rates import rate_factors
 from lisa_jax.experiments.upgrade import upgrade
 from lisa_jax.families.family import Family
 from lisa_jax.metrics import LossMetrics
-from lisa_jax.objective import Objective
+from lisa_jax.objective import Objective, with_times
 from lisa_jax.parallel.sharding import row_blocks
 from lisa_jax.processes import Process
 from lisa_jax.training.diagnostics import gradient_shares
@@ -125,8 +125,9 @@ def objective_of(config: ConfigDict, process: Process) -> Objective:
     """A noise process as the loss of a config sees it (field `loss`).
 
     Raises:
-      ValueError: a weighting that does not fit the noise process.
+      ValueError: a weighting or noise levels that do not fit the noise process.
     """
+    process = with_times(process, config.loss.times)
     return Objective(process, config.loss.space, config.loss.weighting, config.loss.min_snr_gamma)
 
 

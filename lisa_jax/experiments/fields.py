@@ -53,7 +53,7 @@ from lisa_jax.families.family import CONDITION_INITS
 from lisa_jax.media.channels import MOST_CHANNELS
 from lisa_jax.models.attention import ATTENTION_IMPLEMENTATIONS
 from lisa_jax.models.remat import REMAT_POLICIES
-from lisa_jax.objective import LOSS_WEIGHTINGS, SPACES
+from lisa_jax.objective import LOSS_TIMES, LOSS_WEIGHTINGS, SPACES
 from lisa_jax.sampling.samplers.sampler import SAMPLERS
 from lisa_jax.training.best import SCORES
 from lisa_jax.training.learning_rate import SCHEDULES
@@ -120,6 +120,7 @@ CONTROL: Fields = {
     "loss.space": Choice(SPACES),
     "loss.weighting": Choice(LOSS_WEIGHTINGS),
     "loss.min_snr_gamma": Number(above=0, most=1000),
+    "loss.times": Choice(LOSS_TIMES),
     "lisa.lam": Number(least=0, most=1e6),
     "lisa.hook": HOOK,
     "lisa.schedule": Choice(("constant", "linear", "cosine")),

@@ -8,12 +8,12 @@ from ml_collections import ConfigDict
 from lisa_jax.data.conditions.names import name_of
 from lisa_jax.dual_branch import Tree
 from lisa_jax.experiments.data_identity import with_data_fingerprint
-from lisa_jax.objective import NETWORK
+from lisa_jax.objective import NETWORK, USUAL_TIMES
 from lisa_jax.training.upgrade import Layout, Upgrade
 from lisa_jax.weighting import UNIFORM
 
 # Of the main loss, which was of one form.
-_LOSS = {"space": NETWORK, "weighting": UNIFORM, "min_snr_gamma": 5.0}
+_LOSS = {"space": NETWORK, "weighting": UNIFORM, "min_snr_gamma": 5.0, "times": USUAL_TIMES}
 # Of side networks: how the layers are born that are new in them, and how deep those beside a transformer are.
 _SIDE = {"num_layers": None, "condition_init": "zero", "zero_convolution_scale": 0.0}
 # Of rematerialisation, which was on or off.
@@ -42,6 +42,7 @@ def upgraded(config: ConfigDict) -> ConfigDict:
             "fresh_steps": None,
         },
         "side": _SIDE,
+        "loss": _LOSS,
     }
     # A damaged config is left as it is: what is missing in it, or wrong, `fields.check_config` tells.
     for name, usual in later_in_groups.items():

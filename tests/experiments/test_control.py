@@ -16,12 +16,12 @@ from lisa_jax.experiments.control import alignment_of, check_aligned_rows, contr
 from lisa_jax.metrics import summarise
 from lisa_jax.objective import Objective
 from lisa_jax.parallel.sharding import AXES
-from lisa_jax.processes import Diffusion
+from lisa_jax.processes import Diffusion, RectifiedFlow
 
 MODEL = DualBranch(None, None, None, {"pose": SideNetwork(None, None, None, None, ("down_3", "mid"))})
 FOUR_BLOCKS = AbstractMesh((2, 2, 1), AXES)
 LISA = {"lam": 0.2, "hook": "mid", "weighting": "uniform", "align_every": 1, "decoder_width": 1.0}
-LOSS = {"space": "network", "weighting": "uniform", "min_snr_gamma": 5.0}
+LOSS = {"space": "network", "weighting": "uniform", "min_snr_gamma": 5.0, "times": "usual"}
 FAMILY = types.SimpleNamespace(model=MODEL, fingerprint="abc")
 
 
@@ -71,6 +71,17 @@ def test_runs_whose_losses_are_in_different_spaces_do_not_continue_each_other():
     assert objective_of(config, Diffusion()) == Objective(Diffusion(), "x0", "min_snr", 3.0)
     config.loss.weighting = "cosmap"
     with pytest.raises(ValueError, match=r"loss\.weighting 'cosmap' does not fit .* uniform or min_snr"):
+        objective_of(config, Diffusion())
+
+
+def test_a_flow_s_noise_levels_are_drawn_as_the_config_says():
+    config = a_config(hook="mid")
+    assert objective_of(config, RectifiedFlow()).process == RectifiedFlow()
+    config.loss.times = "uniform"
+    assert objective_of(config, RectifiedFlow(shift=2.0)).process == RectifiedFlow(2.0, "uniform")
+    with pytest.raises(
+        ValueError, match=r"loss\.times 'uniform' is of rectified flows, .* process is Diffusion: leave"
+    ):
         objective_of(config, Diffusion())
 
 
