@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from lisa_jax.commands._work._phases import TIME_IS_OVER
 from lisa_jax.training.measure import peak_flops, time_steps
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,7 @@ def test_bench_of_an_architecture_alone(tmp_path):
         f"--config.base={tmp_path / 'base'}",
     ]
     command += ["--warmup=1", "--steps=2", "--config.batch_size=2", "--config.accumulate=1", f"--out={out}"]
+    command += [f"--phases={tmp_path / 'phases.jsonl'}", "--seconds=500"]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
@@ -45,7 +47,27 @@ def test_bench_of_an_architecture_alone(tmp_path):
     assert found["flops_per_image"] > 1e7 and found["mfu"] is None  # a CPU's peak is not known
     assert found["step_ms"]["p10"] <= found["step_ms"]["p90"] and 0 <= found["waiting_share"] <= 1
     assert "images/s a device" in done.stdout
+    phases = [json.loads(line) for line in (tmp_path / "phases.jsonl").read_text().splitlines()]
+    reached = ["devices", "weights and a batch", "lowered", "compiled", "second step", "timed"]
+    assert [line["phase"] for line in phases] == reached
+    assert phases[-1]["images_per_second_per_device"] == pytest.approx(found["images_per_second_per_device"], rel=0.01)
     assert found["preset"] == "tiny_sd21" and "of the preset tiny_sd21, with random weights" in done.stdout
+
+
+def test_when_its_time_is_over_a_command_ends_and_what_was_reached_is_kept(tmp_path):
+    script = f"""
+import time
+from lisa_jax.commands._work._phases import Phases
+phases = Phases({str(tmp_path / "phases.jsonl")!r}, seconds=0.3)
+phases.reached("compiled", gib=1.5)
+time.sleep(60)
+"""
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=50)
+    assert done.returncode == TIME_IS_OVER, done.stderr
+    first, last = (json.loads(line) for line in (tmp_path / "phases.jsonl").read_text().splitlines())
+    assert (first["phase"], first["gib"]) == ("compiled", 1.5)
+    assert last["phase"] == "the 0.3 s are over" and 0.2 < last["seconds"] < 30
 
 
 def test_times_count_waiting_and_leave_the_warm_up_out():

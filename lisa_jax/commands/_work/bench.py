@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from lisa_jax.aot.report import flops_per_image
 from lisa_jax.aot.step import AbstractStep, abstract_step
+from lisa_jax.commands._work._phases import Phases
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.base import architecture, chosen_preset, load_base
 from lisa_jax.experiments.control import control_experiment
@@ -81,10 +82,10 @@ def config_arguments(config: ConfigDict, mesh: Mesh) -> tuple[Announced, Argumen
     return program.step_at(0), (state, program.place_frozen(experiment.frozen), inputs, step_key)
 
 
-def measure(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:
+def measure(config: ConfigDict, mesh: Mesh, phases: Phases) -> dict[str, Any]:
     """Compile and time the step at step 0 of a config; see `measurements` for what comes back."""
+    phases.reached("devices", kind=jax.devices()[0].device_kind, number=mesh.size)
     aligns = config.lisa.lam > 0
-    flops = None
     preset = chosen_preset(config, FLAGS.preset)
     if preset is None:
         jitted, (state, frozen, batches, key) = config_arguments(config, mesh)
@@ -92,17 +93,27 @@ def measure(config: ConfigDict, mesh: Mesh) -> dict[str, Any]:
         networks = architecture(config, preset)
         abstract = abstract_step(config, networks, mesh, aligns=aligns)
         jitted, (state, frozen, batches, key) = abstract.jitted, random_arguments(abstract)
-        flops = flops_per_image(config, networks, aligns=aligns)
     first = next(batches)
+    jax.block_until_ready((state, frozen, first))
+    phases.reached("weights and a batch")
+    lowered = jitted.lower(state, frozen, first, key)
+    phases.reached("lowered")
     start = time.perf_counter()
-    compiled = jitted.compiled(state, frozen, first, key)
-    compile_seconds = time.perf_counter() - start
+    compiled = lowered.compile()
+    compile_seconds, temporary = time.perf_counter() - start, compiled.memory_analysis().temp_size_in_bytes
+    phases.reached("compiled", temporary_gib=round(temporary / 2**30, 2))
+    state, times = time_steps(compiled, state, frozen, batches, key, warmup=1, steps=1)
+    phases.reached("second step", ms=round(1e3 * times.mean, 1))
     state, times = time_steps(compiled, state, frozen, batches, key, warmup=FLAGS.warmup, steps=FLAGS.steps)
+    images = config.batch_size / times.mean / mesh.size
+    phases.reached("timed", ms=round(1e3 * times.mean, 1), images_per_second_per_device=round(images, 2))
     if FLAGS.profile:
         with jax.profiler.trace(FLAGS.profile):
             time_steps(compiled, state, frozen, batches, key, warmup=1, steps=PROFILED_STEPS - 2)
+        phases.reached("profiled")
+    # Last, for it lowers the step once more; a deadline then costs the share of the peak, not the times.
+    flops = None if preset is None else flops_per_image(config, networks, aligns=aligns)
     found = measurements(times, config.batch_size, mesh.size, flops, jax.devices()[0])
-    temporary = compiled.memory_analysis().temp_size_in_bytes
     return {"preset": preset} | found | {"compile_seconds": compile_seconds, "temporary_bytes": temporary}
 
 
@@ -156,7 +167,7 @@ def _table(found: dict[str, Any]) -> str:
 def main() -> None:
     config = check_control(FLAGS.config)
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    found = measure(config, mesh)
+    found = measure(config, mesh, Phases(FLAGS.phases, FLAGS.seconds))
     print(_table(found))
     if FLAGS.out:
         Path(FLAGS.out).parent.mkdir(parents=True, exist_ok=True)
