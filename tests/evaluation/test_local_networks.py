@@ -261,31 +261,54 @@ def test_without_onnxruntime_the_extra_is_named(folder, monkeypatch):
 FIND = """
 import json, sys
 from lisa_jax.evaluation.local_networks import local_file
-found = local_file(sys.argv[1], "clip")
-print(json.dumps([str(found.path), found.identity]))
+def found(folder, role):
+    try:
+        file = local_file(folder, role)
+    except ValueError as error:
+        return f"refused: {error}"
+    return [str(file.path), file.identity]
+print(json.dumps([found(*asked) for asked in json.loads(sys.argv[1])]))
 """
 
 
-def test_a_folder_may_be_a_name_of_the_hub(tmp_path):
-    served, networks = tmp_path / "served", tmp_path / "networks"
-    served.mkdir()
-    networks.mkdir()
-    (served / "config.json").write_text("{}")
-    (served / "model.safetensors").write_bytes(b"weights")
-    digest = hashlib.sha256(b"weights").hexdigest()
-    entry = {"file": "an-owner/clip@v1", "sha256": digest, "format": "folder"}
+def found_on_hub(hub, asked, tmp_path):
     env = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     env |= {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1,localhost"}
-    env["PYTHONPATH"] = str(Path(__file__).parents[2])
-    argv = [sys.executable, "-c", FIND, str(networks)]
-    with HubServer({"an-owner/clip": served}) as hub:
-        env["HF_ENDPOINT"] = hub.url
-        (networks / "manifest.json").write_text(json.dumps({"clip": entry}))
-        done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=100)
-        (networks / "manifest.json").write_text(json.dumps({"clip": entry | {"sha256": "0" * 64}}))
-        refused = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    env |= {"PYTHONPATH": str(Path(__file__).parents[2]), "HF_ENDPOINT": hub.url}
+    argv = [sys.executable, "-c", FIND, json.dumps(asked)]
+    done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
-    path, identity = json.loads(done.stdout.splitlines()[-1])
-    assert Path(path).name == COMMIT
-    assert identity == {"file": "an-owner/clip@v1", "sha256": digest}
-    assert f"has the sha256 {digest}, but manifest.json says {'0' * 64} for 'clip'" in refused.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_networks_and_manifests_may_lie_on_the_hub(tmp_path):
+    clip, nets, here, wrong = (tmp_path / name for name in ("clip", "nets", "here", "wrong"))
+    for folder in (clip, nets / "depth", here, wrong):
+        folder.mkdir(parents=True)
+    (clip / "config.json").write_text("{}")
+    (clip / "model.safetensors").write_bytes(b"weights")
+    (nets / "depth" / "dpt.onnx").write_bytes(b"graph")
+    (nets / "alex.pth").write_bytes(b"alex")
+    weights, graph, alex = (hashlib.sha256(data).hexdigest() for data in (b"weights", b"graph", b"alex"))
+    of_clip = {"file": "an-owner/clip@v1", "sha256": weights, "format": "folder"}
+    of_depth = ENTRY | {"sha256": graph, "output": "inverse_depth"}
+    of_alexnet = {"file": "alex.pth", "sha256": alex, "format": "torch"}
+    far = {"clip": of_clip, "depth": of_depth | {"file": "an-owner/nets/depth/dpt.onnx@v1"}}
+    near = {"clip": of_clip, "depth": of_depth | {"file": "depth/dpt.onnx"}, "alexnet": of_alexnet}
+    none = {"depth": of_depth | {"file": "an-owner/nets/dept.onnx"}}
+    for folder, manifest in ((here, far), (nets, near), (wrong, {"clip": of_clip | {"sha256": "0" * 64}} | none)):
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    asked = [(str(here), "clip"), (str(here), "depth"), (str(wrong), "clip"), (str(wrong), "depth")]
+    asked += [("an-owner/nets", role) for role in near] + [("an-owner/clip", "clip"), ("an-owner/none", "clip")]
+    with HubServer({"an-owner/clip": clip, "an-owner/nets": nets}) as hub:
+        found = found_on_hub(hub, asked, tmp_path)
+        fetched = [path for method, path, _ in hub.requests if method == "GET" and "alex" in path]
+    assert Path(found[0][0]).name == COMMIT and found[0][1] == {"file": "an-owner/clip@v1", "sha256": weights}
+    assert found[1][1] == {"file": "an-owner/nets/depth/dpt.onnx@v1", "sha256": graph}
+    assert f"has the sha256 {weights}, but manifest.json says {'0' * 64} for 'clip'" in found[2]
+    assert "dept.onnx, which manifest.json names for 'depth', is missing" in found[3]
+    assert found[4] == found[0] and found[5][0] == found[1][0]
+    assert found[5][1] == {"file": f"an-owner/nets/depth/dpt.onnx@{COMMIT}", "sha256": graph}
+    assert Path(found[6][0]).read_bytes() == b"alex" and len(fetched) == 1
+    assert "manifest.json is missing" in found[7]
+    assert "an-owner/none is neither a folder here nor a repository" in found[8]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from lisa_jax.data.rows.parquet import ParquetRows
 from lisa_jax.data.rows.row import Columns, fingerprint_of
 from lisa_jax.files.front_matter import front_matter
-from lisa_jax.files.hub import DATASETS, HubError, NoRevisionError, download, hub_name, listing
+from lisa_jax.files.hub import DATASETS, HubError, NoRevisionError, download, glob_of, hub_name, listing
 
 _LOG = logging.getLogger("lisa_jax")
 CONVERTED = "refs/convert/parquet"
@@ -197,8 +197,3 @@ def _no_table(spec: str) -> str:
         f"{told}: fetch it by `hf download {hub_name(spec)} --repo-type dataset --local-dir FOLDER`, unpack archives "
         "of pictures, and give FOLDER."
     )
-
-
-def glob_of(path: str) -> str:
-    """A pattern that this path alone matches."""
-    return re.sub(r"([*?[])", r"[\1]", path)
