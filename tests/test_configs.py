@@ -63,6 +63,14 @@ def test_every_field_is_said_once_and_explained():
     assert sorted(name for name, _, _ in found) == sorted(known)
 
 
+def flags_source(command):
+    """The text of a command's flags, with that of the flags that it shares with others."""
+    folder = ROOT / "lisa_jax" / "commands"
+    own = (folder / f"{command}.py").read_text()
+    shared = re.findall(r"from lisa_jax\.commands\.(_\w+_flags) import", own)
+    return own + "".join((folder / f"{name}.py").read_text() for name in shared)
+
+
 @pytest.mark.parametrize("path", EXPERIMENTS)
 def test_docstring_of_an_experiment_gives_its_command_with_flags_that_exist(path):
     text = ast.get_docstring(ast.parse((ROOT / path).read_text())).replace("\\\n", "")
@@ -70,7 +78,7 @@ def test_docstring_of_an_experiment_gives_its_command_with_flags_that_exist(path
     assert f"--config={path}" in re.split(r"[ :]", commands[0][1])
     for name, flags in commands:
         assert name in command_names()
-        source = (ROOT / "lisa_jax" / "commands" / f"{name}.py").read_text()
+        source = flags_source(name)
         for flag in re.findall(r"--(\w+)", flags):
             assert re.search(rf'DEFINE_\w+\(\s*"{flag}"', source), f"{name} has no flag --{flag}"
 

@@ -3,8 +3,9 @@
     python -m lisa_jax study --config=configs/studies/flow_openmoji.py --out=runs/flow_openmoji
     python -m lisa_jax study --config=configs/studies/flow_openmoji.py --out=runs/flow_openmoji --summary
 
-Six runs of 300 steps of 16 drawings, a pair after the other: each takes some seven minutes of a CPU core, measuring
-included. It has not been run yet.
+Six runs of 300 steps of 16 drawings, a pair after the other: each takes four to eight minutes of a CPU core, measuring
+included. Found (docs/results.md): loss .0837 plain, .0827 LISA, lower in all three seeds by about a hundredth; F1 of
+lines .817 and .813, no difference.
 """
 
 from ml_collections import ConfigDict
