@@ -66,7 +66,9 @@ class Split:
     def contexts(self, batch: Mapping[str, Any]) -> Tree:
         """Contexts of a batch's examples, a tree of arrays (n, ...)."""
         inputs, conditioner = batch["inputs"], self.family.conditioner
-        return inputs["context"] if "context" in inputs else conditioner.contexts(self.examples(batch))
+        if "context" in inputs:
+            return inputs["context"]
+        return conditioner.contexts([_with_first_frame(example) for example in self.examples(batch)])
 
     def conditions(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Conditions of a batch's examples by name, uint8 (n, *space, c); decoded where only latents are kept."""
@@ -207,7 +209,7 @@ def _prepared_split(config: ConfigDict, family: Family, split: str) -> Split:
 
 def _with_first_frame(example: Mapping[str, Any]) -> Mapping[str, Any]:
     """A clip with `first_frame`, of its own where it is kept whole; anything else as it is."""
-    image = example["inputs"].get("image")
+    image = example["inputs"].get("image") if "inputs" in example else None
     return {**example, "first_frame": image[0]} if image is not None and image.ndim == 4 else example
 
 

@@ -22,6 +22,8 @@ from lisa_jax.processes import Process
 
 # Examples whose conditioning is encoded at a time.
 ENCODE_BATCH = 64
+# And where that takes pixels of theirs.
+ENCODE_PICTURES = 8
 # What an example tells of its picture: (height, width) as it is and as it was, (top, left) of the crop in between. Of a
 # caption alone there is nothing to tell.
 NO_PICTURE = {"size": (0, 0), "original_size": (0, 0), "crop": (0, 0)}
@@ -135,8 +137,9 @@ class Conditioner:
 
         return jax.tree.map(choose, negative, self.null(context, self.empty))
 
-    def contexts(self, examples: Sequence[Mapping[str, Any]], at_once: int = ENCODE_BATCH) -> Tree:
-        """Contexts of examples, a tree of numpy arrays (n, ...); `at_once` of them are encoded at a time."""
+    def contexts(self, examples: Sequence[Mapping[str, Any]], at_once: int | None = None) -> Tree:
+        """Contexts of examples, a tree of numpy arrays (n, ...); `at_once` of them are encoded together."""
+        at_once = at_once or (ENCODE_PICTURES if self.sees_pictures else ENCODE_BATCH)
         chunks, params = [], jax.device_put(self.params)
         for start in range(0, len(examples), at_once):
             rows = self.read(examples[start : start + at_once])

@@ -17,7 +17,6 @@ from lisa_jax.data.prepared.layout import FIRST_FRAME, FPS, PICTURE_FIELDS
 from lisa_jax.data.prepared.paths import leaves_by_path, name_of
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.family import (
-    ENCODE_BATCH,
     UNIT_PICTURES,
     ConditionEncoder,
     Conditioner,
@@ -171,7 +170,7 @@ def _let_go(path: str, array: np.ndarray) -> None:
 
 
 def with_contexts(
-    images: Iterable[ConditionedImage], conditioner: Conditioner | None, at_once: int = ENCODE_BATCH
+    images: Iterable[ConditionedImage], conditioner: Conditioner | None, at_once: int
 ) -> Iterator[ConditionedImage]:
     """The same images in the same order, each with the contexts of its captions where contexts are cached.
 

@@ -141,6 +141,8 @@ def test_a_conditioner_reads_the_first_frame_and_the_rate_mirrored_with_the_clip
     family = dataclasses.replace(family, conditioner=dataclasses.replace(family.conditioner, read=reads))
     config = config_of(base, tmp_path / "set", seed=1)
     config.data.flip = not cache
+    shown = next(load_split(config, family, "test").ordered_batches(2))
+    assert load_split(config, family, "test").contexts(shown)["tokens"].shape[0] == 2
     split = load_split(config, family, "train")
     mirrored = 0
     for batch in (training_batches(config, split).batch_at(step) for step in range(4)):
