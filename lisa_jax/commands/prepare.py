@@ -80,7 +80,7 @@ DEFINE_checked(
 DEFINE_checked("workers", None, "Threads that decode and resize; one a CPU by default.", Whole(1, 1024))
 flags.DEFINE_enum("on_error", "fail", ["fail", "skip"], "What to do about a row that cannot be used.")
 DEFINE_checked("test_fraction", 0.02, "Share of the images for the test split.", Number(least=0.0, most=1.0))
-DEFINE_checked("chunk_rows", 1000, "Rows a shard; what a kill can cost.", COUNT)
+DEFINE_checked("chunk_rows", None, "Rows a shard; what a kill can cost. By default 1000, of clips 100.", COUNT)
 
 
 def main() -> None:

@@ -43,6 +43,7 @@ def main() -> None:
     skip = FLAGS.on_error == "skip"
     make_image = with_channels(make_image, rows, skip_bad_rows=skip)
     batch_size = FLAGS.batch_size or (jax.local_device_count() if columns.clips else 8)
+    chunk_rows = FLAGS.chunk_rows or (100 if columns.clips else 1000)
     encoding = load_encoding(FLAGS.base, cache, batch_size, FLAGS.leave_out, make_image.axes)
     settings = {
         "source": rows.fingerprint(),
@@ -57,10 +58,10 @@ def main() -> None:
         **({"channels": channels} if (channels := not_rgb(make_image.channels)) else {}),
         **({"clips": {"frames": FLAGS.frames, "fps": FLAGS.fps, "stride": FLAGS.stride}} if columns.clips else {}),
         "test_fraction": FLAGS.test_fraction,
-        "chunk_rows": FLAGS.chunk_rows,
+        "chunk_rows": chunk_rows,
         NAMED: {"source": _naming_flags(columns, source), "base": _base_flags()},
     }
-    task = Task(make_image, encoding, FLAGS.chunk_rows, skip, settings)
+    task = Task(make_image, encoding, chunk_rows, skip, settings)
     prepare(rows, task, FLAGS.out, workers=FLAGS.workers or len(os.sched_getaffinity(0)))
 
 
