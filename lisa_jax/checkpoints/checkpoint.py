@@ -50,9 +50,9 @@ class Checkpoint:
         """Whether there is such a component and it is not left out; asked of those that a base can do without."""
         return component not in self.left_out and self.has(component)
 
-    def has_config(self, component: str = "") -> bool:
-        """Whether there is a `config.json` of a component."""
-        return (self.folder / component / "config.json").exists()
+    def has_config(self, component: str = "", name: str = "config.json") -> bool:
+        """Whether there is such a JSON file of a component."""
+        return (self.folder / component / name).exists()
 
     def file(self, component: str, name: str) -> Path | None:
         """A file of a component, or None where it is not there."""

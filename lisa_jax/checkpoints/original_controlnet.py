@@ -3,14 +3,17 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 
 from lisa_jax.checkpoints.controlnet import CONTROLNET
+from lisa_jax.checkpoints.errors import CheckpointError
 from lisa_jax.checkpoints.key_table import Entry
 from lisa_jax.checkpoints.original_unet import Sizes, controlnet_fields, original_name
 from lisa_jax.checkpoints.params import write_params
 from lisa_jax.models.controlnet import ControlNetConfig
+from lisa_jax.models.encoder import per_level
 
 _PREFIX = "control_model."
 # They change nothing but the precision of the computation.
@@ -46,13 +49,24 @@ def write_original_controlnet(
 def _check_told(config: ControlNetConfig, table: Mapping[str, Entry]) -> None:
     """Refuse a config that shapes do not tell."""
     shapes = {key: entry.torch_shape for key, entry in table.items()}
-    told, meant = (
-        dataclasses.asdict(found) | {"attention_head_dim": found.heads, "num_attention_heads": None} | _PRECISION
-        for found in (CONTROLNET.config_file.parse(controlnet_fields(shapes)), config)
-    )
+    try:
+        found = CONTROLNET.config_file.parse(controlnet_fields(shapes))
+    except CheckpointError as error:
+        raise ValueError(
+            f"The original layout has no config, and who reads the file would not take it for this network: {error} "
+            "Export with --format=diffusers."
+        ) from error
+    told, meant = _comparable(found), _comparable(config)
     for field, value in meant.items():
         if told[field] != value:
             raise ValueError(
                 f"The original layout has no config, so {field} {value} cannot be written: who reads the file would "
                 f"take {told[field]}. Export with --format=diffusers."
             )
+
+
+def _comparable(config: ControlNetConfig) -> dict[str, Any]:
+    """Its fields, those that say one thing in several ways in one of them."""
+    heads = {"attention_head_dim": config.heads, "num_attention_heads": None}
+    layers = {"transformer_layers_per_block": per_level(config.transformer_layers_per_block, config.levels)}
+    return dataclasses.asdict(config) | heads | layers | _PRECISION

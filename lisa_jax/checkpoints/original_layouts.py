@@ -1,4 +1,4 @@
-"""Where the networks of Stable Diffusion 1 and 2 and of their ControlNets lie in a file of one's own."""
+"""Where the networks of Stable Diffusion 1, 2 and XL and of their ControlNets lie in a file of one's own."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -80,17 +80,21 @@ def _vae_tensors(tensors: Tensors) -> dict[str, StoredTensor]:
 
 
 _CLIP = (original_text.clip_tensors, original_text.clip_fields)
-_OPENCLIP = (original_text.openclip_tensors, original_text.openclip_fields)
+_OPENCLIP_H = (original_text.penultimate_tensors, original_text.openclip_fields)
+_OPENCLIP_G = (original_text.openclip_tensors, original_text.openclip_fields)
+_TOKENS = "embeddings.token_embedding.weight"
 _HINT = "input_hint_block.0.weight"
 # Component -> the ways in which it may lie in a file; the first whose marker is there counts.
 _LAYOUTS = {
     "unet": (Layout("model.diffusion_model.", "input_blocks.0.0.weight", _unet_tensors, original_unet.unet_fields),),
     "vae": (Layout("first_stage_model.", "encoder.conv_in.weight", _vae_tensors, original_vae.vae_fields),),
     "text_encoder": (
-        Layout("cond_stage_model.transformer.text_model.", "embeddings.token_embedding.weight", *_CLIP),
-        Layout("cond_stage_model.transformer.", "embeddings.token_embedding.weight", *_CLIP),
-        Layout("cond_stage_model.model.", "token_embedding.weight", *_OPENCLIP),
+        Layout("cond_stage_model.transformer.text_model.", _TOKENS, *_CLIP),
+        Layout("cond_stage_model.transformer.", _TOKENS, *_CLIP),
+        Layout("cond_stage_model.model.", "token_embedding.weight", *_OPENCLIP_H),
+        Layout("conditioner.embedders.0.transformer.text_model.", _TOKENS, *_CLIP),
     ),
+    "text_encoder_2": (Layout("conditioner.embedders.1.model.", "token_embedding.weight", *_OPENCLIP_G),),
     "": (
         Layout("control_model.", _HINT, _unet_tensors, original_unet.controlnet_fields),
         Layout("", _HINT, _unet_tensors, original_unet.controlnet_fields),

@@ -1,4 +1,4 @@
-"""Text encoders in original files, CLIP's in Stable Diffusion 1 and OpenCLIP's in 2, and what their shapes tell."""
+"""Text encoders in original files, CLIP's in Stable Diffusion 1, OpenCLIP's in 2, both in XL, and what shapes tell."""
 
 import dataclasses
 import re
@@ -8,10 +8,10 @@ from typing import Any
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.weight_files import StoredTensor
 
-# OpenCLIP's ViT-H has 24; Stable Diffusion 2 takes what its last but one gives.
-_LAYERS = 23
 # Of OpenCLIP's contrastive training.
-_UNUSED = ("text_projection", "logit_scale", "attn_mask")
+_UNUSED = ("logit_scale", "attn_mask")
+# OpenCLIP multiplies with it from the other side, and has it in newer files by today's name.
+_PROJECTION = "text_projection"
 _OUTSIDE = {
     "token_embedding.weight": "embeddings.token_embedding.weight",
     "positional_embedding": "embeddings.position_embedding.weight",
@@ -26,6 +26,8 @@ _LAYER = {
     "mlp.c_proj": "mlp.fc2",
 }
 _HEAD_CHANNELS = 64
+# Of OpenCLIP's ViT-H.
+_VIT_H_LAYERS = 24
 
 
 def clip_tensors(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
@@ -41,7 +43,10 @@ def openclip_tensors(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTen
     found: dict[str, StoredTensor] = {}
     for name, tensor in tensors.items():
         layer = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)\.?(weight|bias)", name)
-        if name in _UNUSED or (layer and int(layer[1]) >= _LAYERS):
+        if name in _UNUSED:
+            continue
+        if name.startswith(_PROJECTION):
+            found[f"{_PROJECTION}.weight"] = tensor.transposed() if name == _PROJECTION else tensor
             continue
         if layer is None:
             found[CLIP_TEXT.prefix + _OUTSIDE.get(name, name)] = tensor
@@ -53,6 +58,13 @@ def openclip_tensors(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTen
         else:
             found[f"{place}.{_LAYER.get(module, module)}.{layer[3]}"] = tensor
     return found
+
+
+def penultimate_tensors(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """As `openclip_tensors`, without the last layer and the projection: Stable Diffusion 2 takes what comes before."""
+    found = openclip_tensors(tensors)
+    left_out = (f"{CLIP_TEXT.prefix}encoder.layers.{_VIT_H_LAYERS - 1}.", _PROJECTION)
+    return {name: tensor for name, tensor in found.items() if not name.startswith(left_out)}
 
 
 def _thirds(tensor: StoredTensor) -> list[StoredTensor]:
@@ -72,8 +84,10 @@ def clip_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 
 def openclip_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """As `clip_fields`, of OpenCLIP's."""
-    return _fields(shapes) | {"hidden_act": "gelu"}
+    """As `clip_fields`, of OpenCLIP's, with its projection where there is one."""
+    projection = shapes.get(f"{_PROJECTION}.weight")
+    width = {} if projection is None else {"projection_dim": projection[0]}
+    return _fields(shapes) | {"hidden_act": "gelu"} | width
 
 
 def _fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ _OUTSIDE = {
     "conv_in.": "input_blocks.0.0.",
     "time_embedding.linear_1.": "time_embed.0.",
     "time_embedding.linear_2.": "time_embed.2.",
+    "add_embedding.linear_1.": "label_emb.0.0.",
+    "add_embedding.linear_2.": "label_emb.0.2.",
     "conv_norm_out.": "out.0.",
     "conv_out.": "out.2.",
     "mid_block.resnets.0.": "middle_block.0.",
@@ -31,8 +33,10 @@ _TO_RESNET = {
     "conv_shortcut.": "skip_connection.",
 }
 _FROM_RESNET = {old: new for new, old in _TO_RESNET.items()}
-# Channels of an attention head in Stable Diffusion 2, which has linear projections; 1 has that many heads.
+# Channels of an attention head in Stable Diffusion 2 and XL, which have linear projections; 1 has that many heads.
 _HEAD_CHANNELS, _HEADS = 64, 8
+# Numbers that stand for one time id in Stable Diffusion XL.
+_TIME_CHANNELS = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +108,7 @@ def original_name(name: str, sizes: Sizes) -> str:
 def unet_fields(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     """Fields of the `config.json` of a UNet, by the shapes of its tensors under diffusers' names.
 
-    What shapes do not tell is as in Stable Diffusion 1 and 2.
+    What shapes do not tell is as in Stable Diffusion 1 and 2, or where there is an added embedding as in XL.
 
     Raises:
       KeyError: a tensor that every such network has, by its name in diffusers.
@@ -136,18 +140,31 @@ def _encoder_fields(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     levels = range(_count(shapes, r"down_blocks\.(\d+)\."))
     channels = [shapes[f"down_blocks.{level}.resnets.0.conv1.weight"][0] for level in levels]
     linear = len(shapes["mid_block.attentions.0.proj_in.weight"]) == 2
-    return {
+    blocks = [_count(shapes, rf"down_blocks\.{level}\.attentions\.0\.transformer_blocks\.(\d+)\.") for level in levels]
+    # The middle has as many as the last level, of which they say nothing where it has no attention.
+    middle = _count(shapes, r"mid_block\.attentions\.0\.transformer_blocks\.(\d+)\.")
+    transformer_layers = [count or 1 for count in [*blocks[:-1], blocks[-1] or middle]]
+    return _added_fields(shapes) | {
         "in_channels": shapes["conv_in.weight"][1],
         "block_out_channels": channels,
         "layers_per_block": _count(shapes, r"down_blocks\.0\.resnets\.(\d+)\."),
-        "down_block_types": [
-            "CrossAttnDownBlock2D" if f"down_blocks.{level}.attentions.0.norm.weight" in shapes else "DownBlock2D"
-            for level in levels
-        ],
+        "down_block_types": ["CrossAttnDownBlock2D" if count else "DownBlock2D" for count in blocks],
+        "transformer_layers_per_block": transformer_layers if set(transformer_layers) != {1} else 1,
         "cross_attention_dim": shapes["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"][1],
         "use_linear_projection": linear,
         # diffusers calls the number of heads so.
         "attention_head_dim": [max(1, width // _HEAD_CHANNELS) for width in channels] if linear else _HEADS,
+    }
+
+
+def _added_fields(shapes: Mapping[str, Shape]) -> dict[str, Any]:
+    """Of the embedding of pooled text and time ids, where there is one."""
+    if "add_embedding.linear_1.weight" not in shapes:
+        return {}
+    return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": _TIME_CHANNELS,
+        "projection_class_embeddings_input_dim": shapes["add_embedding.linear_1.weight"][1],
     }
 
 

@@ -39,7 +39,7 @@ def diffusers_name(name: str, levels: int) -> str:
 def vae_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """Fields of the `config.json` of an autoencoder, by the shapes of its tensors under diffusers' names.
 
-    What shapes do not tell is as in Stable Diffusion 1 and 2.
+    What shapes do not tell is left out.
 
     Raises:
       KeyError: a tensor that every such network has, by its name in diffusers.
@@ -57,6 +57,4 @@ def vae_fields(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "down_block_types": [DOWN_BLOCK] * levels,
         "up_block_types": [UP_BLOCK] * levels,
         "layers_per_block": len(first),
-        "scaling_factor": 0.18215,
-        "sample_size": 512,
     }

@@ -13,8 +13,15 @@ _CONTROLNET, _STABLE_DIFFUSION = "a ControlNet in one file", "Stable Diffusion i
 _KEYS = (
     ("lora_", "a LoRA, which changes a base and is none"),
     (".lora.", "a LoRA, which changes a base and is none"),
-    ("conditioner.embedders.1.", "Stable Diffusion XL in one file"),
-    ("label_emb.", "of Stable Diffusion XL"),
+    ("conditioner.embedders.0.model.", "the refiner of Stable Diffusion XL, which goes over finished pictures"),
+    ("edm_mean", "Playground 2.5, whose latents are scaled by channel"),
+    ("edm_vpred.", "CosXL, whose noise is that of EDM"),
+    ("noise_augmentor.", "Stable unCLIP"),
+    ("time_stack.", "Stable Video Diffusion in one file"),
+    ("time_embed.cond_proj.", "a latent consistency model (LCM)"),
+    ("time_embedding.cond_proj.", "a latent consistency model (LCM)"),
+    ("control_add_embedding.", "a ControlNet of several conditions (union)"),
+    ("lllite_", "a ControlNet-LLLite, which changes a base as a LoRA does"),
     ("control_model.", _CONTROLNET),
     ("input_hint_block.", _CONTROLNET),
     ("controlnet_", _CONTROLNET),
@@ -158,7 +165,7 @@ def no_single_file(path: Path, keys: Iterable[str]) -> str | None:
     kind = what_keys(keys)
     if kind in (_CONTROLNET, _STABLE_DIFFUSION, None):
         return None
-    return f"{path} is {kind}: of single files, Stable Diffusion 1 and 2 and their ControlNets are supported."
+    return f"{path} is {kind}: of single files, Stable Diffusion 1, 2 and XL and their ControlNets are supported."
 
 
 def _single_file(path: Path) -> str:

@@ -1,20 +1,23 @@
-"""Stable Diffusion 1 and 2, or a ControlNet, in one `.safetensors` file, as they are shared for web interfaces.
+"""Stable Diffusion 1, 2 and XL, or a ControlNet, in one `.safetensors` file, as they are shared for web interfaces.
 
 Such a file has weights alone. What it lacks, the tokenizer always, is taken from the folder beside it that has its name
-without ending; what a `config.json` would say is told by the shapes of the tensors, unless it lies in that folder.
+without ending; what a `config.json` would say is told by the shapes of the tensors and by the kind of base, unless it
+lies in that folder.
 """
 
 import dataclasses
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, Checkpoint
-from lisa_jax.checkpoints.clip_text import CLIP_TEXT
+from lisa_jax.checkpoints.clip_text import CLIP_TEXT, CLIP_TEXT_WITH_PROJECTION
 from lisa_jax.checkpoints.component import Component
 from lisa_jax.checkpoints.config_files import CONFIG_FILE, write_config
 from lisa_jax.checkpoints.errors import CheckpointError
 from lisa_jax.checkpoints.original_layouts import Part, parts_of
+from lisa_jax.checkpoints.original_models import Model, model_of
 from lisa_jax.checkpoints.recognise import no_single_file
 from lisa_jax.checkpoints.scheduler import SCHEDULER_CONFIG
 from lisa_jax.checkpoints.tokenizer_files import read_tokenizer_files
@@ -23,20 +26,16 @@ from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.checkpoints.weight_files import StoredTensor, tensors_of
 from lisa_jax.files.sha256 import sha256_of
 
-_NETWORKS: Mapping[str, Component] = {"unet": UNET, "vae": VAE, "text_encoder": CLIP_TEXT}
-# That of every Stable Diffusion 1 and 2, without what the network predicts.
-_SCHEDULER = {
-    "_class_name": "DDIMScheduler",
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "num_train_timesteps": 1000,
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
+_INDEX = "model_index.json"
+_NETWORKS: Mapping[str, Component] = {
+    "unet": UNET,
+    "vae": VAE,
+    "text_encoder": CLIP_TEXT,
+    "text_encoder_2": CLIP_TEXT_WITH_PROJECTION,
 }
-# Side of the latents in training, by what the network predicts.
-_SIDES = {"epsilon": 64, "v_prediction": 96}
+# Prefix of OpenCLIP's text encoder in a file -> the tokenizer that goes with it.
+_OPENCLIP = {"cond_stage_model.model.": "tokenizer", "conditioner.embedders.1.model.": "tokenizer_2"}
+_WITH_OPENCLIP = {"tokenizer": "a Stable Diffusion 2", "tokenizer_2": "a Stable Diffusion XL"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +46,12 @@ class SingleFile(Checkpoint):
       folder: has what the file lacks, each as diffusers or transformers writes it; it need not be there.
       path: the file.
       parts: component -> what the file holds of it.
+      model: what kind of base it is, where it is one.
     """
 
     path: Path
     parts: Mapping[str, Part]
+    model: Model
 
     def where(self, component: str = "", name: str = "") -> str:
         """See `Checkpoint.where`; a part of the file goes by the names of its tensors."""
@@ -64,9 +65,10 @@ class SingleFile(Checkpoint):
         """Whether there is such a component, in the file or in the folder."""
         return component in self.parts or super().has(component)
 
-    def has_config(self, component: str = "") -> bool:
-        """Whether there is a config of a component, told by tensors or written."""
-        return component in self.parts or super().has_config(component)
+    def has_config(self, component: str = "", name: str = CONFIG_FILE) -> bool:
+        """Whether there is a config of a component, told by tensors or written; of a base there is always an index."""
+        told = "unet" if name == _INDEX else component
+        return told in self.parts or super().has_config(component, name)
 
     def config(self, component: str = "", name: str = CONFIG_FILE) -> dict:
         """A JSON file of a component: that of the folder, where it is there, else what the tensors tell.
@@ -77,11 +79,14 @@ class SingleFile(Checkpoint):
         """
         if component == "scheduler":
             return self._scheduler()
-        if self.file(component, name) is not None:
+        is_there = self.file(component, name) is not None
+        if name == _INDEX and "unet" in self.parts:
+            written = super().config(component, name) if is_there else {}
+            return written | {"_class_name": self.model.pipeline}
+        if is_there:
             return super().config(component, name)
         if component in self.parts and name == CONFIG_FILE:
-            size = {"sample_size": _SIDES.get(self._scheduler()["prediction_type"])} if component == "unet" else {}
-            return dict(self.parts[component].fields) | size
+            return dict(self.parts[component].fields) | self._fields_of_model(component)
         raise CheckpointError(
             f"{self.path} has no {component or 'ControlNet'}, and {self.folder / component / name} is missing: put the "
             f"folder {component}/ of the model that the file descends from, as diffusers writes it, into {self.folder}."
@@ -108,46 +113,51 @@ class SingleFile(Checkpoint):
         else:
             super().copy(component, target)
 
-    def _scheduler(self) -> dict:
+    def _fields_of_model(self, component: str) -> dict[str, Any]:
+        if component == "unet":
+            return {"sample_size": self.model.sides.get(self._scheduler()["prediction_type"])}
+        return dict(self.model.fields.get(component, {}))
+
+    def _scheduler(self) -> dict[str, Any]:
         written = self.file("scheduler", SCHEDULER_CONFIG)
-        fields = _SCHEDULER | ({} if written is None else super().config("scheduler", SCHEDULER_CONFIG))
+        read = {} if written is None else super().config("scheduler", SCHEDULER_CONFIG)
+        fields = {**self.model.scheduler, **read}
         if "prediction_type" in fields:
             return fields
-        if "unet" in self.parts and self.parts["unet"].fields["use_linear_projection"]:
-            raise CheckpointError(
-                f"{self.path} is a Stable Diffusion 2, whose file does not say what it predicts: write "
-                '{"prediction_type": "epsilon"} (512 px: 2.0-base, 2.1-base) or {"prediction_type": "v_prediction"} '
-                f"(768 px: 2.0, 2.1) into {self.folder / 'scheduler' / SCHEDULER_CONFIG}."
-            )
-        return fields | {"prediction_type": "epsilon"}
+        raise CheckpointError(
+            f"{self.path} is a Stable Diffusion 2, whose file does not say what it predicts: write "
+            '{"prediction_type": "epsilon"} (512 px: 2.0-base, 2.1-base) or {"prediction_type": "v_prediction"} '
+            f"(768 px: 2.0, 2.1) into {self.folder / 'scheduler' / SCHEDULER_CONFIG}."
+        )
 
 
 def open_single_file(path: Path, folder: Path) -> SingleFile:
     """Open a `.safetensors` file, with what it lacks from a folder; only its header is read.
 
     Raises:
-      CheckpointError: a file that is not whole, or that holds neither Stable Diffusion 1 or 2 nor a ControlNet of them:
-        what it is is named.
+      CheckpointError: a file that is not whole, or that holds neither Stable Diffusion 1, 2 or XL nor a ControlNet of
+        them: what it is is named.
     """
     tensors = {tensor.name: tensor for tensor in tensors_of(path)}
     if (told := no_single_file(path, tensors)) is not None:
         raise CheckpointError(told)
     parts = parts_of(tensors)
     if not parts:
-        raise CheckpointError(f"{path} holds neither a Stable Diffusion 1 or 2 nor a ControlNet of one.")
-    found = SingleFile(folder, path, parts)
-    if found.has("tokenizer") and any(name.startswith("cond_stage_model.model.") for name in tensors):
-        _check_padding(found)
+        raise CheckpointError(f"{path} holds neither a Stable Diffusion 1, 2 or XL nor a ControlNet of one.")
+    found = SingleFile(folder, path, parts, model_of(tensors, parts))
+    for part in parts.values():
+        if part.prefix in _OPENCLIP and found.has(_OPENCLIP[part.prefix]):
+            _check_padding(found, _OPENCLIP[part.prefix])
     return found
 
 
-def _check_padding(checkpoint: SingleFile) -> None:
+def _check_padding(checkpoint: SingleFile, tokenizer: str) -> None:
     """Refuse a tokenizer that pads otherwise than OpenCLIP, whose text encoder the file has."""
-    files = read_tokenizer_files(checkpoint, "tokenizer")
+    files = read_tokenizer_files(checkpoint, tokenizer)
     pad = files.named["pad_token"]
     content = pad if isinstance(pad, str) else pad["content"]
     if files.vocab.get(content) != 0:
         raise CheckpointError(
-            f"{checkpoint.where('tokenizer')} pads captions with {content!r}, but {checkpoint.path} has OpenCLIP's "
-            "text encoder, which was trained with '!', token 0: take the tokenizer/ of a Stable Diffusion 2."
+            f"{checkpoint.where(tokenizer)} pads captions with {content!r}, but {checkpoint.path} has OpenCLIP's "
+            f"text encoder, which was trained with '!', token 0: take the {tokenizer}/ of {_WITH_OPENCLIP[tokenizer]}."
         )

@@ -34,6 +34,7 @@ class StoredTensor:
       shape: of what is read.
       dtype: in the format's words: "F32", "BF16", ...
       rows: from and to which row it is read; None: all of it.
+      turned: whether rows and columns of the matrix in the file are exchanged.
     """
 
     path: Path
@@ -41,13 +42,19 @@ class StoredTensor:
     shape: tuple[int, ...]
     dtype: str
     rows: tuple[int, int] | None = None
+    turned: bool = False
+
+    def transposed(self) -> "StoredTensor":
+        """The same with rows and columns exchanged; raises ValueError for one that is no matrix."""
+        rows, columns = self.shape
+        return dataclasses.replace(self, shape=(columns, rows), turned=not self.turned)
 
     def read(self) -> np.ndarray:
         """The tensor, in the file's dtype; the file stays mapped while the array lives."""
         # Opened anew for every tensor: a file stays mapped while it is open, and the pages read of it count as ours.
         with safe_open(self.path, framework="numpy") as file:
             if self.rows is None:
-                return file.get_tensor(self.name)
+                return file.get_tensor(self.name).T if self.turned else file.get_tensor(self.name)
             return file.get_slice(self.name)[slice(*self.rows)]
 
 

@@ -41,7 +41,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
       CheckpointError: a class that is no family here, or a config that the family does not support.
       ValueError: something is left out that the family cannot do without.
     """
-    if (checkpoint.folder / "model_index.json").exists():
+    if checkpoint.has_config(name="model_index.json"):
         place = ("", "model_index.json")
     elif checkpoint.has("unet"):
         place = ("unet", "config.json")

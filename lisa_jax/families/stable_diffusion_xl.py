@@ -42,11 +42,6 @@ class StableDiffusionXL(StableDiffusion):
     text: SDXLText
 
     @property
-    def has_original_layout(self) -> bool:
-        """See `StableDiffusion`."""
-        return False
-
-    @property
     def components(self) -> dict[str, str | None]:
         """See `StableDiffusion`."""
         networks = {"unet": DIFFUSERS_WEIGHTS} | ({} if self.vae is None else {"vae": DIFFUSERS_WEIGHTS})

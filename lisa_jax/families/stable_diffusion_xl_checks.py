@@ -10,7 +10,7 @@ from lisa_jax.models.unet import UNetConfig
 
 def check_not_refiner(checkpoint: Checkpoint, unet: UNetConfig) -> None:
     """Refuse a checkpoint of CLIP-G alone."""
-    if not checkpoint.has("text_encoder"):
+    if checkpoint.has("text_encoder_2") and not checkpoint.has("text_encoder"):
         raise CheckpointError(
             f"{checkpoint.where('text_encoder', 'config.json')} is missing, as of Stable Diffusion XL's refiner, whose "
             f"UNet (cross_attention_dim {unet.cross_attention_dim}) reads one text encoder and goes over finished "

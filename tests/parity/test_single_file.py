@@ -161,12 +161,15 @@ def test_what_a_file_lacks_is_named_with_the_place_for_it(single, tmp_path):
 
 def test_other_files_are_named_as_what_they_are(tmp_path):
     for key, message in (
-        ("conditioner.embedders.1.model.ln_final.bias", "is Stable Diffusion XL in one file"),
+        ("conditioner.embedders.0.model.ln_final.bias", "is the refiner of Stable Diffusion XL"),
         ("model.diffusion_model.joint_blocks.0.x", "is Stable Diffusion 3 in one file"),
-        ("control_model.label_emb.0.0.weight", "is of Stable Diffusion XL: of single files"),
+        ("model.diffusion_model.time_embed.cond_proj.weight", r"is a latent consistency model \(LCM\): of single"),
+        ("edm_mean", "is Playground 2.5"),
+        ("control_add_embedding.linear_1.weight", r"is a ControlNet of several conditions \(union\)"),
+        ("model.diffusion_model.input_blocks.1.0.time_stack.x", "is Stable Video Diffusion in one file"),
         ("lora_unet_down_blocks_0.alpha", "is a LoRA, which changes a base and is none"),
         ("control_model.difference", "holds the differences of a ControlNet from a base"),
-        ("model.diffusion_model.patchify_proj.weight", "holds neither a Stable Diffusion 1 or 2"),
+        ("model.diffusion_model.patchify_proj.weight", "holds neither a Stable Diffusion 1, 2 or XL"),
         ("model.diffusion_model.input_blocks.0.0.weight", "is not whole: it has no mid_block"),
         ("cond_stage_model.model.token_embedding.weight", "holds tensors of other shapes or names"),
     ):
