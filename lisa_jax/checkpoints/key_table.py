@@ -14,6 +14,7 @@ import numpy as np
 
 _TRANSPOSE_TO_TORCH = {
     "conv": (3, 2, 0, 1),  # HWIO -> OIHW
+    "conv3d": (4, 3, 0, 1, 2),  # DHWIO -> OIDHW
     "linear": (1, 0),  # IO -> OI
     "same": None,
 }
@@ -69,7 +70,7 @@ def key_table(shapes: Mapping, containers: Sequence[str]) -> dict[str, Entry]:
 def _leaf(name: str, rank: int) -> tuple[str, str]:
     """PyTorch's name and the layout of a Flax leaf."""
     if name == "kernel":
-        return "weight", {4: "conv", 2: "linear"}[rank]
+        return "weight", {5: "conv3d", 4: "conv", 2: "linear"}[rank]
     if name in ("scale", "embedding"):
         return "weight", "same"
     return name, "same"

@@ -27,17 +27,11 @@ def autoencoder_latents(
         return model.apply({"params": params}, x, method="encode").astype(jnp.float32)
 
     def sample(moments: jax.Array, key: jax.Array) -> jax.Array:
-        """Draw from the posterior (diffusers' `DiagonalGaussianDistribution.sample`), then shift and scale."""
-        mean, log_variance = jnp.split(moments.astype(jnp.float32), 2, axis=-1)
-        std = jnp.exp(0.5 * jnp.clip(log_variance, MIN_LOG_VARIANCE, MAX_LOG_VARIANCE))
-        z = mean + std * jax.random.normal(key, mean.shape)
-        return (z - shift) * config.scaling_factor
+        return (drawn(moments, key) - shift) * config.scaling_factor
 
     def decode(params: Params, latents: jax.Array) -> jax.Array:
-        """Images, rounded as by diffusers' `VaeImageProcessor`: uint8 (n, H, W, 3)."""
         z = latents.astype(jnp.float32) / config.scaling_factor + shift
-        x = model.apply({"params": params}, z, method="decode").astype(jnp.float32)
-        return jnp.round(jnp.clip(x / 2 + 0.5, 0.0, 1.0) * 255.0).astype(jnp.uint8)
+        return to_pixels(model.apply({"params": params}, z, method="decode"))
 
     def shape(*size: int) -> tuple[int, int, int]:
         height, width = height_and_width(size)
@@ -49,3 +43,15 @@ def autoencoder_latents(
         return height // factor, width // factor, config.latent_channels
 
     return LatentSpace(load_params, moments, sample, decode, shape, draws=True)
+
+
+def drawn(moments: jax.Array, key: jax.Array) -> jax.Array:
+    """Draw from a posterior of mean and log-variance (..., 2c) (diffusers' `DiagonalGaussianDistribution.sample`)."""
+    mean, log_variance = jnp.split(moments.astype(jnp.float32), 2, axis=-1)
+    std = jnp.exp(0.5 * jnp.clip(log_variance, MIN_LOG_VARIANCE, MAX_LOG_VARIANCE))
+    return mean + std * jax.random.normal(key, mean.shape)
+
+
+def to_pixels(x: jax.Array) -> jax.Array:
+    """What a VAE decodes, about [-1, 1], as uint8, rounded as by diffusers' `VaeImageProcessor`."""
+    return jnp.round(jnp.clip(x.astype(jnp.float32) / 2 + 0.5, 0.0, 1.0) * 255.0).astype(jnp.uint8)

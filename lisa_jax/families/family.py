@@ -45,6 +45,7 @@ class LatentSpace:
       shape: (H, W) of an image, or (F, H, W) of a video -> shape of its latents without n; raises ValueError for a size
         that does not divide.
       draws: whether moments are mean and log-variance, from which `sample` draws; else they are the latents themselves.
+      recorded: settings of `decode` that change what comes out, kept beside samples as JSON.
     """
 
     load_params: Callable[[], Params]
@@ -53,6 +54,7 @@ class LatentSpace:
     decode: Callable[[Params, jax.Array], jax.Array]
     shape: Callable[..., tuple[int, ...]]
     draws: bool
+    recorded: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def params(self) -> Params:

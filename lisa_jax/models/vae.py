@@ -174,6 +174,14 @@ class Decoder(nn.Module):
         return Conv(config.out_channels, dtype=self.dtype, name="conv_out")(x)
 
 
+def check_sides(images: jax.Array, factor: int) -> None:
+    """Raise ValueError where a factor does not divide height and width of images (n, H, W, c)."""
+    if images.shape[1] % factor or images.shape[2] % factor:
+        raise ValueError(
+            f"images are {images.shape[1]} x {images.shape[2]}, but this autoencoder needs multiples of {factor}."
+        )
+
+
 class AutoencoderKL(nn.Module):
     """Encoder and decoder; each can be applied alone, to a tree that holds its part only.
 
@@ -203,11 +211,7 @@ class AutoencoderKL(nn.Module):
         Raises:
           ValueError: a height or width that the factor does not divide.
         """
-        factor = self.config.downsampling
-        if images.shape[1] % factor or images.shape[2] % factor:
-            raise ValueError(
-                f"images are {images.shape[1]} x {images.shape[2]}, but this autoencoder needs multiples of {factor}."
-            )
+        check_sides(images, self.config.downsampling)
         moments = self.encoder(images)
         return self.quant_conv(moments) if self.config.use_quant_conv else moments
 

@@ -83,6 +83,8 @@ def order_of(networks: Networks, settings: Mapping[str, Any]) -> Order:
     """What the flags ask for."""
     requests, family = asked_for(networks), networks.family
     identity = {**networks.identity, "sampling": settings, "seed": FLAGS.seed}
+    if family.latents.recorded:
+        identity |= {"decoding": dict(family.latents.recorded)}
     if requests:
         choose = sizes_of(networks, size_of(FLAGS.image_size) if FLAGS.image_size else None)
         classes = classes_of(networks)
