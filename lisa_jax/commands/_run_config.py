@@ -1,4 +1,4 @@
-"""The config that a run of `train` wrote, as a config file: `--config=DIR/config.json` starts that run again."""
+"""The config that a run of `train` or `pretrain` wrote, as a config file: `--config=DIR/config.json`."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def get_config(path: str) -> ConfigDict:
     """The config at `path`, a run's `config.json` under whatever name, in today's words.
 
     Raises:
-      ValueError: it is damaged, or of `pretrain`.
+      ValueError: it is damaged.
     """
     config = read_config_file(Path(path))
     with config.unlocked():
@@ -24,15 +24,12 @@ def get_config(path: str) -> ConfigDict:
 def _restore_kinds(config: ConfigDict, usual: ConfigDict) -> None:
     """Give fields the kinds that flags may set them to, which JSON does not keep."""
     for name in list(config):
-        if name not in usual:
+        value = tuple(config[name]) if isinstance(config[name], list) else config[name]
+        if isinstance(value, ConfigDict):
+            _restore_kinds(value, usual.get(name, ConfigDict()))
             continue
-        if isinstance(config[name], ConfigDict) and isinstance(usual[name], ConfigDict):
-            _restore_kinds(config[name], usual[name])
-            continue
-        value, kind = config[name], usual.get_ref(name).get_type()
-        if isinstance(value, list):
-            value = tuple(value)
-        if isinstance(value, kind) or (value is None and usual[name] is None):
+        kind = usual.get_ref(name).get_type() if name in usual else type(value)
+        if isinstance(value, kind) or (value is None and usual.get(name) is None):
             # As a new field, for those that are there keep their kind.
             del config[name]
             config[name] = FieldReference(value, field_type=kind)

@@ -11,9 +11,24 @@ from absl import flags
 from lisa_jax.commands._flags import DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
 from lisa_jax.experiments.bounds import SEED
-from lisa_jax.experiments.kinds import Text
 
-DEFINE_checked("preset", None, "Architecture, of lisa_jax.families.presets; a wrong name lists them.", Text())
+flags.DEFINE_enum(
+    "preset",
+    None,
+    [
+        *("sd15", "sd21", "sd21_v", "sdxl", "sd3_medium", "sd35_medium", "sd35_large"),
+        *(
+            "tiny_sd15",
+            "tiny_sd21",
+            "tiny_sd21_v",
+            "tiny_sdxl",
+            "tiny_sd3_medium",
+            "tiny_sd35_medium",
+            "tiny_sd35_large",
+        ),
+    ],
+    "Architecture; tiny_ ones have its switches at a thousandth of its size.",
+)
 DEFINE_checked("out", None, "Where the folder goes; it must not exist.", Folder())
 DEFINE_checked("seed", 0, "Seed of the weights.", SEED)
 

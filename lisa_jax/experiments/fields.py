@@ -48,7 +48,7 @@ from lisa_jax.experiments.kinds import (
     require,
     shown,
 )
-from lisa_jax.experiments.upgrade import upgraded
+from lisa_jax.experiments.upgrade import upgraded, upgraded_pretraining
 from lisa_jax.families.family import CONDITION_INITS
 from lisa_jax.media.channels import MOST_CHANNELS
 from lisa_jax.models.attention import ATTENTION_IMPLEMENTATIONS
@@ -207,6 +207,8 @@ def check_config(config: ConfigDict, fields: Fields, where: str = "config") -> C
 
 def check_control(config: ConfigDict, where: str = "config") -> ConfigDict:
     """A config of `lisa_jax train` in today's words, after `check_config` and a look at its fields side by side."""
+    if network := next((name for name in NETWORKS if name in config), None):
+        raise ValueError(f"{where}.{network} is of `lisa_jax pretrain`: give the config of a run of `lisa_jax train`.")
     # First of all, for nothing can be made of a config that says that something has to be given.
     dict(_flat(config, CONTROL, where))
     config = check_config(upgraded(config), CONTROL, where)
@@ -215,10 +217,10 @@ def check_control(config: ConfigDict, where: str = "config") -> ConfigDict:
     return config
 
 
-def check_pretraining(config: ConfigDict) -> ConfigDict:
+def check_pretraining(config: ConfigDict, where: str = "config") -> ConfigDict:
     """The same of a config of `lisa_jax pretrain`."""
-    check_config(config, PRETRAINING | NETWORKS[network_of(config)])
-    check_together(config)
+    config = check_config(upgraded_pretraining(config), PRETRAINING | NETWORKS[network_of(config)], where)
+    check_together(config, where)
     return config
 
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from lisa_jax.dual_branch import Params
 from lisa_jax.experiments.base import load_base
 from lisa_jax.experiments.control import control_experiment
-from lisa_jax.experiments.fields import NETWORKS, check_control
+from lisa_jax.experiments.fields import NETWORKS, check_control, check_pretraining
 from lisa_jax.families.family import Family
 from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.parallel.messages import one_line
@@ -45,30 +45,33 @@ def read_config(workdir: str | Path) -> ConfigDict:
 
     Raises:
       FileNotFoundError: no run was started there.
-      ValueError: as `read_config_file`.
+      ValueError: as `read_config_file`, or it is of a run of `pretrain`.
     """
     path = Path(workdir) / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: give the --workdir of a training run.")
-    return read_config_file(path)
+    return check_control(_read(path), f"{path}: config")
 
 
 def read_config_file(path: Path) -> ConfigDict:
-    """The config that a training run wrote, in today's words.
+    """The config that a run of `train` or `pretrain` wrote, in today's words.
 
     Raises:
-      ValueError: the file is damaged, or of another command; names the field that is wrong.
+      ValueError: the file is damaged; names the field that is wrong.
     """
+    config = _read(path)
+    check = check_pretraining if any(network in config for network in NETWORKS) else check_control
+    return check(config, f"{path}: config")
+
+
+def _read(path: Path) -> ConfigDict:
     try:
-        config = ConfigDict(read_object(path))
+        return ConfigDict(read_object(path))
     except JsonError as error:
         raise ValueError(f"{error}, but must be the config of a training run.") from error
     # A name that no field can have, as one with a dot in it.
     except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is not the config of a training run: {one_line(error)}") from error
-    if any(network in config for network in NETWORKS):
-        raise ValueError(f"{path} is of `lisa_jax pretrain`: give that of a run of `lisa_jax train`.")
-    return check_control(config, f"{path}: config")
 
 
 def load_run(workdir: str | Path, weights: str = "auto") -> TrainedRun:

@@ -55,6 +55,14 @@ def upgraded(config: ConfigDict) -> ConfigDict:
     return ConfigDict(fields)
 
 
+def upgraded_pretraining(config: ConfigDict) -> ConfigDict:
+    """The same of an earlier run of `pretrain`."""
+    fields = {"trackers": ("tensorboard",), **config.to_dict()}
+    if isinstance(fields.get("optimizer"), dict):
+        fields["optimizer"] = {"name": "adamw", "schedule_steps": None} | fields["optimizer"]
+    return ConfigDict(fields)
+
+
 def _upgraded_identity(identity: Mapping[str, Any]) -> dict[str, Any]:
     """The identity (`control.identity`) that was saved with a checkpoint, as it would be saved today."""
     data, hook = _with_moved_condition(identity["data"]), identity["hook"]

@@ -1,7 +1,8 @@
 """The fields of a study's config, as `experiments.fields` has those of a training config, and their check."""
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -12,6 +13,7 @@ from lisa_jax.experiments.fields import CONTROL, Fields, check_config, check_opt
 from lisa_jax.experiments.kinds import Choice, Group, Kind, Maybe, Several, Text, Truth, Whole, or_unset, require, shown
 from lisa_jax.studies.fields import ALWAYS_SAID, FIELDS, TRAINING_FIELDS
 from lisa_jax.studies.training_config import value_at
+from lisa_jax.training.optimizer import OWN_FIELDS
 
 # Of a cell as grids write it, see `grid.read_cell`.
 CELL: dict[str, Kind] = {
@@ -82,5 +84,12 @@ def _check_grid(fields: Mapping[str, Any], where: str, optimizer: ConfigDict) ->
             require(f"{where}.{name}", value, kind)
         if name not in crossed and name in NEEDED:
             raise ValueError(f"{where}.{name} is missing, in config.defaults too: give {kind}.")
-    for eps in crossed.get("eps", ()):
-        check_optimizer({**optimizer, "eps": eps}, where)
+    _check_optimizers(crossed, where, optimizer)
+
+
+def _check_optimizers(crossed: Mapping[str, Sequence[Any]], where: str, optimizer: ConfigDict) -> None:
+    """Refuse a value that some cell's optimizer does not read."""
+    of_optimizer = [name for name in ("optimizer", *OWN_FIELDS) if name in crossed]
+    for values in itertools.product(*(crossed[name] for name in of_optimizer)):
+        said = dict(zip(of_optimizer, values, strict=True))
+        check_optimizer({**optimizer, "name": said.pop("optimizer", optimizer.name), **said}, where)

@@ -130,6 +130,31 @@ _OF_TRAINING = {
         unusual=Unusual("zero{:g}", "zero convolutions born x{:g}", "zero convolutions born at {:g}"),
         remedy=True,
     ),
+    "optimizer": CellField("optimizer", "optimizer.name", usual="adamw", unusual=Unusual("{}", "{}", "trained by {}")),
+    "b1": CellField(
+        "decay of the gradient's mean",
+        "optimizer.b1",
+        usual=0.9,
+        unusual=Unusual("b1-{:g}", "b1 {:g}", "decay of the gradient's mean {:g}"),
+    ),
+    "b2": CellField(
+        "decay of the gradient's square",
+        "optimizer.b2",
+        usual=0.999,
+        unusual=Unusual("b2-{:g}", "b2 {:g}", "decay of the gradient's square {:g}"),
+    ),
+    "weight_decay": CellField(
+        "weight decay",
+        "optimizer.weight_decay",
+        usual=1e-2,
+        unusual=Unusual("decays{:g}", "weight decay {:g}", "weight decay {:g}"),
+    ),
+    "clip_norm": CellField(
+        "largest norm of the gradient",
+        "optimizer.clip_norm",
+        usual=1.0,
+        unusual=Unusual("clip{:g}", "clipped to {:g}", "gradient clipped to {:g}"),
+    ),
     "eps": CellField(
         "Adam's epsilon",
         "optimizer.eps",

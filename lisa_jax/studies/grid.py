@@ -33,7 +33,7 @@ class Cell:
       fresh_rate, fresh_layers, fresh_steps: learning rate of the layers that are not copied, which of them, and in how
         many steps it falls to that of the rest, see configs/base.py.
       condition_init, zero_convolution_scale: how those layers are born.
-      eps: of Adam.
+      optimizer, b1, b2, weight_decay, clip_norm, eps: its name and fields, see configs/base.py.
       schedule: of the learning rate.
       ema_decay: of the average that is measured in place of the parameters; None: none.
 
@@ -60,6 +60,11 @@ class Cell:
     fresh_steps: int | None = usual("fresh_steps")
     condition_init: str = usual("condition_init")
     zero_convolution_scale: float = usual("zero_convolution_scale")
+    optimizer: str = usual("optimizer")
+    b1: float = usual("b1")
+    b2: float = usual("b2")
+    weight_decay: float = usual("weight_decay")
+    clip_norm: float = usual("clip_norm")
     eps: float = usual("eps")
     schedule: str = usual("schedule")
     ema_decay: float | None = usual("ema_decay")

@@ -10,8 +10,8 @@ from ml_collections import config_flags
 
 from lisa_jax.commands._config_name import located, names
 from lisa_jax.commands._parsing import parse_flags
-from lisa_jax.configs import sd21_lisa
-from lisa_jax.experiments.fields import check_control
+from lisa_jax.configs import openmoji_base, openmoji_flow_base, sd21_lisa
+from lisa_jax.experiments.fields import check_control, check_pretraining
 from lisa_jax.experiments.saved_run import read_config
 
 
@@ -91,6 +91,22 @@ def test_the_config_of_a_run_starts_it_again_and_takes_flags(parsed, trained_run
     check_control(changed)
     channels = parsed(f"--config={workdir}/config.json", "--config.condition_channels=(8, 16)").condition_channels
     assert channels == (8, 16)
-    (workdir / "config.json").write_text(json.dumps({"unet": {}}))
-    with pytest.raises(SystemExit, match="is of `lisa_jax pretrain`"):
-        parsed(f"--config={workdir}/config.json")
+
+
+@pytest.mark.parametrize("made", [openmoji_base, openmoji_flow_base])
+def test_the_config_of_a_pretraining_starts_it_again_and_takes_flags(made, parsed, tmp_path):
+    config = made.get_config()
+    (tmp_path / "config.json").write_text(config.to_json())
+    again = parsed(f"--config={tmp_path}/config.json")
+    assert check_pretraining(again).to_json(sort_keys=True) == config.to_json(sort_keys=True)
+    widths = [f"--config={tmp_path}/config.json", "--config.data.image_size=16", "--config.text.width=32"]
+    changed = check_pretraining(parsed(*widths, "--config.trackers=()"))
+    assert (changed.data.image_size, changed.text.width, changed.trackers) == (16, 32, ())
+    with pytest.raises(ValueError, match="is of `lisa_jax pretrain`"):
+        check_control(again)
+    # As an earlier version wrote it.
+    old = config.to_dict()
+    del old["trackers"], old["optimizer"]["name"], old["optimizer"]["schedule_steps"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    again = check_pretraining(parsed(f"--config={tmp_path}/config.json"))
+    assert again.to_json(sort_keys=True) == config.to_json(sort_keys=True)

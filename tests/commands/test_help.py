@@ -1,5 +1,6 @@
 """What --help says of a config's fields."""
 
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ from lisa_jax.commands._help import fields_help, without_help
 from lisa_jax.configs import base
 from lisa_jax.configs.studies import main_openmoji
 from lisa_jax.evaluation.extractors import EXTRACTORS
+from lisa_jax.families.presets import PRESETS
 from lisa_jax.probing import records as probes
 from lisa_jax.sampling.samplers.sampler import SAMPLERS
 
@@ -52,6 +54,8 @@ def test_help_and_a_wrong_flag_are_answered_before_anything_slow_is_imported():
     # Written out there, for the tables are slow to import.
     assert f"--sampler: <{'|'.join(SAMPLERS)}>" in manuals["sample"].stdout
     assert f"--quality: <{'|'.join(EXTRACTORS)}>" in manuals["evaluate"].stdout
+    listed = re.search(r"--preset: <(.*?)>", manuals["new_base"].stdout, re.DOTALL)[1]
+    assert set("".join(listed.split()).split("|")) == set(PRESETS)
     assert probes.FILE in manuals["probe"].stdout
     wrong = run("sample", "--nonsense")
     assert wrong.returncode == 1 and wrong.stderr.startswith("error: Unknown command line flag 'nonsense'")

@@ -242,11 +242,18 @@ def test_what_the_chosen_optimizer_does_not_read_is_refused(name, field, value):
         check_control(changed(config, f"optimizer.{field}", value))
 
 
-def test_a_cell_with_a_value_that_the_optimizer_of_its_study_does_not_read_is_refused():
-    config = changed(main_figures.get_config(), "training.optimizer.name", "lion")
+def test_cells_decide_the_optimizer_and_what_it_does_not_read_is_refused():
+    config = main_figures.get_config()
+    config.grids = (ConfigDict({"optimizer": ("adamw", "lion"), "b2": (0.99, 0.999)}),)
     check_study(config)
-    config.defaults.eps = 1e-12
+    config.grids = (ConfigDict({"optimizer": ("adamw", "lion"), "eps": (1e-8, 1e-12)}),)
     with pytest.raises(ValueError, match=r"config\.grids\[0\]\.eps is 1e-12, but lion does not read it"):
+        check_study(config)
+    config = main_figures.get_config()
+    config.training.optimizer.name = "lion"
+    with pytest.raises(
+        ValueError, match=r"optimizer\.name is 'lion', but cells decide it: .* set config\.defaults\.optimizer"
+    ):
         check_study(config)
 
 

@@ -51,7 +51,10 @@ def without(name):
         (lambda config: config.update({"a.b": 1}), "is not the config of a training run"),
         (without("data"), r"config\.data\.name is missing"),
         (without("remat"), r"config\.remat is missing"),
-        (lambda config: config.update(unet={}), "is of `lisa_jax pretrain`: give that of a run of `lisa_jax train`"),
+        (
+            lambda config: config.update(unet={}),
+            "is of `lisa_jax pretrain`: give the config of a run of `lisa_jax train`",
+        ),
     ],
 )
 def test_a_damaged_config_of_a_run_is_told_by_file_and_field(damage, sentence, tmp_path):

@@ -39,7 +39,7 @@ def test_cells_share_what_they_do_not_decide(laboratory):
     assert laboratory.networks(CELL) != laboratory.networks(born)
     assert laboratory.networks(CELL, born=False) == laboratory.networks(born, born=False)
     assert laboratory.validate(CELL) is laboratory.validate(born)
-    faster = dataclasses.replace(CELL, eps=1e-12, schedule="cosine", ema_decay=0.9)
+    faster = dataclasses.replace(CELL, optimizer="lion", b2=0.99, schedule="cosine", ema_decay=0.9)
     assert laboratory.validate(CELL) is laboratory.validate(faster) and laboratory.family(CELL) is laboratory.family(
         faster
     )

@@ -43,7 +43,7 @@ def test_what_runs_share_is_what_no_cell_decides():
     shared = shared_fields(OPENMOJI)
     assert shared["lisa"] == {} and shared["data"] == {"name": "openmoji", "image_size": 32, "flip": True}
     assert set(OPENMOJI.training.optimizer) - set(shared["optimizer"]) == {
-        *("learning_rate", "schedule", "eps"),
+        *("name", "learning_rate", "schedule", "b1", "b2", "eps", "weight_decay", "clip_norm"),
         *("decoder_rate", "fresh_rate", "fresh_layers", "fresh_steps"),
     }
     assert set(OPENMOJI.training.side) - set(shared["side"]) == {"condition_init", "zero_convolution_scale"}
