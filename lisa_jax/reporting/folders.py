@@ -17,7 +17,7 @@ from lisa_jax.studies.quality import read_quality, with_quality
 from lisa_jax.studies.results import read_folder, read_rows
 from lisa_jax.training.tracking import CONFIG_FILE
 
-METRICS_FILE, REFERENCES_FILE = "metrics.jsonl", "references.json"
+METRICS_FILE, REFERENCES_FILE, SAMPLES_FOLDER = "metrics.jsonl", "references.json", "samples"
 # What is no study's results among the .jsonl files of a folder.
 _OTHERS = (METRICS_FILE, PROBES_FILE)
 # A preview is previews/<name>_<step>.png, see `Record.images`.
@@ -129,18 +129,25 @@ def _study(path: Path) -> dict[str, Any]:
         return {}
     empty = [row["id"] for row in rows if not row.get("curve")]
     rows = tuple(with_quality((row for row in rows if row.get("curve")), quality))
-    pictures = path / "samples"
+    pictures = path / SAMPLES_FOLDER
+    samples = {row["id"]: found for row in rows if (found := _frames(pictures / row["id"]))}
+    notices = [f"The run {name} of {path} has no points and is left out." for name in empty]
+    if rows and not samples:
+        notices.append(
+            f"Of {path} there are no pictures, for it has none in {SAMPLES_FOLDER}/, where a study leaves them: a "
+            "report of the study's own --out shows them."
+        )
     tasks = dict.fromkeys(row["cell"].task for row in rows)
     return {
         "identity": identity,
         "rows": rows,
         "references": {task: _references(path, task, quality) for task in tasks},
-        "samples": {row["id"]: found for row in rows if (found := _frames(pictures / row["id"]))},
+        "samples": samples,
         "task_pictures": {
             task: {file.stem.replace("_", " "): file for file in sorted((pictures / task).glob("*.png"))}
             for task in tasks
         },
-        "notices": tuple(f"The run {name} of {path} has no points and is left out." for name in empty),
+        "notices": tuple(notices),
     }
 
 

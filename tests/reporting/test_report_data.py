@@ -335,3 +335,9 @@ def test_a_run_without_points_is_told(small, tmp_path):
     rows[0]["curve"] = []
     folder = read(small.write_study(tmp_path / "study", rows))
     assert len(folder.rows) == 4 and "has no points and is left out" in render([folder])
+
+
+def test_a_study_without_its_pictures_says_so(small, folders, tmp_path):
+    folder = read(small.write_study(tmp_path / "study", small.rows(seeds=1)))
+    assert "there are no pictures, for it has none in samples/" in render([folder])
+    assert not any(read(found).notices for found in folders)
