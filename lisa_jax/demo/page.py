@@ -13,7 +13,6 @@ from lisa_jax.demo.artist import Artist, Wish
 from lisa_jax.demo.canvas import Canvas, canvas_for, write_drawing
 from lisa_jax.demo.examples import Example, write_conditions
 from lisa_jax.drawing.requests import Request
-from lisa_jax.media.channels import in_colours
 from lisa_jax.sampling.samplers.sampler import SAMPLERS
 
 # Read as gradio is imported: nothing is sent anywhere.
@@ -43,7 +42,7 @@ class Page:
         self.names = artist.networks.names
         trained = artist.sizes.trained
         self.canvases: dict[str, Canvas] = {
-            name: canvas_for(trained, in_colours(self.examples[0].conditions[name]) if self.examples else None)
+            name: canvas_for(trained, self.examples[0].conditions[name] if self.examples else None)
             for name in self.names
         }
 
@@ -69,9 +68,10 @@ class Page:
                 raise ValueError(f"The condition {name} is empty: upload a picture, choose an example, or draw one.")
             return Path(file)
         pixels = drawn and drawn["composite"]
-        if pixels is None or self.canvases[name].shows_nothing(pixels):
+        canvas = self.canvases[name]
+        if pixels is None or canvas.shows_nothing(pixels):
             raise ValueError(f"The condition {name} is empty: draw something, or upload a picture.")
-        return write_drawing(Path(tempfile.mkdtemp(dir=self.folder)), name, pixels)
+        return write_drawing(Path(tempfile.mkdtemp(dir=self.folder)), name, pixels, canvas)
 
     def draw(
         self,

@@ -7,6 +7,8 @@ import numpy as np
 RGB = 3
 # As PNG holds them: 1 is grey, 2 grey and opacity, 3 colours, 4 colours and opacity.
 MOST_CHANNELS = 4
+# Those whose last channel is opacity.
+WITH_OPACITY = (2, 4)
 # Of what lies behind colours that are not opaque, where such pictures are shown.
 _GROUND = 128
 

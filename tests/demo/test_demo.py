@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,10 +14,13 @@ from toys.browser import started_browser
 
 from lisa_jax.demo.artist import Artist
 from lisa_jax.demo.canvas import canvas_for
-from lisa_jax.demo.examples import examples_of
+from lisa_jax.demo.examples import Example, examples_of
 from lisa_jax.demo.page import Page, launch
 from lisa_jax.drawing.networks import networks_of_runs
 from lisa_jax.experiments.saved_run import load_run
+from lisa_jax.media.decode import decode_picture
+from lisa_jax.media.image import IMAGE
+from lisa_jax.processes import Diffusion
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,6 +104,34 @@ def test_canvas_has_the_ground_of_the_conditions():
     dark = canvas_for((8, 12), lines)
     assert dark.words == canvas_for((8, 12), None).words == "white on black"
     assert dark.size == (299, 448) and dark.shows_nothing(dark.empty())
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_conditions_of_other_channels_are_examples_and_drawings(channels, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, channels), np.uint8)
+    opaque = channels == 1
+    # A light rim; where opacity is a channel, a transparent one.
+    pixels[[0, -1]], pixels[:, [0, -1]] = 250, 250
+    if not opaque:
+        pixels[[0, -1], :, -1], pixels[:, [0, -1], -1] = 0, 0
+    sampling = {"sampler": "ddim", "num_steps": 1, "guidance_scale": 1.0}
+    family = SimpleNamespace(medium=IMAGE, process=object.__new__(Diffusion))
+    networks = SimpleNamespace(names=("own",), family=family, sampling=sampling)
+    artist = SimpleNamespace(networks=networks, sizes=SimpleNamespace(trained=(16, 16)))
+    page = Page(artist, [Example("an example", {"own": pixels})], tmp_path)
+    # What the browser is sent when an example is chosen is what the reader of conditions opens.
+    uploaded = next(part for part in page.blocks().blocks.values() if getattr(part, "elem_id", None) == "file-own")
+    sent = uploaded.postprocess(str(tmp_path / "example 0 own.png"))
+    np.testing.assert_array_equal(decode_picture(Path(sent.path), "sent", channels), pixels)
+
+    drawn = page.canvases["own"].empty()
+    drawn[100:200, 100:200] = 0
+    (file,) = page.wish("a prompt", "", 0, {}, ("draw", None, {"composite": drawn}, 1.0)).request.conditions.values()
+    read = decode_picture(file, "drawn", channels)
+    grounds = {1: [255], 2: [255, 0], 4: [255, 255, 255, 0]}
+    strokes = {1: [0], 2: [0, 255], 4: [0, 0, 0, 255]}
+    assert read[0, 0].tolist() == grounds[channels] and read[150, 150].tolist() == strokes[channels]
+    assert page.canvases["own"].words == "black on white" + ("" if opaque else ", which is transparent")
 
 
 def test_missing_gradio_is_told_with_the_extra_that_brings_it(monkeypatch):
