@@ -73,8 +73,10 @@ def abstract_step(config: ConfigDict, architecture: Architecture, mesh: Mesh, *,
         config.lisa.lam = 0.0
     check_aligned_rows(config, mesh)
     family = architecture.abstract(setup_of(config))
-    empty = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), stored_dtype(leaf.dtype)), family.conditioner.shapes)
-    program = make_program(control_experiment(config, family, {"main": family.frozen}, empty), config, mesh)
+    shapes = family.conditioner.shapes_at(example_size(config))
+    empty = jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), stored_dtype(leaf.dtype)), shapes)
+    frozen = {"main": family.frozen} | ({"latents": family.latents.params} if family.conditioner.draw else {})
+    program = make_program(control_experiment(config, family, frozen, empty), config, mesh)
     inputs = cached_shapes(family, config.batch_size, example_size(config))
     key = jax.eval_shape(lambda: jax.random.key(0))
     key = jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=replicated(mesh))

@@ -6,18 +6,12 @@ from typing import Annotated, Any
 
 from lisa_jax.checkpoints.checkpoint import TRANSFORMERS_WEIGHTS, Checkpoint, CheckpointError
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
+from lisa_jax.checkpoints.clip_vision import CLIP_VISION_WITH_PROJECTION
 from lisa_jax.checkpoints.component import Component
-from lisa_jax.checkpoints.config_files import TransformersConfig
 from lisa_jax.models.clip import CLIPConfig, clip_shapes
-from lisa_jax.models.clip_vision import CLIPVisionConfig
 from lisa_jax.models.config_fields import Range, Width, check_value, shown
 
 MODEL_TYPE = "clip"
-_VISION = TransformersConfig(
-    title="image tower config",
-    kind=CLIPVisionConfig,
-    fixed={"model_type": "clip_vision_model", "num_channels": 3},
-)
 
 # Fields of `CLIPImageProcessor` that we know one value of. 3 is Pillow's bicubic filter.
 _FIXED_PREPROCESSING = {
@@ -67,7 +61,9 @@ class _ConfigOfBothTowers:
             check_value("projection_dim", projection_dim, Width)
         except ValueError as error:
             raise CheckpointError(f"CLIP config: {error}") from error
-        return CLIPConfig(CLIP_TEXT.config_file.parse(text), _VISION.parse(vision), projection_dim)
+        return CLIPConfig(
+            CLIP_TEXT.config_file.parse(text), CLIP_VISION_WITH_PROJECTION.config_file.parse(vision), projection_dim
+        )
 
 
 def _tower(fields: Mapping, name: str) -> Mapping:
@@ -89,20 +85,20 @@ CLIP = Component(
 )
 
 
-def read_clip_preprocessing(checkpoint: Checkpoint) -> CLIPPreprocessing:
+def read_clip_preprocessing(checkpoint: Checkpoint, component: str = "") -> CLIPPreprocessing:
     """Read `preprocessor_config.json`, or the part of `processor_config.json` that newer transformers write instead.
 
     Raises:
       CheckpointError: neither file, or a step that is not supported, by field and value.
     """
-    older, newer = (checkpoint.file("", name) for name in ("preprocessor_config.json", "processor_config.json"))
+    older, newer = (checkpoint.file(component, name) for name in ("preprocessor_config.json", "processor_config.json"))
     where = older or newer
     if where is None:
         raise CheckpointError(
-            f"{checkpoint.where(name='preprocessor_config.json')} is missing: it says how CLIP's pictures are "
+            f"{checkpoint.where(component, 'preprocessor_config.json')} is missing: it says how CLIP's pictures are "
             "resized and normalised."
         )
-    settings = checkpoint.config(name=where.name)
+    settings = checkpoint.config(component, where.name)
     if not older:
         settings = settings.get("image_processor") or {}
     if not isinstance(settings, Mapping):

@@ -8,6 +8,7 @@ Inputs are one tree, of which every leaf begins with n:
     condition_moments      name -> moments, where side networks see latents and these are cached
 """
 
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -27,26 +28,31 @@ def model_inputs(
     empty: Tree,
     caption_dropout: float,
 ) -> dict[str, Tree]:
-    """Encode what is not cached, draw latents anew, and drop captions.
+    """Encode what is not cached, draw latents anew and what contexts leave to be drawn, and drop captions.
 
     Args:
       inputs: see above.
       key: PRNG key of the dropout and of the latents.
-      frozen: holds `latents` where pictures are to be encoded, and `conditioner` where contexts are.
+      frozen: holds `latents` where pictures are to be encoded or contexts drawn, and `conditioner` where contexts are.
       family: its latent space, conditioner and condition encoder are used.
       empty: context of the empty caption, (1, ...).
-      caption_dropout: probability of replacing an example's context by its unconditional twin.
+      caption_dropout: probability of replacing an example's context by its unconditional twin; of several kinds of
+        dropout (`Conditioner.drops`) that of each.
 
+    Raises:
+      ValueError: probabilities that add up to more than 1.
     Returns:
       latents float32 (n, *space', c), context, and condition by name where there are conditions.
     """
     dropout_key, latents_key = jax.random.split(key)
-    if "context" in inputs:
-        context = inputs["context"]
-    else:
-        context = family.conditioner.encode(frozen["conditioner"], inputs["read"])
+    conditioner = family.conditioner
+    context = inputs["context"] if "context" in inputs else conditioner.encode(frozen["conditioner"], inputs["read"])
+    if conditioner.draw is not None:
+        keys = jax.random.split(jax.random.fold_in(dropout_key, 1), len(jax.tree.leaves(context)[0]))
+        context = conditioner.draw(frozen["latents"], context, keys, training=True)
     if caption_dropout > 0:
-        context = _dropped(context, family.conditioner.null(context, empty), dropout_key, caption_dropout)
+        null = conditioner.null(context, empty)
+        context = _dropped(context, null, dropout_key, caption_dropout, conditioner.drops)
     latents = family.latents
     moments = inputs["moments"] if "moments" in inputs else latents.moments(frozen["latents"], inputs["image"])
     found = {"latents": latents.sample(moments, latents_key), "context": context}
@@ -54,14 +60,32 @@ def model_inputs(
     return found | ({"condition": condition} if condition else {})
 
 
-def _dropped(context: Tree, null: Tree, key: jax.Array, probability: float) -> Tree:
+def _dropped(context: Tree, null: Tree, key: jax.Array, probability: float, kinds: tuple[tuple[str, ...], ...]) -> Tree:
+    """The context, of each row by chance its null, or of several kinds of dropout the parts of one that it names."""
     count = len(jax.tree.leaves(context)[0])
-    drop = jax.random.bernoulli(key, probability, (count,))
+    if not kinds:
+        return _where(jax.random.bernoulli(key, probability, (count,)), null, context)
+    if probability * len(kinds) > 1:
+        raise ValueError(
+            f"caption_dropout is {probability}, but this base drops parts of its context in {len(kinds)} ways, each as "
+            f"often: give at most {1 / len(kinds):.2g}."
+        )
+    kind = jnp.floor(jax.random.uniform(key, (count,)) / probability)
 
-    def choose(kept: jax.Array, dropped: jax.Array) -> jax.Array:
-        return jnp.where(drop.reshape(-1, *(1,) * (kept.ndim - 1)), dropped.astype(kept.dtype), kept)
+    def part(name: str) -> Tree:
+        drops = [kind == number for number, names in enumerate(kinds) if name in names]
+        return _where(functools.reduce(jnp.logical_or, drops), null[name], context[name]) if drops else context[name]
 
-    return jax.tree.map(choose, context, null)
+    return {name: part(name) for name in context}
+
+
+def _where(rows: jax.Array, yes: Tree, no: Tree) -> Tree:
+    """Of each row one tree or the other, in the dtypes of the other."""
+
+    def choose(one: jax.Array, other: jax.Array) -> jax.Array:
+        return jnp.where(rows.reshape(-1, *(1,) * (other.ndim - 1)), one.astype(other.dtype), other)
+
+    return jax.tree.map(choose, yes, no)
 
 
 def _conditions(
@@ -80,7 +104,7 @@ def cached_shapes(family: Family, count: int, size: tuple[int, ...]) -> dict[str
     def rows(shape: tuple[int, ...], dtype: jnp.dtype) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((count, *shape), dtype)
 
-    names = tuple(family.model.sides)
+    names, shapes = tuple(family.model.sides), family.conditioner.shapes_at(size)
     moments = rows(family.latents.moments_shape(*size), jnp.bfloat16)
     if family.condition.moments is None:
         condition = {"condition": {name: rows((*size, family.channels_of(name)), jnp.uint8) for name in names}}
@@ -88,6 +112,6 @@ def cached_shapes(family: Family, count: int, size: tuple[int, ...]) -> dict[str
         condition = {"condition_moments": dict.fromkeys(names, moments)}
     return {
         "moments": moments,
-        "context": jax.tree.map(lambda leaf: rows(leaf.shape, stored_dtype(leaf.dtype)), family.conditioner.shapes),
+        "context": jax.tree.map(lambda leaf: rows(leaf.shape, stored_dtype(leaf.dtype)), shapes),
         **condition,
     }

@@ -95,33 +95,53 @@ class Conditioner:
       null: (context of n rows, context of the empty caption, n rows or 1) -> the context without its caption, n rows:
         it takes the place of the context where captions are dropped, and guidance leads away from it where there is no
         negative prompt.
-      shapes: shape and dtype of every leaf of a context, without n.
+      shapes: shape and dtype of every leaf of a context, without n; or where they depend on the size of an example, a
+        function of it, see `shapes_at`.
       cuts: examples -> of each, whether `read` leaves out the end of its caption; None where it never does.
       kept: names of a context's parts that are not of the caption: another caption leaves them as they are.
       sees_pictures: whether `read` takes pixels of the example, such as its `first_frame`, uint8 (H, W, 3).
+      reads_captions: whether it reads captions at all.
+      draw: (parameters of the latent space, context, a key a row, training=) -> the context that the networks see, as
+        `LatentSpace.sample` of moments: what each step of training draws anew, and sampling once. `shapes` and what is
+        cached are of the context before, what `null` takes of the one after. None where nothing is drawn.
+      drops: names of a context's parts that are dropped together, for each kind of dropout; all kinds are as likely.
+        (): there is one, of the whole context.
     """
 
     load_params: Callable[[], Params]
     read: Callable[[Sequence[Mapping[str, Any]]], Tree]
     encode: Callable[[Params, Tree], Tree]
     null: Callable[[Tree, Tree], Tree]
-    shapes: Tree
+    shapes: Tree | Callable[[tuple[int, ...]], Tree]
     cuts: Callable[[Sequence[Mapping[str, Any]]], Sequence[bool]] | None = None
     kept: tuple[str, ...] = ()
     sees_pictures: bool = False
+    reads_captions: bool = True
+    draw: Callable[..., Tree] | None = None
+    drops: tuple[tuple[str, ...], ...] = ()
 
     @cached_property
     def params(self) -> Params:
         """The encoders' weights."""
         return self.load_params()
 
+    def shapes_at(self, size: tuple[int, ...]) -> Tree:
+        """Shape and dtype of every leaf of a context, without n, of an example of (H, W) or (F, H, W)."""
+        return self.shapes(size) if callable(self.shapes) else self.shapes
+
     @cached_property
     def empty(self) -> Tree:
-        """Context of the empty caption, a tree of numpy arrays (1, ...)."""
-        return self.of_captions([""])
+        """Context of the empty caption, a tree of numpy arrays (1, ...); {} where no captions are read."""
+        return self.of_captions([""]) if self.reads_captions else {}
 
     def of_captions(self, captions: Sequence[str]) -> Tree:
-        """Contexts of captions that are of no picture, a tree of numpy arrays (n, ...)."""
+        """Contexts of captions that are of no picture, a tree of numpy arrays (n, ...).
+
+        Raises:
+          ValueError: no captions are read.
+        """
+        if not self.reads_captions:
+            raise ValueError("This base reads no captions: give no negative_prompt.")
         return self.contexts([{"caption": caption, **NO_PICTURE} for caption in captions])
 
     def recaptioned(self, context: Tree, other: Tree) -> Tree:
@@ -129,8 +149,13 @@ class Conditioner:
         replaced = jax.tree.map(lambda leaf, of_other: np.broadcast_to(of_other, leaf.shape), context, other)
         return replaced | {name: context[name] for name in self.kept} if self.kept else replaced
 
-    def negatives(self, context: Tree, prompts: Sequence[str]) -> Tree:
-        """What guidance leads away from: a context with a negative prompt a row, and where that is empty `null`."""
+    def negatives(self, context: Tree, prompts: Sequence[str]) -> Tree | None:
+        """What guidance leads away from: a context with a negative prompt a row, and where that is empty `null`.
+
+        None where no captions are read, and thus ValueError for a negative prompt.
+        """
+        if not self.reads_captions and not any(prompts):
+            return None
         negative = self.recaptioned(context, self.of_captions(prompts))
         absent = np.array([not prompt for prompt in prompts])
 

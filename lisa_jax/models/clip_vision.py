@@ -1,4 +1,6 @@
-"""CLIP's image tower, as transformers' `CLIPVisionModel`: a vision transformer whose class token describes the picture.
+"""CLIP's image tower: a vision transformer whose class token describes the picture.
+
+As transformers' `CLIPVisionModel` and `CLIPVisionModelWithProjection`.
 
 Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", arXiv 2103.00020. Parameter
 names are transformers' own, the spelling of `pre_layrnorm` included.
@@ -29,6 +31,12 @@ class CLIPVisionConfig:
     hidden_act: str = "quick_gelu"
     layer_norm_eps: Epsilon = 1e-5
     initializer_factor: float = 1.0
+    projection_dim: Width = 512
+
+    @property
+    def layers(self) -> int:
+        """Transformer blocks."""
+        return self.num_hidden_layers
 
     def __post_init__(self):
         check_transformer(self)
@@ -92,3 +100,16 @@ class CLIPVisionModel(nn.Module):
         x = layer_norm(config, dtype, "pre_layrnorm")(x)
         x, _ = CLIPEncoder(config, dtype, causal=False, name="encoder")(x)
         return layer_norm(config, dtype, "post_layernorm")(x[:, 0])
+
+
+class CLIPVisionModelWithProjection(nn.Module):
+    """The image tower and its projection into the space that CLIP's towers share."""
+
+    config: CLIPVisionConfig
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, pixels: jax.Array) -> jax.Array:
+        """transformers' `image_embeds`, (n, projection_dim), of pixels as `CLIPVisionModel` takes them."""
+        pooled = CLIPVisionModel(self.config, self.dtype, name="vision_model")(pixels)
+        return nn.Dense(self.config.projection_dim, use_bias=False, dtype=self.dtype, name="visual_projection")(pooled)

@@ -56,7 +56,7 @@ class Encoding:
     cuts: Callable[[Sequence[Mapping[str, Any]]], Sequence[bool]] | None = None
 
     def empty_context(self) -> Tree | None:
-        """Context of the empty caption, a tree (1, ...), floats in float32; ValueError where it is not finite."""
+        """`Conditioner.empty`, floats in float32; None where nothing is cached, ValueError where it is not finite."""
         if self.conditioner is None:
             return None
         check_finite({"context": self.conditioner.empty}, "The empty caption")
@@ -93,7 +93,7 @@ class Encoding:
             frame = {FIRST_FRAME: jax.ShapeDtypeStruct((*size[-2:], RGB), jnp.uint8)} if self.keeps_frame(size) else {}
             return inputs | frame | dict.fromkeys(PICTURE_FIELDS, jax.ShapeDtypeStruct((2,), jnp.int32))
         context = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, stored_dtype(leaf.dtype)), self.conditioner.shapes
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, stored_dtype(leaf.dtype)), self.conditioner.shapes_at(size)
         )
         return {**inputs, "context": context}
 

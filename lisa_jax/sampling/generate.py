@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from lisa_jax.dual_branch import Params, Tree
-from lisa_jax.families.family import Family
+from lisa_jax.families.family import Conditioner, Family
 from lisa_jax.parallel.compiling import Announced
 from lisa_jax.parallel.sharding import make_mesh, replicated, split_rows
 from lisa_jax.sampling.guidance import Control, check_window, guided_predict
-from lisa_jax.sampling.noise import initial_noise
+from lisa_jax.sampling.noise import GENERATOR, initial_noise, row_keys
 from lisa_jax.sampling.samplers.sampler import make_sampler
 
 PerSide = float | Mapping[str, float]
@@ -59,14 +59,15 @@ def make_generator(
     mesh = make_mesh()
 
     def latents(params: SamplingParams, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
+        context, null = _contexts(family.conditioner, params.latents, batch, guided=guidance_scale != 1)
         predict = guided_predict(
             family.model,
             family.process,
             params.frozen,
             _controls(family, windows, params, batch["condition"]),
             num_steps=num_steps,
-            context=batch["context"],
-            null_context=batch.get("negative"),
+            context=context,
+            null_context=null,
             guidance_scale=guidance_scale,
             guess_mode=guess_mode,
         )
@@ -87,6 +88,20 @@ def make_generator(
         sample_latents=Announced(jax.jit(latents, out_shardings=replicated(mesh)), "the sampler", position=1),
         sample_decoded=Announced(jax.jit(decoded, out_shardings=replicated(mesh)), "the sampler", position=1),
     )
+
+
+def _contexts(
+    conditioner: Conditioner, params: Params, batch: Mapping[str, Any], *, guided: bool
+) -> tuple[Tree, Tree | None]:
+    """What the networks see of a batch's contexts, and what guidance leads away from."""
+    context, negative = batch["context"], batch.get("negative")
+    if conditioner.draw is None:
+        return context, negative
+    keys = jax.random.wrap_key_data(batch["key_data"], impl=GENERATOR)
+    context = conditioner.draw(params, context, keys, training=False)
+    if negative is not None:
+        return context, conditioner.draw(params, negative, keys, training=False)
+    return context, conditioner.null(context, conditioner.empty) if guided else None
 
 
 def _all_finite(rows: jax.Array) -> jax.Array:
@@ -250,7 +265,10 @@ class Generator:
         indices = np.asarray(indices, np.uint32)
         shape = self.family.latents.shape(*(size or jax.tree.leaves(conditions)[0].shape[1:-1]))
         inputs = {"context": context, "condition": dict(conditions), "index": indices}
-        if self.guided:
+        drawn = self.family.conditioner.draw is not None
+        negative = self.negative if negative_context is None else negative_context
+        # Of a context that is still to be drawn, what is without a caption comes after.
+        if self.guided and (negative is not None or not drawn):
             inputs["negative"] = self._negative(context, negative_context)
         if x_T is not None:
             inputs["x_T"] = x_T
@@ -263,6 +281,8 @@ class Generator:
             index = batch.pop("index")
             if x_T is None:
                 batch["x_T"] = np.asarray(initial_noise(seed, index, shape))
+            if drawn:
+                batch["key_data"] = np.asarray(jax.random.key_data(row_keys(seed, index)))
             batch = jax.device_put(batch, split_rows(self.mesh))
             for results, result in zip((found, finite), program(params, batch), strict=True):
                 results.append(np.asarray(result))

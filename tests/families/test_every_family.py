@@ -124,7 +124,7 @@ def make_case(class_name, member, folder):
     fresh = program.initialise(family.read_start(), run_keys(config.seed)[0]).params
     batch = stacked(rows[:4])
     encode = partial(model_inputs, family=family, empty=family.conditioner.empty, caption_dropout=0.0)
-    inputs = jax.tree.map(np.asarray, jax.jit(encode)(batch, KEY, {}))
+    inputs = jax.tree.map(np.asarray, jax.jit(encode)(batch, KEY, {"latents": family.latents.params}))
     model = jitted(family.model)
     return Case(class_name, member, folder, family, model, fresh, trained(fresh), rows, inputs)
 
@@ -408,9 +408,11 @@ def test_side_networks_beside_each_other_are_told_apart_by_name_and_add_up(case)
 
 
 def test_captions_that_are_always_dropped_are_the_null_context(case):
-    conditioner = case.family.conditioner
+    # Of a base with several kinds of dropout none takes all.
+    conditioner = dataclasses.replace(case.family.conditioner, drops=())
+    family, frozen = dataclasses.replace(case.family, conditioner=conditioner), {"latents": case.family.latents.params}
     batch = stacked(case.rows[:4])
-    found = model_inputs(batch, KEY, {}, family=case.family, empty=conditioner.empty, caption_dropout=1.0)["context"]
+    found = model_inputs(batch, KEY, frozen, family=family, empty=conditioner.empty, caption_dropout=1.0)["context"]
     assert_equal(found, conditioner.null(case.inputs["context"], conditioner.empty))
     differs = jax.tree.map(lambda dropped, kept: bool(np.any(dropped != kept)), found, case.inputs["context"])
     assert any(jax.tree.leaves(differs))
@@ -428,7 +430,7 @@ def test_the_architecture_alone_has_the_shapes_and_dtypes_of_what_is_loaded(case
     batch = stacked(case.rows)
     cached = cached_shapes(abstract, control.ROWS, case.member.size)
     assert jax.tree.map(lambda leaf: leaf.shape, cached) == jax.tree.map(lambda leaf: leaf.shape, batch)
-    assert shapes_of(abstract.conditioner.shapes) == shapes_of(case.rows[0]["inputs"]["context"])
+    assert shapes_of(abstract.conditioner.shapes_at(case.member.size)) == shapes_of(case.rows[0]["inputs"]["context"])
 
 
 @pytest.mark.parametrize("lam", [0.5, 0.0], ids=["aligned", "plain"])

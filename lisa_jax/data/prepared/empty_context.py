@@ -24,7 +24,7 @@ def empty_context_file(folder: Path, metadata: Metadata) -> Path | None:
 
 
 def read_empty_context(folder: Path, metadata: Metadata) -> Tree:
-    """Read it: a tree of arrays (1, ...), floats in float32.
+    """Read it: a tree of arrays (1, ...), floats in float32; {} of a base that reads no captions.
 
     Raises:
       FileNotFoundError: the file is missing.
@@ -44,6 +44,8 @@ def read_empty_context(folder: Path, metadata: Metadata) -> Tree:
     # Of many kinds for damaged bytes; a name that is no feature is a KeyError.
     except Exception as error:
         raise CorruptRecordError(f"{path} is damaged ({with_kind(error)}): {what_to_do}") from error
+    if not leaves:
+        return {}
     expected = {f.path: (1, *f.shapes[0]) for f in metadata.features.values() if f.path[0] == "context"}
     if {place: leaf.shape for place, leaf in leaves.items()} != expected:
         raise CorruptRecordError(f"{path} holds arrays of other shapes than contexts have: {what_to_do}")
