@@ -34,11 +34,15 @@ def sinusoidal_embedding(
 
 
 class TimestepEmbedding(nn.Module):
-    """Linear, SiLU, linear on the sinusoids, in float32 (diffusers' `TimestepEmbedding`)."""
+    """Linear, SiLU, linear on the sinusoids, in float32 (diffusers' `TimestepEmbedding`).
+
+    `features` are those in between and, unless `out_features` says otherwise, of the result.
+    """
 
     features: int
+    out_features: int | None = None
 
     @nn.compact
     def __call__(self, sinusoids: jax.Array) -> jax.Array:
         hidden = nn.silu(Linear(self.features, name="linear_1")(sinusoids))
-        return Linear(self.features, name="linear_2")(hidden)
+        return Linear(self.out_features or self.features, name="linear_2")(hidden)

@@ -62,14 +62,30 @@ class UNetConfig(EncoderConfig):
 class Trunk(NamedTuple):
     """What control cannot reach: the state of the UNet after its mid block.
 
-    hidden: (n, h, w, c) after the mid block; skips: outputs of conv_in and of the down blocks, finest first;
-    emb: (n, e) float32 time embedding; tokens: (n, m, d) text features.
+    hidden: (n, *space, c) after the mid block; skips: outputs of conv_in and of the down blocks, finest first;
+    emb: (n, e) float32 time embedding; tokens: (n, m, d) features of text, or of a video's first frame.
     """
 
     hidden: jax.Array
     skips: tuple[jax.Array, ...]
     emb: jax.Array
     tokens: jax.Array
+
+    def controlled(self, residuals: tuple[jax.Array, ...] | None) -> "Trunk":
+        """The same with residuals, one for each skip and a last one for the hidden state, added; None adds nothing.
+
+        Raises:
+          ValueError: the wrong number of residuals.
+        """
+        if residuals is None:
+            return self
+        if len(residuals) != len(self.skips) + 1:
+            raise ValueError(
+                f"{len(residuals)} residuals given, but this UNet takes {len(self.skips)} for its skips and one more."
+            )
+        *of_skips, last = residuals
+        skips = tuple(skip + one.astype(skip.dtype) for skip, one in zip(self.skips, of_skips, strict=True))
+        return self._replace(hidden=self.hidden + last.astype(self.hidden.dtype), skips=skips)
 
 
 class UNet(nn.Module):
@@ -149,16 +165,7 @@ class UNet(nn.Module):
         Raises:
           ValueError: the wrong number of residuals.
         """
-        hidden, skips, emb, tokens = trunk
-        if residuals is not None:
-            if len(residuals) != len(skips) + 1:
-                raise ValueError(
-                    f"{len(residuals)} residuals given, but this UNet takes {len(skips)} for its skips and one more."
-                )
-            skips = tuple(
-                skip + residual.astype(skip.dtype) for skip, residual in zip(skips, residuals[:-1], strict=True)
-            )
-            hidden = hidden + residuals[-1].astype(hidden.dtype)
+        hidden, skips, emb, tokens = trunk.controlled(residuals)
         for level, block in zip(reversed(range(self.config.levels)), self.up_blocks, strict=True):
             # One skip a layer of its level, and one that comes from the level above it.
             count = per_level(self.config.layers_per_block, self.config.levels)[level] + 1
