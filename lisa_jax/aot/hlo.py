@@ -60,16 +60,19 @@ def computations(text: str) -> tuple[dict[str, list[str]], str | None]:
 
 
 def _own_bytes(lines: list[str], channels: set[str]) -> Bytes:
-    """Bytes of the collectives that a computation has itself, on channels that were not seen before."""
+    """Bytes of the collectives that a computation has itself, on channels that were not seen in others before."""
     found: Bytes = defaultdict(int)
+    # Within a computation several may have one channel: they are parts of what was one.
+    own: set[str] = set()
     for line in lines:
         instruction, channel = _INSTRUCTION.search(line), _CHANNEL.search(line)
         if instruction is None or (channel and channel[1] in channels):
             continue
         if channel:
-            channels.add(channel[1])
+            own.add(channel[1])
         shape, kind, started = instruction.groups()
         found[kind] += _result_bytes(shape, kind, started=bool(started))
+    channels |= own
     return found
 
 

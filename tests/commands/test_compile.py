@@ -215,6 +215,7 @@ ENTRY %main (p0: f32[8,4], p1: bf16[2,5,5,3]) -> f32[16] {
   %loop = (s32[], f32[8,4]{1,0}) while(%init), condition=%turns, body=%body
   %start = ((f32[8]{0}), f32[8]{0}) all-reduce-start(%third), channel_id=1, to_apply=%add
   %done = f32[8]{0} all-reduce-done(%start)
+  %part = f32[2]{0} all-reduce(%first), channel_id=1, to_apply=%add
 }
 """
 
@@ -225,9 +226,9 @@ def test_kernels_of_gpus_are_told_with_what_they_read_and_write():
         "elementwise": (2, 4 * 128),
         "copy": (1, 2 * 128),
         "reduction": (1, 128 + 32),
-        "all-reduce": (1, 64),
+        "all-reduce": (2, 64 + 8 + 128),
     }
-    assert collective_bytes(GPU_HLO) == {"all-reduce": 32}
+    assert collective_bytes(GPU_HLO) == {"all-reduce": 32 + 8}
     assert largest_results(GPU_HLO, 2) == ["0.00G bf16[2,5,5,4]", "0.00G f32[8,4]"]
 
 
