@@ -60,6 +60,9 @@ flags.DEFINE_list(
 flags.DEFINE_enum("sampler", None, ["ddim", "euler", "dpmpp_2m"], "The run's by default, as for those below.")
 DEFINE_checked("num_steps", None, "Sampling steps.", SAMPLING_STEPS)
 DEFINE_checked("guidance_scale", None, "Classifier-free guidance; 1 is none.", FACTOR)
+DEFINE_checked(
+    "min_guidance_scale", None, "Of a video's first frame: it rises to --guidance_scale of the last.", FACTOR
+)
 DEFINE_checked("negative_prompt", None, "What guidance leads away from.", NEGATIVE_PROMPT)
 flags.DEFINE_list("control_scale", None, "Factor on the side network's residuals.")
 flags.DEFINE_list("control_start", None, "Share of the steps after which control sets in.")

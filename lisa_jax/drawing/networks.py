@@ -125,7 +125,7 @@ def networks_of_folders(base: str, folders: Sequence[str], dtype: str, leave_out
     identity = {"base": family.fingerprint, "side networks": prints, "dtype": dtype}
     fitting = fitting_samplers(family.process)
     sampling = DEFAULTS if DEFAULTS["sampler"] in fitting else DEFAULTS | {"sampler": fitting[0]}
-    return Networks(family, names, side, None, sampling, identity)
+    return Networks(family, names, side, None, sampling | dict(family.sampling), identity)
 
 
 def _name(spec: str) -> str:

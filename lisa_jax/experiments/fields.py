@@ -133,6 +133,7 @@ CONTROL: Fields = {
     "sampling.sampler": Choice(tuple(SAMPLERS)),
     "sampling.num_steps": SAMPLING_STEPS,
     "sampling.guidance_scale": FACTOR,
+    "sampling.min_guidance_scale": Maybe(FACTOR),
     "sampling.control_scale": SCALE,
     "sampling.control_start": Maybe(MOMENT),
     "sampling.control_end": Maybe(MOMENT),

@@ -252,6 +252,8 @@ class Family:
       buffers: pattern of the paths of main parameters that are no weights, as tables of positions: no training of the
         main network changes them. None where there are none.
       conditioning_channels: name -> channels of a condition, of those that have not 3.
+      sampling: settings of `sampling.generate.make_generator` that such bases are sampled with where no run says
+        otherwise.
     """
 
     model: DualBranch
@@ -275,6 +277,7 @@ class Family:
     guess_mode: bool = False
     buffers: str | None = None
     conditioning_channels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    sampling: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def channels_of(self, condition: str) -> int:
         """How many channels a condition has, as its side network takes it."""

@@ -10,9 +10,10 @@ import numpy as np
 
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.family import Conditioner, Family
+from lisa_jax.media.video import VIDEO
 from lisa_jax.parallel.compiling import Announced
 from lisa_jax.parallel.sharding import make_mesh, replicated, split_rows
-from lisa_jax.sampling.guidance import Control, check_window, guided_predict
+from lisa_jax.sampling.guidance import Control, check_window, guided_predict, scales_of_frames
 from lisa_jax.sampling.noise import GENERATOR, initial_noise, row_keys
 from lisa_jax.sampling.samplers.sampler import make_sampler
 
@@ -25,6 +26,7 @@ def make_generator(
     sampler: str = "ddim",
     num_steps: int,
     guidance_scale: float,
+    min_guidance_scale: float | None = None,
     control_scale: PerSide = 1.0,
     control_start: PerSide = 0.0,
     control_end: PerSide = 1.0,
@@ -38,7 +40,9 @@ def make_generator(
       family: model, process, latent space, conditioner and scheduler config.
       sampler: ddim, euler or dpmpp_2m; see `make_sampler`.
       num_steps: network evaluations a sample.
-      guidance_scale: classifier-free guidance towards the caption; 1 is none.
+      guidance_scale: classifier-free guidance towards the context; 1 is none.
+      min_guidance_scale: of the first frame of videos, from which it rises evenly to `guidance_scale` of the last one;
+        None: all frames have the same.
       control_scale: factor on the side networks' residuals. This and the two below are one number for all side
         networks, or numbers by name.
       control_start, control_end: the part of the steps in which a side network acts.
@@ -53,13 +57,21 @@ def make_generator(
         raise ValueError(
             "guess_mode is true, but diffusers' pipelines of this kind of base have no guess mode: leave it at false."
         )
+    if min_guidance_scale is not None and family.medium.axes != VIDEO.axes:
+        raise ValueError(
+            "min_guidance_scale is of videos, whose frames differ in guidance, but this base makes images."
+        )
+    guided = guidance_scale != 1 or min_guidance_scale not in (None, 1)
     windows = _windows(family, control_scale=control_scale, control_start=control_start, control_end=control_end)
-    negative = _negative_contexts(family, negative_prompt, guidance_scale)
+    negative = _negative_contexts(family, negative_prompt, guided=guided)
     chosen = make_sampler(sampler, family.process, family.scheduler, num_steps, family.patch_size)
     mesh = make_mesh()
 
     def latents(params: SamplingParams, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
-        context, null = _contexts(family.conditioner, params.latents, batch, guided=guidance_scale != 1)
+        context, null = _contexts(family.conditioner, params.latents, batch, guided=guided)
+        scale = guidance_scale
+        if min_guidance_scale is not None:
+            scale = scales_of_frames(min_guidance_scale, guidance_scale, batch["x_T"].shape[1])
         predict = guided_predict(
             family.model,
             family.process,
@@ -68,7 +80,7 @@ def make_generator(
             num_steps=num_steps,
             context=context,
             null_context=null,
-            guidance_scale=guidance_scale,
+            guidance_scale=scale,
             guess_mode=guess_mode,
         )
         found = chosen.sample(predict, batch["x_T"])
@@ -81,7 +93,7 @@ def make_generator(
     return Generator(
         family,
         batch_size,
-        guided=guidance_scale != 1,
+        guided=guided,
         negative=negative,
         mesh=mesh,
         # Every process reads the whole result.
@@ -109,11 +121,11 @@ def _all_finite(rows: jax.Array) -> jax.Array:
     return jnp.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))
 
 
-def _negative_contexts(family: Family, prompt: str, guidance_scale: float) -> Tree | None:
+def _negative_contexts(family: Family, prompt: str, *, guided: bool) -> Tree | None:
     """The context of a negative prompt, (1, ...); None of an empty one."""
     if not prompt:
         return None
-    if guidance_scale == 1:
+    if not guided:
         raise ValueError("negative_prompt does nothing at guidance_scale 1: give another guidance_scale, or no prompt.")
     return family.conditioner.of_captions([prompt])
 

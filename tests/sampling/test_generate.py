@@ -62,6 +62,11 @@ def test_guess_mode_is_refused_of_a_family_whose_pipelines_have_none(family):
     make_generator(dataclasses.replace(family, guess_mode=True), num_steps=1, guidance_scale=1.0, guess_mode=True)
 
 
+def test_guidance_that_rises_is_refused_of_images(family):
+    with pytest.raises(ValueError, match="min_guidance_scale is of videos"):
+        make_generator(family, num_steps=1, guidance_scale=3.0, min_guidance_scale=1.0)
+
+
 def test_the_sampler_knows_what_the_network_reads_as_one_token(family, monkeypatch):
     given = []
     monkeypatch.setattr(generate_module, "make_sampler", lambda *arguments: given.append(arguments))

@@ -9,7 +9,7 @@ import pytest
 
 from lisa_jax.dual_branch import SideOutput
 from lisa_jax.processes import EDM, Diffusion
-from lisa_jax.sampling.guidance import Control, guided_predict, steps_with_control
+from lisa_jax.sampling.guidance import Control, guided_predict, scales_of_frames, steps_with_control
 from lisa_jax.sampling.noise import initial_noise
 
 N, STEPS = 3, 10
@@ -83,6 +83,26 @@ def test_null_context_may_differ_by_example():
     null, text = expected(null_context), expected(CONTEXT)
     found = guided(recording_model(), null_context=null_context)(X, T, 0)
     np.testing.assert_allclose(found, null + 7.5 * (text - null), rtol=1e-5)
+
+
+def test_guidance_of_videos_rises_from_the_first_frame_to_the_last():
+    scales = scales_of_frames(1.0, 3.0, 5)
+    np.testing.assert_array_equal(scales, [1.0, 1.5, 2.0, 2.5, 3.0])
+    videos, context = jnp.ones((N, 5, 1, 1, 1)), CONTEXT[..., None, None]
+    model = SimpleNamespace(
+        trunk=lambda frozen, x, t, context: x * context, predict=lambda frozen, trunk, residuals: trunk
+    )
+    predict = guided_predict(
+        model,
+        Diffusion(),
+        None,
+        num_steps=STEPS,
+        context=context,
+        null_context=jnp.zeros_like(context),
+        guidance_scale=scales,
+    )
+    found = predict(videos, T, 0)
+    np.testing.assert_allclose(found[..., 0, 0, 0], CONTEXT[:, 0] * scales, rtol=1e-6)
 
 
 def test_control_acts_in_its_window_of_steps_alone():

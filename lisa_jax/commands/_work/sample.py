@@ -46,6 +46,7 @@ def sampling_settings(networks: Networks) -> dict[str, Any]:
         "sampler": FLAGS.sampler,
         "num_steps": FLAGS.num_steps,
         "guidance_scale": FLAGS.guidance_scale,
+        "min_guidance_scale": FLAGS.min_guidance_scale,
         "negative_prompt": FLAGS.negative_prompt,
         "control_scale": numbers_by_name("control_scale", FLAGS.control_scale, names, FACTOR),
         "control_start": numbers_by_name("control_start", FLAGS.control_start, names, SHARE),
