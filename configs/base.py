@@ -88,8 +88,10 @@ def control() -> ConfigDict:
     config = training()
     config.optimizer.update(own_rates())
     # The base: a folder as diffusers has it (one without a VAE works on pixels), a single .safetensors of Stable
-    # Diffusion 1 or 2, or owner/name[@revision] of the hub.
+    # Diffusion 1, 2 or XL, or owner/name[@revision] of the hub.
     config.base = "bases/stable-diffusion-2-1-base"
+    # Another VAE in place of its own, of the same latents: a folder, a .safetensors or a name of the hub; unset: none.
+    config.vae = placeholder(str)
     # What the base is to do without though it has it, as text_encoder_3, the T5 of Stable Diffusion 3; unset: nothing.
     config.leave_out = placeholder(str)
     # Its architecture, of lisa_jax.families.presets: for `compile` and `bench` where the base's folder is not at hand.

@@ -109,7 +109,7 @@ class Checkpoint:
         shutil.copytree(self.folder / component, target, dirs_exist_ok=True)
 
 
-def open_checkpoint(spec: str | Path, leave_out: Collection[str] = ()) -> Checkpoint:
+def open_checkpoint(spec: str | Path, leave_out: Collection[str] = (), vae: str | Path | None = None) -> Checkpoint:
     """Open a source of weights.
 
     Args:
@@ -117,11 +117,19 @@ def open_checkpoint(spec: str | Path, leave_out: Collection[str] = ()) -> Checkp
         a `.safetensors` file, see `single_file`; else `owner/name[@revision]` of the hub, or one file of it,
         `owner/name/FILE.safetensors[@revision]`, which is fetched into its cache.
       leave_out: components that are not taken; of the hub they are not fetched.
+      vae: another source, whose VAE goes in place of its own: of a VAE alone, or a whole base.
 
     Raises:
-      CheckpointError: there is no such folder, and what lies there in its place is named; or see `hub.fetch`.
+      CheckpointError: there is no such folder, and what lies there in its place is named; see `hub.fetch`, and
+        `with_vae.with_vae`.
     """
-    return dataclasses.replace(_opened(spec, leave_out), left_out=frozenset(leave_out))
+    found = dataclasses.replace(_opened(spec, leave_out), left_out=frozenset(leave_out))
+    if vae is None:
+        return found
+    # Here, for it is made of components, which read a checkpoint.
+    from lisa_jax.checkpoints.with_vae import with_vae
+
+    return with_vae(found, open_checkpoint(vae))
 
 
 def _opened(spec: str | Path, leave_out: Collection[str]) -> Checkpoint:

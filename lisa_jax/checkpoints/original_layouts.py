@@ -79,6 +79,7 @@ def _vae_tensors(tensors: Tensors) -> dict[str, StoredTensor]:
     return {original_vae.diffusers_name(name, levels): tensor for name, tensor in kept.items()}
 
 
+_VAE = (_vae_tensors, original_vae.vae_fields)
 _CLIP = (original_text.clip_tensors, original_text.clip_fields)
 _OPENCLIP_H = (original_text.penultimate_tensors, original_text.openclip_fields)
 _OPENCLIP_G = (original_text.openclip_tensors, original_text.openclip_fields)
@@ -87,7 +88,12 @@ _HINT = "input_hint_block.0.weight"
 # Component -> the ways in which it may lie in a file; the first whose marker is there counts.
 _LAYOUTS = {
     "unet": (Layout("model.diffusion_model.", "input_blocks.0.0.weight", _unet_tensors, original_unet.unet_fields),),
-    "vae": (Layout("first_stage_model.", "encoder.conv_in.weight", _vae_tensors, original_vae.vae_fields),),
+    "vae": (
+        Layout("first_stage_model.", "encoder.conv_in.weight", *_VAE),
+        # A file of a VAE alone, in the original layout and as diffusers writes it.
+        Layout("", "encoder.mid.block_1.conv1.weight", *_VAE),
+        Layout("", "encoder.mid_block.resnets.0.conv1.weight", dict, original_vae.vae_fields),
+    ),
     "text_encoder": (
         Layout("cond_stage_model.transformer.text_model.", _TOKENS, *_CLIP),
         Layout("cond_stage_model.transformer.", _TOKENS, *_CLIP),

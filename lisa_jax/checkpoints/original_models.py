@@ -47,7 +47,10 @@ _STABLE_DIFFUSION_XL = Model(
 
 def model_of(names: Collection[str], parts: Mapping[str, Part]) -> Model:
     """The model that a file is of, by the names of its tensors and by what it holds."""
-    unet = parts["unet"].fields if "unet" in parts else {}
+    if "unet" not in parts:
+        # A VAE alone, which is the same for several models, or a ControlNet.
+        return dataclasses.replace(_STABLE_DIFFUSION, fields={})
+    unet = parts["unet"].fields
     if unet.get("addition_embed_type") is not None:
         predicts = {"prediction_type": "v_prediction" if _PREDICTS_V in names else "epsilon"}
         return _with_scheduler(_STABLE_DIFFUSION_XL, predicts | {"rescale_betas_zero_snr": _ZERO_SNR in names})

@@ -8,7 +8,7 @@ from lisa_jax.files.json_object import JsonError, read_object
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _PICKLES = (".ckpt", ".pth", ".pt", ".bin")
-_CONTROLNET, _STABLE_DIFFUSION = "a ControlNet in one file", "Stable Diffusion in one file"
+_CONTROLNET, _STABLE_DIFFUSION, _VAE = "a ControlNet in one file", "Stable Diffusion in one file", "a VAE in one file"
 # Part of a key -> what a file with such a key is; the first that is found counts.
 _KEYS = (
     ("lora_", "a LoRA, which changes a base and is none"),
@@ -28,6 +28,8 @@ _KEYS = (
     ("joint_blocks.", "Stable Diffusion 3 in one file"),
     ("double_blocks.", "Flux in one file"),
     ("model.diffusion_model.", _STABLE_DIFFUSION),
+    ("encoder.mid_block.", _VAE),
+    ("encoder.mid.block_1.", _VAE),
     ("adapter.", "a T2I-Adapter"),
     ("body.", "a T2I-Adapter"),
     ("down_blocks.", "the weights of one network, without their folder"),
@@ -35,7 +37,7 @@ _KEYS = (
 # Class in a config.json -> what the folder is.
 _CLASSES = {
     "UNet2DConditionModel": "a UNet alone: give the folder that it lies in, with text_encoder/, vae/ and the others",
-    "AutoencoderKL": "a VAE alone: give the folder that it lies in, with unet/, text_encoder/ and the others",
+    "AutoencoderKL": "a VAE alone, not a base: it goes to --vae, or to config.vae, beside one",
     "ControlNetModel": "a ControlNet of a UNet, not a base: it goes to --controlnet, or to config.side.start_from",
     "ControlNetUnionModel": "a ControlNet of several conditions (union), which is not supported",
     "LisaJaxSideNetwork": "a side network, not a base: it goes to --controlnet, or to config.side.start_from",
@@ -119,7 +121,10 @@ def no_folder(path: Path) -> str:
 def no_base(folder: Path) -> str:
     """What a folder is that has neither model_index.json nor unet/, or a file without a UNet, and what to give."""
     if folder.is_file():
-        return f"{folder} is no base: a ControlNet goes to --controlnet, or to config.side.start_from."
+        return (
+            f"{folder} is no base: a ControlNet goes to --controlnet, or to config.side.start_from, a VAE to --vae, or "
+            "to config.vae."
+        )
     if (folder / "adapter_config.json").is_file() or any(folder.glob("*lora*.safetensors")):
         return f"{folder} is a LoRA, which changes a base and is none: give the folder of a base."
     if (kind := what_class(_class_of(folder))) is not None:
@@ -139,7 +144,7 @@ def no_side_network(folder: Path, class_name: str, wanted: str) -> str | None:
     `wanted`: classes of the side networks that go beside the base.
     """
     if folder.is_file():
-        return f"{folder} is a base, not a side network: give a ControlNet."
+        return f"{folder} is a base or a VAE, not a side network: give a ControlNet."
     if (folder / "model_index.json").is_file() or (folder / "unet").is_dir():
         return f"{folder} is a whole base, not a side network: give the folder of a ControlNet."
     if (folder / "adapter_config.json").is_file() or any(folder.glob("*lora*.safetensors")):
@@ -163,7 +168,7 @@ def no_single_file(path: Path, keys: Iterable[str]) -> str | None:
     if any(key.removeprefix("control_model.") == "difference" for key in keys):
         return f"{path} holds the differences of a ControlNet from a base, not its weights: give the whole ControlNet."
     kind = what_keys(keys)
-    if kind in (_CONTROLNET, _STABLE_DIFFUSION, None):
+    if kind in (_CONTROLNET, _STABLE_DIFFUSION, _VAE, None):
         return None
     return f"{path} is {kind}: of single files, Stable Diffusion 1, 2 and XL and their ControlNets are supported."
 

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1, 2 and XL, or a ControlNet, in one `.safetensors` file, as they are shared for web interfaces.
+"""Stable Diffusion 1, 2 and XL, a VAE, or a ControlNet, in one `.safetensors`, as web interfaces share them.
 
 Such a file has weights alone. What it lacks, the tokenizer always, is taken from the folder beside it that has its name
 without ending; what a `config.json` would say is told by the shapes of the tensors and by the kind of base, unless it
@@ -135,15 +135,15 @@ def open_single_file(path: Path, folder: Path) -> SingleFile:
     """Open a `.safetensors` file, with what it lacks from a folder; only its header is read.
 
     Raises:
-      CheckpointError: a file that is not whole, or that holds neither Stable Diffusion 1, 2 or XL nor a ControlNet of
-        them: what it is is named.
+      CheckpointError: a file that is not whole, or that holds neither Stable Diffusion 1, 2 or XL nor a ControlNet
+        or VAE of them: what it is is named.
     """
     tensors = {tensor.name: tensor for tensor in tensors_of(path)}
     if (told := no_single_file(path, tensors)) is not None:
         raise CheckpointError(told)
     parts = parts_of(tensors)
     if not parts:
-        raise CheckpointError(f"{path} holds neither a Stable Diffusion 1, 2 or XL nor a ControlNet of one.")
+        raise CheckpointError(f"{path} holds neither a Stable Diffusion 1, 2 or XL nor a ControlNet or VAE of one.")
     found = SingleFile(folder, path, parts, model_of(tensors, parts))
     for part in parts.values():
         if part.prefix in _OPENCLIP and found.has(_OPENCLIP[part.prefix]):

@@ -16,9 +16,8 @@ VAE = Component(
     config_file=DiffusersConfig(
         class_name="AutoencoderKL",
         kind=AutoencoderKLConfig,
-        neutral={},
-        # Of Stable Diffusion XL's pipelines alone.
-        inert={"latents_mean": None, "latents_std": None},
+        neutral={"latents_mean": None, "latents_std": None},
+        telling=dict.fromkeys(("latents_mean", "latents_std"), "Playground 2.5, whose latents are scaled by channel"),
     ),
     shapes=_shapes,
     containers=("down_blocks", "up_blocks", "resnets", "attentions", "downsamplers", "upsamplers", "to_out"),

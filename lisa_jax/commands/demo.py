@@ -21,6 +21,7 @@ DEFINE_checked(
     "base", None, "Base, a folder, a file or owner/name of the hub, with --controlnet for --workdir.", Text()
 )
 flags.DEFINE_string("controlnet", None, "ControlNets, folders, files or owner/name of the hub.")
+DEFINE_checked("vae", None, "With --base: a VAE in place of its own, a folder, a file or a name of the hub.", Text())
 flags.DEFINE_list("leave_out", [], "With --base: components that it is to do without, as text_encoder_3.")
 flags.DEFINE_enum("weights", "auto", WEIGHTS, "Which parameters of a run to use.")
 flags.DEFINE_enum("dtype", "bfloat16", ["float32", "bfloat16"], "With --base: dtype of weights and compute.")

@@ -23,6 +23,7 @@ from lisa_jax.experiments.kinds import Number, Text, Whole
 DEFINE_source("Where the rows are.")
 DEFINE_checked("out", None, "Folder of the prepared data set.", Folder())
 DEFINE_checked("base", None, "Base that trains later; its encoders are used.", Text())
+DEFINE_checked("vae", None, "A VAE in place of the base's, as its config.vae in training.", Text())
 flags.DEFINE_list(
     "leave_out", [], "Components that the base is to do without, as its config.leave_out in training: text_encoder_3."
 )

@@ -99,7 +99,9 @@ def networks_of_runs(runs: Mapping[str, TrainedRun], weights: str) -> Networks:
     )
 
 
-def networks_of_folders(base: str, folders: Sequence[str], dtype: str, leave_out: Sequence[str] = ()) -> Networks:
+def networks_of_folders(
+    base: str, folders: Sequence[str], dtype: str, leave_out: Sequence[str] = (), vae: str | None = None
+) -> Networks:
     """ControlNets beside a base; they are called as their folders or files, `identifier_of` whose names is taken.
 
     Args:
@@ -107,6 +109,7 @@ def networks_of_folders(base: str, folders: Sequence[str], dtype: str, leave_out
       folders: ControlNet folders or files, at least one.
       dtype: float32 or bfloat16, of weights and compute.
       leave_out: components that the base is to do without.
+      vae: checkpoint of a VAE in place of the base's.
 
     Raises:
       CheckpointError: a folder that is missing something or does not fit the base.
@@ -119,7 +122,7 @@ def networks_of_folders(base: str, folders: Sequence[str], dtype: str, leave_out
         )
     starts = dict(zip(names, folders, strict=True))
     setup = Setup(names, start_from=starts, frozen_dtype=dtype, compute_dtype=dtype)
-    family = load_family(base, setup, leave_out=leave_out)
+    family = load_family(base, setup, leave_out=leave_out, vae=vae)
     side = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), family.read_start())
     prints = [open_checkpoint(folder).fingerprint({"": DIFFUSERS_WEIGHTS}) for folder in folders]
     identity = {"base": family.fingerprint, "side networks": prints, "dtype": dtype}

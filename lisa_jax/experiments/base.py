@@ -3,7 +3,7 @@
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from lisa_jax.checkpoints.checkpoint import open_checkpoint
+from lisa_jax.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from lisa_jax.experiments.conditions import condition_names, conditioning_channels
 from lisa_jax.families.family import Architecture, Family, Setup
 from lisa_jax.families.presets import preset_of
@@ -18,14 +18,14 @@ def load_base(config: ConfigDict, mesh: Mesh | None = None) -> Family:
     """The family of the base that a config names, with the config's side networks.
 
     Args:
-      config: fields base, leave_out, data.condition, side, dtypes and the rest of `setup_of`.
+      config: fields base, vae, leave_out, data.condition, side, dtypes and the rest of `setup_of`.
       mesh: where each tensor of the main network goes as soon as it is read, split or not as `mesh.split_frozen` says;
         None: it stays in numpy.
 
     Raises:
       CheckpointError, ValueError: as `Architecture.load`, and for settings that do not exist.
     """
-    checkpoint = open_checkpoint(config.base, left_out(config))
+    checkpoint = open_base(config)
     found = architecture_of(checkpoint)
     rules = found.rules if config.mesh.split_frozen else REPLICATED
     return found.load(setup_of(config), checkpoint, None if mesh is None else placement(rules, mesh))
@@ -75,10 +75,15 @@ def architecture(config: ConfigDict, preset: str | None) -> Architecture:
     """The architecture that `chosen_preset` decides; ValueError as there, and for a preset that does not exist."""
     name = chosen_preset(config, preset)
     if name is None:
-        return architecture_of(open_checkpoint(config.base, left_out(config)))
+        return architecture_of(open_base(config))
     found = preset_of(name).architecture
     check_left_out(found, left_out(config))
     return found
+
+
+def open_base(config: ConfigDict) -> Checkpoint:
+    """The base that a config names, without what it leaves out and with the VAE that it names."""
+    return open_checkpoint(config.base, left_out(config), config.vae)
 
 
 def left_out(config: ConfigDict) -> tuple[str, ...]:
@@ -98,6 +103,8 @@ def absolute_paths(config: ConfigDict) -> None:
     Names of the hub stay as they are.
     """
     config.base = _absolute(config.base)
+    if config.vae is not None:
+        config.vae = _absolute(config.vae)
     if "dir" in config.data:
         config.data.dir = str(expanded(config.data.dir).absolute())
     starts = {name: _absolute(folder) for name, folder in start_folders(config).items()}

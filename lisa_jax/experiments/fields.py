@@ -99,6 +99,7 @@ CONTROL: Fields = {
     "optimizer.fresh_layers": or_unset(Text()),
     "optimizer.fresh_steps": or_unset(STEPS),
     "base": Text(),
+    "vae": or_unset(Text()),
     "leave_out": or_unset(Text()),
     "preset": or_unset(Text()),
     "frozen_dtype": DTYPE,

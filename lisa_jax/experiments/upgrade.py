@@ -23,6 +23,7 @@ _REMAT = {"false": "none", "true": "full"}
 def upgraded(config: ConfigDict) -> ConfigDict:
     """The config of an earlier run with today's fields: new ones say what was done before there was a choice."""
     later = {
+        "vae": None,
         "leave_out": None,
         "preset": None,
         "diagnostics_every": None,

@@ -129,6 +129,7 @@ class ModelCard:
                 "control_guidance_end": self._by_network(sampling["control_end"]),
                 "guess_mode": sampling["guess_mode"],
             },
+            "vae": _vae_in_python(self.config.get("vae"), base),
             "variant": "" if self.variant is None else f', variant="{self.variant}"',
             "scheduler": SCHEDULERS[sampling["sampler"]],
             "noise": noise_in_words(self.process),
@@ -171,6 +172,16 @@ class ModelCard:
 def write_card(folder: str | Path, card: ModelCard) -> None:
     """Write the card into an exported folder, as README.md."""
     write_whole_text(Path(folder) / CARD, card.render())
+
+
+def _vae_in_python(spec: str | None, base: str) -> str | None:
+    """An expression that loads the VAE that a config names, None where that is the base's own."""
+    if spec is None:
+        return None
+    if spec.endswith(".safetensors"):
+        # What such a file does not say is as of the base's own.
+        return f'AutoencoderKL.from_single_file({_python(Path(spec).name)}, config={_python(base)}, subfolder="vae")'
+    return f"AutoencoderKL.from_pretrained({_python(base_name(spec))})"
 
 
 def noise_in_words(process: Process) -> str:

@@ -69,7 +69,13 @@ def check_left_out(architecture: Architecture, components: Collection[str]) -> N
         )
 
 
-def load_family(spec: str | Path, setup: Setup, placement: Placement = None, leave_out: Collection[str] = ()) -> Family:
-    """The family of a base, see `Architecture.load`; `spec` and `leave_out` as `open_checkpoint` takes them."""
-    checkpoint = open_checkpoint(spec, leave_out)
+def load_family(
+    spec: str | Path,
+    setup: Setup,
+    placement: Placement = None,
+    leave_out: Collection[str] = (),
+    vae: str | Path | None = None,
+) -> Family:
+    """The family of a base, see `Architecture.load`; `spec`, `leave_out` and `vae` as `open_checkpoint` takes them."""
+    checkpoint = open_checkpoint(spec, leave_out, vae)
     return architecture_of(checkpoint).load(setup, checkpoint, placement)

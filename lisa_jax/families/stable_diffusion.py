@@ -127,6 +127,10 @@ class StableDiffusion:
             tokenizer.cuts,
         )
 
+    def fingerprint(self, checkpoint: Checkpoint) -> str:
+        """Of a checkpoint of this architecture, see `Family`."""
+        return checkpoint.fingerprint(self.components)
+
     def write_index(self, folder: str | Path) -> None:
         """Write `model_index.json`."""
         write_model_index(folder, self.scheduler.get("_class_name", "DDIMScheduler"), has_vae=self.vae is not None)
@@ -161,7 +165,7 @@ class StableDiffusion:
             latents=latents,
             conditioner=self.conditioner(checkpoint),
             write_main=partial(self._write_main, checkpoint),
-            fingerprint=checkpoint.fingerprint(self.components),
+            fingerprint=self.fingerprint(checkpoint),
         )
 
     def _family(self, setup: Setup, sides: Mapping[str, SideStart], **parts: Any) -> Family:

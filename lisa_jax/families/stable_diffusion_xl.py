@@ -7,6 +7,7 @@ all that there is here.
 """
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, Checkpoint
@@ -33,6 +34,7 @@ pipeline asks for a picture that was made at its size and not cropped. Without a
 were dropped for in training: zeros, where `force_zeros_for_empty_prompt` of the base is true.
 """,
 )
+_NO_ZEROS = "force_zeros_for_empty_prompt: false"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +61,12 @@ class StableDiffusionXL(StableDiffusion):
     def conditioner(self, checkpoint: Checkpoint) -> Conditioner:
         """See `StableDiffusion`."""
         return self.text.load(checkpoint)
+
+    def fingerprint(self, checkpoint: Checkpoint) -> str:
+        """See `StableDiffusion`; what no caption is counts, too, where it is not what it usually is."""
+        found = super().fingerprint(checkpoint)
+        # Bases whose captions are zeros keep the fingerprint that they had before it was asked.
+        return found if self.text.zeros_when_empty else hashlib.sha256(f"{found} {_NO_ZEROS}".encode()).hexdigest()
 
     def write_index(self, folder: str | Path) -> None:
         """See `StableDiffusion`."""

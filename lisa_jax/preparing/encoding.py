@@ -120,6 +120,7 @@ def load_encoding(
     batch_size: int,
     leave_out: Collection[str] = (),
     axes: int = IMAGE.axes,
+    vae: str | Path | None = None,
 ) -> Encoding:
     """Load of a base what the cache needs; of the main network nothing stays but its fingerprint.
 
@@ -133,14 +134,13 @@ def load_encoding(
     if unknown:
         raise ValueError(f"Unknown cache '{sorted(unknown)[0]}': there are moments, context and none.")
     if not cache:
-        if leave_out:
-            raise ValueError(
-                "--leave_out is of the base that encodes, but nothing is: give --cache, or no --leave_out."
-            )
+        if leave_out or vae:
+            flag = "--leave_out" if leave_out else "--vae"
+            raise ValueError(f"{flag} is of the base that encodes, but nothing is: give --cache, or no {flag}.")
         return Encoding()
     if not base:
         raise ValueError(f"To cache {' and '.join(sorted(cache))}, give the --base that trains later; or --cache=none.")
-    family = load_family(base, Setup(compute_dtype="float32", frozen_dtype="float32"), _let_go, leave_out)
+    family = load_family(base, Setup(compute_dtype="float32", frozen_dtype="float32"), _let_go, leave_out, vae)
     if family.medium.axes != axes:
         raise ValueError(
             f"{base} makes videos: say how many --frames they have."

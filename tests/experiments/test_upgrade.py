@@ -23,7 +23,7 @@ MOVED = "lisa_jax.data.openmoji.layer_classes:segmentation"
 TODAY = "lisa_jax.data.embedded.openmoji.layer_classes:segmentation"
 # What the first version did not ask.
 LATER = {
-    None: ("preset", "diagnostics_every", "loss"),
+    None: ("vae", "preset", "diagnostics_every", "loss"),
     "lisa": ("weighting", "decoder_width"),
     "optimizer": ("decoder_rate", "fresh_rate", "fresh_layers", "fresh_steps"),
     "side": ("num_layers", "condition_init", "zero_convolution_scale"),

@@ -93,6 +93,21 @@ def test_card_says_which_form_of_the_main_loss_was_trained():
     assert "| main loss |" not in card().render()
 
 
+@pytest.mark.parametrize("family", [stable_diffusion_xl, stable_diffusion_3])
+def test_card_says_which_vae_it_was_trained_with(family):
+    def told(vae):
+        return parts(card(config=CONFIG | {"vae": vae, "leave_out": None}, usage=family.USAGE).render())[1]
+
+    assert "AutoencoderKL" not in told(None)
+    of_folder = told("/home/someone/vaes/fixed")
+    assert 'vae = AutoencoderKL.from_pretrained("fixed")\n' in of_folder
+    assert '| VAE | another in place of the base\'s: `AutoencoderKL.from_pretrained("fixed")` |' in of_folder
+    assert "import AutoencoderKL, " in of_folder and "/home/someone" not in of_folder
+    base = CONFIG["base"].rpartition("/")[2]
+    call = f'AutoencoderKL.from_single_file("a.safetensors", config="{base}", subfolder="vae")\n'
+    assert call in told("/home/someone/a.safetensors")
+
+
 def test_card_gives_the_base_s_licence_and_notice(tmp_path):
     said = "license: other\nlicense_name: stabilityai\nlicense_link: LICENSE.md"
     (tmp_path / "README.md").write_text(f"---\n{said}\n---\n# A base\n")

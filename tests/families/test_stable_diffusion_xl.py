@@ -76,6 +76,20 @@ def test_examples_that_tell_no_size_are_refused_by_name(whole):
     ].tolist() == [[9, 10, 1, 2, 8, 7]]
 
 
+def test_a_base_without_zeros_for_no_caption_is_another_one(whole, tmp_path):
+    base = shutil.copytree(whole, tmp_path / "base")
+    prints = {}
+    for zeros in (True, False, None):
+        index = json.loads((whole / "model_index.json").read_text()) | {"force_zeros_for_empty_prompt": zeros}
+        index = {name: value for name, value in index.items() if value is not None or name[0] != "f"}
+        (base / "model_index.json").write_text(json.dumps(index))
+        prints[zeros] = load_family(base, Setup()).fingerprint
+    # As before it was asked.
+    components = architecture_of(open_checkpoint(whole)).components
+    assert prints[True] == prints[None] == open_checkpoint(whole).fingerprint(components)
+    assert prints[False] != prints[True]
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_moments_are_finite_where_activations_leave_the_range_of_float16(whole, dtype):
     """As in the published VAE: between norms that bring them back, activations exceed 65,504."""

@@ -86,6 +86,15 @@ def test_a_file_is_read_as_diffusers_reads_it(single, max_difference):
     assert max_difference((tokens, pooled), (context["tokens"], context["pooled"])) < 1e-5
 
 
+def test_a_file_of_a_vae_alone_takes_the_place_of_a_base_s_own(single, tmp_path):
+    folder, _, tensors = single
+    prefix = "first_stage_model."
+    alone = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+    save_file({key: 2 * tensor for key, tensor in alone.items()}, tmp_path / "vae.safetensors")
+    own, other = (load_family(folder, FLOAT32, vae=vae).latents.params for vae in (None, tmp_path / "vae.safetensors"))
+    assert_equal_trees(other, jax.tree.map(lambda leaf: 2 * leaf, own))
+
+
 def test_a_file_says_by_empty_tensors_that_it_predicts_v(single, tmp_path):
     _, path, tensors = single
     shutil.copytree(path.with_suffix(""), tmp_path / "v")

@@ -41,8 +41,6 @@ SD3 = levels(  # every switch at a value that is not the default; no quant convo
     scaling_factor=1.5305,
     sample_size=16,
     force_upcast=False,
-    latents_mean=[0.1] * 5,
-    latents_std=[2.0] * 5,
 )
 SMALL = levels(8, 16, norm_num_groups=4)
 ONE_LEVEL = levels(8, norm_num_groups=4, use_post_quant_conv=False)

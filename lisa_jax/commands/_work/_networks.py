@@ -14,8 +14,10 @@ def networks_of_flags() -> Networks:
     if bool(FLAGS.workdir) == bool(FLAGS.base and FLAGS.controlnet):
         raise ValueError("Give either --workdir, or --base and --controlnet.")
     if not FLAGS.workdir:
-        return networks_of_folders(FLAGS.base, split_paths(FLAGS.controlnet), FLAGS.dtype, FLAGS.leave_out)
-    if FLAGS.leave_out:
-        raise ValueError("--leave_out goes with --base: a run says itself what it was trained without.")
+        return networks_of_folders(FLAGS.base, split_paths(FLAGS.controlnet), FLAGS.dtype, FLAGS.leave_out, FLAGS.vae)
+    if FLAGS.leave_out or FLAGS.vae:
+        raise ValueError(
+            "--leave_out and --vae go with --base: a run says itself what it was trained without and with."
+        )
     weights = FLAGS.weights
     return networks_of_runs({path: load_run(path, weights) for path in split_paths(FLAGS.workdir)}, weights)

@@ -44,7 +44,7 @@ def main() -> None:
     make_image = with_channels(make_image, rows, skip_bad_rows=skip)
     batch_size = FLAGS.batch_size or (jax.local_device_count() if columns.clips else 8)
     chunk_rows = FLAGS.chunk_rows or (100 if columns.clips else 1000)
-    encoding = load_encoding(FLAGS.base, cache, batch_size, FLAGS.leave_out, make_image.axes)
+    encoding = load_encoding(FLAGS.base, cache, batch_size, FLAGS.leave_out, make_image.axes, FLAGS.vae)
     settings = {
         "source": rows.fingerprint(),
         "base": encoding.fingerprint,
@@ -94,7 +94,8 @@ def _sizes() -> tuple[Size, ...]:
 
 def _base_flags() -> dict[str, Any]:
     """The flags that say which base there is, and with what of it."""
-    return {"--base": FLAGS.base, **({"--leave_out": FLAGS.leave_out} if FLAGS.leave_out else {})}
+    given = {f"--{name}": FLAGS[name].value for name in ("leave_out", "vae") if FLAGS[name].value}
+    return {"--base": FLAGS.base, **given}
 
 
 def _naming_flags(columns: Columns, source: str) -> dict[str, Any]:
