@@ -64,11 +64,13 @@ class Split:
         return frozen | ({"conditioner": self.family.conditioner.params} if self.reads_captions else {})
 
     def contexts(self, batch: Mapping[str, Any]) -> Tree:
-        """Contexts of a batch's examples, a tree of arrays (n, ...)."""
+        """Contexts that pictures like a batch's examples are asked for with, a tree of arrays (n, ...)."""
         inputs, conditioner = batch["inputs"], self.family.conditioner
         if "context" in inputs:
-            return inputs["context"]
-        return conditioner.contexts([_with_first_frame(example) for example in self.examples(batch)])
+            found = inputs["context"]
+        else:
+            found = conditioner.contexts([_with_first_frame(example) for example in self.examples(batch)])
+        return found if conditioner.asked is None else conditioner.asked(found)
 
     def conditions(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Conditions of a batch's examples by name, uint8 (n, *space, c); decoded where only latents are kept."""

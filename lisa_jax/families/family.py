@@ -100,6 +100,8 @@ class Conditioner:
       cuts: examples -> of each, whether `read` leaves out the end of its caption; None where it never does.
       kept: names of a context's parts that are not of the caption: another caption leaves them as they are.
       sees_pictures: whether `read` takes pixels of the example, such as its `first_frame`, uint8 (H, W, 3).
+      asked: context of examples -> what is asked for when pictures like them are to be made, where that is another
+        context: nobody knows how a picture that is still to be made was cropped. None where it is the same.
       reads_captions: whether it reads captions at all.
       draw: (parameters of the latent space, context, a key a row, training=) -> the context that the networks see, as
         `LatentSpace.sample` of moments: what each step of training draws anew, and sampling once. `shapes` and what is
@@ -116,6 +118,7 @@ class Conditioner:
     cuts: Callable[[Sequence[Mapping[str, Any]]], Sequence[bool]] | None = None
     kept: tuple[str, ...] = ()
     sees_pictures: bool = False
+    asked: Callable[[Tree], Tree] | None = None
     reads_captions: bool = True
     draw: Callable[..., Tree] | None = None
     drops: tuple[tuple[str, ...], ...] = ()

@@ -75,7 +75,14 @@ def sdxl_conditioner(
         shapes,
         cuts_of(encoders),
         kept=("time_ids",),
+        asked=_made_at_its_size,
     )
+
+
+def _made_at_its_size(context: Mapping[str, Any]) -> dict[str, Any]:
+    """The context of pictures of its sizes that were never resized nor cropped, as diffusers' pipeline asks for."""
+    size = np.asarray(context["time_ids"])[:, 4:]
+    return {**context, "time_ids": np.concatenate([size, np.zeros_like(size), size], axis=1)}
 
 
 def time_ids(example: Mapping[str, Any]) -> list[int]:

@@ -11,6 +11,7 @@ import pytest
 from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
 from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.vae import VAE
+from lisa_jax.experiments.splits import Split
 from lisa_jax.families.autoencoder import autoencoder_latents
 from lisa_jax.families.family import Setup
 from lisa_jax.families.presets import preset_of, write_random_base
@@ -74,6 +75,20 @@ def test_examples_that_tell_no_size_are_refused_by_name(whole):
     assert conditioner.read([{"caption": "cat", "size": (8, 7), "original_size": (9, 10), "crop": (1, 2)}])[
         "time_ids"
     ].tolist() == [[9, 10, 1, 2, 8, 7]]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_pictures_like_examples_are_asked_for_as_inference_does(whole, cached):
+    """Not as the examples were found and cropped, which is what training and validation tell the network."""
+    family = load_family(whole, Setup())
+    rows = [{"caption": "cat", "size": (8, 16), "original_size": (90, 100), "crop": (1, 2), "index": 0}]
+    context = family.conditioner.contexts(rows)
+    split = Split(rows, family, lambda example: {}, None)
+    batch = {"index": np.arange(1), "inputs": {"context": context} if cached else {}}
+    found = split.contexts(batch)
+    assert found["time_ids"].dtype == np.int32 and found["time_ids"].tolist() == [[8, 16, 0, 0, 8, 16]]
+    assert context["time_ids"].tolist() == [[90, 100, 1, 2, 8, 16]]
+    np.testing.assert_array_equal(found["tokens"], context["tokens"])
 
 
 def test_a_base_without_zeros_for_no_caption_is_another_one(whole, tmp_path):
