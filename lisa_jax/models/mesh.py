@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AbstractMesh, PartitionSpec
 
 # The axis of a mesh that splits the heads of attention; all others split the rows of a batch.
@@ -70,7 +71,15 @@ def summed_over_rows(function: Callable[..., Any], *rows: jax.Array) -> Any:
     split = PartitionSpec(axes)
 
     def total(*own: jax.Array) -> Any:
-        return jax.lax.psum(function(*own), axes)
+        return jax.tree.map(lambda part: _psum(part, axes), function(*own))
 
     specs = {"in_specs": (split,) * len(rows), "out_specs": PartitionSpec()}
     return jax.shard_map(total, axis_names=set(axes), check_vma=False, **specs)(*rows)
+
+
+def _psum(part: jax.Array, axes: tuple[str, ...]) -> jax.Array:
+    if platform() != "cpu":
+        return jax.lax.psum(part, axes)
+    # XLA's compiler for CPUs adds up bfloat16 in float32 anyway, but aborts ("Invalid binary instruction opcode copy")
+    # where it has to make that of such a sum within a shard_map that leaves an axis to it.
+    return jax.lax.psum(part.astype(jnp.float32), axes).astype(part.dtype)
