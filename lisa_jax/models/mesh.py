@@ -71,15 +71,16 @@ def summed_over_rows(function: Callable[..., Any], *rows: jax.Array) -> Any:
     split = PartitionSpec(axes)
 
     def total(*own: jax.Array) -> Any:
-        return jax.tree.map(lambda part: _psum(part, axes), function(*own))
+        return _psum(function(*own), axes)
 
     specs = {"in_specs": (split,) * len(rows), "out_specs": PartitionSpec()}
     return jax.shard_map(total, axis_names=set(axes), check_vma=False, **specs)(*rows)
 
 
-def _psum(part: jax.Array, axes: tuple[str, ...]) -> jax.Array:
+def _psum(sums: Any, axes: tuple[str, ...]) -> Any:
     if platform() != "cpu":
-        return jax.lax.psum(part, axes)
+        return jax.lax.psum(sums, axes)
     # XLA's compiler for CPUs adds up bfloat16 in float32 anyway, but aborts ("Invalid binary instruction opcode copy")
     # where it has to make that of such a sum within a shard_map that leaves an axis to it.
-    return jax.lax.psum(part.astype(jnp.float32), axes).astype(part.dtype)
+    wide = jax.lax.psum(jax.tree.map(lambda part: part.astype(jnp.float32), sums), axes)
+    return jax.tree.map(lambda part, own: part.astype(own.dtype), wide, sums)
