@@ -3,36 +3,19 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
-from lisa_jax.data.buckets import Size, nearest_bucket
+from lisa_jax.data.buckets import nearest_bucket
+from lisa_jax.data.clip_frames import FrameReader, Picks, picks_of, place_of
 from lisa_jax.data.rows import Row, RowError
 from lisa_jax.media.channels import RGB
-from lisa_jax.media.clip import Clip, StoredClip, open_clip, pixels_of
+from lisa_jax.media.clip import StoredClip, open_clip
 from lisa_jax.media.video import VIDEO
 from lisa_jax.preparing.images import ConditionedImage, ImageMaker, split_of
 from lisa_jax.preparing.report import LONGER
-
-# Rounding of rates, which files keep as fractions.
-_SAME_RATE = 1e-3
-
-
-class Picks(NamedTuple):
-    """Which frames of a video make up a clip.
-
-    Attributes:
-      numbers: of the frames, ascending.
-      step: how many frames of the video one of the clip is apart from the next, on average.
-      fps: frames a second of the clip.
-    """
-
-    numbers: tuple[int, ...]
-    step: float
-    fps: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,10 +48,10 @@ class ClipMaker(ImageMaker):
         """Raises RowError or PictureError for a row that cannot be used."""
         with contextlib.ExitStack() as stack:
 
-            def source(stored: StoredClip, where: str, channels: int = RGB) -> _Source:
-                return _Source(stack.enter_context(open_clip(stored, where)), where, channels)
+            def source(stored: StoredClip, where: str, channels: int = RGB) -> FrameReader:
+                return FrameReader(stack.enter_context(open_clip(stored, where)), where, channels)
 
-            video = source(row.image, _where(row.image, row.where))
+            video = source(row.image, place_of(row.image, row.where))
             conditions = {
                 name: source(row.conditions[name], f"{row.where}: condition {name!r}", self.channels.get(name, RGB))
                 for name in self.given
@@ -87,21 +70,14 @@ class ClipMaker(ImageMaker):
             fps=picks.fps,
         )
 
-    def _picks(self, video: "_Source") -> Picks:
-        rate = video.clip.rate
-        if self.stride is None and self.fps is not None and rate is not None:
-            step = rate / self.fps
-            if step < 1 - _SAME_RATE:
-                raise RowError(f"{video.where}: the video has {rate:g} frames a second, fewer than --fps={self.fps:g}.")
-            step = max(step, 1.0)
-            return Picks(tuple(round(number * step) for number in range(self.frames)), step, self.fps)
-        step = self.stride or 1
-        if self.fps is None and rate is None:
+    def _picks(self, video: FrameReader) -> Picks:
+        picks = picks_of(video.clip.rate, self.frames, self.fps, self.stride, video.where)
+        if picks.fps is None:
             raise RowError(f"{video.where}: a folder of frames does not say how many are a second: give --fps.")
-        return Picks(tuple(range(0, self.frames * step, step)), step, self.fps or rate / step)
+        return picks
 
     def _made_of(
-        self, video: "_Source", conditions: Mapping[str, "_Source"], numbers: Sequence[int], caption: str
+        self, video: FrameReader, conditions: Mapping[str, FrameReader], numbers: Sequence[int], caption: str
     ) -> ConditionedImage:
         size, image, made = None, None, {}
         taken = zip(*(source.taken(numbers) for source in (video, *conditions.values())), strict=False)
@@ -126,57 +102,8 @@ class ClipMaker(ImageMaker):
         return ConditionedImage(video.where, "", index, image, made, caption, video.size, fitted.crop)
 
 
-class _Source:
-    """A video that is read from its first frame on, once."""
-
-    def __init__(self, clip: Clip, where: str, channels: int):
-        self.clip = clip
-        self.where = where
-        self.size: Size | None = None
-        self._channels = channels
-        self._seen = 0
-
-    def taken(self, numbers: Sequence[int]) -> Iterator[np.ndarray]:
-        """The frames of these numbers, uint8 (h, w, channels), as far as there are any."""
-        wanted = iter(numbers)
-        number = next(wanted)
-        for frame in self.clip.frames:
-            self._seen += 1
-            if self._seen - 1 == number:
-                pixels = pixels_of(frame, self.where, self._channels)
-                self.size = self.size or pixels.shape[:2]
-                if pixels.shape[:2] != self.size:
-                    raise RowError(f"{self.where}: frame {number} is of another size than the first.")
-                number = next(wanted, None)
-                yield pixels
-                if number is None:
-                    return
-
-    def has(self, number: int) -> bool:
-        """Whether there is a frame of a number; frames up to it are passed over."""
-        if self.clip.count is not None:
-            return self.clip.count > number
-        while self._seen <= number and next(self.clip.frames, None) is not None:
-            self._seen += 1
-        return self._seen > number
-
-    def length(self) -> int:
-        """How many frames there are; all are passed over where the video does not say."""
-        if self.clip.count is None:
-            self._seen += sum(1 for _ in self.clip.frames)
-        return self._seen if self.clip.count is None else self.clip.count
-
-
-def _check_as_long(video: _Source, condition: _Source) -> None:
+def _check_as_long(video: FrameReader, condition: FrameReader) -> None:
     if video.length() != condition.length():
         raise RowError(
             f"{condition.where} has {condition.length()} frames, but the video has {video.length()}: make one of each."
         )
-
-
-def _where(stored: StoredClip, where: str) -> str:
-    """The row, and the file or folder that it names, for messages."""
-    if isinstance(stored, bytes):
-        return where
-    name = stored.name if isinstance(stored, Path) else stored[0].parent.name
-    return where if where == name else f"{where}: {name}"

@@ -12,12 +12,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from lisa_jax.data import clip_frames
 from lisa_jax.data.geometry import fit
 from lisa_jax.data.rows import Columns, Row, RowError, open_rows
 from lisa_jax.data.rows.named_file import named_clip
 from lisa_jax.media.open_picture import PictureError
 from lisa_jax.media.video import VIDEO
-from lisa_jax.preparing import clips
 from lisa_jax.preparing.clips import ClipMaker
 from lisa_jax.preparing.images import rank_of
 from lisa_jax.preparing.report import LONGER
@@ -162,7 +162,7 @@ def test_frames_of_another_size_or_that_are_no_pictures_are_named(tmp_path):
 
 def test_few_frames_of_each_video_are_in_memory_at_a_time(made, monkeypatch):
     alive, most = [], 0
-    pixels_of = clips.pixels_of
+    pixels_of = clip_frames.pixels_of
 
     def counted(*args):
         nonlocal most
@@ -171,7 +171,7 @@ def test_few_frames_of_each_video_are_in_memory_at_a_time(made, monkeypatch):
         most = max(most, sum(ref() is not None for ref in alive))
         return found
 
-    monkeypatch.setattr(clips, "pixels_of", counted)
+    monkeypatch.setattr(clip_frames, "pixels_of", counted)
     maker(frames=9, given=("pose",))(row(made / "a.mp4", pose=made / "a"))
     assert len(alive) == 18 and most <= 6
 
