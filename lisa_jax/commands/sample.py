@@ -3,6 +3,7 @@
     python -m lisa_jax sample --workdir=DIR --out=OUT [--split=test] [--num=32]
     python -m lisa_jax sample --workdir=DIR --out=OUT --prompt="a red house" --condition=house.png
     python -m lisa_jax sample --workdir=DIR --out=OUT --listing=rows.jsonl
+    python -m lisa_jax sample --workdir=DIR --out=OUT --first_frame=house.png --condition=depth.mp4       of videos
     python -m lisa_jax sample --workdir=POSE,DEPTH --control_scale=1.0,0.5 ...     several, trained apart
     python -m lisa_jax sample --base=SD --controlnet=FOLDER[,FOLDER] ...           from folders of diffusers
 
@@ -16,7 +17,11 @@ lie in OUT/without_control: up to 32 more samples, which --nowithout_control lea
 
 Several side networks, trained apart or together, take a condition each: --condition=a.png,b.png in their order, fields
 condition_<name> in a listing. Numbers of --control_scale, --control_start and --control_end are in their order too, or
-name=number. A listing is a .jsonl or .csv file with the fields prompt, condition and, if wanted, negative_prompt.
+name=number. A listing is a .jsonl or .csv file with the fields prompt, condition and, if wanted, negative_prompt; of
+videos first_frame, too.
+
+A base of videos takes videos, or folders of frames, as conditions, of at least as many frames as it makes; --fps takes
+them by their times. Where it goes on from a picture, --first_frame names that; prompts may be left out.
 
 Condition pictures are read as `lisa_jax prepare` reads them. Each sample has its condition's aspect ratio and about as
 many pixels as in training; where it cannot, or with --image_size=HEIGHTxWIDTH, the middle of the condition is used, and
@@ -31,7 +36,7 @@ from lisa_jax.commands._flags import COUNT, DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
 from lisa_jax.drawing.sizes import SizeText
 from lisa_jax.experiments.bounds import FACTOR, NEGATIVE_PROMPT, ROWS, SAMPLING_STEPS, SEED, WEIGHTS
-from lisa_jax.experiments.kinds import Text
+from lisa_jax.experiments.kinds import Number, Text
 
 flags.DEFINE_string("workdir", None, "Work directories of training runs beside the same base.")
 DEFINE_checked(
@@ -47,6 +52,13 @@ flags.DEFINE_enum("split", "test", ["train", "test"], "Split that conditions and
 DEFINE_checked("num", 32, "Number of examples of the split, from the first on.", COUNT)
 flags.DEFINE_multi_string("prompt", [], "A prompt in place of a split; may be repeated.")
 flags.DEFINE_multi_string("condition", [], "The prompt's condition picture; several with commas between.")
+flags.DEFINE_multi_string("first_frame", [], "Picture that a video begins with, where the base goes on from one.")
+DEFINE_checked(
+    "fps",
+    None,
+    "Frames a second of prompted videos, by which frames of conditions are taken; by default the conditions' own.",
+    Number(least=0.01, most=1000.0),
+)
 DEFINE_checked("listing", None, "A .jsonl or .csv file of prompts and condition pictures.", Text())
 DEFINE_checked(
     "image_size",

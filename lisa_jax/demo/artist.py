@@ -8,10 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from lisa_jax.drawing.examined import examined
 from lisa_jax.drawing.inputs import batches, drawings_of_requests
 from lisa_jax.drawing.networks import Networks, sizes_of
-from lisa_jax.drawing.requests import Request, examined
+from lisa_jax.drawing.requests import Request
 from lisa_jax.experiments.bounds import SEED
+from lisa_jax.media.image import IMAGE
 from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.sampling.generate import Generator, make_generator
 
@@ -41,6 +43,8 @@ class Artist:
 
     def __init__(self, networks: Networks):
         """Raises ValueError for a base of videos."""
+        if networks.family.medium is not IMAGE:
+            raise ValueError("The page draws pictures, but this base makes videos: use `lisa_jax sample`.")
         self.networks = networks
         self.sizes = sizes_of(networks)
         family = networks.family

@@ -19,9 +19,9 @@ def example_differences(
         found = [] if then == now["digest"] else [f"example {index} had another prompt or condition"]
         return found if size in (None, now["size"]) else [*found, f"example {index} had the size {size}"]
     found = [
-        f"example {index} had the {name} {then.get(name)!r} and has {now[name]!r} now"
-        for name in ("prompt", "negative_prompt", "size")
-        if then.get(name) != now[name]
+        f"example {index} had the {name} {then.get(name)!r} and has {now.get(name)!r} now"
+        for name in ("prompt", "negative_prompt", "size", "fps")
+        if then.get(name) != now.get(name)
     ]
     files = then.get("conditions")
     for name, file in now["conditions"].items():

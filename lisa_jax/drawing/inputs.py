@@ -9,7 +9,9 @@ import jax
 import numpy as np
 
 from lisa_jax.data.geometry import Size, fit
-from lisa_jax.drawing.requests import Request, read_conditions
+from lisa_jax.drawing.clips import fitted_clips, fitted_first_frame, fps_of
+from lisa_jax.drawing.examined import read_conditions
+from lisa_jax.drawing.requests import Request
 from lisa_jax.dual_branch import Tree
 from lisa_jax.experiments.splits import Split
 from lisa_jax.families.family import Conditioner
@@ -64,7 +66,7 @@ def drawings_of_requests(
 
     Args:
       requests: prompts with their conditions.
-      sizes: (height, width) of each.
+      sizes: (height, width) of each, or of its frames.
       conditioner: encodes the prompts.
       negative_prompt: for requests that have none of their own.
       classes: conditions whose colours are classes, see `fit`.
@@ -75,18 +77,22 @@ def drawings_of_requests(
     """
     for start in range(0, len(requests), READ_BATCH):
         rows, to = requests[start : start + READ_BATCH], sizes[start : start + READ_BATCH]
-        prompts = [request.prompt for request in rows]
         negatives = [negative_prompt if row.negative_prompt is None else row.negative_prompt for row in rows]
-        contexts = conditioner.contexts([_example(text, size) for text, size in zip(prompts, to, strict=True)])
+        rates = [None if row.clip is None else fps_of(row) for row in rows]
+        contexts = conditioner.contexts([_example(*one) for one in zip(rows, to, rates, strict=True)])
         encoded = contexts, conditioner.negatives(contexts, negatives)
         for row, request in enumerate(rows):
             context, negative = jax.tree.map(lambda leaf, row=row: leaf[row], encoded)
-            yield Drawing(start + row, context, fitted_conditions(request, to[row], classes, channels), negative)
+            conditions = fitted_conditions(request, to[row], classes, channels)
+            yield Drawing(start + row, context, conditions, negative, fps=rates[row])
 
 
-def _example(caption: str, size: Size) -> dict[str, Any]:
+def _example(request: Request, size: Size, fps: float | None) -> dict[str, Any]:
     """What a conditioner may read of a picture that is still to be made: one that was never resized nor cropped."""
-    return {"caption": caption, "size": size, "original_size": size, "crop": (0, 0)}
+    known = {"caption": request.prompt, "size": size, "original_size": size, "crop": (0, 0)}
+    if request.first_frame is not None:
+        known["first_frame"] = fitted_first_frame(request, size)
+    return known if fps is None else known | {"fps": fps}
 
 
 def fitted_conditions(
@@ -95,11 +101,13 @@ def fitted_conditions(
     classes: Collection[str] = (),
     channels: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, np.ndarray]:
-    """A request's conditions, resized and cropped to `size` (height, width) as those of rows are: uint8 (H, W, c).
+    """A request's conditions, resized and cropped to `size` (height, width) as those of rows are: uint8 (*space, c).
 
     Raises:
       RowError, PictureError: a condition that cannot be read, or conditions of different aspect ratios.
     """
+    if request.clip is not None:
+        return fitted_clips(request, size, classes, channels)
     pictures = read_conditions(request, channels)
     first = next(iter(pictures))
     how = {"where": request.where, "min_size": 1, "subject": f"condition {first!r}"}

@@ -12,11 +12,11 @@ from lisa_jax.files.json_object import JsonError, parse_object
 MOST_ROWS = 1_000_000
 
 
-def read_listing(path: str | Path, names: Collection[str]) -> list[Request]:
+def read_listing(path: str | Path, names: Collection[str], *, clips: bool = False) -> list[Request]:
     """Requests of a .jsonl or .csv file, one a row, read as the metadata of image folders are.
 
     A row has the fields `prompt`, `condition` (a file, from the listing's folder; for several side networks
-    `condition_<name>` each) and, if wanted, `negative_prompt`.
+    `condition_<name>` each) and, if wanted, `negative_prompt`. Of videos it may have a `first_frame`, and no `prompt`.
 
     Raises:
       OSError: there is no such file.
@@ -25,18 +25,22 @@ def read_listing(path: str | Path, names: Collection[str]) -> list[Request]:
     """
     path = Path(path)
     fields = {f"condition_{name}" if len(names) > 1 else "condition": name for name in names}
+    needed, other = (() if clips else ("prompt",)), ("negative_prompt", *(("prompt", "first_frame") if clips else ()))
     requests = []
     for where, row in _rows(path):
-        missing = [field for field in ("prompt", *fields) if not isinstance(row.get(field), str)]
-        unknown = sorted(set(row) - {"prompt", "negative_prompt", *fields}, key=str)
+        missing = [field for field in (*needed, *fields) if not isinstance(row.get(field), str)]
+        unknown = sorted(set(row) - {*needed, *other, *fields}, key=str)
         if missing or unknown:
             problem = f"has no {missing[0]}" if missing else f"has an unknown field {unknown[0]}"
-            raise ValueError(f"{where} {problem}: a row has prompt, {', '.join(fields)} and maybe negative_prompt.")
-        negative = row.get("negative_prompt")
-        if not isinstance(negative, str | None):
-            raise ValueError(f"{where}: negative_prompt is {negative!r}, but must be a text.")
+            has = f"{', '.join((*needed, *fields))} and maybe {' and '.join(other)}"
+            raise ValueError(f"{where} {problem}: a row has {has}.")
+        for field in other:
+            if not isinstance(row.get(field), str | None):
+                raise ValueError(f"{where}: {field} is {row[field]!r}, but must be a text.")
+        negative, first = row.get("negative_prompt"), row.get("first_frame")
         conditions = {name: path.parent / row[field] for field, name in fields.items()}
-        requests.append(Request(where, row["prompt"], conditions, negative or None))
+        first_frame = path.parent / first if first else None
+        requests.append(Request(where, row.get("prompt") or "", conditions, negative or None, first_frame))
     if not requests:
         raise ValueError(f"{path} has no rows.")
     return requests

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,12 +139,22 @@ def _name(spec: str) -> str:
 
 
 def sizes_of(networks: Networks, asked: Size | None = None) -> Sizes:
-    """Which size each prompted picture gets; `asked`, (height, width), for all.
+    """Which size each prompted picture, or frame of a video, gets; `asked`, (height, width), for all.
 
     Raises:
-      ValueError: a base of videos, or a size that its latents cannot have.
+      ValueError: a size that its latents cannot have.
     """
-    trained = example_size(networks.config) if networks.config else networks.family.size or FOLDER_SIZE
-    if len(trained) != 2:
-        raise ValueError("Prompts with condition pictures are drawn by bases of images: this one makes videos.")
-    return Sizes(trained, networks.family.latents.shape, asked)
+    *frames, height, width = trained_size(networks)
+    return Sizes((height, width), partial(networks.family.latents.shape, *frames), asked)
+
+
+def trained_size(networks: Networks) -> tuple[int, ...]:
+    """(H, W) of the pictures in training, or (F, H, W) of the videos; of folders as far as their base says it.
+
+    Raises:
+      ValueError: a base of videos that does not say how many frames these have.
+    """
+    found = example_size(networks.config) if networks.config else networks.family.size or FOLDER_SIZE
+    if len(found) != networks.family.medium.axes:
+        raise ValueError("This base makes videos, of a number of frames that it does not say: give a --workdir.")
+    return found

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from lisa_jax.data.geometry import Size
+from lisa_jax.drawing.examined import Examined, examined
 from lisa_jax.drawing.inputs import Drawing, drawings_of_requests, drawings_of_split
 from lisa_jax.drawing.output import SampleFolder
-from lisa_jax.drawing.requests import Examined, Request, examined
+from lisa_jax.drawing.requests import Request
 from lisa_jax.drawing.sizes import Sizes, cropped_to
 from lisa_jax.experiments.splits import Split
-from lisa_jax.families.family import Family
+from lisa_jax.families.family import Conditioner, Family
 
 _LOG = logging.getLogger("lisa_jax")
 
@@ -46,7 +47,7 @@ def order_of_requests(
     settings: Mapping[str, Any],
     negative_prompt: str,
 ) -> Order:
-    """Prompted pictures. Every file is read once before anything is drawn, so that a bad one is told at the start.
+    """Prompted pictures or videos. Every file is read once before anything is drawn: a bad one is told at the start.
 
     Args:
       folder: where pictures go.
@@ -59,8 +60,9 @@ def order_of_requests(
 
     Raises:
       RowError, PictureError: a file that is missing or no picture.
-      ValueError: see `SampleFolder`.
+      ValueError: see `SampleFolder`; or a first frame that is missing, or that nothing looks at.
     """
+    check_first_frames(requests, family.conditioner)
     channels = family.conditioning_channels
     found = [examined(request, channels) for request in requests]
     chosen = [sizes.of(one.size) for one in found]
@@ -69,7 +71,22 @@ def order_of_requests(
     records = [one.record(size) for one, size in zip(found, chosen, strict=True)]
     out = SampleFolder(folder, family.medium, told, records)
     drawings = drawings_of_requests(requests, chosen, family.conditioner, negative_prompt, classes, channels)
-    return Order(out, drawings, len(requests), Counter(chosen), lambda index: requests[index].prompt)
+    spaces = (
+        size if request.clip is None else (request.clip.frames, *size)
+        for request, size in zip(requests, chosen, strict=True)
+    )
+    return Order(out, drawings, len(requests), Counter(spaces), lambda index: requests[index].prompt)
+
+
+def check_first_frames(requests: Sequence[Request], conditioner: Conditioner) -> None:
+    """Raise ValueError for a request without the first frame that a conditioner reads, or with one that it does not."""
+    for request in requests:
+        if conditioner.sees_pictures and request.first_frame is None:
+            raise ValueError(
+                f"{request.where}: this base goes on from a picture: give --first_frame, in a listing first_frame."
+            )
+        if request.first_frame is not None and not conditioner.sees_pictures:
+            raise ValueError(f"{request.where}: this base looks at no first frame: leave {request.first_frame} out.")
 
 
 def order_of_split(folder: str | Path, split: Split, count: int, settings: Mapping[str, Any]) -> Order:

@@ -1,32 +1,37 @@
 """What to sample beside a data set: prompts with condition pictures."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
-
-from lisa_jax.data.geometry import check_same_aspect
-from lisa_jax.data.rows.named_file import read_named
 from lisa_jax.experiments.kinds import Kind
 from lisa_jax.files.path_list import split_paths
-from lisa_jax.media.channels import RGB
-from lisa_jax.media.decode import decode_picture
+
+
+class ClipRequest(NamedTuple):
+    """What is asked of a video.
+
+    Attributes:
+      frames: how many.
+      fps: frames a second, by which frames of conditions are taken; None: the conditions' own.
+    """
+
+    frames: int
+    fps: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One picture to make.
+    """One picture or video to make.
 
     Attributes:
       where: where it was asked for, for messages.
       prompt: text.
-      conditions: file of every condition by its side network's name.
+      conditions: file of every condition by its side network's name; of videos also folders of frames.
       negative_prompt: text in place of the one for all, or None.
+      first_frame: picture that a video begins with, or None.
+      clip: what is asked of a video; None of a picture.
 
     Raises:
       ValueError: a text that is none in Unicode.
@@ -36,6 +41,8 @@ class Request:
     prompt: str
     conditions: Mapping[str, Path]
     negative_prompt: str | None = None
+    first_frame: Path | None = None
+    clip: ClipRequest | None = None
 
     def __post_init__(self) -> None:
         for name, text in (("prompt", self.prompt), ("negative_prompt", self.negative_prompt or "")):
@@ -45,90 +52,31 @@ class Request:
                 raise ValueError(f"{self.where}: the {name} {text!a} holds half a character: write UTF-8.") from None
 
 
-@dataclasses.dataclass(frozen=True)
-class Examined:
-    """A request whose files have been read once.
-
-    Attributes:
-      request: what was asked for.
-      size: (height, width) of the first condition as it is.
-      hashes: SHA-256 of every condition's file by name.
-    """
-
-    request: Request
-    size: tuple[int, int]
-    hashes: Mapping[str, str]
-
-    @property
-    def digest(self) -> str:
-        """Hash of everything that the picture depends on but its size; 16 hexadecimal digits."""
-        asked = self.request
-        digest = hashlib.sha256(json.dumps([asked.prompt, asked.negative_prompt, list(asked.conditions)]).encode())
-        for file_hash in self.hashes.values():
-            digest.update(bytes.fromhex(file_hash))
-        return digest.hexdigest()[:16]
-
-    def record(self, size: tuple[int, int]) -> dict[str, Any]:
-        """What is kept beside the picture, which is of this size (height, width), as JSON."""
-        files = {
-            name: {"file": str(path), "sha256": self.hashes[name]} for name, path in self.request.conditions.items()
-        }
-        words = {"prompt": self.request.prompt, "negative_prompt": self.request.negative_prompt}
-        return {**words, "conditions": files, "size": list(size), "digest": self.digest}
-
-
-def examined(request: Request, channels: Mapping[str, int] = MappingProxyType({})) -> Examined:
-    """Read a request's files; `channels` are of the conditions, by name, that have not 3.
-
-    Raises:
-      RowError, PictureError: one that is missing or no picture, or pictures of different aspect ratios.
-    """
-    contents = {name: _contents(request, name) for name in request.conditions}
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-    sizes = {name: _decoded(request, name, data, channels).shape[:2] for name, data in contents.items()}
-    first, *others = sizes
-    for name in others:
-        check_same_aspect(name, sizes[name], sizes[first], request.where, f"condition {first!r}")
-    return Examined(request, sizes[first], hashes)
-
-
-def read_conditions(request: Request, channels: Mapping[str, int]) -> dict[str, np.ndarray]:
-    """The pictures of a request as `lisa_jax prepare` reads those of rows, uint8 (H, W, c) by name, as they are.
-
-    Raises:
-      RowError: a file that is missing.
-      PictureError: one that is no picture, see `decode_picture`.
-    """
-    return {name: _decoded(request, name, _contents(request, name), channels) for name in request.conditions}
-
-
-def _contents(request: Request, name: str) -> bytes:
-    # The user's own words, whatever folder they lead to.
-    return read_named(Path(), str(request.conditions[name]), allow_outside=True, what=name, where=request.where)
-
-
-def _decoded(request: Request, name: str, data: bytes, channels: Mapping[str, int]) -> np.ndarray:
-    where, file = request.where, str(request.conditions[name])
-    return decode_picture(data, where if file in where else f"{where}: {file}", channels.get(name, RGB))
-
-
-def requests_of_flags(prompts: Sequence[str], conditions: Sequence[str], names: Collection[str]) -> list[Request]:
-    """The i-th prompt with the i-th condition.
+def requests_of_flags(
+    prompts: Sequence[str], conditions: Sequence[str], names: Collection[str], first_frames: Sequence[str] = ()
+) -> list[Request]:
+    """The i-th prompt with the i-th condition and, where there are any, the i-th first frame.
 
     Args:
       prompts: texts.
       conditions: files; for several side networks one file each, with commas between them, in the order of `names`.
       names: the side networks.
+      first_frames: files of pictures that videos begin with.
 
     Raises:
-      ValueError: not as many conditions as prompts, or as files in a condition as side networks.
+      ValueError: not as many conditions as prompts or first frames, or as files in a condition as side networks.
     """
+    if first_frames and len(first_frames) != len(conditions):
+        raise ValueError(
+            f"--first_frame is given {len(first_frames)} times and --condition {len(conditions)} times: give each "
+            "condition one."
+        )
     if len(prompts) != len(conditions):
         raise ValueError(
             f"--prompt is given {len(prompts)} times and --condition {len(conditions)} times: give each prompt one."
         )
     found = []
-    for prompt, condition in zip(prompts, conditions, strict=True):
+    for number, (prompt, condition) in enumerate(zip(prompts, conditions, strict=True)):
         files = split_paths(condition) if len(names) > 1 else [condition]
         if len(files) != len(names):
             raise ValueError(
@@ -136,7 +84,8 @@ def requests_of_flags(prompts: Sequence[str], conditions: Sequence[str], names: 
                 "order."
             )
         paths = {name: Path(file) for name, file in zip(names, files, strict=True)}
-        found.append(Request(f"--condition={condition}", prompt, paths))
+        first_frame = Path(first_frames[number]) if first_frames else None
+        found.append(Request(f"--condition={condition}", prompt, paths, first_frame=first_frame))
     return found
 
 

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from lisa_jax.data.rows import Row
+from lisa_jax.drawing.examined import examined
 from lisa_jax.drawing.inputs import fitted_conditions
-from lisa_jax.drawing.requests import Request, examined, numbers_by_name, requests_of_flags
+from lisa_jax.drawing.requests import Request, numbers_by_name, requests_of_flags
 from lisa_jax.experiments.kinds import Number
 from lisa_jax.preparing.images import ImageMaker
 

@@ -220,3 +220,7 @@ def test_by_commands_it_is_prepared_trained_resumed_and_sampled(videos, base, tm
     assert VIDEO.read(out / "00001.mp4").shape == (4, 8, 8, 3) and (out / "grid.png").is_file()
     run("sample", f"--workdir={workdir}", f"--out={tmp_path / 'frames'}", "--num=2", "--format=png")
     assert len(list((tmp_path / "frames" / "00000").iterdir())) == 4
+    asked = f"--condition={out / '00000.mp4'},{videos / 'seg' / '00'}"
+    run("sample", f"--workdir={workdir}", f"--out={tmp_path / 'asked'}", asked)
+    with open_clip(tmp_path / "asked" / "00000.mp4", "") as clip:
+        assert (clip.rate, clip.count) == (5, 4)

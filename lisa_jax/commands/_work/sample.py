@@ -17,10 +17,10 @@ from tqdm import tqdm
 from lisa_jax.commands._work._networks import networks_of_flags
 from lisa_jax.drawing.inputs import Drawing, batches
 from lisa_jax.drawing.listing import read_listing
-from lisa_jax.drawing.networks import Networks, sizes_of
+from lisa_jax.drawing.networks import Networks, sizes_of, trained_size
 from lisa_jax.drawing.order import Order, order_of_requests, order_of_split
 from lisa_jax.drawing.output import DATA_SET, SampleFolder
-from lisa_jax.drawing.requests import Request, numbers_by_name, requests_of_flags
+from lisa_jax.drawing.requests import ClipRequest, Request, numbers_by_name, requests_of_flags
 from lisa_jax.drawing.sheet import columns_of
 from lisa_jax.drawing.sizes import size_of
 from lisa_jax.dual_branch import Params
@@ -28,6 +28,7 @@ from lisa_jax.experiments.bounds import FACTOR, SHARE
 from lisa_jax.experiments.splits import load_split
 from lisa_jax.families.family import Family
 from lisa_jax.files.lock import Lock
+from lisa_jax.media.video import VIDEO
 from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.sampling.generate import make_generator
 
@@ -60,14 +61,23 @@ def asked_for(networks: Networks) -> list[Request]:
     """Requests of the flags; none where a split is to be sampled."""
     if FLAGS.listing and (FLAGS.prompt or FLAGS.condition):
         raise ValueError("--listing holds prompts and conditions: give no --prompt and --condition beside it.")
+    clips = networks.family.medium.axes == VIDEO.axes
+    if not clips and (FLAGS.first_frame or FLAGS.fps is not None):
+        raise ValueError("--first_frame and --fps are of videos, but this base makes images.")
     if FLAGS.listing:
-        return read_listing(FLAGS.listing, networks.names)
-    requests = requests_of_flags(FLAGS.prompt, FLAGS.condition, networks.names)
+        requests = read_listing(FLAGS.listing, networks.names, clips=clips)
+    else:
+        # A video need not have a caption.
+        prompts = [""] * len(FLAGS.condition) if clips and not FLAGS.prompt else FLAGS.prompt
+        requests = requests_of_flags(prompts, FLAGS.condition, networks.names, FLAGS.first_frame)
+    if clips and requests:
+        asked = ClipRequest(trained_size(networks)[0], FLAGS.fps)
+        requests = [dataclasses.replace(request, clip=asked) for request in requests]
     if not requests and networks.config is None:
         raise ValueError("--base has no data set of its own: give --prompt and --condition, or --listing.")
-    if not requests and (FLAGS.image_size or FLAGS.nearest):
+    if not requests and (FLAGS.image_size or FLAGS.nearest or FLAGS.fps is not None):
         raise ValueError(
-            "--image_size and --nearest are of prompted pictures: a split has its own sizes and conditions."
+            "--image_size, --nearest and --fps are of prompted samples: a split has its own sizes and conditions."
         )
     return requests
 

@@ -44,7 +44,7 @@ def named_clip(folder: Path, name: str, allow_outside: bool, what: str, where: s
             return path
         frames = frames_of(path, where)
         for frame in frames:
-            check_regular(_within(folder, str(frame.relative_to(folder)), allow_outside, what, where))
+            check_regular(_within(folder, f"{name}/{frame.name}", allow_outside, what, where))
         return tuple(frames)
 
 
