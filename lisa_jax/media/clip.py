@@ -101,7 +101,7 @@ def _steady(clip: Clip, where: str) -> Iterator[Frame]:
             raise PictureError(
                 f"{where}: frame {number} comes {frame.time - before:.3f} s after the one before, but at {clip.rate:g} "
                 f"frames a second it would be {1 / clip.rate:.3f} s: the frame rate varies; encode it with a constant "
-                "one (ffmpeg -vsync cfr)."
+                "one (ffmpeg -fps_mode cfr)."
             )
         before = frame.time
         yield frame

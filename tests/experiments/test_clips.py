@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from toys.members import FAMILIES, FLOAT32, MEMBERS
@@ -18,11 +20,11 @@ from lisa_jax.drawing.order import order_of_split
 from lisa_jax.experiments.splits import load_split, training_batches
 from lisa_jax.experiments.training_run import training_experiment
 from lisa_jax.families import registry
-from lisa_jax.families.family import Setup
+from lisa_jax.families.family import Conditioner, Setup
 from lisa_jax.media.clip import open_clip
 from lisa_jax.media.video import VIDEO
 from lisa_jax.preparing.clips import ClipMaker
-from lisa_jax.preparing.encoding import load_encoding
+from lisa_jax.preparing.encoding import Encoding, load_encoding
 from lisa_jax.preparing.prepare import Task, prepare
 from lisa_jax.training.loop import fit
 
@@ -55,13 +57,13 @@ def videos(tmp_path_factory):
     return root
 
 
-def prepared(videos, base, out, cache=("moments", "context"), chunk_rows=5):
+def prepared(videos, base, out, cache=("moments", "context"), chunk_rows=5, encoding=None):
     """4 frames of 8 x 8, at 5 a second."""
     rows = open_rows(str(videos), Columns(conditions={"pose": "pose", "seg": "seg"}, clips=True))
     maker = ClipMaker(
         sizes=((8, 8),), given=("pose", "seg"), computed={}, test_fraction=0.3, frames=4, fps=5.0, stride=None
     )
-    encoding = load_encoding(base, cache, 2, axes=3)
+    encoding = encoding or load_encoding(base, cache, 2, axes=3)
     return prepare(rows, Task(maker, encoding, chunk_rows, False, {"cache": list(cache)}), out, workers=2)
 
 
@@ -167,6 +169,24 @@ def test_cached_contexts_that_show_pictures_are_not_mirrored(videos, base, famil
     seeing = dataclasses.replace(family, conditioner=dataclasses.replace(family.conditioner, sees_pictures=True))
     with pytest.raises(ValueError, match="holds cached contexts, which show pictures that cannot be mirrored"):
         training_batches(config, load_split(config, seeing, "train"))
+
+
+def test_a_first_frame_is_cached_where_a_context_holds_it_and_no_captions_are_read(videos, base, family, tmp_path):
+    conditioner = Conditioner(
+        dict,
+        lambda examples: {"first": np.stack([example["first_frame"] for example in examples])},
+        lambda params, rows: rows,
+        lambda context, empty: context,
+        lambda size: {"first": jax.ShapeDtypeStruct((*size[-2:], 3), jnp.uint8)},
+        sees_pictures=True,
+        reads_captions=False,
+    )
+    encoding = Encoding(family.latents, family.condition, conditioner, family.fingerprint, 2)
+    prepared(videos, base, tmp_path / "set", encoding=encoding)
+    source = load_prepared(tmp_path / "set")
+    assert source.empty_context == {} and source[0].keys() >= {"fps", "inputs"}
+    first_frames = {VIDEO.read(folder)[0].tobytes() for folder in (videos / "image").iterdir()}
+    assert {example["inputs"]["context"]["first"].tobytes() for example in source} <= first_frames
 
 
 def test_data_of_another_number_of_frames_are_refused(data, base, family):

@@ -1,6 +1,7 @@
 """From rows of videos to clips with their conditions: which frames are taken, cut alike, and what cannot be used."""
 
 import io
+import json
 import os
 import tarfile
 import weakref
@@ -11,15 +12,19 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+import tensorflow_datasets as tfds
 
 from lisa_jax.data import clip_frames
 from lisa_jax.data.geometry import fit
+from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.data.rows import Columns, Row, RowError, open_rows
 from lisa_jax.data.rows.named_file import named_clip
 from lisa_jax.media.open_picture import PictureError
 from lisa_jax.media.video import VIDEO
 from lisa_jax.preparing.clips import ClipMaker
+from lisa_jax.preparing.encoding import Encoding
 from lisa_jax.preparing.images import rank_of
+from lisa_jax.preparing.prepare import Task, prepare
 from lisa_jax.preparing.report import LONGER
 
 
@@ -182,6 +187,27 @@ def test_the_split_is_by_the_content_of_the_files(made, tmp_path):
     ranks = [rank_of(row(stored)) for stored in (made / "a.mp4", tmp_path / "other.mp4", made / "b.webm")]
     assert ranks[0] == ranks[1] != ranks[2]
     assert rank_of(row(made / "a")) == rank_of(row(tmp_path / "other")) not in ranks
+
+
+def test_clips_that_cannot_be_used_are_left_out_and_listed_by_file(made, tmp_path):
+    source, out = tmp_path / "videos", tmp_path / "set"
+    source.mkdir()
+    for name in ("a.mp4", "b.webm"):
+        (source / name).write_bytes((made / name).read_bytes())
+    (source / "c.mp4").write_bytes((made / "a.mp4").read_bytes()[:900])
+    VIDEO.write(source / "d", video(2))
+    rows = open_rows(str(source), Columns(conditions={}, clips=True))
+    with pytest.raises(PictureError, match=r"^c\.mp4: the video cannot be read"):
+        prepare(rows, Task(maker(fps=6), Encoding(), 9, False, {}), out, workers=2)
+    metadata = prepare(rows, Task(maker(fps=6), Encoding(), 9, True, {}), out, workers=2)
+    assert metadata.skipped == 2 and metadata.sizes == ((3, 16, 16), (3, 16, 24))
+    skipped, short, longer = map(json.loads, (out / "report.jsonl").read_text().splitlines())
+    assert (skipped["where"], short["where"], longer["note"]) == ("c.mp4", "d", LONGER)
+    assert short["reason"] == "the video has 2 frames, but a clip of 3 takes the first 3."
+    (first, second) = load_prepared(out)
+    assert first["inputs"]["image"].shape == (3, 16, 24, 3) and second["fps"] == 6
+    theirs = tfds.builder_from_directory(out).as_data_source("train")
+    np.testing.assert_array_equal(theirs[0]["image"], first["inputs"]["image"])
 
 
 class TestRows:
