@@ -1,5 +1,6 @@
 """Clips as folders of pictures, a file a frame; as PNG they keep every bit."""
 
+import itertools
 import re
 import shutil
 from collections.abc import Sequence
@@ -17,11 +18,21 @@ def frames_of(folder: Path, where: str) -> list[Path]:
     """The pictures in a folder in the order of their names, in which numbers count as numbers.
 
     Raises:
-      PictureError: there are none.
+      PictureError: there are none, several of one name, or some are missing: numbers that count frames by one leave
+        one out.
     """
     frames = sorted((path for path in folder.iterdir() if _is_frame(path)), key=lambda path: _natural(path.name))
     if not frames:
         raise PictureError(f"{where}: the folder {folder.name!r} holds no frames ({', '.join(FRAME_SUFFIXES)}).")
+    for one, other in itertools.pairwise(frames):
+        if one.stem == other.stem:
+            raise PictureError(f"{where}: the folder {folder.name!r} holds both {one.name} and {other.name}: keep one.")
+    numbers = [int(found[-1]) for path in frames if (found := re.findall("[0-9]+", path.stem))]
+    steps = [after - before for before, after in itertools.pairwise(numbers)]
+    # Not of times, nor of every so many-th frame.
+    if len(numbers) == len(frames) and 2 * steps.count(1) > len(steps) > steps.count(1):
+        last = frames[next(place for place, step in enumerate(steps) if step != 1)]
+        raise PictureError(f"{where}: in the folder {folder.name!r} frames are missing after {last.name}.")
     return frames
 
 

@@ -111,6 +111,27 @@ def test_frames_are_in_the_order_of_their_numbers(tmp_path):
     assert [path.stem for path in frames_of(tmp_path, "")] == ["frame_1", "frame_9", "frame_10", "frame_100"]
 
 
+def test_frames_that_are_missing_or_there_twice_are_named(tmp_path):
+    def folder(name, *stems, suffix=".png"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        for stem in stems:
+            Image.new("RGB", (4, 4)).save(tmp_path / name / f"{stem}{suffix}")
+        return tmp_path / name
+
+    for name, stems in {
+        "times": ("1.5", "1.6", "1.9"),
+        "tenth": (10, 20, 30),
+        "names": ("a", "b"),
+        "one": (7,),
+    }.items():
+        assert len(frames_of(folder(name, *stems), "")) == len(stems)
+    with pytest.raises(PictureError, match=r"^row 1: in the folder 'gap' frames are missing after f_3\.png\.$"):
+        frames_of(folder("gap", "f_1", "f_2", "f_3", "f_5", "f_6"), "row 1")
+    folder("twice", 1, 2)
+    with pytest.raises(PictureError, match=r"^row 1: the folder 'twice' holds both 2\.jpg and 2\.png: keep one\.$"):
+        frames_of(folder("twice", 2, suffix=".jpg"), "row 1")
+
+
 def test_frames_are_read_one_at_a_time(tmp_path):
     VIDEO.write(tmp_path / "a", clip())
     (tmp_path / "a" / "00003.png").write_bytes(b"no picture")
