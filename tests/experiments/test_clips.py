@@ -222,6 +222,7 @@ def test_what_is_drawn_of_a_split_are_clips_of_the_rate_of_the_data(data, base, 
 
 @pytest.mark.slow
 def test_by_commands_it_is_prepared_trained_resumed_and_sampled(videos, base, tmp_path):
+    """`python -m pytest -m slow tests/experiments/test_clips.py`, half a minute."""
     env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
 
     def run(*argv):
