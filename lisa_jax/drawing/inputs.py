@@ -75,11 +75,14 @@ def drawings_of_requests(
     Raises:
       RowError, PictureError: a condition that cannot be read, or conditions of different aspect ratios.
     """
-    for start in range(0, len(requests), READ_BATCH):
-        rows, to = requests[start : start + READ_BATCH], sizes[start : start + READ_BATCH]
+    # First frames of several sizes cannot be encoded together.
+    at_once = 1 if conditioner.sees_pictures else READ_BATCH
+    for start in range(0, len(requests), at_once):
+        rows, to = requests[start : start + at_once], sizes[start : start + at_once]
         negatives = [negative_prompt if row.negative_prompt is None else row.negative_prompt for row in rows]
         rates = [None if row.clip is None else fps_of(row) for row in rows]
-        contexts = conditioner.contexts([_example(*one) for one in zip(rows, to, rates, strict=True)])
+        examples = [_example(*one) for one in zip(rows, to, rates, strict=True)]
+        contexts = conditioner.contexts(examples, at_once if conditioner.sees_pictures else None)
         encoded = contexts, conditioner.negatives(contexts, negatives)
         for row, request in enumerate(rows):
             context, negative = jax.tree.map(lambda leaf, row=row: leaf[row], encoded)

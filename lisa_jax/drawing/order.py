@@ -62,7 +62,7 @@ def order_of_requests(
       RowError, PictureError: a file that is missing or no picture.
       ValueError: see `SampleFolder`; or a first frame that is missing, or that nothing looks at.
     """
-    check_first_frames(requests, family.conditioner)
+    check_words_and_frames(requests, family.conditioner)
     channels = family.conditioning_channels
     found = [examined(request, channels) for request in requests]
     chosen = [sizes.of(one.size) for one in found]
@@ -78,9 +78,11 @@ def order_of_requests(
     return Order(out, drawings, len(requests), Counter(spaces), lambda index: requests[index].prompt)
 
 
-def check_first_frames(requests: Sequence[Request], conditioner: Conditioner) -> None:
-    """Raise ValueError for a request without the first frame that a conditioner reads, or with one that it does not."""
+def check_words_and_frames(requests: Sequence[Request], conditioner: Conditioner) -> None:
+    """Raise ValueError for a request without the first frame that a conditioner reads, or with what it does not read."""
     for request in requests:
+        if request.prompt and not conditioner.reads_captions:
+            raise ValueError(f"{request.where}: this base reads no captions: leave the prompt {request.prompt!r} out.")
         if conditioner.sees_pictures and request.first_frame is None:
             raise ValueError(
                 f"{request.where}: this base goes on from a picture: give --first_frame, in a listing first_frame."

@@ -1,5 +1,6 @@
 """Videos that are asked for by conditions which are videos, and by a first frame."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,13 +11,13 @@ from lisa_jax.data.rows import RowError
 from lisa_jax.drawing.examined import examined
 from lisa_jax.drawing.inputs import drawings_of_requests, fitted_conditions
 from lisa_jax.drawing.listing import read_listing
-from lisa_jax.drawing.order import check_first_frames
+from lisa_jax.drawing.order import check_words_and_frames
 from lisa_jax.drawing.requests import ClipRequest, Request, requests_of_flags
 from lisa_jax.media.video import VIDEO
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (9, 16, 24, 3), np.uint8)
-SEES = SimpleNamespace(sees_pictures=True)
-READS = SimpleNamespace(sees_pictures=False)
+SEES = SimpleNamespace(sees_pictures=True, reads_captions=False)
+READS = SimpleNamespace(sees_pictures=False, reads_captions=True)
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +65,11 @@ def test_what_a_request_is_made_of_is_read_once_and_told(files, tmp_path):
 def test_the_conditioner_reads_first_frame_and_rate(files):
     seen = []
 
-    def contexts(examples):
+    def contexts(examples, at_once):
         seen.extend(examples)
         return {"tokens": np.zeros((len(examples), 1))}
 
-    conditioner = SimpleNamespace(contexts=contexts, negatives=lambda context, prompts: context)
+    conditioner = SimpleNamespace(contexts=contexts, negatives=lambda context, prompts: context, sees_pictures=True)
     asked = [request(files), request(files, 6.0), request(files, pose="pose.mp4")]
     drawings = list(drawings_of_requests(asked, [(16, 24)] * 3, conditioner, ""))
     assert [drawing.fps for drawing in drawings] == [example["fps"] for example in seen] == [7, 6, 12]
@@ -78,12 +79,14 @@ def test_the_conditioner_reads_first_frame_and_rate(files):
 
 def test_a_first_frame_is_given_where_the_base_reads_one_and_nowhere_else(files):
     given, none = request(files), Request("line 3", "", {"seg": files / "seg"})
-    check_first_frames([given], SEES)
-    check_first_frames([none], READS)
+    check_words_and_frames([given], SEES)
+    check_words_and_frames([none], READS)
     with pytest.raises(ValueError, match="line 3: this base goes on from a picture: give --first_frame"):
-        check_first_frames([given, none], SEES)
+        check_words_and_frames([given, none], SEES)
     with pytest.raises(ValueError, match="line 2: this base looks at no first frame: leave"):
-        check_first_frames([given], READS)
+        check_words_and_frames([given], READS)
+    with pytest.raises(ValueError, match="this base reads no captions: leave the prompt 'a cat' out"):
+        check_words_and_frames([dataclasses.replace(given, prompt="a cat")], SEES)
 
 
 def test_a_listing_of_videos_needs_no_prompts(tmp_path):
