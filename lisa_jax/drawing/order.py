@@ -79,7 +79,7 @@ def order_of_requests(
 
 
 def check_words_and_frames(requests: Sequence[Request], conditioner: Conditioner) -> None:
-    """Raise ValueError for a request without the first frame that a conditioner reads, or with what it does not read."""
+    """Raise ValueError for a request without a first frame that is read, or with what is not."""
     for request in requests:
         if request.prompt and not conditioner.reads_captions:
             raise ValueError(f"{request.where}: this base reads no captions: leave the prompt {request.prompt!r} out.")
