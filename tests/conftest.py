@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import json
 import os
 import signal
@@ -16,6 +17,8 @@ from lisa_jax.configs import openmoji_base
 ROOT = Path(__file__).parents[1]
 # Compile time dominates at these sizes.
 QUICK_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+# As in commands: looking for cycles at the default rate takes a tenth of the time of tracing.
+gc.set_threshold(50_000)
 # Before anything starts a backend; commands that the tests start inherit it.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", QUICK_COMPILE)

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import ScopeParamShapeError
 
 from lisa_jax.models.mesh import summed_over_rows
 
@@ -34,7 +35,28 @@ def birth_of(fan_in: int, birth: float) -> nn.initializers.Initializer:
     return pytorch_uniform(fan_in, birth) if birth else nn.initializers.zeros_init()
 
 
-class Linear(nn.Module):
+class Layer(nn.Module):
+    """A module whose parameters are read without being born again.
+
+    Flax traces a parameter's initialiser wherever it is read, for its shape: a tenth of the time of tracing a network.
+    """
+
+    @nn.nowrap
+    def param(self, name: str, init: nn.initializers.Initializer, shape: tuple[int, ...]) -> jax.Array:
+        """The parameter of this name, made by `init(key, shape)` where it is missing.
+
+        Raises:
+          flax.errors.ScopeParamShapeError: what is there has another shape.
+        """
+        if self.is_mutable_collection("params") or not self.has_variable("params", name):
+            return super().param(name, init, shape)
+        value = self.get_variable("params", name)
+        if value.shape != shape:
+            raise ScopeParamShapeError(name, "/".join(self.path), value.shape, shape)
+        return value
+
+
+class Linear(Layer):
     """`y = x kernel + bias` over the last axis (`torch.nn.Linear`), kernel (in, out); `birth` as of `Conv`."""
 
     features: int
@@ -98,7 +120,7 @@ def _halved_product_backward(kept, gradients):
 halved_product.defvjp(_halved_product, _halved_product_backward)
 
 
-class Conv(nn.Module):
+class Conv(Layer):
     """2D convolution of NHWC arrays (`torch.nn.Conv2d`), kernel HWIO.
 
     `padding` is PyTorch's symmetric padding, or pairs (before, after) for height and width. `birth` is a factor on
@@ -128,7 +150,7 @@ class Conv(nn.Module):
         return y + bias.astype(self.dtype)
 
 
-class GroupNorm(nn.Module):
+class GroupNorm(Layer):
     """`torch.nn.GroupNorm` of NHWC arrays, with SiLU after it if asked for; statistics in float32.
 
     Parameters are those of `flax.linen.GroupNorm`, "scale" and "bias", each (c,).

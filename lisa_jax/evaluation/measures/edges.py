@@ -15,7 +15,6 @@ colour.
 """
 
 import numpy as np
-from scipy import ndimage
 
 _DARK_BELOW = 96
 _LIT_FROM = 256 - _DARK_BELOW
@@ -73,5 +72,7 @@ def line_f1(prediction: np.ndarray, reference: np.ndarray, tolerance: int = 1) -
 
 
 def _widen(lines: np.ndarray, tolerance: int) -> np.ndarray:
+    from scipy import ndimage
+
     side = 2 * tolerance + 1
     return ndimage.maximum_filter(lines, size=side, mode="constant", cval=False)

@@ -1,7 +1,6 @@
 """Low resolution: similarity to the real picture by PSNR and SSIM, and consistency with the condition."""
 
 import numpy as np
-from scipy import ndimage
 
 from lisa_jax.evaluation.measures.task_measures import TaskMeasures
 
@@ -67,6 +66,8 @@ def _box_average(images: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _blur(images: np.ndarray) -> np.ndarray:
+    from scipy import ndimage
+
     return ndimage.gaussian_filter(images, (0, _SIGMA, _SIGMA, 0), truncate=3.5, mode="reflect")
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from lisa_jax.evaluation.measures.heat_maps import NUM_POINTS, heat_map_loss, mirror_points, read_points
 from lisa_jax.evaluation.measures.task_measures import NetworkMeasures, Reading, TaskMeasures, as_given
@@ -103,6 +102,8 @@ def match_people(detected: np.ndarray, reference: np.ndarray) -> list[tuple[int,
     two who stand close one cannot take the only match of the other. Boxes reach half a pixel beyond their points, so
     that a straight limb has an area too.
     """
+    from scipy.optimize import linear_sum_assignment
+
     overlap = np.nan_to_num(_intersection_over_union(detected, reference))
     rows, columns = linear_sum_assignment(overlap, maximize=True)
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if overlap[r, c] > 0]
