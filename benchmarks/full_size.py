@@ -2,15 +2,16 @@
 
     python benchmarks/full_size.py --base=bases/sd15 --preset=sd15
     python benchmarks/full_size.py --base=bases/sd21 --preset=sd21
+    python benchmarks/full_size.py --base=bases/sdxl --preset=sdxl --latent_size=16
     python benchmarks/full_size.py --base=bases/sd3_medium --preset=sd3_medium --latent_size=16
     python benchmarks/full_size.py --base=bases/sd35_medium --preset=sd35_medium --latent_size=16
 
 Takes the Stable Diffusion folder `--base`; where there is none, one with random weights is written first (4.3 GB for
-sd15, 5.2 GB for sd21, 12 and 13.5 GB for sd3_medium and sd35_medium; remove it afterwards). A ControlNet with random
-weights, its zero convolutions too, is written beside it as `<base>_controlnet` (1.5 GB, of Stable Diffusion 3 4.5 and
-6 GB). All runs on the CPU in float32, batch 1, 64 x 64 latents and 512 x 512 images unless --latent_size says
-otherwise. Every network is loaded in a process of its own, so that 8 GB of memory will do, and 12 GB for Stable
-Diffusion 3.
+sd15, 5.2 GB for sd21, 14 GB for sdxl, 12 and 13.5 GB for sd3_medium and sd35_medium; remove it afterwards). A
+ControlNet with random weights, its zero convolutions too, is written beside it as `<base>_controlnet` (1.5 GB, of
+Stable Diffusion XL 5 GB, of 3 4.5 and 6 GB). All runs on the CPU in float32, batch 1, 64 x 64 latents and 512 x 512
+images unless --latent_size says otherwise. Every network is loaded in a process of its own, so that 8 GB of memory will
+do, and 12 GB for Stable Diffusion XL and 3.
 
 First table: largest difference of an output, absolute and in units of the output's standard deviation; that deviation;
 seconds of a forward pass without compilation; peak memory of the process that loads, compiles and runs. Second table,
@@ -22,10 +23,11 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import dataclasses
 import multiprocessing
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -47,8 +49,9 @@ from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.families.presets import PRESETS, write_random_base
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.families.sd3_side_networks import copied_side_network
-from lisa_jax.models.clip_text import CLIPTextModel
+from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 from lisa_jax.models.controlnet import ControlNet, ControlNetConfig, controlnet_config_from_unet
+from lisa_jax.models.encoder import Context
 from lisa_jax.models.sd3_controlnet import SD3ControlNet, SD3ControlNetConfig
 from lisa_jax.models.sd3_transformer import SD3Transformer, SD3TransformerConfig
 from lisa_jax.models.unet import UNet
@@ -72,9 +75,61 @@ FOLDERS = {
     "vae encoder": "vae",
     "vae decoder": "vae",
 }
+# Of Stable Diffusion XL: height and width of the original, top and left of the crop, height and width of the picture.
+TIME_NUMBERS = (1500, 2000, 0, 250, 1024, 1024)
 # Of the context of Stable Diffusion 3: 77 tokens of CLIP and 256 of T5.
 TOKENS = 333
 Inputs = tuple[np.ndarray, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What is of one family of bases, by the first word of a part.
+
+    Attributes:
+      components: how its networks lie in their folders.
+      theirs: their classes in diffusers or transformers.
+    """
+
+    components: Mapping[str, Component]
+    theirs: Mapping[str, str]
+
+
+_OF_UNET = {"unet": UNET, "controlnet": CONTROLNET, "vae": VAE}
+_THEIRS_OF_UNET = {"unet": "UNet2DConditionModel", "controlnet": "ControlNetModel", "vae": "AutoencoderKL"}
+STABLE_DIFFUSION = Kind(_OF_UNET | {"text": CLIP_TEXT}, _THEIRS_OF_UNET | {"text": "CLIPTextModel"})
+STABLE_DIFFUSION_XL = Kind(
+    _OF_UNET | {"text": CLIP_TEXT, "text 2": CLIP_TEXT_WITH_PROJECTION},
+    _THEIRS_OF_UNET | {"text": "CLIPTextModel", "text 2": "CLIPTextModelWithProjection"},
+)
+STABLE_DIFFUSION_3 = Kind(
+    {
+        "text": CLIP_TEXT_WITH_PROJECTION,
+        "text 2": CLIP_TEXT_WITH_PROJECTION,
+        "transformer": SD3_TRANSFORMER,
+        "controlnet": SD3_CONTROLNET,
+        "vae": VAE,
+    },
+    {
+        "text": "CLIPTextModelWithProjection",
+        "text 2": "CLIPTextModelWithProjection",
+        "transformer": "SD3Transformer2DModel",
+        "controlnet": "SD3ControlNetModel",
+        "vae": "AutoencoderKL",
+    },
+)
+
+
+def kind_of(base: str) -> Kind:
+    """The kind of a base, by its folders."""
+    if (Path(base) / "transformer").is_dir():
+        return STABLE_DIFFUSION_3
+    return STABLE_DIFFUSION_XL if (Path(base) / "text_encoder_2").is_dir() else STABLE_DIFFUSION
+
+
+def network_of(part: str) -> str:
+    """The network that a part belongs to: both halves of a VAE are of one."""
+    return "vae" if part.startswith("vae") else part
 
 
 def component_folder(part: str, base: str) -> Path:
@@ -82,26 +137,13 @@ def component_folder(part: str, base: str) -> Path:
     return Path(f"{base}_controlnet") if part == "controlnet" else Path(base) / FOLDERS[part]
 
 
-def has_transformer(base: str) -> bool:
-    """Whether a base is a Stable Diffusion 3."""
-    return (Path(base) / "transformer").is_dir()
-
-
-def component_of(part: str, base: str) -> Component:
-    """How the network that a part belongs to lies in its folder."""
-    of_unets = {"text": CLIP_TEXT, "unet": UNET, "controlnet": CONTROLNET, "vae": VAE}
-    of_transformers = {
-        "text": CLIP_TEXT_WITH_PROJECTION,
-        "transformer": SD3_TRANSFORMER,
-        "controlnet": SD3_CONTROLNET,
-        "vae": VAE,
-    }
-    return (of_transformers if has_transformer(base) else of_unets)[part.split()[0]]
-
-
 def read_part(part: str, base: str, dtype: jnp.dtype, device: jax.sharding.Sharding) -> tuple[Any, dict]:
     """Config and parameters of the network that a part belongs to."""
-    return component_of(part, base).read(open_checkpoint(component_folder(part, base)), "", dtype, device)
+    return (
+        kind_of(base)
+        .components[network_of(part)]
+        .read(open_checkpoint(component_folder(part, base)), "", dtype, device)
+    )
 
 
 def example_inputs(part: str, base: str, size: int) -> Inputs:
@@ -118,14 +160,15 @@ def example_inputs(part: str, base: str, size: int) -> Inputs:
     if part == "vae decoder":
         return (latents,)
     t = np.asarray([501.0], np.float32)
-    if has_transformer(base):
+    if kind_of(base) is STABLE_DIFFUSION_3:
         main = SD3_TRANSFORMER.config(checkpoint, "transformer")
         shapes = ((1, TOKENS, main.joint_attention_dim), (1, main.pooled_projection_dim))
         inputs = (latents, t, *(rng.standard_normal(shape, np.float32) for shape in shapes))
         return (*inputs, rng.standard_normal(latents.shape, np.float32)) if part == "controlnet" else inputs
-    length = CLIP_TEXT.config(checkpoint, "text_encoder").max_position_embeddings
-    width = UNET.config(checkpoint, "unet").cross_attention_dim
-    inputs = (latents, t, rng.standard_normal((1, length, width), np.float32))
+    length, unet = 77, UNET.config(checkpoint, "unet")
+    inputs = (latents, t, rng.standard_normal((1, length, unet.cross_attention_dim), np.float32))
+    if unet.pooled_dim is not None:
+        inputs += (rng.standard_normal((1, unet.pooled_dim), np.float32), np.array([TIME_NUMBERS], np.int32))
     return (*inputs, image) if part == "controlnet" else inputs
 
 
@@ -134,15 +177,32 @@ def our_function(part: str, config: Any) -> Callable[..., tuple[jax.Array, ...]]
     if isinstance(config, SD3TransformerConfig | SD3ControlNetConfig):
         return sd3_function(config)
     if part.startswith("text"):
-        return lambda params, ids: (
-            CLIPTextModel(config).apply({"params": params.get("text_model", params)}, ids).last_hidden_state,
-        )
+        return text_function(config)
     if part == "unet":
-        return lambda params, *inputs: (UNet(config).apply({"params": params}, *inputs),)
+        return lambda params, x, t, *text: (UNet(config).apply({"params": params}, x, t, context_of(text)),)
     if part == "controlnet":
-        return lambda params, *inputs: ControlNet(config).apply({"params": params}, *inputs)[0]
+        return lambda params, x, t, *rest: ControlNet(config).apply(
+            {"params": params}, x, t, context_of(rest[:-1]), rest[-1]
+        )[0]
     method = {"vae encoder": "encode", "vae decoder": "decode"}[part]
     return lambda params, x: (AutoencoderKL(config).apply({"params": params}, x, method=method),)
+
+
+def text_function(config: CLIPTextConfig) -> Callable[..., tuple[jax.Array, ...]]:
+    """(params, ids) -> last hidden state, that before the last layer, and the projected one where there is one."""
+
+    def text(params: Any, ids: jax.Array) -> tuple[jax.Array, ...]:
+        if "text_projection" in params:
+            return tuple(CLIPTextModelWithProjection(config).apply({"params": params}, ids))
+        found = CLIPTextModel(config).apply({"params": params}, ids)
+        return found.last_hidden_state, found.penultimate
+
+    return text
+
+
+def context_of(arrays: Sequence[jax.Array]) -> Context:
+    """The context of a UNet: text tokens, or with the pooled text and the time ids of Stable Diffusion XL."""
+    return arrays[0] if len(arrays) == 1 else dict(zip(("tokens", "pooled", "time_ids"), arrays, strict=True))
 
 
 def sd3_function(config: SD3TransformerConfig | SD3ControlNetConfig) -> Callable[..., tuple[jax.Array, ...]]:
@@ -175,27 +235,14 @@ def diffusers_network(part: str, base: str) -> Any:
     import diffusers
     import transformers
 
-    if has_transformer(base):
-        classes = {
-            "text": transformers.CLIPTextModelWithProjection,
-            "transformer": diffusers.SD3Transformer2DModel,
-            "controlnet": diffusers.SD3ControlNetModel,
-            "vae": diffusers.AutoencoderKL,
-        }
-    else:
-        classes = {
-            "text": transformers.CLIPTextModel,
-            "unet": diffusers.UNet2DConditionModel,
-            "controlnet": diffusers.ControlNetModel,
-            "vae": diffusers.AutoencoderKL,
-        }
-    network, folder = classes[part.split()[0]], component_folder(part, base)
-    if part not in ("transformer", "controlnet") or not has_transformer(base):
-        return network.from_pretrained(folder, local_files_only=True).eval()
+    name, folder = kind_of(base).theirs[network_of(part)], component_folder(part, base)
+    if not hasattr(diffusers, name):
+        return getattr(transformers, name).from_pretrained(folder, local_files_only=True).eval()
     # Without weights of its own first, which would take as much memory again.
     import torch
     from safetensors.torch import load_file
 
+    network = getattr(diffusers, name)
     with torch.device("meta"):
         model = network.from_config(network.load_config(folder))
     (path,) = folder.glob("*.safetensors")
@@ -209,18 +256,27 @@ def run_theirs(part: str, base: str, inputs: Inputs) -> tuple[list[np.ndarray], 
 
     model = diffusers_network(part, base)
 
+    def text(ids: Any) -> tuple:
+        found = model(ids.long(), output_hidden_states=True)
+        projected = (found.text_embeds,) if "text_embeds" in found else ()
+        return (found.last_hidden_state, found.hidden_states[-2], *projected)
+
+    def unet(x: Any, t: Any, tokens: Any, *added: Any) -> tuple:
+        return (model(x, t, tokens, added_cond_kwargs=added_of(added)).sample,)
+
+    def side_of_unet(x: Any, t: Any, tokens: Any, *rest: Any) -> tuple:
+        *added, c = rest
+        down, mid = model(x, t, tokens, c, added_cond_kwargs=added_of(added), return_dict=False)
+        return (*down, mid)
+
     def side_of_transformer(x: Any, t: Any, tokens: Any, pooled: Any, c: Any) -> tuple:
         return model(x, c, 1.0, tokens, pooled, t, return_dict=False)[0]
 
-    def side_of_unet(*inputs: Any) -> tuple:
-        down, mid = model(*inputs, return_dict=False)
-        return (*down, mid)
-
     call = {
-        "text": lambda ids: (model(ids.long()).last_hidden_state,),
-        "unet": lambda *inputs: (model(*inputs).sample,),
+        "text": text,
+        "unet": unet,
         "transformer": lambda x, t, tokens, pooled: (model(x, tokens, pooled, t).sample,),
-        "controlnet": side_of_transformer if has_transformer(base) else side_of_unet,
+        "controlnet": side_of_transformer if kind_of(base) is STABLE_DIFFUSION_3 else side_of_unet,
         "vae encoder": lambda x: (model.encode(x).latent_dist.parameters,),
         "vae decoder": lambda z: (model.decode(z).sample,),
     }[part.removesuffix(" 2")]
@@ -234,6 +290,11 @@ def run_theirs(part: str, base: str, inputs: Inputs) -> tuple[list[np.ndarray], 
         seconds,
         _memory("VmHWM"),
     )
+
+
+def added_of(arrays: Sequence[Any]) -> dict[str, Any] | None:
+    """What diffusers takes beside the text tokens, where there is something."""
+    return dict(zip(("text_embeds", "time_ids"), arrays, strict=True)) if arrays else None
 
 
 def measure_loading(part: str, base: str) -> tuple[float, int, int]:
@@ -263,7 +324,7 @@ def prepare(base: str, preset_name: str | None) -> None:
         print(f"wrote {base}: {time.perf_counter() - start:.0f} s, peak memory {_memory('VmHWM') / 1e9:.2f} GB")
     side = component_folder("controlnet", base)
     if not side.exists():
-        config, component = side_config(open_checkpoint(base)), component_of("controlnet", base)
+        config, component = side_config(open_checkpoint(base)), kind_of(base).components["controlnet"]
         component.write(side, config, random_tree(component.key_table(config), seed=0))
 
 

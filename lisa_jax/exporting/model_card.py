@@ -129,6 +129,7 @@ class ModelCard:
                 "control_guidance_end": self._by_network(sampling["control_end"]),
                 "guess_mode": sampling["guess_mode"],
             },
+            "opened": _opened_in_python(self.config["base"], base),
             "vae": _vae_in_python(self.config.get("vae"), base),
             "variant": "" if self.variant is None else f', variant="{self.variant}"',
             "scheduler": SCHEDULERS[sampling["sampler"]],
@@ -172,6 +173,13 @@ class ModelCard:
 def write_card(folder: str | Path, card: ModelCard) -> None:
     """Write the card into an exported folder, as README.md."""
     write_whole_text(Path(folder) / CARD, card.render())
+
+
+def _opened_in_python(spec: str, base: str) -> str:
+    """The beginning of the call by which a pipeline of diffusers opens a base."""
+    if spec.endswith(".safetensors") and hub_file(spec) is None:
+        return f"from_single_file({_python(Path(spec).name)}"
+    return f"from_pretrained({_python(base)}"
 
 
 def _vae_in_python(spec: str | None, base: str) -> str | None:

@@ -93,6 +93,18 @@ def test_card_says_which_form_of_the_main_loss_was_trained():
     assert "| main loss |" not in card().render()
 
 
+@pytest.mark.parametrize(
+    ("base", "call"),
+    [
+        ("/home/someone/dream.safetensors", 'from_single_file("dream.safetensors", controlnet=controlnet)'),
+        ("/home/someone/dream", 'from_pretrained("dream", controlnet=controlnet)'),
+        ("owner/name/dream.safetensors@v1", 'from_pretrained("owner/name", controlnet=controlnet)'),
+    ],
+)
+def test_card_opens_a_base_in_one_file_as_such(base, call):
+    assert f"Pipeline.{call}\n" in card(config=CONFIG | {"base": base}).render()
+
+
 @pytest.mark.parametrize("family", [stable_diffusion_xl, stable_diffusion_3])
 def test_card_says_which_vae_it_was_trained_with(family):
     def told(vae):

@@ -17,7 +17,9 @@ from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.original_controlnet import write_original_controlnet
 from lisa_jax.families.family import Setup
 from lisa_jax.families.presets import preset_of
+from lisa_jax.families.random_weights import random_tree
 from lisa_jax.families.registry import architecture_of, load_family
+from lisa_jax.models.controlnet import controlnet_config_from_unet
 
 NETWORK = "diffusion_pytorch_model.safetensors"
 PROMPTS = ["a red cat", "photo of dog"]
@@ -137,6 +139,21 @@ def test_a_controlnet_goes_both_ways_byte_for_byte(tmp_path, randomise):
         assert_equal_trees(found, expected)
     write_original_controlnet(tmp_path / "ours", "pose", expected_config, expected)
     assert (tmp_path / "ours" / "pose.safetensors").read_bytes() == (tmp_path / "prefixed.safetensors").read_bytes()
+
+
+# Quicker beside it: the test before.
+@pytest.mark.slow
+def test_what_a_base_exports_for_web_interfaces_continues_beside_it(tmp_path):
+    tiny = preset_of("tiny_sdxl")
+    told = {name: value for name, value in SMALL.items() if name in ("block_out_channels", "attention_head_dim")}
+    told |= {"addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 6 * 256 + 20}
+    unet = dataclasses.replace(tiny.unet, layers_per_block=LAYERS, norm_num_groups=32, **told)
+    dataclasses.replace(tiny, unet=unet).write(tmp_path / "base", seed=0)
+    config = controlnet_config_from_unet(unet)
+    written = jax.tree.map(np.asarray, random_tree(CONTROLNET.key_table(config), seed=1))
+    load_family(tmp_path / "base", Setup(("pose",))).write_original(tmp_path, "pose", written)
+    again = Setup(("pose",), start_from={"pose": str(tmp_path / "pose.safetensors")})
+    assert_equal_trees(load_family(tmp_path / "base", again).read_start()["pose"], written)
 
 
 def test_a_controlnet_of_another_time_embedding_has_no_original_layout(tmp_path):
