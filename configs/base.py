@@ -146,6 +146,9 @@ def side() -> ConfigDict:
             "layers_per_block": placeholder(int),  # fewer layers a level
             # Of a transformer: blocks that the side network copies; unset: 12, or half of all where that is less.
             "num_layers": placeholder(int),
+            # Of a UNet: a Control-LoRA, which trains factors of this rank in place of the copied kernels (64, 128 or
+            # 256 are usual) and uses the base's, and so needs a fraction of the memory; unset: the kernels themselves.
+            "lora_rank": placeholder(int),
             # Birth of the condition's encoder: zero (its last layer), default (as PyTorch does all layers), or
             # preserving (its last layer zero, the others so large that the condition keeps its power on the way).
             "condition_init": "zero",

@@ -67,7 +67,8 @@ def lisa_loss(
 
     # Control cannot reach the trunk, so one pass of it serves both the prediction and the prior.
     trunk = model.trunk(frozen, x_t, t, context)
-    residuals, features = model.side(trainable["side"], trunk, x_t, t, context, inputs["condition"])
+    side = model.complete(trainable["side"], frozen)
+    residuals, features = model.side(side, trunk, x_t, t, context, inputs["condition"])
     prediction = process.regressed(model.predict(frozen, trunk, residuals), noisy.x_t, noisy.t)
     error = squared_error(prediction, noisy.target)
     main = jnp.mean(process.weight(noisy.t) * error)

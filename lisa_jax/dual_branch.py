@@ -51,6 +51,11 @@ def _whole(params: Params) -> Params:
     return params
 
 
+def _alone(params: Params, main: Params) -> Params:
+    del main
+    return params
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class SideNetwork:
     """One trainable side network and its alignment decoders, as pure functions.
@@ -69,6 +74,8 @@ class SideNetwork:
         convolutions alone. By default all parameters.
       fresh: the layers that it does not take over from the main network, such as zero convolutions and the condition's
         encoder: name of a group -> pattern (`re.match`) of the paths ("conv_in/kernel") of its parameters.
+      complete: (parameters, the main network's) -> the `params` of `apply`: its own, and those of the main network that
+        it uses as they are and does not train. By default it uses none.
     """
 
     apply: Callable[..., SideOutput]
@@ -78,6 +85,7 @@ class SideNetwork:
     hooks: tuple[str, ...]
     trunk: Callable[[Params], Params] = _whole
     fresh: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    complete: Callable[[Params, Params], Params] = _alone
 
     def layer_groups(self, params: Params) -> Tree:
         """Of every parameter the group of fresh layers that it belongs to, or `COPIED`."""
@@ -149,6 +157,11 @@ class DualBranch:
         added = (jnp.broadcast_to(one, to.shape) for one, to in zip(residuals, joined, strict=True))
         return Gate(sum(map(power, added)), sum(map(power, joined)))
 
+    def complete(self, params: Mapping[str, Params], frozen: Params) -> dict[str, Params]:
+        """Side parameters as `side` takes them: with what side networks use of the main network, which stays frozen."""
+        _check_names("Side parameters", params, self.sides, all_of_them=False)
+        return {name: self.sides[name].complete(part, frozen) for name, part in params.items()}
+
     def side(
         self,
         params: Mapping[str, Params],
@@ -159,6 +172,8 @@ class DualBranch:
         conditions: Mapping[str, jax.Array],
     ) -> SideOutput:
         """Residuals, summed, and features of the side networks whose parameters are given, with their conditions.
+
+        Parameters are those that `complete` gives.
 
         Raises:
           ValueError: a name that no side network has, or conditions of other names than the parameters.

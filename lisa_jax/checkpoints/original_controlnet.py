@@ -40,8 +40,7 @@ def write_original_controlnet(
         )
     table = CONTROLNET.key_table(config)
     _check_told(config, table)
-    # Before the last convolution of the condition's encoder stand the first, and two a further width.
-    sizes = Sizes(config.layers_per_block, 4 * len(config.conditioning_embedding_out_channels) - 2)
+    sizes = Sizes.of_controlnet(config.layers_per_block, config.conditioning_embedding_out_channels)
     renamed = {_PREFIX + original_name(key, sizes): entry for key, entry in table.items()}
     write_params(folder, params, renamed, dtype, stem=name)
 

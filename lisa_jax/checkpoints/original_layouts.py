@@ -1,10 +1,10 @@
-"""Where the networks of Stable Diffusion 1, 2 and XL and of their ControlNets lie in a file of one's own."""
+"""Where the networks of Stable Diffusion 1, 2 and XL, their ControlNets and Control-LoRAs lie in one file."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lisa_jax.checkpoints import original_text, original_unet, original_vae
+from lisa_jax.checkpoints import control_lora, original_text, original_unet, original_vae
 from lisa_jax.checkpoints.errors import CheckpointError
 from lisa_jax.checkpoints.weight_files import StoredTensor
 
@@ -38,7 +38,7 @@ class Part:
 
 
 def parts_of(tensors: Tensors) -> dict[str, Part]:
-    """What a file holds, by component; "" is a ControlNet. Tensors of anything else are left out.
+    """What a file holds, by component; "" is a ControlNet or a Control-LoRA. Tensors of anything else are left out.
 
     Raises:
       CheckpointError: a network without a tensor that all of its kind have, or with one of another rank.
@@ -72,6 +72,10 @@ def _unet_tensors(tensors: Tensors) -> dict[str, StoredTensor]:
     return {original_unet.diffusers_name(name, sizes): tensor for name, tensor in tensors.items()}
 
 
+def _control_lora_tensors(tensors: Tensors) -> dict[str, StoredTensor]:
+    return _unet_tensors({name: tensor for name, tensor in tensors.items() if name != control_lora.MARKER})
+
+
 def _vae_tensors(tensors: Tensors) -> dict[str, StoredTensor]:
     levels = original_vae.levels_of(tensors)
     # The loss of its training has weights, too.
@@ -102,6 +106,7 @@ _LAYOUTS = {
     ),
     "text_encoder_2": (Layout("conditioner.embedders.1.model.", "token_embedding.weight", *_OPENCLIP_G),),
     "": (
+        Layout("", control_lora.MARKER, _control_lora_tensors, control_lora.fields),
         Layout("control_model.", _HINT, _unet_tensors, original_unet.controlnet_fields),
         Layout("", _HINT, _unet_tensors, original_unet.controlnet_fields),
         # As diffusers writes it, without its config.

@@ -5,7 +5,7 @@ That layout counts all blocks of a half through (`input_blocks.7`), where diffus
 
 import dataclasses
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 Shape = tuple[int, ...]
@@ -52,9 +52,15 @@ class Sizes:
     hints: int = 0
 
     @classmethod
+    def of_controlnet(cls, layers: int, condition_channels: Sequence[int]) -> "Sizes":
+        """Those of a ControlNet, by the widths of its condition's encoder."""
+        # Before the last convolution of that encoder stand the first, and two a further width.
+        return cls(layers, 4 * len(condition_channels) - 2)
+
+    @classmethod
     def of(cls, names: Collection[str]) -> "Sizes":
         """Those of a network by its original names."""
-        ends = _numbers(names, r"input_blocks\.(\d+)\.0\.op\.weight")
+        ends = _numbers(names, r"input_blocks\.(\d+)\.0\.op\.")
         blocks = _numbers(names, r"input_blocks\.(\d+)\.")
         layers = min(ends) - 1 if ends else max(blocks, default=1)
         # Of a file that is no such network, whatever it says.
@@ -125,12 +131,16 @@ def unet_fields(shapes: Mapping[str, Shape]) -> dict[str, Any]:
 
 def controlnet_fields(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     """Fields of the `config.json` of a ControlNet, otherwise as `unet_fields`."""
+    return _encoder_fields(shapes) | condition_fields(shapes) | {"_class_name": "ControlNetModel"}
+
+
+def condition_fields(shapes: Mapping[str, Shape]) -> dict[str, Any]:
+    """Those fields of a ControlNet that are of its condition, otherwise as `unet_fields`."""
     encoder = "controlnet_cond_embedding"
     # Of each pair of blocks the second goes down to the next width.
     coarser = range(1, _count(shapes, rf"{encoder}\.blocks\.(\d+)\."), 2)
     widths = [f"{encoder}.conv_in.weight", *(f"{encoder}.blocks.{block}.weight" for block in coarser)]
-    return _encoder_fields(shapes) | {
-        "_class_name": "ControlNetModel",
+    return {
         "conditioning_channels": shapes[f"{encoder}.conv_in.weight"][1],
         "conditioning_embedding_out_channels": [shapes[name][0] for name in widths],
     }

@@ -9,8 +9,10 @@ from lisa_jax.files.json_object import JsonError, read_object
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _PICKLES = (".ckpt", ".pth", ".pt", ".bin")
 _CONTROLNET, _STABLE_DIFFUSION, _VAE = "a ControlNet in one file", "Stable Diffusion in one file", "a VAE in one file"
+_CONTROL_LORA = "a Control-LoRA in one file"
 # Part of a key -> what a file with such a key is; the first that is found counts.
 _KEYS = (
+    ("lora_controlnet", _CONTROL_LORA),
     ("lora_", "a LoRA, which changes a base and is none"),
     (".lora.", "a LoRA, which changes a base and is none"),
     ("conditioner.embedders.0.model.", "the refiner of Stable Diffusion XL, which goes over finished pictures"),
@@ -168,7 +170,7 @@ def no_single_file(path: Path, keys: Iterable[str]) -> str | None:
     if any(key.removeprefix("control_model.") == "difference" for key in keys):
         return f"{path} holds the differences of a ControlNet from a base, not its weights: give the whole ControlNet."
     kind = what_keys(keys)
-    if kind in (_CONTROLNET, _STABLE_DIFFUSION, _VAE, None):
+    if kind in (_CONTROLNET, _CONTROL_LORA, _STABLE_DIFFUSION, _VAE, None):
         return None
     return f"{path} is {kind}: of single files, Stable Diffusion 1, 2 and XL and their ControlNets are supported."
 

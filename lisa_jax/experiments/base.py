@@ -41,6 +41,7 @@ def setup_of(config: ConfigDict) -> Setup:
         block_out_channels=None if config.side.block_out_channels is None else tuple(config.side.block_out_channels),
         layers_per_block=config.side.layers_per_block,
         num_layers=config.side.num_layers,
+        lora_rank=config.side.lora_rank,
         frozen_dtype=config.frozen_dtype,
         compute_dtype=config.compute_dtype,
         remat=config.remat,

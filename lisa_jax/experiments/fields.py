@@ -116,6 +116,7 @@ CONTROL: Fields = {
     "side.block_out_channels": or_unset(Several(Whole(1, 2048))),
     "side.layers_per_block": or_unset(Whole(1, 16)),
     "side.num_layers": or_unset(Whole(1, 1024)),
+    "side.lora_rank": or_unset(Whole(1, 1024)),
     "side.condition_init": Choice(tuple(CONDITION_INITS)),
     "side.zero_convolution_scale": Number(least=0, most=16),
     "loss.space": Choice(SPACES),

@@ -14,8 +14,8 @@ from lisa_jax.weighting import UNIFORM
 
 # Of the main loss, which was of one form.
 _LOSS = {"space": NETWORK, "weighting": UNIFORM, "min_snr_gamma": 5.0, "times": USUAL_TIMES}
-# Of side networks: how the layers are born that are new in them, and how deep those beside a transformer are.
-_SIDE = {"num_layers": None, "condition_init": "zero", "zero_convolution_scale": 0.0}
+# Of side networks: how their new layers are born, how deep those beside a transformer are, and their kernels' rank.
+_SIDE = {"num_layers": None, "lora_rank": None, "condition_init": "zero", "zero_convolution_scale": 0.0}
 # Of rematerialisation, which was on or off.
 _REMAT = {"false": "none", "true": "full"}
 

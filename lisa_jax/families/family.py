@@ -325,6 +325,8 @@ class Setup:
       block_out_channels: channels a level of smaller side networks, finest first; None: the main network's.
       layers_per_block: layers a level of smaller side networks; None: the main network's.
       num_layers: blocks that a side network copies of a transformer; None: as many as the family usually takes.
+      lora_rank: rank of the factors that side networks train in place of the kernels that they take over from the main
+        network, which stay as they are there; None: they train copies of the kernels.
       frozen_dtype: dtype of the frozen weights, "bfloat16" or "float32". A copy still starts from the file's values.
       compute_dtype: dtype of activations; norms, softmax, time embedding and loss are float32 anyway.
       remat: what the backward pass of both networks computes again, see `models.remat`.
@@ -347,6 +349,7 @@ class Setup:
     block_out_channels: tuple[int, ...] | None = None
     layers_per_block: int | None = None
     num_layers: int | None = None
+    lora_rank: int | None = None
     frozen_dtype: str = "bfloat16"
     compute_dtype: str = "bfloat16"
     remat: str = "none"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax.numpy as jnp
 
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError, open_checkpoint
+from lisa_jax.checkpoints.control_lora import check_control_lora, is_control_lora, read_control_lora
 from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.key_table import Entry
 from lisa_jax.checkpoints.side_network import stored_side_network
@@ -28,13 +29,15 @@ class SideStart:
     """A side network before training.
 
     Attributes:
-      config: of the network.
+      config: of the network, of a Control-LoRA that of the whole network.
       read_start: reads the weights that it starts from, numpy arrays in the precision of their file. Callers let go of
         them once the float32 parameters are made.
+      rank: of the factors in place of the copied kernels, see `low_rank`; None: the network has kernels of its own.
     """
 
     config: ControlNetConfig
     read_start: Callable[[], Params]
+    rank: int | None = None
 
 
 def side_network_of_unet(
@@ -45,10 +48,12 @@ def side_network_of_unet(
     layers_per_block: int | None = None,
     *,
     conditioning_channels: int = RGB,
+    lora_rank: int | None = None,
 ) -> SideStart:
-    """A ControlNet that starts as a copy of the UNet's encoder, or a smaller network.
+    """A ControlNet that starts as a copy of the UNet's encoder, a smaller network, or a Control-LoRA.
 
-    Of the encoder, a smaller network takes over the layers whose tensors all have its own shapes; the rest is fresh.
+    Of the encoder, a smaller network takes over the layers whose tensors all have its own shapes; the rest is fresh. A
+    Control-LoRA takes over norms and biases, and uses the kernels where they lie.
 
     Args:
       checkpoint: has the UNet's weights as its component `unet`; None: everything is fresh.
@@ -58,13 +63,19 @@ def side_network_of_unet(
         None: the UNet's.
       layers_per_block: layers a level of a smaller network; None: the UNet's.
       conditioning_channels: channels of the condition.
+      lora_rank: rank of a Control-LoRA's factors; None: it is none.
 
     Raises:
-      ValueError: a UNet that no ControlNet copies, or more levels or layers than it has.
+      ValueError: a UNet that no ControlNet copies, more levels or layers than it has, or a smaller Control-LoRA.
     """
     config = controlnet_config_from_unet(unet, tuple(condition_channels))
     config = dataclasses.replace(config, conditioning_channels=conditioning_channels)
     if block_out_channels is not None or layers_per_block is not None:
+        if lora_rank is not None:
+            raise ValueError(
+                f"side.lora_rank is {lora_rank}, but only a whole copy uses the base's kernels: unset it, or unset "
+                "side.block_out_channels and side.layers_per_block."
+            )
         channels = None if block_out_channels is None else tuple(block_out_channels)
         config = small_controlnet_config(config, channels, layers_per_block)
 
@@ -72,16 +83,18 @@ def side_network_of_unet(
         if checkpoint is None:
             return {}
         layers = shared_layers(UNET.key_table(unet), CONTROLNET.key_table(config))
+        if lora_rank is not None:
+            layers = {key: entry for key, entry in layers.items() if entry.path[-1] != "kernel"}
         return UNET.read_params(checkpoint, "unet", layers, whole=False)
 
-    return SideStart(config, read_start)
+    return SideStart(config, read_start, lora_rank)
 
 
 def continued_side_network(spec: str, unet: UNetConfig, conditioning_channels: int | None = None) -> SideStart:
     """A side network that was trained before; its config is taken as it is.
 
     Args:
-      spec: a ControlNet of diffusers, or a smaller network of ours, as `open_checkpoint` takes it.
+      spec: a ControlNet of diffusers, a smaller network of ours or a Control-LoRA, as `open_checkpoint` takes it.
       unet: the UNet that is to take its residuals.
       conditioning_channels: channels of the condition that it is to see; None: those that it was trained with.
 
@@ -89,6 +102,8 @@ def continued_side_network(spec: str, unet: UNetConfig, conditioning_channels: i
       CheckpointError: a config that is not supported, or a network that does not fit the UNet or the condition.
     """
     checkpoint = open_checkpoint(spec)
+    if is_control_lora(checkpoint):
+        return _continued_control_lora(checkpoint, unet, conditioning_channels)
     component = stored_side_network(checkpoint)
     config = component.config(checkpoint)
     for name in ("in_channels", "cross_attention_dim", "addition_embed_type", "pooled_dim"):
@@ -97,16 +112,7 @@ def continued_side_network(spec: str, unet: UNetConfig, conditioning_channels: i
                 f"{spec} has {name} {getattr(config, name)}, but the UNet {getattr(unet, name)}: it belongs to "
                 "another base."
             )
-    if conditioning_channels not in (None, config.conditioning_channels):
-        raise CheckpointError(
-            f"{spec} has conditioning_channels {config.conditioning_channels}, but the data's condition has "
-            f"{conditioning_channels}: prepare data of as many, or leave it out of side.start_from."
-        )
-    if config.conditioning_channels > MOST_CHANNELS:
-        raise CheckpointError(
-            f"{spec} has conditioning_channels {config.conditioning_channels}, but conditions have {MOST_CHANNELS} at "
-            "most."
-        )
+    _check_condition(spec, config, conditioning_channels)
     taken = _residual_shapes(controlnet_config_from_unet(unet))
     # What a smaller network does not have fits in any size.
     given = {name: (*taken.get(name, ())[:2], width) for name, width in residual_channels(config).items()}
@@ -120,6 +126,35 @@ def continued_side_network(spec: str, unet: UNetConfig, conditioning_channels: i
     return SideStart(config, lambda: component.read(checkpoint)[1])
 
 
+def _continued_control_lora(checkpoint: Checkpoint, unet: UNetConfig, conditioning_channels: int | None) -> SideStart:
+    """A Control-LoRA that was trained before: all that its file does not say is the UNet's."""
+    told = checkpoint.config()
+    rank, widths = told["lora_rank"], tuple(told["conditioning_embedding_out_channels"])
+    try:
+        config = dataclasses.replace(
+            controlnet_config_from_unet(unet, widths), conditioning_channels=told["conditioning_channels"]
+        )
+    except ValueError as error:
+        raise CheckpointError(f"{checkpoint.where()}: {error}") from error
+    _check_condition(checkpoint.where(), config, conditioning_channels)
+    check_control_lora(checkpoint, config, rank)
+    return SideStart(config, lambda: read_control_lora(checkpoint, config, rank), rank)
+
+
+def _check_condition(spec: str, config: ControlNetConfig, conditioning_channels: int | None) -> None:
+    """Refuse a side network that sees other conditions than the data has, where that is known."""
+    if conditioning_channels not in (None, config.conditioning_channels):
+        raise CheckpointError(
+            f"{spec} has conditioning_channels {config.conditioning_channels}, but the data's condition has "
+            f"{conditioning_channels}: prepare data of as many, or leave it out of side.start_from."
+        )
+    if config.conditioning_channels > MOST_CHANNELS:
+        raise CheckpointError(
+            f"{spec} has conditioning_channels {config.conditioning_channels}, but conditions have {MOST_CHANNELS} at "
+            "most."
+        )
+
+
 def _residual_shapes(config: ControlNetConfig) -> dict[str, tuple[int, int, int]]:
     """(h, w, c) of every residual that the side network makes, for latents of 64 x 64."""
     channels = residual_channels(config)
@@ -131,6 +166,16 @@ def shared_layers(unet: Mapping[str, Entry], side: Mapping[str, Entry]) -> dict[
     encoder = {key: entry for key, entry in unet.items() if entry.path[0].startswith(COPIED_FROM_UNET)}
     differs = {entry.path[:-1] for key, entry in encoder.items() if key not in side or side[key].shape != entry.shape}
     return {key: entry for key, entry in encoder.items() if entry.path[:-1] not in differs}
+
+
+def encoder_kernels(checkpoint: Checkpoint, unet: UNetConfig) -> Params:
+    """The kernels of a UNet that ControlNets copy, numpy arrays in the precision of their file."""
+    table = {
+        key: entry
+        for key, entry in UNET.key_table(unet).items()
+        if entry.path[0].startswith(COPIED_FROM_UNET) and entry.path[-1] == "kernel"
+    }
+    return UNET.read_params(checkpoint, "unet", table, whole=False)
 
 
 def start_params(fresh: Mapping, start: Mapping, path: str = "") -> dict:

@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS, Checkpoint, open_checkpoint
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.config_files import write_config
+from lisa_jax.checkpoints.control_lora import write_control_lora
 from lisa_jax.checkpoints.original_controlnet import write_original_controlnet
 from lisa_jax.checkpoints.params import Placement
 from lisa_jax.checkpoints.scheduler import process_of
@@ -25,17 +26,19 @@ from lisa_jax.checkpoints.side_network import side_network_of, stored_side_netwo
 from lisa_jax.checkpoints.tokenizer import load_tokenizer
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
-from lisa_jax.dual_branch import DualBranch, Params, Tree
+from lisa_jax.dual_branch import DualBranch, Params, SideNetwork, Tree
 from lisa_jax.families.abstract import no_weights, not_read, shapes_of
 from lisa_jax.families.autoencoder import autoencoder_latents
 from lisa_jax.families.controlnet_check import check_controlnet, probe_inputs
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.family import UNIT_PICTURES, Conditioner, Family, LatentSpace, Setup
+from lisa_jax.families.low_rank import has_factors, low_rank, merged
 from lisa_jax.families.pixels import PIXELS
 from lisa_jax.families.schedulers import read_scheduler
 from lisa_jax.families.side_networks import (
     SideStart,
     continued_side_network,
+    encoder_kernels,
     side_network_of_unet,
 )
 from lisa_jax.families.stable_diffusion_checks import (
@@ -62,10 +65,11 @@ COMPONENTS = {
     "scheduler": None,
 }
 # `fsdp` splits a kernel's inputs and `tensor` its outputs. Maps that end an attention or a feed-forward are split the
-# other way round, so that what lies between them stays split over `tensor`. Vectors and embeddings are copied.
+# other way round, so that what lies between them stays split over `tensor`; so are the two factors of a kernel. Vectors
+# and embeddings are copied.
 RULES: Rules = (
-    (r"(to_out_0|net_2|out_proj|fc2)/kernel$", P("tensor", "fsdp")),
-    (r"kernel$", P("fsdp", "tensor")),
+    (r"(to_out_0|net_2|out_proj|fc2)/kernel$|/up$", P("tensor", "fsdp")),
+    (r"kernel$|/down$", P("fsdp", "tensor")),
     (r"(bias|scale|embedding)$", P()),
 )
 USAGE = Usage(
@@ -145,6 +149,7 @@ class StableDiffusion:
             load_frozen=frozen,
             latents=self._latents(setup, no_weights),
             conditioner=self.blank_conditioner(),
+            load_kernels=not_read("A main network"),
             write_main=not_read("A main network"),
             fingerprint="",
         )
@@ -164,11 +169,14 @@ class StableDiffusion:
             load_frozen=lambda: UNET.read(checkpoint, "unet", jnp.dtype(setup.frozen_dtype), placement)[1],
             latents=latents,
             conditioner=self.conditioner(checkpoint),
+            load_kernels=partial(encoder_kernels, checkpoint, self.unet),
             write_main=partial(self._write_main, checkpoint),
             fingerprint=self.fingerprint(checkpoint),
         )
 
-    def _family(self, setup: Setup, sides: Mapping[str, SideStart], **parts: Any) -> Family:
+    def _family(
+        self, setup: Setup, sides: Mapping[str, SideStart], *, load_kernels: Callable[[], Params], **parts: Any
+    ) -> Family:
         if setup.num_layers is not None:
             raise ValueError(
                 f"side.num_layers is {setup.num_layers}, but is of transformers: beside a UNet unset it, and for a "
@@ -176,30 +184,22 @@ class StableDiffusion:
             )
         dtype = jnp.dtype(setup.compute_dtype)
         settings = (dtype, setup.remat, setup.attention)
-        networks = {
-            name: controlnet_side(
-                side.config,
-                self.unet.out_channels,
-                *settings,
-                setup.decoder_width,
-                setup.births,
-                # Of a base on pixels the condition has the latents' size already.
-                condition_scale=side.config.conditioning_downsampling if self.vae is None else 1,
-            )
-            for name, side in sides.items()
-        }
 
         def write_side(target: str | Path, name: str, params: Params, dtype: jnp.dtype | None = None) -> None:
             config = sides[name].config
-            side_network_of(config).write(target, config, params, dtype)
+            side_network_of(config).write(target, config, whole(params), dtype)
 
-        def write_original(target: str | Path, name: str, params: Params, dtype: jnp.dtype | None = None) -> None:
-            write_original_controlnet(target, name, sides[name].config, params, dtype)
+        def whole(params: Params) -> Params:
+            """The parameters of a ControlNet, for those who know no factors."""
+            return merged(params, load_kernels()) if has_factors(params) else params
 
         process = process_of(self.scheduler)
         channels = not_rgb({name: side.config.conditioning_channels for name, side in sides.items()})
         return Family(
-            model=DualBranch(*unet_functions(self.unet, *settings), networks),
+            model=DualBranch(
+                *unet_functions(self.unet, *settings),
+                {name: self._network(setup, side) for name, side in sides.items()},
+            ),
             process=process,
             scheduler=self.scheduler,
             condition=UNIT_PICTURES,
@@ -207,14 +207,40 @@ class StableDiffusion:
             rules=self.rules,
             read_start=lambda: {name: side.read_start() for name, side in sides.items()},
             write_side=write_side,
-            check_export=partial(_check_export, parts["latents"], parts["conditioner"], process),
+            check_export=partial(_check_export, parts["latents"], parts["conditioner"], process, whole),
             usage=self.usage,
             size=self._size(),
-            write_original=write_original if self.has_original_layout else None,
+            write_original=self._writer_for_interfaces(sides),
             guess_mode=True,
             conditioning_channels=channels,
             **parts,
         )
+
+    def _network(self, setup: Setup, side: SideStart) -> SideNetwork:
+        whole = controlnet_side(
+            side.config,
+            self.unet.out_channels,
+            jnp.dtype(setup.compute_dtype),
+            setup.remat,
+            setup.attention,
+            setup.decoder_width,
+            setup.births,
+            # Of a base on pixels the condition has the latents' size already.
+            condition_scale=side.config.conditioning_downsampling if self.vae is None else 1,
+        )
+        return whole if side.rank is None else low_rank(whole, side.rank)
+
+    def _writer_for_interfaces(self, sides: Mapping[str, SideStart]) -> Callable[..., None] | None:
+        """What writes side networks as web interfaces read them; None of a base that these do not have."""
+
+        def write(target: str | Path, name: str, params: Params, dtype: jnp.dtype | None = None) -> None:
+            config, rank = sides[name].config, sides[name].rank
+            if rank is None:
+                write_original_controlnet(target, name, config, params, dtype)
+            else:
+                write_control_lora(target, name, config, rank, params, dtype)
+
+        return write if self.has_original_layout else None
 
     def _size(self) -> tuple[int, int] | None:
         given = self.unet.sample_size
@@ -233,9 +259,10 @@ class StableDiffusion:
         start = setup.start_from.get(name)
         if start is None:
             return self._side_of_unet(setup, checkpoint, name)
-        if setup.block_out_channels is not None or setup.layers_per_block is not None:
+        if (setup.block_out_channels, setup.layers_per_block, setup.lora_rank) != (None, None, None):
             raise ValueError(
-                f"start_from {start} is taken as it is: unset block_out_channels and layers_per_block, or start_from."
+                f"start_from {start} is taken as it is: unset block_out_channels, layers_per_block and lora_rank, or "
+                "start_from."
             )
         return continued_side_network(start, self.unet, setup.conditioning_channels.get(name))
 
@@ -247,6 +274,7 @@ class StableDiffusion:
             setup.block_out_channels,
             setup.layers_per_block,
             conditioning_channels=setup.conditioning_channels.get(name, RGB),
+            lora_rank=setup.lora_rank,
         )
 
     def _write_main(self, checkpoint: Checkpoint, target: str | Path, main: Params) -> None:
@@ -293,6 +321,7 @@ def _check_export(
     latents: LatentSpace,
     conditioner: Conditioner,
     process: Diffusion,
+    whole: Callable[[Params], Params],
     folder: str | Path,
     params: Params,
     dtype: jnp.dtype,
@@ -300,13 +329,13 @@ def _check_export(
     *,
     verifies: bool,
 ) -> Measured:
-    """`check_controlnet` on random inputs of a size."""
+    """`check_controlnet` on random inputs of a size; `whole`: parameters -> those of a ControlNet."""
     checkpoint, latent_shape = open_checkpoint(folder), latents.shape(*size)
     config = stored_side_network(checkpoint).config(checkpoint)
     factor = config.conditioning_downsampling
     condition = (factor * latent_shape[0], factor * latent_shape[1], config.conditioning_channels)
     inputs = probe_inputs(latent_shape, conditioner.shapes, condition, process.num_train_timesteps)
-    return check_controlnet(folder, params, dtype, inputs, verifies=verifies)
+    return check_controlnet(folder, whole(params), dtype, inputs, verifies=verifies)
 
 
 def clip_conditioner(

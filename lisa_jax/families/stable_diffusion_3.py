@@ -253,6 +253,10 @@ def check_setup(setup: Setup) -> None:
             f"condition_channels {setup.condition_channels} are of UNets, whose conditions pass an encoder: beside a "
             f"transformer leave them at {Setup().condition_channels}."
         )
+    if setup.lora_rank is not None:
+        raise ValueError(
+            f"side.lora_rank is {setup.lora_rank}, but Control-LoRAs are of UNets: beside a transformer unset it."
+        )
     check_rgb(setup.conditioning_channels)
     if setup.births.encoder != CONDITION_INITS["zero"].encoder:
         raise ValueError(

@@ -56,7 +56,22 @@ class Layer(nn.Module):
         return value
 
 
-class Linear(Layer):
+class Factored(Layer):
+    """A map whose parameters may have two factors beside its kernel, "down" and "up", whose product is added to it.
+
+    It makes none itself: who gives them trains them in place of the kernel (Hu et al. 2021, arXiv 2106.09685).
+    """
+
+    def factors(self) -> tuple[jax.Array, jax.Array] | None:
+        """The factors in the compute dtype: "down" laid out as the kernel, with the rank for its outputs, and "up" as a
+        map of single pixels (rank, out); None where the parameters have none."""
+        if not self.has_variable("params", "up"):
+            return None
+        down, up = (self.get_variable("params", name).astype(self.dtype) for name in ("down", "up"))
+        return down, up.reshape(up.shape[-2:])
+
+
+class Linear(Factored):
     """`y = x kernel + bias` over the last axis (`torch.nn.Linear`), kernel (in, out); `birth` as of `Conv`."""
 
     features: int
@@ -73,7 +88,10 @@ class Linear(Layer):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel, bias = self.setup_kernel(x.shape[-1])
-        y = jnp.dot(x.astype(self.dtype), kernel)
+        x = x.astype(self.dtype)
+        y = jnp.dot(x, kernel)
+        if (factors := self.factors()) is not None:
+            y += jnp.dot(jnp.dot(x, factors[0]), factors[1])
         return y if bias is None else y + bias
 
 
@@ -84,7 +102,13 @@ class HalvedLinear(Linear):
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         kernel, bias = self.setup_kernel(x.shape[-1])
-        return halved_product(x.astype(self.dtype), kernel, bias)
+        x = x.astype(self.dtype)
+        halves = halved_product(x, kernel, bias)
+        if (factors := self.factors()) is None:
+            return halves
+        down, up = factors
+        hidden = jnp.dot(x, down)
+        return tuple(half + jnp.dot(hidden, part) for half, part in zip(halves, jnp.split(up, 2, axis=-1), strict=True))
 
 
 @jax.custom_vjp
@@ -120,7 +144,7 @@ def _halved_product_backward(kept, gradients):
 halved_product.defvjp(_halved_product, _halved_product_backward)
 
 
-class Conv(Layer):
+class Conv(Factored):
     """2D convolution of NHWC arrays (`torch.nn.Conv2d`), kernel HWIO.
 
     `padding` is PyTorch's symmetric padding, or pairs (before, after) for height and width. `birth` is a factor on
@@ -140,13 +164,16 @@ class Conv(Layer):
         init = birth_of(math.prod(shape[:-1]), self.birth)
         kernel = self.param("kernel", init, shape)
         bias = self.param("bias", init, (self.features,))
-        y = jax.lax.conv_general_dilated(
+        convolved = partial(
+            jax.lax.conv_general_dilated,
             x.astype(self.dtype),
-            kernel.astype(self.dtype),
             window_strides=(self.stride, self.stride),
             padding=((self.padding, self.padding),) * 2 if isinstance(self.padding, int) else self.padding,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
+        y = convolved(kernel.astype(self.dtype))
+        if (factors := self.factors()) is not None:
+            y += jnp.dot(convolved(factors[0]), factors[1])
         return y + bias.astype(self.dtype)
 
 

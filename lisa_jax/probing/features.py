@@ -108,7 +108,8 @@ def _side(
 ) -> Mapping[str, Mapping[str, jax.Array]]:
     """Side features by hook and side network."""
     trunk = model.trunk(frozen, x_t, t, inputs["context"])
-    return model.side(side, trunk, x_t, t, inputs["context"], inputs["condition"]).features
+    whole = model.complete(side, frozen)
+    return model.side(whole, trunk, x_t, t, inputs["context"], inputs["condition"]).features
 
 
 def make_targets(model: DualBranch, process: Process) -> Callable[..., Any]:

@@ -151,8 +151,8 @@ def _controls(
     # Where side networks see latents, always the same are drawn.
     key = jax.random.key(0)
     seen = {name: family.condition(params.latents, rows, key) for name, rows in condition.items()}
-    sides = family.model.sides.items()
-    return [Control(part.apply, params.side[name], seen[name], *windows[name]) for name, part in sides]
+    sides, side = family.model.sides, family.model.complete(params.side, params.frozen)
+    return [Control(part.apply, side[name], seen[name], *windows[name]) for name, part in sides.items()]
 
 
 def _by_name(setting: str, value: PerSide, names: tuple[str, ...]) -> dict[str, float]:

@@ -26,7 +26,7 @@ LATER = {
     None: ("vae", "preset", "diagnostics_every", "loss"),
     "lisa": ("weighting", "decoder_width"),
     "optimizer": ("decoder_rate", "fresh_rate", "fresh_layers", "fresh_steps"),
-    "side": ("num_layers", "condition_init", "zero_convolution_scale"),
+    "side": ("num_layers", "lora_rank", "condition_init", "zero_convolution_scale"),
 }
 
 
@@ -63,7 +63,13 @@ def test_a_condition_whose_module_has_moved_is_found():
     assert several["side_networks"] == ["pose", "seg"] and several["data"]["condition"] == ("seg", "pose")
     side = {"start_from": None}
     assert here.identity({"data": {"condition": MOVED}, "hook": "mid", "side": side}) == {
-        "side": {"start_from": None, "num_layers": None, "condition_init": "zero", "zero_convolution_scale": 0.0},
+        "side": {
+            "start_from": None,
+            "num_layers": None,
+            "lora_rank": None,
+            "condition_init": "zero",
+            "zero_convolution_scale": 0.0,
+        },
         "data": {"condition": TODAY},
         "hook": ["mid"],
         "decoder_width": 1.0,

@@ -74,7 +74,8 @@ class Case(NamedTuple):
         process, model, frozen = self.family.process, self.model, self.family.frozen
         x_t, t = process.network_input(noisy.x_t, noisy.t), process.network_time(noisy.t)
         trunk = model.trunk(frozen, x_t, t, inputs["context"])
-        residuals, features = model.side(trainable["side"], trunk, x_t, t, inputs["context"], inputs["condition"])
+        side = model.complete(trainable["side"], frozen)
+        residuals, features = model.side(side, trunk, x_t, t, inputs["context"], inputs["condition"])
         return Passes(
             trunk, residuals, features, model.predict(frozen, trunk), model.predict(frozen, trunk, residuals), x_t, t
         )
@@ -255,7 +256,8 @@ def plain_loss(case):
         x_t, t, target = add_noise(encoded["latents"], noise_key, process)
         given = (process.network_input(x_t, t), process.network_time(t), encoded["context"])
         trunk = model.trunk(frozen["main"], *given)
-        residuals, _ = model.side(params["side"], trunk, *given, encoded["condition"])
+        side = model.complete(params["side"], frozen["main"])
+        residuals, _ = model.side(side, trunk, *given, encoded["condition"])
         prediction = model.predict(frozen["main"], trunk, residuals)
         return jnp.mean(jnp.square(prediction - target)), LossMetrics({}, t, t)
 

@@ -263,7 +263,7 @@ def test_a_controlnet_of_other_channels_goes_on_beside_data_of_as_many(base, tmp
 
 def test_settings_that_contradict_each_other_are_refused(base, tmp_path):
     write_random_controlnet(tmp_path)
-    with pytest.raises(ValueError, match="taken as it is: unset block_out_channels and layers_per_block"):
+    with pytest.raises(ValueError, match="taken as it is: unset block_out_channels, layers_per_block and lora_rank"):
         load(base, start_from={NAME: tmp_path}, layers_per_block=1)
     with pytest.raises(ValueError, match="num_layers is 2, but is of transformers: beside a UNet unset it"):
         load(base, num_layers=2)

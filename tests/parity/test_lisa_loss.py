@@ -6,6 +6,7 @@ vanish.
 """
 
 import dataclasses
+import types
 from typing import Any
 
 import jax
@@ -16,14 +17,19 @@ import torch
 from diffusers import ControlNetModel, DDPMScheduler, UNet2DConditionModel
 from ml_collections import ConfigDict
 from torch.nn import functional
+from torch.nn.utils import parametrize
 from torch_alignment import Decoder, check_gradients, decoder_of, paired_leaves
 
 from lisa_jax.alignment import Alignment, NoisySample, add_noise, lisa_loss
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
+from lisa_jax.checkpoints.control_lora import low_rank_table
 from lisa_jax.checkpoints.controlnet import CONTROLNET
+from lisa_jax.checkpoints.tree import tree_of
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.dual_branch import DualBranch
+from lisa_jax.families.low_rank import low_rank
 from lisa_jax.families.unet_control import controlnet_side, unet_functions
+from lisa_jax.models.controlnet import ControlNetConfig
 from lisa_jax.processes import Diffusion
 from lisa_jax.training.learning_rate import learning_rate_schedule
 from lisa_jax.training.optimizer import make_optimizer
@@ -56,6 +62,9 @@ TWO_LEVELS = SD21 | {
     "attention_head_dim": 2,
     "layers_per_block": 1,
 }
+# Linear maps in the mid block, a convolution of each kind in the two levels.
+CONTROL_LORA = TWO_LEVELS | {"mid_block_type": "UNetMidBlock2DCrossAttn"}
+CONVOLUTIONS = ONE_LEVEL | {"mid_block_type": "UNetMidBlock2D"}
 OPTIMIZER = {
     "name": "adamw",
     "learning_rate": 1e-3,
@@ -114,6 +123,7 @@ class Pair:
     frozen: Any
     trainable: Any
     tables: dict[tuple[str, ...], tuple[dict, torch.nn.Module]]
+    side_config: ControlNetConfig
 
     def loss(self, trainable, frozen, inputs, noisy):
         terms, found = lisa_loss(
@@ -158,6 +168,7 @@ def make_pair(tmp_path, randomise):
                 ("side", NAME): (CONTROLNET.key_table(side_config), side),
                 ("decoder", hook, NAME): (decoder_table, decoder),
             },
+            side_config,
         )
 
     return make
@@ -216,6 +227,63 @@ def test_loss_and_every_gradient_equal_autograd(
     of_loss = abs(float(measured) / expected.item() - 1)
     print(f"{hook} {prediction_type}: loss {expected.item():.4f}, relative difference {of_loss:.1e}")
     assert of_loss <= 1e-5
+    check_gradients(pair.leaves(gradient, lambda parameter: parameter.grad))
+
+
+class Product(torch.nn.Module):
+    """A weight with up @ down added to it, as web interfaces read Control-LoRAs."""
+
+    def __init__(self, weight, rank):
+        super().__init__()
+        rank, pixel = min(rank, *weight.shape[:2]), (1,) * (weight.ndim - 2)
+        self.up = torch.nn.Parameter(torch.randn(len(weight), rank, *pixel) / 10)
+        self.down = torch.nn.Parameter(torch.randn(rank, *weight.shape[1:]) / 10)
+
+    def forward(self, weight):
+        return weight + (self.up.flatten(1) @ self.down.flatten(1)).reshape(weight.shape)
+
+
+def with_factors(pair, rank):
+    """The pair with a Control-LoRA in place of its ControlNet, on either side."""
+    side, config = pair.reference.side, pair.model.sides[NAME]
+    for name, module in list(side.named_modules()):
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d) and not name.startswith("controlnet_"):
+            parametrize.register_parametrization(module, "weight", Product(module.weight, rank))
+            module.parametrizations.weight.original.requires_grad_(False)
+    trained = {
+        name.replace(".parametrizations.weight.0", ""): parameter
+        for name, parameter in side.named_parameters()
+        if parameter.requires_grad
+    }
+    table = low_rank_table(pair.side_config, rank)
+    params = tree_of({entry.path: entry.from_torch(trained[key].detach().numpy()) for key, entry in table.items()})
+    factored = types.SimpleNamespace(named_parameters=trained.items)
+    return dataclasses.replace(
+        pair,
+        model=dataclasses.replace(pair.model, sides={NAME: low_rank(config, rank)}),
+        trainable=pair.trainable | {"side": {NAME: params}},
+        tables=pair.tables | {("side", NAME): (table, factored)},
+    )
+
+
+@pytest.mark.parametrize(
+    "config",
+    [CONVOLUTIONS, pytest.param(CONTROL_LORA, marks=pytest.mark.slow)],
+    ids=["convolutions", "attention"],
+)
+def test_gradients_of_the_factors_of_a_control_lora_equal_autograd(config, make_pair, to_jax, to_inputs, run):
+    pair = with_factors(make_pair(config, "down_1", (8, 0), "epsilon"), rank=3)
+    sample, noise, t = example_sample(), torch.randn(N, 4, SIZE, SIZE), torch.tensor([37, 900])
+    expected = pair.reference.loss(*sample, noise, t)
+    expected.backward()
+
+    def loss(trainable, frozen, inputs, noise, t):
+        x_t = pair.process.perturb(inputs["latents"], noise, t)
+        return pair.loss(trainable, frozen, inputs, NoisySample(x_t, t, noise))[0]
+
+    given = (pair.trainable, pair.frozen, to_inputs(*sample), to_jax(noise), jnp.asarray(t.numpy(), jnp.int32))
+    measured, gradient = run(jax.value_and_grad(loss), *given)
+    assert float(measured) == pytest.approx(expected.item(), rel=1e-5)
     check_gradients(pair.leaves(gradient, lambda parameter: parameter.grad))
 
 
