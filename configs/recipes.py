@@ -52,6 +52,22 @@ def stable_diffusion_3(*, smoke: bool, num_steps: int, guidance_scale: float, **
     return config
 
 
+def stable_video_diffusion(*, smoke: bool, frames: int, image_size: int, **given: Any) -> ConfigDict:
+    """The same for Stable Video Diffusion, sampled as diffusers' pipeline does it.
+
+    Args:
+      smoke: as above, of 4 frames.
+      frames: of a clip.
+      image_size: side of the frames.
+      **given: the rest of what `stable_diffusion` takes.
+    """
+    config = stable_diffusion(smoke=smoke, image_size=image_size, **given)
+    config.data.image_size = (4, 64, 64) if smoke else (frames, image_size, image_size)
+    sampling = config.sampling.to_dict() | {"sampler": "euler", "guidance_scale": 3.0, "min_guidance_scale": 1.0}
+    config.sampling = ConfigDict(sampling | {"num_steps": 2 if smoke else 25, "batch_size": 2})
+    return config
+
+
 def _shrink(config: ConfigDict, tiny: str, data: str) -> None:
     config.update(base=f"runs/smoke/{tiny}", preset=tiny)
     config.update(batch_size=4, num_steps=4, accumulate=2, condition_channels=(4, 8, 8, 16))

@@ -161,7 +161,7 @@ def test_flow_configs_differ_from_the_unet_s_in_what_a_transformer_is():
     assert study.training.base == flow["base"] and study.defaults.hook == "block_1"
 
 
-@pytest.mark.parametrize("base", ["sd21", "sdxl"])
+@pytest.mark.parametrize("base", ["sd21", "sdxl", "svd"])
 def test_baseline_differs_in_lam_alone(base):
     lisa, baseline = get_config(f"{base}_lisa", "seg"), get_config(f"{base}_baseline", "seg")
     assert baseline.lisa.lam == 0
@@ -179,6 +179,18 @@ def test_stable_diffusion_3_trains_the_velocity_or_what_the_usual_script_trains(
     assert plain.lisa.lam == 0
     plain.lisa.lam = velocity.lisa.lam
     assert plain == velocity
+
+
+def test_stable_video_diffusion_trains_clips_and_samples_them_as_the_pipeline_does():
+    config, smoke = get_config("svd_lisa", "depth"), get_config("svd_lisa", "smoke")
+    assert set(fields(smoke)) == set(fields(config)) == {*fields(base.control()), "sampling.min_guidance_scale"}
+    assert (config.data.image_size, config.optimizer.learning_rate) == ((14, 512, 512), 2e-5)
+    # It has the levels and hooks of the full size.
+    family = PRESETS[smoke.preset].architecture.abstract(Setup(("depth",), smoke.condition_channels))
+    sampling = config.sampling.to_dict()
+    assert {name: sampling[name] for name in family.sampling} == family.sampling
+    assert config.lisa.hook in family.model.hooks and family.size == smoke.data.image_size
+    assert config.preset in PRESETS
 
 
 def test_argument_names_task_and_data():

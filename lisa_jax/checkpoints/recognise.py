@@ -51,6 +51,14 @@ _CLASSES = {
     "config.side.start_from, beside such a base",
     "FluxTransformer2DModel": "the transformer of Flux, which is not supported",
     "FluxControlNetModel": "a ControlNet of Flux, which is not supported",
+    "UNetSpatioTemporalConditionModel": "a UNet of Stable Video Diffusion alone: give the folder that it lies in, "
+    "with image_encoder/, vae/ and the others",
+    "AutoencoderKLTemporalDecoder": "a VAE of Stable Video Diffusion alone: give the folder that it lies in, with "
+    "unet/, image_encoder/ and the others",
+    "LisaJaxTemporalControlNet": "a ControlNet of Stable Video Diffusion, not a base: it goes to --controlnet, or to "
+    "config.side.start_from, beside such a base",
+    "ControlNetSDVModel": "a ControlNet of Stable Video Diffusion, not a base: it goes to --controlnet, or to "
+    "config.side.start_from, beside such a base",
     "UNet2DModel": "a UNet without text, which is not supported",
 }
 # Beginning of a pipeline's class -> the model behind it; the first that fits counts.

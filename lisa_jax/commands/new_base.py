@@ -17,6 +17,7 @@ flags.DEFINE_enum(
     None,
     [
         *("sd15", "sd21", "sd21_v", "sdxl", "sd3_medium", "sd35_medium", "sd35_large"),
+        *("svd", "svd_xt"),
         *(
             "tiny_sd15",
             "tiny_sd21",
@@ -25,6 +26,7 @@ flags.DEFINE_enum(
             "tiny_sd3_medium",
             "tiny_sd35_medium",
             "tiny_sd35_large",
+            "tiny_svd",
         ),
     ],
     "Architecture; tiny_ ones have its switches at a thousandth of its size.",

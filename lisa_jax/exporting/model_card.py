@@ -171,7 +171,9 @@ class ModelCard:
 
 
 def write_card(folder: str | Path, card: ModelCard) -> None:
-    """Write the card into an exported folder, as README.md."""
+    """Write the card into an exported folder, as README.md, and the PyTorch file that it speaks of, where it does."""
+    if card.usage.module is not None:
+        write_whole_text(Path(folder) / card.usage.module.name, card.usage.module.read_text())
     write_whole_text(Path(folder) / CARD, card.render())
 
 

@@ -20,7 +20,9 @@ def check_repository(name: str) -> None:
         raise ValueError(f"--push_to={name}: whose repository? Give owner/name.")
 
 
-def push(folders: Mapping[str, Path], repository: str, private: bool, weights: str | None) -> str:
+def push(
+    folders: Mapping[str, Path], repository: str, private: bool, weights: str | None, module: str | None = None
+) -> str:
     """Upload exported folders into a repository, which is made where it is missing.
 
     Args:
@@ -29,6 +31,7 @@ def push(folders: Mapping[str, Path], repository: str, private: bool, weights: s
       private: of a repository that is made now; one that is there stays as it is.
       weights: file of each folder; None: they were exported in the original layout. Whatever else lies in the folders
         stays here, as what an earlier export in the other layout left.
+      module: PyTorch file of each folder; None: they have none.
 
     Returns:
       The address of the repository.
@@ -48,7 +51,7 @@ def push(folders: Mapping[str, Path], repository: str, private: bool, weights: s
                 repo_id=repository,
                 folder_path=folder,
                 path_in_repo=None if len(folders) == 1 else name,
-                allow_patterns=[CARD, PICTURE, *network],
+                allow_patterns=[CARD, PICTURE, *network, *([] if module is None else [module])],
                 commit_message=f"Upload {name} by lisa_jax",
             )
     except errors.OfflineModeIsEnabled as error:

@@ -5,7 +5,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from lisa_jax.families import stable_diffusion_3_presets, stable_diffusion_presets, stable_diffusion_xl_presets
+from lisa_jax.families import (
+    stable_diffusion_3_presets,
+    stable_diffusion_presets,
+    stable_diffusion_xl_presets,
+    stable_video_diffusion_presets,
+)
 from lisa_jax.families.family import Architecture
 
 
@@ -32,6 +37,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         **stable_diffusion_presets.PRESETS,
         **stable_diffusion_xl_presets.PRESETS,
         **stable_diffusion_3_presets.PRESETS,
+        **stable_video_diffusion_presets.PRESETS,
     }
 )
 

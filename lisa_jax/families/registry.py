@@ -10,7 +10,7 @@ from types import MappingProxyType
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from lisa_jax.checkpoints.params import Placement
 from lisa_jax.checkpoints.recognise import no_base, what_pipeline
-from lisa_jax.families import stable_diffusion, stable_diffusion_3, stable_diffusion_xl
+from lisa_jax.families import stable_diffusion, stable_diffusion_3, stable_diffusion_xl, stable_video_diffusion
 from lisa_jax.families.family import Architecture, Family, Setup
 
 # Class in model_index.json, or where there is no such file in unet/config.json -> what reads the checkpoint's configs.
@@ -29,6 +29,7 @@ FAMILIES: Mapping[str, Callable[[Checkpoint], Architecture]] = MappingProxyType(
         "StableDiffusion3Pipeline": stable_diffusion_3.read_architecture,
         "StableDiffusion3ControlNetPipeline": stable_diffusion_3.read_architecture,
         "StableDiffusion3Img2ImgPipeline": stable_diffusion_3.read_architecture,
+        "StableVideoDiffusionPipeline": stable_video_diffusion.read_architecture,
         "UNet2DConditionModel": stable_diffusion.read_architecture,
     }
 )

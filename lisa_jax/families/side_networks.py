@@ -21,6 +21,7 @@ from lisa_jax.models.controlnet import (
     residual_channels,
 )
 from lisa_jax.models.small_controlnet import small_controlnet_config
+from lisa_jax.models.temporal_controlnet import TemporalControlNetConfig
 from lisa_jax.models.unet import UNetConfig
 
 
@@ -35,7 +36,7 @@ class SideStart:
       rank: of the factors in place of the copied kernels, see `low_rank`; None: the network has kernels of its own.
     """
 
-    config: ControlNetConfig
+    config: ControlNetConfig | TemporalControlNetConfig
     read_start: Callable[[], Params]
     rank: int | None = None
 
@@ -112,7 +113,7 @@ def continued_side_network(spec: str, unet: UNetConfig, conditioning_channels: i
                 f"{spec} has {name} {getattr(config, name)}, but the UNet {getattr(unet, name)}: it belongs to "
                 "another base."
             )
-    _check_condition(spec, config, conditioning_channels)
+    check_condition(spec, config, conditioning_channels)
     taken = _residual_shapes(controlnet_config_from_unet(unet))
     # What a smaller network does not have fits in any size.
     given = {name: (*taken.get(name, ())[:2], width) for name, width in residual_channels(config).items()}
@@ -136,12 +137,14 @@ def _continued_control_lora(checkpoint: Checkpoint, unet: UNetConfig, conditioni
         )
     except ValueError as error:
         raise CheckpointError(f"{checkpoint.where()}: {error}") from error
-    _check_condition(checkpoint.where(), config, conditioning_channels)
+    check_condition(checkpoint.where(), config, conditioning_channels)
     check_control_lora(checkpoint, config, rank)
     return SideStart(config, lambda: read_control_lora(checkpoint, config, rank), rank)
 
 
-def _check_condition(spec: str, config: ControlNetConfig, conditioning_channels: int | None) -> None:
+def check_condition(
+    spec: str, config: ControlNetConfig | TemporalControlNetConfig, conditioning_channels: int | None
+) -> None:
     """Refuse a side network that sees other conditions than the data has, where that is known."""
     if conditioning_channels not in (None, config.conditioning_channels):
         raise CheckpointError(

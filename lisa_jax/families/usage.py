@@ -17,6 +17,7 @@ class Usage:
         lisa_jax reads such networks.
       pipeline: diffusers' class that draws with such a network, where the template asks for one.
       note: what else there is to say of that, at the end of the section.
+      module: PyTorch file that is exported beside the network, which diffusers has no class for.
     """
 
     kind: str
@@ -24,3 +25,4 @@ class Usage:
     template: Path | None = None
     pipeline: str = ""
     note: str = ""
+    module: Path | None = None

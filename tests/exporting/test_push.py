@@ -16,10 +16,10 @@ PUSH = """
 import json, sys
 from pathlib import Path
 from lisa_jax.exporting.push import push
-def pushed(repository, folders, weights="diffusion_pytorch_model.safetensors"):
+def pushed(repository, folders, weights="diffusion_pytorch_model.safetensors", module="temporal_controlnet.py"):
     try:
         folders = {name: Path(folder) for name, folder in folders.items()}
-        return push(folders, repository, True, weights)
+        return push(folders, repository, True, weights, module)
     except ValueError as error:
         return f"refused: {error}"
 print(json.dumps([pushed(*each) for each in json.loads(sys.argv[1])]))
@@ -45,6 +45,7 @@ def write_export(folder, license="mit"):
     (folder / "diffusion_pytorch_model.safetensors").write_bytes(bytes(range(256)) * 1000)
     (folder / "README.md").write_text(f"---\nlicense: {license}\n---\n# A network\n")
     (folder / "samples.png").write_bytes(b"a picture")
+    (folder / "temporal_controlnet.py").write_text("# In PyTorch.")
     # What an earlier export in the other layout left, and what others keep there.
     (folder / "pose.safetensors").write_bytes(b"another layout")
     (folder / "notes.txt").write_text("not for everybody")
@@ -57,7 +58,7 @@ def test_what_an_export_wrote_is_pushed_and_nothing_else(tmp_path):
     wrote = write_export(tmp_path / "export")
     write_export(tmp_path / "odd", license="my own")
     asked = [(one, {"pose": export}), (one, {"pose": export}), ("an-owner/two", {"pose": export, "seg": export})]
-    asked += [("an-owner/odd", {"pose": odd}), ("an-owner/file", {"pose": export}, None)]
+    asked += [("an-owner/odd", {"pose": odd}), ("an-owner/file", {"pose": export}, None, None)]
     with HubServer({}) as hub:
         first, again, two, refused, _ = pushed(asked, tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="token")
         (stranger,) = pushed(asked[:1], tmp_path, HF_ENDPOINT=hub.url)

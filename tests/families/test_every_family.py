@@ -1,7 +1,8 @@
 """What every family must do, whatever it consists of: one suite for all that are registered, and for a toy of another
 shape than theirs.
 
-Members stand in `toys.members`; one that is registered and missing there fails.
+Members stand in `toys.members`; one that is registered and missing there fails. Those that compile for minutes are run
+by `pytest -m slow tests/families/test_every_family.py`; `tests/parity/test_svd_pipeline.py` is run always.
 """
 
 import dataclasses
@@ -42,6 +43,8 @@ from lisa_jax.training.step import make_train_step
 KEY = jax.random.key(1)
 # One class name for every way to read an architecture.
 CLASS_NAMES = list({read: class_name for class_name, read in reversed(FAMILIES.items())}.values())
+SLOW = {class_name for class_name in CLASS_NAMES if (member := MEMBERS.get(FAMILIES[class_name])) and member.slow}
+CASES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CLASS_NAMES]
 
 
 class Case(NamedTuple):
@@ -107,7 +110,7 @@ def keep_programs(folder):
     compilation_cache.reset_cache()
 
 
-@pytest.fixture(scope="module", params=CLASS_NAMES)
+@pytest.fixture(scope="module", params=CASES)
 def case(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "FAMILIES", FAMILIES)
@@ -252,7 +255,7 @@ def plain_loss(case):
 
     def loss(params, frozen, inputs, *, key, step):
         input_key, noise_key = jax.random.split(key)
-        encoded = model_inputs(inputs, input_key, {}, family=case.family, empty=None, caption_dropout=0.0)
+        encoded = model_inputs(inputs, input_key, frozen, family=case.family, empty=None, caption_dropout=0.0)
         x_t, t, target = add_noise(encoded["latents"], noise_key, process)
         given = (process.network_input(x_t, t), process.network_time(t), encoded["context"])
         trunk = model.trunk(frozen["main"], *given)
@@ -272,7 +275,7 @@ def test_plain_training_is_that_of_a_build_without_lisa_in_parameters_and_operat
     ends, operations = [], []
     for loss in losses:
         step = make_train_step(loss, optimizer)
-        arguments = ({"main": case.family.frozen}, batch, KEY)
+        arguments = (control.frozen_of(case.family), batch, KEY)
         # Without metrics, which the other build has not.
         program = jax.jit(lambda *given, step=step: step(*given)[0]).lower(start, *arguments).compile()
         operations.append(program.cost_analysis()["flops"])

@@ -45,24 +45,31 @@ def experiment_of(
         look(params, frozen)
         return Report()
 
-    experiment = control_experiment(config, family, {"main": family.frozen}, family.conditioner.empty)
+    experiment = control_experiment(config, family, frozen_of(family), family.conditioner.empty)
     batches = Batches(rows, lambda row: row["inputs"], BATCH_SIZE, config.seed)
     return dataclasses.replace(experiment, batches=batches, evaluations=(Evaluation(config.num_steps, run),))
+
+
+def frozen_of(family: Family) -> dict[str, Any]:
+    """What training on cached inputs takes beside what it trains."""
+    return {"main": family.frozen} | ({"latents": family.latents.params} if family.conditioner.draw else {})
 
 
 def examples(member: Member) -> list[dict[str, Any]]:
     """Examples with all that a family may read of one."""
     rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (ROWS, *member.size, 3), np.uint8)
     return [
         {
             "caption": f"number {index}",
             "fps": 6 + index,
-            "image": rng.integers(0, 256, (*member.size, 3), np.uint8),
+            "image": image,
+            "first_frame": image.reshape(-1, *image.shape[-3:])[0],
             "size": member.size[-2:],
             "original_size": (20 + index, 30),
             "crop": (index, 3),
         }
-        for index in range(ROWS)
+        for index, image in enumerate(images)
     ]
 
 

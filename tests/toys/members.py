@@ -11,6 +11,8 @@ from lisa_jax.families import (
     stable_diffusion_3_presets,
     stable_diffusion_xl,
     stable_diffusion_xl_presets,
+    stable_video_diffusion,
+    stable_video_diffusion_presets,
 )
 from lisa_jax.families.family import Setup
 from lisa_jax.families.stable_diffusion_presets import PRESETS
@@ -31,12 +33,14 @@ class Member:
       setup: with one condition or more, in float32.
       size: of an example.
       hooks: two features to align.
+      slow: whether its part of the suite is run by `-m slow` only, for it compiles for minutes.
     """
 
     write: Callable[[Path], None]
     setup: Setup
     size: tuple[int, ...]
     hooks: tuple[str, str]
+    slow: bool = False
 
 
 def write_stable_diffusion(folder: Path) -> None:
@@ -101,6 +105,22 @@ def write_stable_diffusion_3(folder: Path) -> None:
     dataclasses.replace(tiny, transformer=transformer, vae=two_levels(tiny.vae), clip=clip).write(folder, seed=0)
 
 
+def write_stable_video_diffusion(folder: Path) -> None:
+    """A UNet of one level of one layer; its mid block reads the context. Latents are as large as frames."""
+    tiny = stable_video_diffusion_presets.PRESETS["tiny_svd"]
+    unet = dataclasses.replace(
+        tiny.unet,
+        block_out_channels=(32,),
+        down_block_types=("DownBlockSpatioTemporal",),
+        up_block_types=("UpBlockSpatioTemporal",),
+        layers_per_block=1,
+        num_attention_heads=2,
+    )
+    vae = dataclasses.replace(tiny.vae, block_out_channels=(32,), down_block_types=tiny.vae.down_block_types[:1])
+    encoder = dataclasses.replace(tiny.encoder, num_hidden_layers=1)
+    dataclasses.replace(tiny, unet=unet, vae=vae, encoder=encoder).write(folder, seed=0)
+
+
 # By the function that reads the architecture of a checkpoint, for several class names may share one.
 MEMBERS: Mapping[Callable, Member] = {
     stable_diffusion.read_architecture: Member(
@@ -111,6 +131,9 @@ MEMBERS: Mapping[Callable, Member] = {
     ),
     stable_diffusion_3.read_architecture: Member(
         write_stable_diffusion_3, Setup(("pose",), **FLOAT32), (16, 16), ("block_0", "block_1")
+    ),
+    stable_video_diffusion.read_architecture: Member(
+        write_stable_video_diffusion, Setup(("pose",), (4,), **FLOAT32), (2, 4, 4), ("down_1", "mid"), slow=True
     ),
     video.read_architecture: Member(
         video.write_checkpoint, Setup(("pose", "seg"), **FLOAT32), (4, 8, 8), ("blocks_0", "blocks_1")

@@ -55,7 +55,8 @@ def main() -> None:
         _export(run, folders, dtype)
         if FLAGS.push_to is not None:
             weights = None if FLAGS.format == "original" else f"{_stem()}.safetensors"
-            _LOG.info("It is at %s.", push(folders, FLAGS.push_to, FLAGS.private, weights))
+            module = run.family.usage.module and run.family.usage.module.name
+            _LOG.info("It is at %s.", push(folders, FLAGS.push_to, FLAGS.private, weights, module))
 
 
 def _export(run: TrainedRun, folders: Mapping[str, Path], dtype: jnp.dtype) -> None:
