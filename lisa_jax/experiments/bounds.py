@@ -21,6 +21,8 @@ HOOK = Either((Text(), Several(Text())))
 CONDITION = Either((ConditionName(), Several(ConditionName())))
 # Embedded pictures are drawn in whatever size is asked for, a few thousand of them.
 EMBEDDED_SIDE = Whole(8, 512)
+# Frames, height and width of embedded clips.
+EMBEDDED_CLIP = Several(Whole(2, 512), 3, 3)
 
 # Of parts of what trains, over the learning rate of the rest.
 RATE = Number(above=0, most=1e6)

@@ -1,9 +1,8 @@
 """How many channels the conditions of a run have: its data say it, and its config notes it for who has no data."""
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from lisa_jax.data.conditions.check import check_condition
+from lisa_jax.data.conditions.of_example import condition_of
 from lisa_jax.data.conditions.registry import get_condition, is_own
 from lisa_jax.data.embedded.load import load_embedded
 from lisa_jax.data.prepared.metadata import Metadata
@@ -38,6 +37,6 @@ def _channels_of_data(config: ConfigDict) -> dict[str, int]:
     if not own:
         return {}
     example = load_embedded(config.data.name, config.data.image_size, "train")[0]
-    where, size = f"{config.data.name} example 0", example["image"].shape[:2]
-    made = {name: np.asarray(get_condition(spec, own.values())(example)) for name, spec in own.items()}
-    return {name: check_condition(one, size, None, name=name, where=where).shape[-1] for name, one in made.items()}
+    functions = {name: get_condition(spec, own.values()) for name, spec in own.items()}
+    where = f"{config.data.name} example 0"
+    return {name: condition_of(one, example, name=name, where=where).shape[-1] for name, one in functions.items()}

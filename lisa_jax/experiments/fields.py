@@ -13,11 +13,12 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import RequiredValueError
 
-from lisa_jax.data.embedded.tasks import TASK_CONDITIONS
+from lisa_jax.data.embedded.tasks import CLIPS, TASK_CONDITIONS
 from lisa_jax.experiments.bounds import (
     CONDITION,
     DECAY,
     DTYPE,
+    EMBEDDED_CLIP,
     EMBEDDED_SIDE,
     FACTOR,
     HOOK,
@@ -150,7 +151,7 @@ CONTROL: Fields = {
 PRETRAINING: Fields = {
     **TRAINING,
     "data.name": Choice(tuple(TASK_CONDITIONS)),
-    "data.image_size": EMBEDDED_SIDE,
+    "data.image_size": Either((EMBEDDED_SIDE, EMBEDDED_CLIP)),
     "data.flip": Truth(),
     "text.vocab_size": Whole(514, 2**16),
     "text.max_length": Whole(3, 1024),
@@ -244,7 +245,8 @@ def check_together(config: ConfigDict, where: str = "config") -> None:
         )
     check_optimizer(config.optimizer, f"{where}.optimizer")
     if config.data.name in TASK_CONDITIONS:
-        require(f"{where}.data.image_size", config.data.image_size, EMBEDDED_SIDE)
+        size = EMBEDDED_CLIP if config.data.name in CLIPS else EMBEDDED_SIDE
+        require(f"{where}.data.image_size", config.data.image_size, size)
     elif "dir" not in config.data:
         raise ValueError(f"{where}.data.dir is missing: name the folder that `lisa_jax prepare` wrote.")
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from lisa_jax.data.conditions.check import check_condition
+from lisa_jax.data.conditions.of_example import condition_of
 from lisa_jax.data.conditions.registry import get_condition
 from lisa_jax.data.embedded.load import load_embedded
 from lisa_jax.data.pipeline import Batches, Source, ordered_batches
@@ -151,9 +151,9 @@ def _embedded_split(config: ConfigDict, family: Family, split: str, trusted: Col
 
     def make_inputs(example: Mapping[str, Any]) -> dict[str, Tree]:
         context = jax.tree.map(lambda rows: rows[example["index"]], contexts)
-        where, size = f"{config.data.name} {split} example {example['index']}", example["image"].shape[:2]
+        where = f"{config.data.name} {split} example {example['index']}"
         condition = {
-            name: check_condition(np.asarray(function(example)), size, channels[name], name=name, where=where)
+            name: condition_of(function, example, channels[name], name=name, where=where)
             for name, function in functions.items()
         }
         return {"image": example["image"], "context": context, **({"condition": condition} if condition else {})}

@@ -5,6 +5,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from lisa_jax.evaluation.estimators import estimators_of
+from lisa_jax.experiments.base import example_size
 from lisa_jax.studies.code import code_fingerprint
 from lisa_jax.studies.laboratory import Laboratory
 from lisa_jax.studies.training_config import known_conditions, shared_fields
@@ -16,7 +17,7 @@ NOT_IDENTITY = ("grids", "defaults", "save_side", "extractor")
 def study_identity(laboratory: Laboratory) -> dict[str, Any]:
     """All that two results must share to be compared."""
     config = laboratory.config
-    read_by = estimators_of(known_conditions(config), config.training.data.image_size)
+    read_by = estimators_of(known_conditions(config), example_size(config.training)[-1])
     return {
         "code": code_fingerprint(),
         "base": laboratory.base_fingerprint,

@@ -8,6 +8,9 @@ TASK_CONDITIONS = {
         "segmentation": "lisa_jax.data.embedded.openmoji.layer_classes:segmentation",
     },
     "figures": {"pose": "pose", "depth": "depth"},
+    "figures_video": {"pose": "pose"},
 }
+# Those data sets whose examples are clips.
+CLIPS = frozenset({"figures_video"})
 # Those of them whose colours are classes.
 CLASS_MAPS = frozenset({TASK_CONDITIONS["openmoji"]["segmentation"]})

@@ -16,7 +16,7 @@ from lisa_jax.data.embedded.figures.solids import RELATIONS, sample_seat, sample
 SPLITS = ("train", "test")
 
 # Skirts are stiff: they suit legs that hang.
-_WITHOUT_SKIRT = ("sitting", "crouching", "kicking", "lifting a knee", "dancing")
+WITHOUT_SKIRT = ("sitting", "crouching", "kicking", "lifting a knee", "dancing")
 # A foot higher up than this casts no shadow to speak of, in metres.
 _NEAR_FLOOR = 0.15
 
@@ -25,7 +25,7 @@ def sample_scene(split: str, index: int) -> Scene:
     """The scene of that number of a split; every number gives one, and always the same."""
     rng = np.random.default_rng([SPLITS.index(split), index])
     pose = str(rng.choice(list(POSES)))
-    clothes, dressed = _sample_clothes(rng, pose)
+    clothes, dressed = sample_clothes(rng, stiff=pose in WITHOUT_SKIRT)
     # Facing the camera, roughly.
     height, yaw = rng.uniform(1.5, 1.9), np.deg2rad(np.clip(rng.normal(0, 24), -50, 50))
     skeleton = sample_skeleton(rng, POSES[pose], height, yaw)
@@ -36,8 +36,8 @@ def sample_scene(split: str, index: int) -> Scene:
     standing = [*seats, *solids]
     shapes = (*body_shapes(skeleton, clothes), *(solid.shape for solid in standing))
     light = np.array([rng.uniform(-0.8, 0.8), rng.uniform(0.5, 1.1), rng.uniform(-1.1, -0.6)])
-    wall_colour, floor_colour = _sample_room(rng)
-    camera = _sample_camera(rng, skeleton)
+    wall_colour, floor_colour = sample_room(rng)
+    camera = sample_camera(rng, skeleton.keypoints, skeleton.height)
     behind = max([0.6, *(shape.corners()[:, 2].max() for shape in shapes)])
     return Scene(
         shapes=shapes,
@@ -48,7 +48,7 @@ def sample_scene(split: str, index: int) -> Scene:
         light=light / np.linalg.norm(light),
         ambient=rng.uniform(0.48, 0.62),
         diffuse=rng.uniform(0.4, 0.62),
-        contacts=np.array([*_foot_contacts(skeleton), *(solid.contact for solid in standing)]),
+        contacts=np.array([*foot_contacts(skeleton), *(solid.contact for solid in standing)]),
         joints=skeleton.keypoints,
         joint_depths=joint_depths(skeleton),
         caption=_caption(dressed, pose, relations, [solid.name for solid in solids]),
@@ -64,10 +64,9 @@ def _caption(dressed: str, pose: str, relations: list[str], names: list[str]) ->
     return f"{caption} {relations[0] if len(names) == 1 else 'near'} {' and '.join(names)}"
 
 
-def _sample_clothes(rng: np.random.Generator, pose: str) -> tuple[Clothes, str]:
-    """Clothes, and what a caption says of them."""
+def sample_clothes(rng: np.random.Generator, *, stiff: bool) -> tuple[Clothes, str]:
+    """Clothes, of which none suit only legs that hang where those are `stiff`, and what a caption says of them."""
     top, bottom, shoes = (str(name) for name in rng.choice(list(NAMED), 3, replace=False))
-    stiff = pose in _WITHOUT_SKIRT
     kinds = ["trousers", "shorts"] if stiff else ["trousers", "shorts", "skirt", "dress"]
     legwear = str(rng.choice(kinds, p=[0.65, 0.35] if stiff else [0.5, 0.2, 0.17, 0.13]))
     skin = near(rng, SKINS[rng.integers(len(SKINS))])
@@ -90,18 +89,22 @@ def _sample_clothes(rng: np.random.Generator, pose: str) -> tuple[Clothes, str]:
     return clothes, f"{with_article(f'{top} shirt')} and {below}"
 
 
-def _foot_contacts(skeleton: Skeleton) -> list[tuple[float, float, float]]:
+def foot_contacts(skeleton: Skeleton) -> list[tuple[float, float, float]]:
+    """Of the feet on the floor x, z and radius of their soft shadows."""
     feet = [skeleton.points[f"{side} toes"] for side in SIDES]
     return [(foot[0], foot[2], 0.16) for foot in feet if foot[1] < _NEAR_FLOOR]
 
 
-def _sample_camera(rng: np.random.Generator, skeleton: Skeleton) -> Camera:
-    """So near that the person takes most of the picture's height, or of its width where arms are spread."""
-    low, high = skeleton.keypoints.min(axis=0), skeleton.keypoints.max(axis=0)
+def sample_camera(rng: np.random.Generator, joints: np.ndarray, height: float) -> Camera:
+    """So near that a person of that height takes most of the picture's height, or of its width where arms are spread.
+
+    `joints` (n, 3) are in the world, of one moment or of several.
+    """
+    low, high = joints.min(axis=0), joints.max(axis=0)
     # Skull, soles and hands go on where the joints end.
-    low = low - skeleton.height * np.array([0.06, 0.06, 0.0])
-    high = high + skeleton.height * np.array([0.06, 0.09, 0.0])
-    extent = max(high[1] - low[1], 0.95 * (high[0] - low[0]), 0.5 * skeleton.height)
+    low = low - height * np.array([0.06, 0.06, 0.0])
+    high = high + height * np.array([0.06, 0.09, 0.0])
+    extent = max(high[1] - low[1], 0.95 * (high[0] - low[0]), 0.5 * height)
     share, field_of_view = rng.uniform(0.7, 0.88), np.deg2rad(rng.uniform(26, 38))
     picture = extent / share
     distance = picture / (2 * np.tan(field_of_view / 2))
@@ -112,7 +115,7 @@ def _sample_camera(rng: np.random.Generator, skeleton: Skeleton) -> Camera:
     return Camera(target - distance * axes[:, 2], axes.T, float(field_of_view))
 
 
-def _sample_room(rng: np.random.Generator) -> tuple[Colour, Colour]:
+def sample_room(rng: np.random.Generator) -> tuple[Colour, Colour]:
     """Colours of the wall and of the floor."""
     wall = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.05, 0.45), rng.uniform(0.6, 0.98))
     floor = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.5), rng.uniform(0.4, 0.85))
