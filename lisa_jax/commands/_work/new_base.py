@@ -13,4 +13,4 @@ _LOG = logging.getLogger("lisa_jax")
 def main() -> None:
     folder = write_random_base(FLAGS.preset, FLAGS.out, FLAGS.seed)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    _LOG.info("%s with random weights is in %s: %.2f GB.", FLAGS.preset, folder, size / 1e9)
+    _LOG.info("%s with random weights is in %s: %.2g GB.", FLAGS.preset, folder, size / 1e9)
