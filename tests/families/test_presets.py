@@ -12,6 +12,7 @@ import pytest
 
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT, CLIP_TEXT_WITH_PROJECTION
+from lisa_jax.checkpoints.control_lora import low_rank_table
 from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.checkpoints.scheduler import process_of
 from lisa_jax.checkpoints.sd3_controlnet import SD3_CONTROLNET
@@ -27,6 +28,7 @@ from lisa_jax.families.presets import preset_of, write_random_base
 from lisa_jax.families.sd3_side_networks import copied_side_network
 from lisa_jax.models.clip_text import CLIPTextModel
 from lisa_jax.models.controlnet import controlnet_config_from_unet, residual_channels
+from lisa_jax.models.small_controlnet import small_controlnet_config
 from lisa_jax.models.unet import UNet
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +85,32 @@ def test_the_full_preset_of_stable_diffusion_xl_has_the_published_sizes():
     for field in ("use_linear_projection", "layers_per_block", "down_block_types", "addition_embed_type", "levels"):
         assert getattr(tiny.unet, field) == getattr(full.unet, field)
     assert tiny.scheduler == full.scheduler and count(UNET.key_table(tiny.unet)) < 1e6
+
+
+def test_the_page_on_light_side_networks_says_their_sizes():
+    page = (ROOT / "docs" / "control_lora.md").read_text()
+    side = controlnet_config_from_unet(preset_of("sdxl").unet)
+    for rank in (64, 128, 256):
+        trained = count(low_rank_table(side, rank))
+        assert f"rank {rank} | {trained:,} | {16e-9 * trained:.1f} GB | {2e-6 * trained:.0f} MB |" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"layers_per_block": 1}, "`layers_per_block=1`"),
+        ({"block_out_channels": (160, 320, 640)}, "`block_out_channels=160,320,640`"),
+        ({"block_out_channels": (160, 320, 640), "layers_per_block": 1}, "both"),
+        ({"block_out_channels": (80, 160, 320)}, "`block_out_channels=80,160,320`"),
+        ({"block_out_channels": (320, 640)}, "`block_out_channels=320,640` (no coarsest level, no mid block)"),
+    ],
+)
+def test_the_page_on_light_side_networks_says_the_sizes_of_smaller_copies(settings, told):
+    page = (ROOT / "docs" / "control_lora.md").read_text()
+    config = small_controlnet_config(controlnet_config_from_unet(preset_of("sdxl").unet), **settings)
+    trained = count(CONTROLNET.key_table(config))
+    assert f"| {told} | {trained:,} | {16e-9 * trained:.1f} GB |" in page
 
 
 @pytest.mark.parametrize("name", [name for name in stable_diffusion_presets.PRESETS if not name.startswith("tiny")])

@@ -170,6 +170,42 @@ def test_a_network_that_is_not_smaller_is_refused(settings, message):
         small_controlnet_config(FULL, **settings)
 
 
+def test_a_smaller_network_of_stable_diffusion_xl_keeps_the_depth_of_each_level_and_the_added_embedding():
+    sdxl = controlnet_config_from_unet(preset_of("sdxl").unet)
+    half = small_controlnet_config(sdxl, (160, 320, 640))
+    assert half.transformer_layers_per_block == (1, 2, 10) and half.heads == (5, 10, 20) and half.pooled_dim == 1280
+    fine = small_controlnet_config(sdxl, (320, 640), 1)
+    assert fine.transformer_layers_per_block == (1, 2) and not fine.has_mid_block
+    assert feature_names(fine) == ("down_0", "down_2", "down_3", "down_5")
+    assert residual_channels(half) == residual_channels(fine) == residual_channels(sdxl)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"layers_per_block": 1}, pytest.param({"block_out_channels": (8, 16)}, marks=pytest.mark.slow)],
+    ids=["shallow", "narrow"],
+)
+def test_a_smaller_network_of_stable_diffusion_xl_is_silent_at_first_written_read_and_continued(tmp_path, settings):
+    base = write_random_base("tiny_sdxl", tmp_path / "base")
+    family = load(base, **settings)
+    side, start = initialised(family)[NAME], names(family.read_start()[NAME])
+    # As wide as the base's, or not.
+    is_narrow = "block_out_channels" in settings
+    assert ("add_embedding/linear_1/kernel" in start) != is_narrow
+    for name, leaf in start.items():
+        np.testing.assert_array_equal(names(side)[name], leaf)
+    deep = [name for name in names(side) if "down_blocks_2/attentions_0/transformer_blocks_1/" in name]
+    assert bool(deep) != is_narrow and all(name in start for name in deep)
+    shapes = jax.tree.map(lambda leaf: jnp.zeros((2, *leaf.shape), leaf.dtype), family.conditioner.shapes)
+    condition = {NAME: jnp.ones((2, 64, 64, 3))}
+    run = jax.jit(family.model.side, compiler_options=QUICK_COMPILE)
+    residuals, features = run({NAME: side}, None, jnp.ones((2, 8, 8, 4)), jnp.ones((2,)), shapes, condition)
+    assert not any(np.any(residual) for residual in residuals) and len(residuals) == 9 + 1
+    assert tuple(features) == family.model.hooks
+    family.write_side(tmp_path / "side", NAME, side)
+    assert_trees_equal(initialised(load(base, start_from={NAME: tmp_path / "side"}))[NAME], side)
+
+
 def test_layers_that_fit_are_copied_whole_and_others_are_fresh(base):
     family = load(base, block_out_channels=(16, 32, 16, 32), layers_per_block=1)
     unet, start = names(UNET.read(open_checkpoint(base), "unet")[1]), names(family.read_start()[NAME])
