@@ -72,8 +72,13 @@ def _factored(fresh: Params, groups: Params, rank: int, key: jax.Array) -> Param
         for (path, _), group in zip(leaves.items(), jax.tree.leaves(groups), strict=True)
         if group == COPIED and path[-1] == "kernel"
     ]
-    for path, one in zip(copied, jax.random.split(key, len(copied)), strict=True):
+    by_shape: dict[tuple[int, ...], list[tuple[str, ...]]] = {}
+    for path in copied:
         down, up = factor_shapes(leaves.pop(path).shape, rank)
-        leaves[(*path[:-1], "down")] = pytorch_uniform(math.prod(down[:-1]))(one, down)
+        by_shape.setdefault(down, []).append(path)
         leaves[(*path[:-1], "up")] = jnp.zeros(up)
+    # All of a shape at once: hundreds of draws would take minutes to compile.
+    for one, (shape, paths) in zip(jax.random.split(key, len(by_shape)), by_shape.items(), strict=True):
+        drawn = pytorch_uniform(math.prod(shape[:-1]))(one, (len(paths), *shape))
+        leaves |= {(*path[:-1], "down"): drawn[index] for index, path in enumerate(paths)}
     return tree_of(leaves)
