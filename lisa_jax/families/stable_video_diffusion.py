@@ -24,7 +24,7 @@ from lisa_jax.checkpoints.temporal_unet import TEMPORAL_UNET
 from lisa_jax.checkpoints.temporal_vae import TEMPORAL_VAE
 from lisa_jax.dual_branch import DualBranch, Params
 from lisa_jax.families import stable_diffusion
-from lisa_jax.families.abstract import no_weights, not_read, shapes_of
+from lisa_jax.families.abstract import not_read, shapes_of
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.family import UNIT_PICTURES, Family, Setup
 from lisa_jax.families.schedulers import read_scheduler
@@ -86,7 +86,7 @@ class StableVideoDiffusion:
             setup,
             {name: self._copied_side(setup, None, name) for name in setup.conditions},
             load_frozen=partial(shapes_of, TEMPORAL_UNET.key_table(self.unet), jnp.dtype(setup.frozen_dtype)),
-            latents=temporal_latents(self.vae, no_weights, dtype),
+            latents=temporal_latents(self.vae, partial(shapes_of, TEMPORAL_VAE.key_table(self.vae), dtype), dtype),
             conditioner=self.image.abstract(self.vae, dtype),
             write_main=not_read("A main network"),
             fingerprint="",

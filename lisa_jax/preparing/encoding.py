@@ -180,13 +180,24 @@ def with_contexts(
     while block := list(itertools.islice(images, at_once)):
         if conditioner is None:
             yield from block
+        elif conditioner.sees_pictures:
+            # Those of one size together.
+            by_size = {
+                index: _encoded([image for image in block if image.size_index == index], conditioner, at_once)
+                for index in {image.size_index for image in block}
+            }
+            yield from (next(by_size[image.size_index]) for image in block)
         else:
-            contexts = conditioner.contexts([example for image in block for example in image.examples()], at_once)
-            stored = jax.tree.map(lambda rows: rows.astype(stored_dtype(rows.dtype)), contexts)
-            numbers = itertools.count()
-            for image in block:
-                first, *others = (_row(stored, next(numbers)) for _ in image.examples())
-                yield dataclasses.replace(image, context=first, more_contexts=tuple(others))
+            yield from _encoded(block, conditioner, at_once)
+
+
+def _encoded(images: Sequence[ConditionedImage], conditioner: Conditioner, at_once: int) -> Iterator[ConditionedImage]:
+    contexts = conditioner.contexts([example for image in images for example in image.examples()], at_once)
+    stored = jax.tree.map(lambda rows: rows.astype(stored_dtype(rows.dtype)), contexts)
+    numbers = itertools.count()
+    for image in images:
+        first, *others = (_row(stored, next(numbers)) for _ in image.examples())
+        yield dataclasses.replace(image, context=first, more_contexts=tuple(others))
 
 
 def with_cuts_noted(

@@ -447,6 +447,8 @@ def test_the_step_of_the_architecture_alone_takes_what_training_gives_it(case, l
     step = abstract_step(config, architecture, make_mesh(), aligns=lam > 0)
     state, frozen, inputs, _ = step.arguments
     assert shapes_of(frozen["main"]) == shapes_of(case.family.frozen)
+    if case.family.conditioner.draw is not None:
+        assert shapes_of(frozen["latents"]) == shapes_of(case.family.latents.params)
     trained = case.fresh if lam else {"side": case.fresh["side"]}
     assert shapes_of(state.params) == shapes_of(trained)
     batch = stacked(case.rows[: control.BATCH_SIZE])
