@@ -1,13 +1,14 @@
 """The model card of an exported side network: what it says, and that nothing in it breaks its format."""
 
+import ast
 import json
 
 import pytest
 import yaml
 
 from lisa_jax.exporting.base_terms import BaseTerms, base_terms
-from lisa_jax.exporting.model_card import ModelCard, base_name, last_validation
-from lisa_jax.families import stable_diffusion_3, stable_diffusion_xl
+from lisa_jax.exporting.model_card import ModelCard, base_name, last_validation, write_card
+from lisa_jax.families import stable_diffusion_3, stable_diffusion_xl, stable_video_diffusion
 from lisa_jax.families.export_check import Measured
 from lisa_jax.families.stable_diffusion import PIXEL_USAGE, USAGE
 from lisa_jax.families.usage import Usage
@@ -262,3 +263,22 @@ def test_card_of_stable_diffusion_xl_names_its_pipeline_and_leaves_an_absent_neg
     text = card(usage=stable_diffusion_xl.USAGE, config=CONFIG | {"sampling": sampling}).render()
     assert "pipeline = StableDiffusionXLControlNetPipeline.from_pretrained(" in text and "own size" in text
     assert "negative_prompt=" not in text and "guidance_scale=7.5," in text
+
+
+@pytest.mark.parametrize("names", [("pose",), ("pose", "seg")])
+def test_card_of_stable_video_diffusion_is_python_that_uses_the_file_beside_it(names, tmp_path):
+    sampling = {"sampler": "euler", "num_steps": 25, "guidance_scale": 3, "min_guidance_scale": 1.0}
+    scales = {"control_scale": {"pose": 0.5, "seg": 1.0} if len(names) > 1 else 0.5, "control_end": 0.75}
+    given = {"usage": stable_video_diffusion.USAGE, "size": (14, 64, 96), "names": names}
+    made = card(config=CONFIG | {"sampling": sampling | scales}, conditioning_channels={"pose": 1}, **given)
+    write_card(tmp_path, made)
+    module = (tmp_path / "temporal_controlnet.py").read_text()
+    text = (tmp_path / "README.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    for one in (module, code):
+        ast.parse(one)
+    assert "frames, size = 14, (96, 64)  # width, height\n" in code and "num_inference_steps=25," in code
+    assert "min_guidance_scale=1.0," in code and "max_guidance_scale=3.0," in code
+    assert ("scale=0.5)" if len(names) == 1 else "scales = {'pose': 'L', 'seg': 'RGB'}, [0.5, 1.0]") in code
+    assert "reads its condition as L in [0, 1], not in [-1, 1], frame by frame" in text
+    assert f"to {0.75 if len(names) == 1 else [0.75, 0.75]} of the steps; here" in text
