@@ -133,7 +133,8 @@ def draw(networks: Networks) -> None:
     captions = [order.caption(drawing.index) for drawing in shown]
     sheet = networks.family.medium.sheet
     out.write_grid(sheet(columns_of(shown, out, bare), blocks=min(4, len(shown)), captions=captions))
-    _LOG.info("%d samples and grid.png are in %s; %d of them were there before.", total, FLAGS.out, len(done))
+    before = f"; {len(done)} of them were there before" if done else ""
+    _LOG.info("%d sample%s and grid.png are in %s%s.", total, "" if total == 1 else "s", FLAGS.out, before)
 
 
 def draw_without_control(
