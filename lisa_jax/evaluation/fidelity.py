@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lisa_jax.evaluation.clips import are_clips, frames_by_name, frames_of
 from lisa_jax.evaluation.estimators import load_estimator
 from lisa_jax.evaluation.measures.table import MEASURES, measures
 from lisa_jax.evaluation.measures.task_measures import measure
@@ -31,11 +32,11 @@ def fidelity(
 
     Args:
       task: one of MEASURES, or several joined by "+".
-      samples: uint8 (n, H, W, 3).
+      samples: uint8 (n, H, W, 3); of clips (n, F, H, W, 3), whose frames are measured one by one, as pictures are.
       references: the real pictures, likewise.
       conditions: likewise, by the names of the task's parts. Only some measures look at them.
       truth: what some tasks compare with: `keypoints` float32 (n, 18, 3) for pose; `depth` float32 (n, H, W), distance
-        above 0, for depth.
+        above 0, for depth; of clips (n, F, ...).
       estimators: task -> what reads pose or depth off the samples; for a task that has none here, the network that was
         fitted to the data set `figures` at the samples' size.
 
@@ -43,6 +44,9 @@ def fidelity(
       ValueError: an unknown task, a missing condition or truth, or no estimator for pictures of this size.
     """
     measures(task)  # refuses an unknown one
+    if are_clips(samples):
+        samples, references = frames_of(samples), frames_of(references)
+        conditions, truth = frames_by_name(conditions), frames_by_name(truth)
     if any(MEASURES[part].against == "conditions" and part not in conditions for part in parts_of(task)):
         given = ", ".join(conditions) or "none"
         raise ValueError(f"Task '{task}' takes one condition a part, by name, but was given {given}.")

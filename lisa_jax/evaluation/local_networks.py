@@ -37,6 +37,7 @@ MANIFEST = "manifest.json"
 # What a file is for -> the format that it must have.
 FORMATS = dict.fromkeys(OUTPUTS, "onnx") | {
     "inception": "torch",
+    "i3d": "torch",
     "alexnet": "torch",
     "lpips": "torch",
     "clip": "folder",

@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from lisa_jax.evaluation.clips import are_clips, frames_of
 from lisa_jax.evaluation.estimators import estimators_of
 from lisa_jax.evaluation.evaluation_set import EvaluationSet
 from lisa_jax.evaluation.extractors import Extractor
 from lisa_jax.evaluation.fidelity import fidelity
 from lisa_jax.evaluation.measures.table import MEASURES
 from lisa_jax.evaluation.metric_networks import MetricNetworks, measure_all, protocol_of, truth_in_words, wanted_by
+from lisa_jax.evaluation.motion import PROTOCOL as OF_MOTION
+from lisa_jax.evaluation.motion import motion
 from lisa_jax.evaluation.quality import MIN_PICTURES, quality
 from lisa_jax.evaluation.real_size import PROTOCOL as AT_REAL_SIZE
 from lisa_jax.evaluation.real_size import measures_at_real_size
@@ -38,7 +41,8 @@ def evaluate(
 
     Args:
       task: see `tasks.task_of`.
-      samples: name -> uint8 (n, H, W, 3), a sample for each example; or what makes them when they can be measured.
+      samples: name -> uint8 (n, H, W, 3), a sample for each example, of clips (n, F, H, W, 3); or what makes them when
+        they can be measured.
       examples: what they were made for.
       networks: the user's own, see `evaluation.metric_networks`.
       extractor: of the features that distances to the real pictures are computed in; None: no distances.
@@ -48,9 +52,10 @@ def evaluate(
     Returns:
       A dictionary for JSON. "fidelity", also "fidelity_at_real_size" where asked for: set -> measure -> value, of the
       samples, of the "real images" (the ceiling) and of "other images", real ones against the condition of another (a
-      floor); a measure without a bound is None. "protocol": measure -> how it was computed; "truth": part of the task
-      -> what samples were held against; "image_size": [H, W] at which; "estimators" and "networks": the package's own
-      and the user's that looked at pictures. With an extractor "quality": set -> result of `quality`.
+      floor); a measure without a bound is None; frames of clips are measured one by one, and "motion" has, likewise,
+      measures of how they follow each other. "protocol": measure -> how it was computed; "truth": part of the task
+      -> what samples were held against; "image_size": [H, W] or [F, H, W] at which; "estimators" and "networks": the
+      package's own and the user's that looked at pictures. With an extractor "quality": set -> result of `quality`.
     Raises:
       ValueError: nothing measures this task for these examples, or not so.
     """
@@ -58,15 +63,17 @@ def evaluate(
     if not measured and not (networks and networks.fidelity):
         _LOG.warning("%s", _without_fidelity(task, networks, extractor))
     real = _real_pictures(examples) if at_real_size else None
-    conditions = _conditions_as_truth(task, examples, networks) if truth_is_condition else None
-    wanted = None if networks is None else wanted_by(networks, examples.references, examples.truth, conditions)
+    frames = examples.in_frames()
+    conditions = _conditions_as_truth(task, frames, networks) if truth_is_condition else None
+    wanted = None if networks is None else wanted_by(networks, frames.references, frames.truth, conditions)
 
     def values(images: np.ndarray) -> dict[str, float | None]:
+        images = frames_of(images) if are_clips(images) else images
         found: dict[str, float] = {}
         if measured:
-            found |= fidelity(task, images, examples.references, examples.conditions, examples.truth)
+            found |= fidelity(task, images, frames.references, frames.conditions, frames.truth)
         if networks is not None:
-            found |= measure_all(networks, images, examples.references, examples.captions, wanted)
+            found |= measure_all(networks, images, frames.references, frames.captions, wanted)
         return _finite(found)
 
     bounds = {"real images": examples.references, "other images": np.roll(examples.references, 1, axis=0)}
@@ -83,6 +90,10 @@ def evaluate(
         found = measures_at_real_size(task, {**samples, **bounds}, real, networks)
         result["fidelity_at_real_size"] = {name: _finite(values) for name, values in found.items()}
         result["protocol"]["fidelity_at_real_size"] = AT_REAL_SIZE
+    if are_clips(examples.references):
+        sets = {**samples, **bounds}
+        result["motion"] = {name: motion(clips, examples.references) for name, clips in _measuring(sets)}
+        result["protocol"] |= OF_MOTION
     if extractor is not None:
         result["quality"] = {
             name: quality(images, examples.references, extractor) for name, images in _measuring(samples)
@@ -104,7 +115,7 @@ def _measured_by(
     task: str, examples: EvaluationSet, networks: MetricNetworks | None, *, measured: bool
 ) -> dict[str, Any]:
     """The networks that see what is measured, the package's own and the user's."""
-    own = estimators_of(parts_of(task), examples.references.shape[1]) if measured else {}
+    own = estimators_of(parts_of(task), examples.references.shape[-2]) if measured else {}
     estimators = {part: {"name": found.name, "sha256": found.sha256} for part, found in own.items()}
     return ({"estimators": estimators} if estimators else {}) | (
         {} if networks is None else {"networks": networks.identities}

@@ -28,18 +28,19 @@ def quality(samples: np.ndarray, references: np.ndarray, extractor: Extractor, *
     is not within reach. Precision and recall of real pictures are the ceiling in the same way.
 
     Args:
-      samples: uint8 (n, H, W, 3).
-      references: real pictures, uint8 (m, H, W, 3).
+      samples: uint8 (n, H, W, 3), or of clips (n, F, H, W, 3).
+      references: real ones, likewise.
       extractor: the network.
       seed: of the halves.
 
     Returns:
-      A dictionary for JSON. By measure, which is `extractor.distance` ("fid" or `fd_<name>`), `kid_<name>`,
+      A dictionary for JSON. By measure, which is `extractor.distance` ("fid", `fd_<name>`, ...), `kid_<name>`,
       `precision_<name>` and `recall_<name>`: the value. And "intervals": {measure: [low, high]}; "halves": {"examples":
       pictures in a half, "samples": {measure: mean over the halves}, "real": likewise, "real_spread": standard
-      deviations of the latter}; "extractor": {"name", "sha256"}; "examples": n; "references": m; "image_size": [H, W].
+      deviations of the latter}; "extractor": {"name", "sha256"}; "examples": n; "references": m; "image_size": [H, W]
+      or [F, H, W].
     Raises:
-      ValueError: sizes that differ, fewer than MIN_PICTURES pictures, or none that are uint8 (n, H, W, 3).
+      ValueError: sizes that differ, fewer than MIN_PICTURES pictures, or what the network does not take.
     """
     if samples.shape[1:] != references.shape[1:]:
         raise ValueError(f"samples are {samples.shape}, but references {references.shape}: sizes must agree.")
@@ -72,7 +73,7 @@ def quality(samples: np.ndarray, references: np.ndarray, extractor: Extractor, *
         "extractor": extractor.identity,
         "examples": len(samples),
         "references": len(references),
-        "image_size": list(samples.shape[1:3]),
+        "image_size": list(samples.shape[1:-1]),
     }
 
 

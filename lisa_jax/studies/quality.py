@@ -51,7 +51,7 @@ class QualityMeter:
             "extractor": self.extractor.identity,
             "examples": len(samples),
             "references": len(self.references),
-            "image_size": list(samples.shape[1:3]),
+            "image_size": list(samples.shape[1:-1]),
         }
 
         def with_these(before: dict[str, Any]) -> dict[str, Any]:

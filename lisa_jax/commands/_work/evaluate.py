@@ -14,6 +14,7 @@ from lisa_jax.data.embedded.load import EMBEDDED
 from lisa_jax.data.rows import Columns, Rows, open_rows
 from lisa_jax.data.rows.hub_table import HubRows
 from lisa_jax.data.rows.open import refuse_choice
+from lisa_jax.evaluation.clips import are_clips
 from lisa_jax.evaluation.evaluation_set import (
     CONDITION,
     EvaluationSet,
@@ -37,6 +38,8 @@ FLAGS = flags.FLAGS
 _LOG = logging.getLogger("lisa_jax")
 
 SPLIT = "test"
+# Network of --quality -> its role in a manifest of the user's own.
+_ROLES = {"inception_v3": "inception", "inception_v3_clean": "inception", "i3d": "i3d"}
 # Flags that say what pictures that are there were made for.
 _OF_IMAGES = ("source", "subset", "split", "condition_column")
 
@@ -48,8 +51,9 @@ def _networks(task: str) -> MetricNetworks | None:
 def _extractor() -> Extractor | None:
     if FLAGS.quality is None:
         return None
-    own = FLAGS.metric_weights if FLAGS.quality.startswith("inception_v3") else None
-    return load_extractor(FLAGS.quality, None if own is None else local_file(own, "inception").path)
+    role = _ROLES.get(FLAGS.quality)
+    own = None if role is None or FLAGS.metric_weights is None else local_file(FLAGS.metric_weights, role).path
+    return load_extractor(FLAGS.quality, own)
 
 
 def _protocol() -> dict[str, bool]:
@@ -114,8 +118,13 @@ def evaluate_images(folder: str, task: str, source: str) -> dict[str, Any]:
     indices, samples = read_samples(folder)
     if source in EMBEDDED:
         refuse_choice(source, FLAGS.subset, FLAGS.split)
-        examples = embedded_set(source, task, indices, samples.shape[1])
+        examples = embedded_set(source, task, indices, samples.shape[1:-1])
     else:
+        if are_clips(samples):
+            raise ValueError(
+                "Clips are measured against embedded data, or the run that they are of: give --workdir in place of "
+                "--images."
+            )
         rows = _rows(source)
         examples = set_of_rows(rows, task, indices, samples.shape[1:3])
         # By its commit, which has the same rows for ever.
@@ -161,6 +170,9 @@ def _show(result: dict[str, Any]) -> None:
     _LOG.info("%s: %s of %d examples:", result["task"], " / ".join(names) or "quality", result["examples"])
     for name, values in result["fidelity"].items() if names else ():
         _LOG.info("  %-14s %s", name, " / ".join("-" if value is None else f"{value:.3f}" for value in values.values()))
+    for name, values in result.get("motion", {}).items():
+        shown = ", ".join(f"{measure} {value:.4f}" for measure, value in values.items())
+        _LOG.info("  %-14s %s (motion)", name, shown)
     for name, values in result.get("fidelity_at_real_size", {}).items():
         shown = ", ".join(f"{measure} {'-' if v is None else format(v, '.3f')}" for measure, v in values.items())
         _LOG.info("  %-14s %s (at the real pictures' size)", name, shown)
