@@ -25,9 +25,8 @@ def training() -> ConfigDict:
     config.accumulate = 4
     config.mesh = mesh()
     config.compute_dtype = "bfloat16"  # of activations: float32 or bfloat16
-    config.caption_dropout = (
-        0.0  # share of captions that are replaced by the empty one; of several kinds of dropout each
-    )
+    # Share of captions that are replaced by the empty one; of several kinds of dropout that of each.
+    config.caption_dropout = 0.0
     # Decay of the moving average of the trainable parameters; unset: none is kept.
     config.ema_decay = placeholder(float)
     config.optimizer = optimizer()
