@@ -33,7 +33,7 @@ class Pod(NamedTuple):
     remat: str = "full"
 
 
-SD15, SD21, SDXL, SD3 = "sd15_lisa", "sd21_lisa", "sdxl_lisa", "sd3_lisa"
+SD21, SD3 = "sd21_lisa", "sd3_lisa"
 # The first three differ in size alone: weak scaling.
 PODS = (
     Pod(SD21, "v5e:2x4", 4, 512),
@@ -49,9 +49,6 @@ PODS = (
     Pod(SD3, "v6e:16x16", 8, 512, fsdp=16),
     Pod("sd35_large_lisa", "v5p:4x4x4", 4, 1024, fsdp=16),
     Pod("sd35_large_lisa", "v6e:16x16", 4, 1024, fsdp=16),
-    Pod(SDXL, "v5p:4x4x4", 4, 1024),
-    Pod(SDXL, "v5p:4x4x4", 4, 1024, lam=0.0),
-    Pod(SDXL, "v6e:16x16", 4, 1024, fsdp=16),
 )
 GPUS = (
     Pod(SD21, "h100:1", 16, 512, remat="none"),
@@ -61,15 +58,6 @@ GPUS = (
     Pod(SD21, "h100:1", 64, 512, lam=0.0, remat="none"),
     Pod(SD21, "h100:1", 64, 512, remat="dots"),
     Pod(SD21, "4090:1", 8, 512, remat="none"),
-    Pod(SD21, "4090:1", 16, 512),
-    Pod(SDXL, "h100:8", 4, 1024, fsdp=8),
-    Pod(SDXL, "h100:8", 4, 1024, lam=0.0, fsdp=8),
-    Pod(SDXL, "h100:1", 4, 1024),
-    Pod(SD15, "h100:1", 16, 512, remat="none"),
-    Pod(SD15, "h100:1", 16, 512, lam=0.0, remat="none"),
-    Pod(SD21, "h100:1", 32, 512, remat="none"),
-    Pod(SD21, "h100:1", 8, 512, remat="none"),
-    Pod(SD21, "h100:8", 16, 512, lam=0.0, remat="none"),
 )
 GPU_HEADER = (
     "| config | px | GPUs | fsdp | images a GPU | remat | loss | GiB a GPU | of | weights, optimizer, batch | "
