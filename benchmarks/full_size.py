@@ -11,7 +11,7 @@ sd15, 5.2 GB for sd21, 14 GB for sdxl, 12 and 13.5 GB for sd3_medium and sd35_me
 ControlNet with random weights, its zero convolutions too, is written beside it as `<base>_controlnet` (1.5 GB, of
 Stable Diffusion XL 5 GB, of 3 4.5 and 6 GB). All runs on the CPU in float32, batch 1, 64 x 64 latents and 512 x 512
 images unless --latent_size says otherwise. Every network is loaded in a process of its own, so that 8 GB of memory will
-do, and 12 GB for Stable Diffusion XL and 3.
+do, 12 GB for Stable Diffusion 3 and 16 GB for XL.
 
 First table: largest difference of an output, absolute and in units of the output's standard deviation; that deviation;
 seconds of a forward pass without compilation; peak memory of the process that loads, compiles and runs. Second table,
