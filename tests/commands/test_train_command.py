@@ -148,9 +148,9 @@ def test_two_processes_give_the_losses_of_one_which_can_go_on(
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     argv = train_command(tmp_path, num_steps=4, save_every=4, preview_count=1)
-    both = [start(argv, **fake_devices(4), LISA_JAX_PROCESSES=f"localhost:{port},2,{index}") for index in range(2)]
+    both = [start(argv, **fake_devices(1), LISA_JAX_PROCESSES=f"localhost:{port},2,{index}") for index in range(2)]
     outputs = [finish(process) for process in both]
-    assert "mesh: {'data': 8, " in outputs[0]
+    assert "mesh: {'data': 2, " in outputs[0]
     assert "mesh" not in outputs[1]  # one of them speaks
 
     output = finish(start(train_command(tmp_path, num_steps=8)))

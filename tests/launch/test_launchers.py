@@ -207,7 +207,7 @@ def local(environment):
     """(workdir, flags) -> launch/local.sh of the toy, started; stopped with all that it started after the test."""
     started = []
 
-    launcher = ["bash", LAUNCH / "local.sh", "--platform=cpu", "--devices=2", "--grace=30"]
+    launcher = ["bash", LAUNCH / "local.sh", "--platform=cpu", "--devices=2", "--grace=5"]
 
     def start(workdir, **flags):
         words = [f"--{name}={value}" for name, value in flags.items()]

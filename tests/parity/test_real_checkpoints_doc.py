@@ -12,7 +12,8 @@ from smallest_sd import SIZE, disk, write_smallest_base, write_table
 
 ROOT = Path(__file__).parents[2]
 PAGE = DOCS / "real_checkpoints.md"
-# The smoke size of the recipe, for a base with fewer hooks.
+# The smoke size of the recipe, for a base with fewer hooks. Previews, samples and prompts share one compiled program;
+# the second network is a plain one, whose step is half as much to compile.
 CONFIG = """
 from lisa_jax.configs import sd21_lisa
 
@@ -20,6 +21,8 @@ def get_config(argument):
     config = sd21_lisa.get_config(argument + ",smoke")
     config.compute_dtype = "float32"
     config.lisa.hook = "down_1"
+    config.lisa.lam = 0.0 if argument == "seg" else 0.2
+    config.accumulate = config.sampling.batch_size = 1
     return config
 """
 

@@ -25,7 +25,7 @@ def start(toy, command_env, fake_devices):
     """(workdir, count of processes, devices of each, flags) -> the processes; none outlives the test."""
     started = []
 
-    def processes(workdir, count=2, devices=4, heartbeat=30, **toy_flags):
+    def processes(workdir, count=2, devices=2, heartbeat=15, **toy_flags):
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
             port = probe.getsockname()[1]
@@ -105,8 +105,8 @@ def test_killed_process_ends_the_other_soon_and_the_rerun_equals_an_undisturbed_
 ):
     workdir = tmp_path / "killed"
     for killed in (0, 1):
-        both = start(workdir, heartbeat=15, num_steps=60, seconds_per_step=0.1, save_every=3)
-        wait_for_step(workdir, 4 + 20 * killed, both)
+        both = start(workdir, num_steps=40, seconds_per_step=0.1, save_every=3)
+        wait_for_step(workdir, 4 + 12 * killed, both)
         delay = random.uniform(0, 1)
         time.sleep(delay)
         both[killed].kill()
@@ -119,10 +119,10 @@ def test_killed_process_ends_the_other_soon_and_the_rerun_equals_an_undisturbed_
         assert other.returncode != 0
         assert says_that_it_lost_another(output, 1 - killed)
 
-    finish(start(workdir, num_steps=60))
-    finish(start(tmp_path / "undisturbed", num_steps=60))
+    finish(start(workdir, num_steps=40))
+    finish(start(tmp_path / "undisturbed", num_steps=40))
     assert losses_of(workdir) == losses_of(tmp_path / "undisturbed")
-    assert_same_state(one_process(toy, workdir, 60), one_process(toy, tmp_path / "undisturbed", 60))
+    assert_same_state(one_process(toy, workdir, 40), one_process(toy, tmp_path / "undisturbed", 40))
 
 
 def test_a_process_that_fails_alone_says_why_and_ends_the_other(start, tmp_path):
