@@ -53,15 +53,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     arguments, torch_options = parser.parse_known_args()
     print(f"{'':<10} {'images/s':>9} {'ms/step':>9} {'peak GiB':>9}", flush=True)
-    _tell("lisa_jax", run_ours(arguments.size, arguments.batch, arguments.steps))
+    ours = _told("lisa_jax", run_ours(arguments.size, arguments.batch, arguments.steps))
     torch_batch = arguments.torch_batch or arguments.batch
-    _tell("torch", run_torch(arguments.size, torch_batch, arguments.steps, torch_options))
+    theirs = _told("torch", run_torch(arguments.size, torch_batch, arguments.steps, torch_options))
+    print(f"lisa_jax / torch: {ours['images_per_second'] / theirs['images_per_second']:.2f} x the images a second")
 
 
-def _tell(name: str, found: dict[str, float | None]) -> None:
-    """One side's line, as soon as it is known."""
+def _told(name: str, found: dict[str, float | None]) -> dict[str, float | None]:
+    """One side's figures, with its line printed as soon as it is known."""
     peak = "unknown" if found["peak_gib"] is None else f"{found['peak_gib']:.1f}"
     print(f"{name:<10} {found['images_per_second']:9.2f} {found['step_ms_median']:9.1f} {peak:>9}", flush=True)
+    return found
 
 
 if __name__ == "__main__":

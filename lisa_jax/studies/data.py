@@ -1,6 +1,7 @@
 """The data of a study: splits that stay in memory, so that many runs read and render them once."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from lisa_jax.data.pipeline import MakeInputs
 from lisa_jax.dual_branch import Tree
 from lisa_jax.experiments.splits import Split
 from lisa_jax.families.family import Family
@@ -18,20 +20,38 @@ HASH_BATCH = 64
 
 
 def in_memory(split: Split) -> Split:
-    """The same split with every example read, and its inputs made, once for all."""
+    """The same split with every example read, and its inputs made, once for all; mirrored ones when they are drawn."""
     source = [split.source[index] for index in range(len(split.source))]
     inputs = [split.make_inputs({**example, "index": index}) for index, example in enumerate(source)]
-    return dataclasses.replace(split, source=source, make_inputs=lambda example: inputs[example["index"]])
+
+    @functools.cache
+    def mirrored(index: int) -> Mapping[str, Tree]:
+        return split.make_mirrored({**source[index], "index": index})
+
+    return dataclasses.replace(
+        split,
+        source=source,
+        make_inputs=lambda example: inputs[example["index"]],
+        make_mirrored=None if split.make_mirrored is None else lambda example: mirrored(example["index"]),
+    )
 
 
 def with_conditions(split: Split, names: tuple[str, ...], family: Family) -> Split:
     """The same split with only some of its conditions, for the family that has their side networks."""
 
-    def make_inputs(example: Mapping[str, Any]) -> dict[str, Tree]:
-        inputs = split.make_inputs(example)
-        return {**inputs, "condition": {name: inputs["condition"][name] for name in names}}
+    def narrowed(make: MakeInputs) -> MakeInputs:
+        def make_inputs(example: Mapping[str, Any]) -> Mapping[str, Tree]:
+            inputs = make(example)
+            return {**inputs, "condition": {name: inputs["condition"][name] for name in names}}
 
-    return dataclasses.replace(split, family=family, make_inputs=make_inputs)
+        return make_inputs
+
+    return dataclasses.replace(
+        split,
+        family=family,
+        make_inputs=narrowed(split.make_inputs),
+        make_mirrored=None if split.make_mirrored is None else narrowed(split.make_mirrored),
+    )
 
 
 def first(split: Split, count: int | None) -> Split:

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 UNUSED = ("grain", "tensorflow_datasets", "array_record", "orbax", "tensorboardX", "pyarrow", "cv2", "PIL", "resvg_py")
 
 
+@pytest.mark.slow
 def test_bench_of_an_architecture_alone(tmp_path):
     """With the packages that an architecture alone does not need out of reach."""
     for name in UNUSED:

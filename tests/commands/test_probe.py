@@ -26,6 +26,7 @@ def probe(command_env):
     return call
 
 
+@pytest.mark.slow
 def test_a_training_run_is_probed_and_shown(probe, trained_run, tmp_path):
     out = tmp_path / "probes.jsonl"
     done = probe(workdir=trained_run, out=out)

@@ -85,6 +85,7 @@ def test_a_listing_of_prompts_and_pictures(sample, trained_run, pictures, tmp_pa
     assert json.loads((tmp_path / "settings.json").read_text())["sampling"]["negative_prompt"] == "sun"
 
 
+@pytest.mark.slow
 def test_side_networks_trained_apart_as_runs_and_as_folders(
     sample, train_command, trained_run, of_the_split, pictures, command_env, tmp_path
 ):

@@ -169,7 +169,7 @@ def test_newer_processor_file_is_read(folder):
         ("config.json", {"model_type": "siglip"}, "config.json: model_type is 'siglip', not 'clip'"),
         ("config.json", {"model_type": "clip_text_model"}, "text and image tower"),
         ("config.json", {"projection_dim": "wide"}, "projection_dim 'wide'"),
-        ("config.json", {"vision_config": {"hidden_act": "relu"}}, "image tower config: hidden_act 'relu'"),
+        ("config.json", {"vision_config": {"hidden_act": "relu"}}, "image encoder config: hidden_act 'relu'"),
         ("config.json", {"vision_config": {"num_channels": 4}}, "num_channels 4"),
         ("preprocessor_config.json", {"resample": 2}, "resample 2 is not supported, only 3"),
         ("preprocessor_config.json", {"do_center_crop": False}, "do_center_crop False"),

@@ -110,6 +110,7 @@ def test_what_is_trained_gives_the_same_in_diffusers(workdir, tmp_path, name):
             assert float((seen - unseen).abs().max()) > TOLERANCE, f"channel {channel} is not seen"
 
 
+@pytest.mark.slow
 def test_files_of_them_are_sampled_with(workdir, tmp_path):
     networks = networks_of_runs({str(workdir): load_run(workdir)}, "auto")
     files = {name: tmp_path / f"{name}.png" for name in CHANNELS}

@@ -53,6 +53,7 @@ def values(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_every_block_of_the_page_works(values, tmp_path, command_env):
     done = run_page(PAGE.name, values, ("BASE", "POSE_PICTURE"), tmp_path, command_env)
     assert "predicts epsilon" in done.stdout and "(64, 64, 4)" in done.stdout

@@ -100,6 +100,7 @@ def says_that_it_lost_another(output, process):
     return sentence in output or "This most likely indicates that another task died" in output
 
 
+@pytest.mark.slow
 def test_killed_process_ends_the_other_soon_and_the_rerun_equals_an_undisturbed_run(
     toy, start, tmp_path, assert_same_state
 ):
