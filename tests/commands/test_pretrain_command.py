@@ -32,6 +32,7 @@ def flat(params):
     }
 
 
+@pytest.mark.slow
 def test_two_steps_move_the_weights_of_a_transformer_and_leave_its_table_of_positions(
     tiny_flow_config, tiny_data, tmp_path, monkeypatch, metrics_of
 ):

@@ -126,6 +126,7 @@ def test_killed_process_ends_the_other_soon_and_the_rerun_equals_an_undisturbed_
     assert_same_state(one_process(toy, workdir, 40), one_process(toy, tmp_path / "undisturbed", 40))
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_alone_says_why_and_ends_the_other(start, tmp_path):
     both = start(tmp_path, num_steps=1000, save_every=2, fail_at=5)
     outputs = [process.communicate(timeout=BOUND_SECONDS)[1] for process in both]
