@@ -46,10 +46,10 @@ def kernel_traffic(text: str) -> dict[str, Traffic]:
 
 
 def largest_results(text: str, number: int = 5) -> list[str]:
-    """The largest arrays that kernels write, as "2.50G f32[8,5,4096,4096]", each shape once."""
+    """The largest arrays that kernels write, as "2.50G f32[8,5,4096,4096]", each shape once, equal ones as written."""
     lines, entry = computations(text)
-    shapes = {shape.split("{")[0] for _, shape, op, _ in _instructions(lines[entry]) if not _is_no_kernel(op)}
-    arrays = {array for shape in shapes for array in re.findall(r"\w+\[[\d,]+\]", shape)}
+    shapes = [shape for _, shape, op, _ in _instructions(lines[entry]) if not _is_no_kernel(op)]
+    arrays = dict.fromkeys(array for shape in shapes for array in re.findall(r"\w+\[[\d,]+\]", shape))
     largest = sorted(arrays, key=array_bytes, reverse=True)[:number]
     return [f"{array_bytes(array) / 2**30:.2f}G {array}" for array in largest]
 
