@@ -124,6 +124,10 @@ class Laboratory:
             split.references(batch), split.conditions(batch), batch["caption"], split.truth(batch), embedded=True
         )
 
+    def fps(self, task: str) -> float | None:
+        """Frames a second of examples that are clips and say so."""
+        return self.split(_plain(task), "test").source[0].get("fps")
+
     def fidelity(self, task: str, samples: np.ndarray) -> dict[str, float]:
         """How well samples of `shown` examples follow their conditions."""
         shown = self.shown(task)

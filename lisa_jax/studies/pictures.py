@@ -1,11 +1,14 @@
-"""Small pictures of what a study saw and sampled."""
+"""Small pictures, or clips, of what a study saw and sampled."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from lisa_jax.evaluation.clips import are_clips
 from lisa_jax.files.whole_file import write_whole
+from lisa_jax.media.animation import encoded_webp
+from lisa_jax.media.video import DEFAULT_FPS
 
 COUNT = 16
 COLUMNS = 4
@@ -15,22 +18,30 @@ SCALE = 2
 ENLARGED_TO = 64
 
 
-def picture_grid(images: np.ndarray) -> np.ndarray:
-    """The first 16 of images uint8 (n, H, W, 3), four in a row with a white pixel between: uint8 (H', W', 3)."""
-    images = images[:COUNT]
-    if images.shape[1] * SCALE <= ENLARGED_TO:
-        images = images.repeat(SCALE, axis=1).repeat(SCALE, axis=2)
-    count, height, width, channels = images.shape
+def picture_grid(examples: np.ndarray) -> np.ndarray:
+    """The first 16 of examples uint8 (n, *space, 3), four in a row with a white pixel between: uint8 (*space', 3).
+
+    Of clips (n, F, H, W, 3) it is a clip (F, H', W', 3): each of its frames is a grid of one frame of all.
+    """
+    examples = examples[:COUNT]
+    if examples.shape[-3] * SCALE <= ENLARGED_TO:
+        examples = examples.repeat(SCALE, axis=-3).repeat(SCALE, axis=-2)
+    count, *frames, height, width, channels = examples.shape
     rows = -(-count // COLUMNS)
-    grid = np.full((rows, COLUMNS, height + MARGIN, width + MARGIN, channels), 255, np.uint8)
-    for index, image in enumerate(images):
-        grid[index // COLUMNS, index % COLUMNS, :height, :width] = image
-    joined = grid.swapaxes(1, 2).reshape(rows * (height + MARGIN), COLUMNS * (width + MARGIN), channels)
-    return joined[:-MARGIN, :-MARGIN]
+    cells = np.full((rows * COLUMNS, *frames, height + MARGIN, width + MARGIN, channels), 255, np.uint8)
+    cells[:count, ..., :height, :width, :] = examples
+    grid = np.moveaxis(cells, 0, -4).reshape(*frames, rows, COLUMNS, *cells.shape[-3:]).swapaxes(-4, -3)
+    joined = grid.reshape(*frames, rows * cells.shape[-3], COLUMNS * cells.shape[-2], channels)
+    return joined[..., :-MARGIN, :-MARGIN, :]
 
 
-def write_grid(path: str | Path, images: np.ndarray) -> None:
-    """Write `picture_grid` as a PNG; its folder is made."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(picture_grid(images))
-    write_whole(path, lambda partial: picture.save(partial, format="PNG", optimize=True))
+def write_grid(folder: Path, name: str, examples: np.ndarray, fps: float | None = None) -> None:
+    """Write `picture_grid` of pictures as `<name>.png`, of clips as `<name>.webp`, which moves; the folder is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    grid = picture_grid(examples)
+    if are_clips(examples):
+        stored = encoded_webp(grid, fps or DEFAULT_FPS)
+        write_whole(folder / f"{name}.webp", lambda partial: partial.write_bytes(stored))
+    else:
+        picture = Image.fromarray(grid)
+        write_whole(folder / f"{name}.png", lambda partial: picture.save(partial, format="PNG", optimize=True))

@@ -35,7 +35,7 @@ def write_references(laboratory: Laboratory, tasks: Sequence[str], folder: str |
     """Write what results are compared with: `references.json`, task -> `Laboratory.references`, and pictures.
 
     A task that is there already is not done again. Beside the samples go `samples/<task>/condition.png`, for composed
-    tasks `condition_<name>.png`, and `reference.png`, the real pictures.
+    tasks `condition_<name>.png`, and `reference.png`, the real pictures; clips as `.webp`.
     """
     path = Path(folder) / REFERENCES
     for task in dict.fromkeys(tasks):
@@ -46,11 +46,12 @@ def write_references(laboratory: Laboratory, tasks: Sequence[str], folder: str |
 
 def _add_references(laboratory: Laboratory, task: str, path: Path) -> None:
     found, shown, pictures = laboratory.references(task), laboratory.shown(task), path.parent / SAMPLES / task
+    fps = laboratory.fps(task)
 
     def with_these(before: dict[str, Any]) -> dict[str, Any]:
         for name, rows in shown.conditions.items():
-            write_grid(pictures / (f"condition_{name}.png" if len(shown.conditions) > 1 else "condition.png"), rows)
-        write_grid(pictures / "reference.png", shown.references)
+            write_grid(pictures, f"condition_{name}" if len(shown.conditions) > 1 else "condition", rows, fps)
+        write_grid(pictures, "reference", shown.references, fps)
         return before | {task: found}
 
     # The pictures too: processes of a cluster, one at a time within a change, may write the same ones.
@@ -84,8 +85,8 @@ def run_cells(
 ) -> None:
     """Run the cells that have no row yet.
 
-    Each leaves its row, grids of samples in `samples/<cell id>/<step>.png` and, with `config.save_side`, its networks
-    (see `saved`).
+    Each leaves its row, grids of samples in `samples/<cell id>/<step>.png`, of clips `.webp`, and, with
+    `config.save_side`, its networks (see `saved`).
 
     Args:
       laboratory: what the cells share.
@@ -104,7 +105,7 @@ def run_cells(
             laboratory,
             cell,
             deadline,
-            on_samples=partial(_keep_samples, folder, cell.id, meter),
+            on_samples=partial(_keep_samples, folder, cell.id, laboratory.fps(cell.task), meter),
             on_trained=partial(save_trainable, folder, cell.id) if saves else _drop,
         )
         if result is None:
@@ -125,8 +126,10 @@ def run_cells(
         )
 
 
-def _keep_samples(folder: Path, cell_id: str, meter: QualityMeter | None, step: int, samples: np.ndarray) -> None:
-    write_grid(folder / SAMPLES / cell_id / f"{step}.png", samples)
+def _keep_samples(
+    folder: Path, cell_id: str, fps: float | None, meter: QualityMeter | None, step: int, samples: np.ndarray
+) -> None:
+    write_grid(folder / SAMPLES / cell_id, str(step), samples, fps)
     if meter is not None:
         meter.measure(cell_id, step, samples)
 
