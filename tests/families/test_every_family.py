@@ -1,8 +1,9 @@
 """What every family must do, whatever it consists of: one suite for all that are registered, and for a toy of another
-shape than theirs.
+shape than theirs; and side networks of another kind than the family's own.
 
-Members stand in `toys.members`; one that is registered and missing there fails. Those that compile for minutes are run
-by `pytest -m slow tests/families/test_every_family.py`; `tests/parity/test_svd_pipeline.py` is run always.
+Members stand in `toys.members`; one that is registered and missing there fails. Those that take long are run by
+`pytest -m slow tests/families/test_every_family.py`; `tests/parity/test_svd_pipeline.py` and
+`tests/families/test_low_rank.py` are run always.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 from toys import control
-from toys.members import FAMILIES, MEMBERS, Member, without_member
+from toys.members import FAMILIES, KINDS, MEMBERS, Member, member_of, without_member
 
 from lisa_jax.alignment import Alignment, NoisySample, add_noise, lisa_loss
 from lisa_jax.aot.step import abstract_step
@@ -42,9 +43,9 @@ from lisa_jax.training.step import make_train_step
 
 KEY = jax.random.key(1)
 # One class name for every way to read an architecture.
-CLASS_NAMES = list({read: class_name for class_name, read in reversed(FAMILIES.items())}.values())
-SLOW = {class_name for class_name in CLASS_NAMES if (member := MEMBERS.get(FAMILIES[class_name])) and member.slow}
-CASES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CLASS_NAMES]
+CLASS_NAMES = {read: class_name for class_name, read in reversed(FAMILIES.items()) if read in MEMBERS}.values()
+NAMES = (*CLASS_NAMES, *KINDS)
+CASES = [pytest.param(name, marks=pytest.mark.slow) if member_of(name).slow else name for name in NAMES]
 
 
 class Case(NamedTuple):
@@ -57,7 +58,7 @@ class Case(NamedTuple):
       inputs: of the first four rows, what the loss reads: latents, context, conditions.
     """
 
-    class_name: str
+    name: str
     member: Member
     folder: Any
     family: Family
@@ -114,14 +115,13 @@ def keep_programs(folder):
 def case(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "FAMILIES", FAMILIES)
-        assert not without_member({request.param: FAMILIES[request.param]})
-        member = MEMBERS[FAMILIES[request.param]]
+        member = member_of(request.param)
         folder = tmp_path_factory.mktemp("suite") / "base"
         member.write(folder)
         yield make_case(request.param, member, folder)
 
 
-def make_case(class_name, member, folder):
+def make_case(name, member, folder):
     family, config = registry.load_family(folder, member.setup), control.config_of(member)
     rows = control.make_rows(member, family)
     program = make_program(control.experiment_of(config, family, rows), config, make_mesh(), family.read_start())
@@ -130,7 +130,7 @@ def make_case(class_name, member, folder):
     encode = partial(model_inputs, family=family, empty=family.conditioner.empty, caption_dropout=0.0)
     inputs = jax.tree.map(np.asarray, jax.jit(encode)(batch, KEY, {"latents": family.latents.params}))
     model = jitted(family.model)
-    return Case(class_name, member, folder, family, model, fresh, trained(fresh), rows, inputs)
+    return Case(name, member, folder, family, model, fresh, trained(fresh), rows, inputs)
 
 
 def jitted(model):
@@ -233,7 +233,7 @@ def test_a_run_that_goes_on_from_half_way_equals_one_that_was_not_stopped_bit_fo
 
 
 def test_eight_devices_give_the_losses_of_one(case, run, command_env, fake_devices, tmp_path):
-    argv = [sys.executable, "-m", "toys.control", case.class_name, case.folder, tmp_path / "run"]
+    argv = [sys.executable, "-m", "toys.control", case.name, case.folder, tmp_path / "run"]
     done = subprocess.run(
         list(map(str, argv)), env=command_env | fake_devices(8), capture_output=True, text=True, check=False
     )
@@ -394,6 +394,7 @@ def test_side_networks_beside_each_other_are_told_apart_by_name_and_add_up(case)
     model = jitted(registry.load_family(case.folder, setup).model)
     one, condition = (tree["pose"] for tree in (case.trained["side"], case.inputs["condition"]))
     side = {"pose": one, "seg": jax.tree.map(lambda leaf: 1.1 * leaf, one)}
+    side = model.complete(side, case.family.frozen)
     conditions = {"pose": condition, "seg": condition[::-1]}
     found = case.passes(case.trained)
     given = (found.trunk, found.x_t, found.t, case.inputs["context"])
@@ -425,7 +426,7 @@ def test_captions_that_are_always_dropped_are_the_null_context(case):
 
 def test_the_architecture_alone_has_the_shapes_and_dtypes_of_what_is_loaded(case):
     setup = dataclasses.replace(case.member.setup, frozen_dtype="bfloat16")
-    abstract = FAMILIES[case.class_name](open_checkpoint(case.folder)).abstract(setup)
+    abstract = registry.architecture_of(open_checkpoint(case.folder)).abstract(setup)
     loaded = registry.load_family(case.folder, setup)
     assert shapes_of(abstract.frozen) == shapes_of(loaded.frozen)
     trainable = jax.eval_shape(
@@ -443,7 +444,7 @@ def test_the_step_of_the_architecture_alone_takes_what_training_gives_it(case, l
     config = control.config_of(case.member, lam=lam)
     config.data = ConfigDict({"image_size": case.member.size, "condition": case.member.setup.conditions})
     config.update(condition_channels=case.member.setup.condition_channels, frozen_dtype="float32")
-    architecture = FAMILIES[case.class_name](open_checkpoint(case.folder))
+    architecture = registry.architecture_of(open_checkpoint(case.folder))
     step = abstract_step(config, architecture, make_mesh(), aligns=lam > 0)
     state, frozen, inputs, _ = step.arguments
     assert shapes_of(frozen["main"]) == shapes_of(case.family.frozen)
@@ -462,13 +463,16 @@ def test_the_step_of_the_architecture_alone_takes_what_training_gives_it(case, l
 def test_a_side_network_that_is_written_and_read_computes_the_same(case, tmp_path):
     name = case.member.setup.conditions[0]
     case.family.write_side(tmp_path, name, case.trained["side"][name])
-    again = registry.load_family(case.folder, dataclasses.replace(case.member.setup, start_from={name: str(tmp_path)}))
+    # What is written is a whole network, whatever the kind.
+    setup = dataclasses.replace(case.member.setup, start_from={name: str(tmp_path)}, lora_rank=None)
+    again = registry.load_family(case.folder, setup)
     start = again.read_start()[name]
     side = jax.jit(again.model.sides[name].init)(start, KEY)
     found = case.passes(case.trained)
     given = (found.trunk, found.x_t, found.t, case.inputs["context"], case.inputs["condition"][name])
-    ours = case.model.sides[name].apply(case.trained["side"][name], *given)
-    assert_equal(jax.jit(again.model.sides[name].apply)(side, *given), ours)
+    ours = case.model.sides[name].apply(case.model.complete(case.trained["side"], case.family.frozen)[name], *given)
+    same = assert_equal if case.member.setup.lora_rank is None else assert_close
+    same(jax.jit(again.model.sides[name].apply)(side, *given), ours)
     measured = case.family.check_export(
         tmp_path, case.trained["side"][name], jnp.dtype(jnp.float16), case.member.size, verifies=False
     )

@@ -1,7 +1,9 @@
-"""Control-LoRAs: side networks that train factors in place of the base's kernels, which they use where they lie."""
+"""Control-LoRAs: side networks that train factors in place of the base's kernels, which they use where they lie.
+
+The shared suite runs with one, too: `pytest -m slow tests/families/test_every_family.py -k Control-LoRA`.
+"""
 
 import dataclasses
-import shutil
 from functools import partial
 
 import jax
@@ -9,22 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from toys import control
-from toys.members import FLOAT32, Member, write_stable_diffusion_xl
+from toys.members import KINDS
 
 from lisa_jax.alignment import Alignment, add_noise, lisa_loss
 from lisa_jax.checkpoints.checkpoint import open_checkpoint
 from lisa_jax.dual_branch import COPIED
 from lisa_jax.experiments.inputs import model_inputs
-from lisa_jax.families.family import Setup
 from lisa_jax.families.low_rank import has_factors, merged, with_kernels
 from lisa_jax.families.registry import architecture_of, load_family
 from lisa_jax.families.stable_diffusion import RULES
 from lisa_jax.models.low_rank import factor_shapes
 from lisa_jax.parallel.sharding import make_mesh, shardings
-from lisa_jax.training.loop import fit
 
-NAME, RANK, HOOKS = "pose", 2, ("down_1", "mid")
-MEMBER = Member(write_stable_diffusion_xl, Setup((NAME,), (4, 8), lora_rank=RANK, **FLOAT32), (16, 16), HOOKS)
+MEMBER = KINDS["Control-LoRA"]
+NAME, RANK, HOOKS = *MEMBER.setup.conditions, MEMBER.setup.lora_rank, MEMBER.hooks
 KEY = jax.random.key(1)
 jit = partial(
     jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -142,24 +142,6 @@ def test_a_step_reaches_all_that_trains_and_nothing_else(family, inputs, fresh):
     assert all("/controlnet_" in name for name in reached[0])
     assert reached[2] == set(names(fresh["side"])) > reached[1] > reached[0]
     assert not any(name.endswith("/down") for name in reached[1])
-
-
-@pytest.mark.slow
-def test_training_moves_no_bit_of_the_main_network_and_goes_on_bit_for_bit(base, family, rows, tmp_path):
-    config, seen = control.config_of(MEMBER), []
-    config.side.lora_rank = RANK
-
-    def look(params, frozen):
-        seen.append(jax.tree.map(np.array, frozen))
-
-    whole = fit(control.experiment_of(config, family, rows, look), config, tmp_path / "whole")
-    before = load_family(base, MEMBER.setup).frozen
-    assert jax.tree.map(bytes, seen[-1]["main"]) == jax.tree.map(bytes, before)
-    slots = sorted(leaf.shape for leaf in jax.tree.leaves(whole.opt_state) if leaf.ndim)
-    assert slots == sorted(2 * [leaf.shape for leaf in jax.tree.leaves(whole.params)])
-    stopped = shutil.copytree(tmp_path / "whole", tmp_path / "stopped")
-    shutil.rmtree(stopped / "checkpoints" / "4")
-    assert_equal(fit(control.experiment_of(config, family, rows), config, stopped), whole)
 
 
 def test_the_architecture_alone_has_the_same_shapes_and_every_parameter_a_place(base, family, fresh):

@@ -16,7 +16,7 @@ from lisa_jax.families import registry
 from lisa_jax.families.family import Family
 from lisa_jax.training.experiment import Evaluation, Experiment, Report
 from lisa_jax.training.loop import fit
-from toys.members import FAMILIES, MEMBERS, Member
+from toys.members import FAMILIES, Member, member_of
 
 # Powers of two: a mean of means then rounds as one mean does.
 BATCH_SIZE = 8
@@ -30,6 +30,7 @@ def config_of(member: Member, *, lam: float = 0.5, **changes: Any) -> ConfigDict
     config.update(changes)
     config.optimizer.update(learning_rate=1e-2, warmup_steps=0)
     config.lisa.update(lam=lam, hook=",".join(member.hooks))
+    config.side.lora_rank = member.setup.lora_rank
     return config
 
 
@@ -93,7 +94,7 @@ def make_rows(member: Member, family: Family) -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     registry.FAMILIES = FAMILIES
-    class_name, folder, workdir = sys.argv[1:]
-    member = MEMBERS[FAMILIES[class_name]]
+    name, folder, workdir = sys.argv[1:]
+    member = member_of(name)
     family, config = registry.load_family(folder, member.setup), config_of(member, num_steps=2)
     fit(experiment_of(config, family, make_rows(member, family)), config, workdir)

@@ -139,6 +139,19 @@ MEMBERS: Mapping[Callable, Member] = {
         video.write_checkpoint, Setup(("pose", "seg"), **FLOAT32), (4, 8, 8), ("blocks_0", "blocks_1")
     ),
 }
+# Side networks of another kind than a member's own.
+KINDS: Mapping[str, Member] = {
+    "Control-LoRA": dataclasses.replace(
+        MEMBERS[stable_diffusion_xl.read_architecture],
+        setup=Setup(("pose",), (4, 8), lora_rank=2, **FLOAT32),
+        slow=True,
+    )
+}
+
+
+def member_of(name: str) -> Member:
+    """The member of a class name or of a kind of side network."""
+    return KINDS[name] if name in KINDS else MEMBERS[FAMILIES[name]]
 
 
 def without_member(families: Mapping[str, Callable]) -> list[str]:
