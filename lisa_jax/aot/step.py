@@ -60,13 +60,14 @@ def abstract_step(config: ConfigDict, architecture: Architecture, mesh: Mesh, *,
     """The step of a config on cached moments and contexts.
 
     Args:
-      config: as `lisa_jax train` takes it; its base and its data are not read.
+      config: as `lisa_jax train` takes it; its base and its data are not read, of `side.start_from` the config alone.
       architecture: of the networks.
       mesh: of devices that may not exist.
       aligns: with the alignment term, or plain.
 
     Raises:
-      ValueError: a batch that does not split over the mesh, an unknown hook, sizes that do not divide.
+      ValueError: a batch that does not split over the mesh, an unknown hook, sizes that do not divide, or a side
+        network to continue that is missing or does not fit.
     """
     if not aligns:
         config = config.copy_and_resolve_references()

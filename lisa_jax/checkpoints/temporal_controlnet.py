@@ -48,7 +48,10 @@ TEMPORAL_CONTROLNET = Component(
 COMMUNITY_TEMPORAL_CONTROLNET = dataclasses.replace(
     TEMPORAL_CONTROLNET,
     config_file=_CommunityConfig(
-        class_name="ControlNetSDVModel", kind=TemporalControlNetConfig, neutral={}, inert=_OF_THE_UNET
+        class_name="ControlNetSDVModel",
+        kind=TemporalControlNetConfig,
+        neutral={"added_in_every_block": True},
+        inert=_OF_THE_UNET,
     ),
 )
 # Class that a config names -> how such a network is read and written.

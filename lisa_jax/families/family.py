@@ -393,7 +393,14 @@ class Architecture(Protocol):
     optional: tuple[str, ...]
 
     def abstract(self, setup: Setup) -> Family:
-        """The family with shapes in place of the frozen weights, for programs that are compiled but not run."""
+        """The family with shapes in place of the frozen weights, for programs that are compiled but not run.
+
+        Side networks that start from another one have its config; others are what copies of the main one are.
+
+        Raises:
+          CheckpointError: a side network to continue that is missing, not supported, or does not fit the main one.
+          ValueError: settings that contradict each other or the architecture.
+        """
 
     def load(self, setup: Setup, checkpoint: Checkpoint, placement: Placement = None) -> Family:
         """The family of a checkpoint.

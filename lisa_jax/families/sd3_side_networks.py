@@ -66,13 +66,18 @@ def copied_side_network(
     return SD3SideStart(config, read_start)
 
 
-def continued_side_network(spec: str, transformer: SD3TransformerConfig, main: Checkpoint) -> SD3SideStart:
+def continued_side_network(
+    spec: str, transformer: SD3TransformerConfig, load_table: Callable[[], Params]
+) -> SD3SideStart:
     """A side network that was trained before; its config is taken as it is.
+
+    How its blocks are made is its own, whatever the transformer's are: whether they see text, normalise queries and
+    keys (`qk_norm`) and attend twice (`dual_attention_layers`), as in diffusers' pipelines.
 
     Args:
       spec: an `SD3ControlNetModel` of diffusers, as `open_checkpoint` takes it.
       transformer: the main network that is to take its residuals.
-      main: has that network's weights as its component `transformer`.
+      load_table: reads that network's table of positions, as `position_table`.
 
     Raises:
       CheckpointError: a config that is not supported, or a network that does not fit the transformer.
@@ -92,7 +97,7 @@ def continued_side_network(spec: str, transformer: SD3TransformerConfig, main: C
     def read_start() -> Params:
         _, params = SD3_CONTROLNET.read(checkpoint)
         try:
-            check_table(config, params, position_table(transformer, main))
+            check_table(config, params, load_table())
         except ValueError as error:
             raise CheckpointError(f"{spec}: {error}") from error
         return params

@@ -140,8 +140,8 @@ class StableDiffusion:
         write_model_index(folder, self.scheduler.get("_class_name", "DDIMScheduler"), has_vae=self.vae is not None)
 
     def abstract(self, setup: Setup) -> Family:
-        """See `Architecture.abstract`; side networks are copies of the UNet, whatever they start from."""
-        sides = {name: self._side_of_unet(setup, None, name) for name in setup.conditions}
+        """See `Architecture.abstract`."""
+        sides = {name: self._side(setup, None, name) for name in setup.conditions}
         frozen = partial(shapes_of, UNET.key_table(self.unet), jnp.dtype(setup.frozen_dtype))
         return self._family(
             setup,
@@ -255,7 +255,7 @@ class StableDiffusion:
             return PIXELS
         return autoencoder_latents(self.vae, load_params, jnp.dtype(setup.compute_dtype))
 
-    def _side(self, setup: Setup, checkpoint: Checkpoint, name: str) -> SideStart:
+    def _side(self, setup: Setup, checkpoint: Checkpoint | None, name: str) -> SideStart:
         start = setup.start_from.get(name)
         if start is None:
             return self._side_of_unet(setup, checkpoint, name)

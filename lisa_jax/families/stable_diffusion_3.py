@@ -95,15 +95,15 @@ class StableDiffusion3:
     optional: ClassVar[tuple[str, ...]] = (T5,)
 
     def abstract(self, setup: Setup) -> Family:
-        """See `Architecture.abstract`; side networks are copies of the transformer, whatever they start from."""
-        table = SD3_TRANSFORMER.key_table(self.transformer)
+        """See `Architecture.abstract`."""
+        table, load_table = SD3_TRANSFORMER.key_table(self.transformer), not_read("Positions")
         return self._family(
             setup,
-            {name: copied_side_network(None, self.transformer, setup.num_layers) for name in setup.conditions},
+            self._sides(setup, None, load_table),
             load_frozen=partial(shapes_of, table, jnp.dtype(setup.frozen_dtype)),
             latents=self._latents(setup, no_weights),
             conditioner=self.text.abstract(jnp.dtype(setup.compute_dtype)),
-            load_table=not_read("Positions"),
+            load_table=load_table,
             write_main=not_read("A main network"),
             fingerprint="",
         )
@@ -114,6 +114,7 @@ class StableDiffusion3:
         That the weights fit their configs is known from the files' headers before.
         """
         frozen_dtype, compute_dtype = jnp.dtype(setup.frozen_dtype), jnp.dtype(setup.compute_dtype)
+        load_table = partial(position_table, self.transformer, checkpoint)
         SD3_TRANSFORMER.check(checkpoint, "transformer")
         components = {"transformer": DIFFUSERS_WEIGHTS, "scheduler": None, **self.text.components}
         if self.vae is not None:
@@ -121,11 +122,11 @@ class StableDiffusion3:
             components["vae"] = DIFFUSERS_WEIGHTS
         return self._family(
             setup,
-            {name: self._side(setup, checkpoint, setup.start_from.get(name)) for name in setup.conditions},
+            self._sides(setup, checkpoint, load_table),
             load_frozen=lambda: SD3_TRANSFORMER.read(checkpoint, "transformer", frozen_dtype, placement)[1],
             latents=self._latents(setup, lambda: VAE.read(checkpoint, "vae", compute_dtype)[1]),
             conditioner=self.text.load(checkpoint, compute_dtype),
-            load_table=partial(position_table, self.transformer, checkpoint),
+            load_table=load_table,
             write_main=partial(self._write_main, checkpoint, tuple(components)),
             fingerprint=checkpoint.fingerprint(components),
         )
@@ -190,12 +191,17 @@ class StableDiffusion3:
         # A patch has a row and a column in the table of positions.
         return _of_sizes(latents, patch, patch * self.transformer.table_size)
 
-    def _side(self, setup: Setup, checkpoint: Checkpoint, start: str | None) -> SD3SideStart:
-        if start is None:
-            return copied_side_network(checkpoint, self.transformer, setup.num_layers)
-        if setup.num_layers is not None:
-            raise ValueError(f"start_from {start} is taken as it is: unset side.num_layers, or start_from.")
-        return continued_side_network(start, self.transformer, checkpoint)
+    def _sides(
+        self, setup: Setup, checkpoint: Checkpoint | None, load_table: Callable[[], Params]
+    ) -> dict[str, SD3SideStart]:
+        def side(start: str | None) -> SD3SideStart:
+            if start is None:
+                return copied_side_network(checkpoint, self.transformer, setup.num_layers)
+            if setup.num_layers is not None:
+                raise ValueError(f"start_from {start} is taken as it is: unset side.num_layers, or start_from.")
+            return continued_side_network(start, self.transformer, load_table)
+
+        return {name: side(setup.start_from.get(name)) for name in setup.conditions}
 
     def _write_main(self, checkpoint: Checkpoint, components: Sequence[str], target: str | Path, main: Params) -> None:
         for component in components:

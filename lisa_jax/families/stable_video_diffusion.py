@@ -80,11 +80,11 @@ class StableVideoDiffusion:
         return {"unet": DIFFUSERS_WEIGHTS, "vae": DIFFUSERS_WEIGHTS, "scheduler": None, **self.image.components}
 
     def abstract(self, setup: Setup) -> Family:
-        """See `Architecture.abstract`; side networks are copies of the UNet, whatever they start from."""
+        """See `Architecture.abstract`."""
         dtype = jnp.dtype(setup.compute_dtype)
         return self._family(
             setup,
-            {name: self._copied_side(setup, None, name) for name in setup.conditions},
+            {name: self._side(setup, None, name) for name in setup.conditions},
             load_frozen=partial(shapes_of, TEMPORAL_UNET.key_table(self.unet), jnp.dtype(setup.frozen_dtype)),
             latents=temporal_latents(self.vae, partial(shapes_of, TEMPORAL_VAE.key_table(self.vae), dtype), dtype),
             conditioner=self.image.abstract(self.vae, dtype),
@@ -162,15 +162,11 @@ class StableVideoDiffusion:
         height, width = (given, given) if isinstance(given, int) else given
         return self.unet.num_frames, self.vae.downsampling * height, self.vae.downsampling * width
 
-    def _side(self, setup: Setup, checkpoint: Checkpoint, name: str) -> SideStart:
-        start = setup.start_from.get(name)
-        if start is None:
-            return self._copied_side(setup, checkpoint, name)
-        return continued_temporal_side(start, self.unet, setup.conditioning_channels.get(name))
-
-    def _copied_side(self, setup: Setup, checkpoint: Checkpoint | None, name: str) -> SideStart:
-        channels = setup.conditioning_channels.get(name, RGB)
-        return copied_temporal_side(checkpoint, self.unet, setup.condition_channels, channels)
+    def _side(self, setup: Setup, checkpoint: Checkpoint | None, name: str) -> SideStart:
+        start, channels = setup.start_from.get(name), setup.conditioning_channels.get(name)
+        if start is not None:
+            return continued_temporal_side(start, self.unet, channels)
+        return copied_temporal_side(checkpoint, self.unet, setup.condition_channels, channels or RGB)
 
     def _write_main(self, checkpoint: Checkpoint, target: str | Path, main: Params) -> None:
         for component in self.components:

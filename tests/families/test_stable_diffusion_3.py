@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from lisa_jax.checkpoints.checkpoint import CheckpointError
+from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
 from lisa_jax.drawing.networks import networks_of_folders
 from lisa_jax.families.family import Setup
 from lisa_jax.families.presets import write_random_base
-from lisa_jax.families.registry import load_family
+from lisa_jax.families.registry import architecture_of, load_family
 from lisa_jax.preparing.encoding import load_encoding
 
+KEY = jax.random.key(0)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 SPIECE = Path(__file__).parents[1] / "parity" / "tiny_spiece.model"
 T5 = {"d_model": 48, "d_ff": 64, "d_kv": 8, "num_heads": 3, "num_layers": 2, "vocab_size": 208}
@@ -30,7 +31,7 @@ def base(tmp_path_factory):
 def side(base, tmp_path_factory):
     folder, family = tmp_path_factory.mktemp("side") / "side", load_family(base, Setup(("pose",)))
     start = family.read_start()["pose"]
-    shapes = jax.eval_shape(family.model.sides["pose"].init, start, jax.random.key(0))
+    shapes = jax.eval_shape(family.model.sides["pose"].init, start, KEY)
     family.write_side(folder, "pose", jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
     return folder
 
@@ -116,6 +117,10 @@ SIDES = {
     ),
     "of another table's size": (edited("config.json", pos_embed_max_size=24), "pos_embed_max_size 24, but the"),
     "of other positions": (with_another_table, "pos_embed.pos_embed differs from the transformer's by up to"),
+    "with more norms than its weights": (
+        edited("config.json", qk_norm="rms_norm"),
+        "does not fit its config: 8 missing tensor(s), e.g. transformer_blocks.0.attn.norm_added_k.weight",
+    ),
     "for inpainting": (edited("config.json", extra_conditioning_channels=1), "extra_conditioning_channels 1, as"),
 }
 
@@ -126,6 +131,17 @@ def test_a_side_network_of_another_base_is_named(base, side, tmp_path, change, m
     change(changed)
     said = refusal(base, Setup(("pose",), start_from={"pose": str(changed)}))
     assert said.startswith(str(changed)) and message in said
+
+
+def test_an_architecture_alone_has_side_networks_of_the_configs_that_they_start_from(base, side, tmp_path):
+    for name, fields in (("pose", {"num_layers": 1, "qk_norm": "rms_norm"}), ("edges", {"num_layers": 4})):
+        edited("config.json", **fields)(shutil.copytree(side, tmp_path / name))
+    architecture = architecture_of(open_checkpoint(base))
+    model = architecture.abstract(Setup(("pose",), start_from={"pose": str(tmp_path / "pose")})).model
+    assert model.hooks == ("block_0",)
+    assert "norm_q" in jax.eval_shape(model.sides["pose"].init, {}, KEY)["transformer_blocks_0"]["attn"]
+    with pytest.raises(CheckpointError, match="edges: 4 residuals do not fit a transformer of 4 layers"):
+        architecture.abstract(Setup(("pose",), start_from={"pose": str(tmp_path / "edges")}))
 
 
 def test_what_is_no_side_network_of_this_kind_of_base_is_told_with_what_is(base, tmp_path):

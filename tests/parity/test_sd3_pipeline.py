@@ -23,12 +23,21 @@ from lisa_jax.sampling.generate import make_generator
 SIDE, STEPS = IMAGE_SIZE // 8, 3
 PROMPTS = ["a red cat", "photo of dog"]
 FLOAT32 = {"frozen_dtype": "float32", "compute_dtype": "float32"}
-# Style of the base -> its networks: how each differs from a copy of the first two blocks.
+# Style of the base -> its networks: how each differs from a copy of the first two blocks. Norms of queries and keys,
+# and second attentions, are a network's own.
 NETWORKS = {
-    "sd3-medium": {"pose": {}, "instant": {"num_layers": 1, "force_zeros_for_pooled_projection": True}},
+    "sd3-medium": {
+        "pose": {},
+        "instant": {
+            "num_layers": 1,
+            "force_zeros_for_pooled_projection": True,
+            "qk_norm": "rms_norm",
+            "dual_attention_layers": (0,),
+        },
+    },
     "sd3.5-large": {
         "pose": {},
-        "seg": {},
+        "seg": {"qk_norm": None},
         "blur": {"joint_attention_dim": None, "use_pos_embed": False, "pos_embed_type": None},
     },
 }
@@ -55,9 +64,9 @@ def write_folders(root, style):
         network = SD3ControlNetModel.from_config(fields)
         if network.config.use_pos_embed:
             network.pos_embed.load_state_dict(transformer.pos_embed.state_dict())
-        for part in (network.controlnet_blocks, network.pos_embed_input):
-            for parameter in part.parameters():
-                torch.nn.init.normal_(parameter, std=0.2)
+        norms = [parameter for key, parameter in network.named_parameters() if "attn" in key and "norm" in key]
+        for parameter in (*network.controlnet_blocks.parameters(), *network.pos_embed_input.parameters(), *norms):
+            torch.nn.init.normal_(parameter, std=0.2)
         network.save_pretrained(root / name)
         found[name] = root / name
     return found

@@ -135,6 +135,13 @@ def test_a_network_in_circulation_goes_on_by_its_own_rules_and_says_so(base, fam
     assert measured.difference < 1e-4 * measured.largest
 
 
+def test_a_network_in_circulation_that_would_add_otherwise_is_refused(base, exported, tmp_path):
+    config = json.loads((exported / "config.json").read_text()) | {"_class_name": "ControlNetSDVModel"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="added_in_every_block False is not supported: only True is"):
+        load_family(base, dataclasses.replace(MEMBER.setup, start_from={"pose": str(tmp_path)}))
+
+
 @pytest.mark.parametrize("setting", ["layers_per_block", "num_layers", "lora_rank"])
 def test_settings_of_other_side_networks_are_refused(base, setting):
     with pytest.raises(ValueError, match=f"side.{setting} is 1, but beside a UNet of videos"):
