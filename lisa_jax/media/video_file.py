@@ -1,4 +1,4 @@
-"""Clips as video files, by PyAV: MP4, WebM, Matroska, MOV and AVI are read, MP4 is written."""
+"""Clips as video files, by PyAV: MP4, WebM, Matroska, MOV and AVI are read, MP4 and WebM are written."""
 
 import contextlib
 import importlib.util
@@ -19,8 +19,12 @@ from lisa_jax.parallel.messages import one_line
 
 # FFmpeg reads many more, among them lists of addresses that it would follow.
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
-# The first that this build of FFmpeg has; near what the eye does not tell from the frames.
-_ENCODERS = {"libx264": {"crf": "12", "preset": "medium"}, "libopenh264": {"b": "20M"}, "mpeg4": {"qscale": "2"}}
+# Of each the first that this build of FFmpeg has. Of MP4 they are near what the eye does not tell from the frames; of
+# WebM, which is for pages of many clips, small.
+_ENCODERS = {
+    "mp4": {"libx264": {"crf": "12", "preset": "medium"}, "libopenh264": {"b": "20M"}, "mpeg4": {"qscale": "2"}},
+    "webm": {"libvpx-vp9": {"crf": "32", "b": "0", "cpu-used": "4"}, "libvpx": {"crf": "12", "b": "4M"}},
+}
 # Of rates: 1001 as in 30000/1001.
 _DENOMINATOR = 1001
 
@@ -69,18 +73,25 @@ def write(path: Path, clip: np.ndarray, fps: float) -> None:
       NoVideoError: PyAV is not installed.
     """
     av = _av()
-    write_whole(path, lambda partial: _encode(av, partial, in_colours(clip), fps))
+    write_whole(path, lambda partial: _encode(av, str(partial), "mp4", in_colours(clip), fps))
 
 
-def _encode(av: ModuleType, path: Path, clip: np.ndarray, fps: float) -> None:
+def encoded_webm(clip: np.ndarray, fps: float) -> bytes:
+    """A WebM of VP9, which browsers play whatever the machine has; clip, colours and errors as those of `write`."""
+    buffer = io.BytesIO()
+    _encode(_av(), buffer, "webm", in_colours(clip), fps)
+    return buffer.getvalue()
+
+
+def _encode(av: ModuleType, file: str | io.BytesIO, container_format: str, clip: np.ndarray, fps: float) -> None:
     from av.video.reformatter import ColorRange, Colorspace
 
-    name = next(name for name in _ENCODERS if name in av.codecs_available)
+    name, options = next(found for found in _ENCODERS[container_format].items() if found[0] in av.codecs_available)
     height, width = clip.shape[1:3]
     even = np.pad(clip, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge")
-    with av.open(str(path), "w", format="mp4") as container:
+    with av.open(file, "w", format=container_format) as container:
         rate = Fraction(fps).limit_denominator(_DENOMINATOR)
-        stream = container.add_stream(name, rate=rate, options=_ENCODERS[name])
+        stream = container.add_stream(name, rate=rate, options=options)
         stream.height, stream.width = even.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU709, ColorRange.MPEG

@@ -13,6 +13,7 @@ from lisa_jax.files.json_object import NoObjectError, read_object
 from lisa_jax.files.lines import read_objects
 from lisa_jax.probing.records import FILE as PROBES_FILE
 from lisa_jax.probing.records import read_records
+from lisa_jax.reporting.pictures import MOVING, STILL
 from lisa_jax.studies.quality import read_quality, with_quality
 from lisa_jax.studies.results import read_folder, read_rows
 from lisa_jax.training.tracking import CONFIG_FILE
@@ -20,8 +21,8 @@ from lisa_jax.training.tracking import CONFIG_FILE
 METRICS_FILE, REFERENCES_FILE, SAMPLES_FOLDER = "metrics.jsonl", "references.json", "samples"
 # What is no study's results among the .jsonl files of a folder.
 _OTHERS = (METRICS_FILE, PROBES_FILE)
-# A preview is previews/<name>_<step>.png, see `Record.images`.
-_PREVIEW = re.compile(r"(.+)_(\d+)\.png")
+# A preview is previews/<name>_<step>.png, and .gif where it moves, see `Record.images` and `Record.clips`.
+_PREVIEW = re.compile(r"(.+)_(\d+)")
 
 Frames = Mapping[int, Path]
 
@@ -36,11 +37,11 @@ class Folder:
       rows: of a study: one for each finished run that has points.
       references: of a study: task -> set of pictures -> measure, as points of curves have it -> value, None where a
         measure has no bound.
-      samples: of a study: id of a run -> step -> PNG.
-      task_pictures: of a study: task -> "reference" and "condition", or one for each condition -> PNG.
+      samples: of a study: id of a run -> step -> picture, or clip.
+      task_pictures: of a study: task -> "reference" and "condition", or one for each condition -> picture, or clip.
       config: of a training run, None without one.
       metrics: of a training run: the lines of metrics.jsonl.
-      previews: of a training run: name -> step -> PNG.
+      previews: of a training run: name -> step -> picture, or clip.
       probes: lines of probes.jsonl.
       evaluations: file name -> what `evaluate` wrote.
       notices: sentences about what could not be shown.
@@ -93,8 +94,8 @@ def _training(path: Path) -> dict[str, Any]:
     if not (path / CONFIG_FILE).is_file() or not (path / METRICS_FILE).is_file():
         return {}
     previews: dict[str, dict[int, Path]] = {}
-    for picture in sorted((path / "previews").glob("*.png")):
-        if match := _PREVIEW.fullmatch(picture.name):
+    for stem, picture in _pictures(path / "previews").items():
+        if match := _PREVIEW.fullmatch(stem):
             previews.setdefault(match[1], {})[int(match[2])] = picture
     return {"config": _config(path / CONFIG_FILE), "metrics": _metrics(path / METRICS_FILE), "previews": previews}
 
@@ -144,8 +145,7 @@ def _study(path: Path) -> dict[str, Any]:
         "references": {task: _references(path, task, quality) for task in tasks},
         "samples": samples,
         "task_pictures": {
-            task: {file.stem.replace("_", " "): file for file in sorted((pictures / task).glob("*.png"))}
-            for task in tasks
+            task: {stem.replace("_", " "): file for stem, file in _pictures(pictures / task).items()} for task in tasks
         },
         "notices": tuple(notices),
     }
@@ -172,7 +172,13 @@ def _fidelity(path: Path) -> dict[str, dict[str, dict[str, float | None]]]:
 
 
 def _frames(folder: Path) -> dict[int, Path]:
-    return dict(sorted((int(file.stem), file) for file in folder.glob("*.png") if file.stem.isdecimal()))
+    return {int(stem): file for stem, file in _pictures(folder).items() if stem.isdecimal()}
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    """What a folder shows, by name: the clip where there is a picture of the same name beside it."""
+    files = sorted(folder.glob("*"))
+    return {file.stem: file for kind in (STILL, MOVING) for file in files if file.suffix in kind}
 
 
 def _evaluations(path: Path) -> dict[str, Mapping[str, Any]]:

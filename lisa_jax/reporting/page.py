@@ -16,7 +16,7 @@ from lisa_jax.reporting.curves import Chart, fidelity_chart, gradient_chart, noi
 from lisa_jax.reporting.findings import Finding, Strips, findings, overview, strips
 from lisa_jax.reporting.folders import Folder
 from lisa_jax.reporting.front import answer, credits_of, hero, verdicts
-from lisa_jax.reporting.pictures import embed
+from lisa_jax.reporting.pictures import embed, stills_alone
 from lisa_jax.reporting.probes import ProbeGroup, probe_groups
 from lisa_jax.reporting.tables import Table, ablation_tables, arms_table, evaluation_table, runs_table
 from lisa_jax.reporting.viewers import Viewer, pictures_of, preview_viewer, sample_viewer, with_pictures
@@ -82,7 +82,7 @@ def render(folders: Sequence[Folder]) -> str:
     trainings = _trainings([folder for folder in folders if folder.metrics])
     others = [part for folder in folders if (part := _other(folder)).probes or part.evaluations]
     tasks = [part for study in studies for part in study.tasks]
-    _embed(tasks + trainings)
+    stills = _embed(tasks + trainings)
     told = {part.title: (part.pairs, part.findings) for part in tasks}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lisa_jax", _TEMPLATES),
@@ -107,7 +107,7 @@ def render(folders: Sequence[Folder]) -> str:
         studies=studies,
         trainings=trainings,
         others=others,
-        notices=[notice for folder in folders for notice in folder.notices],
+        notices=[*(notice for folder in folders for notice in folder.notices), *stills],
         command=shlex.join(["python", "-m", "lisa_jax", "report", *(str(folder.path) for folder in folders)]),
         asset=asset,
     )
@@ -211,12 +211,14 @@ def _lam(folder: Folder) -> float:
     return float((folder.config.get("lisa") or {}).get("lam", 0))
 
 
-def _embed(parts: Sequence[TaskPart | TrainingPart]) -> None:
-    """Put pictures into viewers; all at once, for their number decides how they are packed."""
+def _embed(parts: Sequence[TaskPart | TrainingPart]) -> list[str]:
+    """Put pictures into viewers; all at once, for their number decides how they are packed. Returns what is missing."""
     viewers = [part for part in parts if part.viewer is not None]
-    uris = embed([path for part in viewers for path in pictures_of(part.viewer)])
+    paths = [path for part in viewers for path in pictures_of(part.viewer)]
+    uris = embed(paths)
     for part in viewers:
         part.viewer = with_pictures(part.viewer, uris)
+    return list(filter(None, [stills_alone(paths)]))
 
 
 def _study_config(folder: Folder) -> str:

@@ -63,12 +63,14 @@ def preview_viewer(runs: Sequence[tuple[str, str, Frames]]) -> Viewer | None:
 
 
 def with_pictures(viewer: Viewer, uris: Mapping[Path, str]) -> Viewer:
-    """A viewer with data URIs in the places of paths."""
+    """A viewer with data URIs in the places of paths, which says whether any of them `moves`."""
     runs = [
         run | {"frames": [frame | {"picture": uris[frame["picture"]]} for frame in run["frames"]]}
         for run in viewer["runs"]
     ]
-    return viewer | {"runs": runs, "fixed": {name: uris[path] for name, path in viewer["fixed"].items()}}
+    fixed = {name: uris[path] for name, path in viewer["fixed"].items()}
+    moves = any(uris[path].startswith("data:video/") for path in pictures_of(viewer))
+    return viewer | {"runs": runs, "fixed": fixed, "moves": moves}
 
 
 def pictures_of(viewer: Viewer) -> list[Path]:

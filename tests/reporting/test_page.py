@@ -26,18 +26,26 @@ def page_file(folders, tmp_path_factory):
     return file
 
 
+@pytest.fixture(scope="module")
+def clips_file(small, tmp_path_factory):
+    """A page of clips."""
+    folder = tmp_path_factory.mktemp("clips")
+    (folder / "report.html").write_text(render([read(found) for found in small.write_clips(folder)]), encoding="utf-8")
+    return folder / "report.html"
+
+
 @pytest.fixture
 def open_page(browser, page_file):
     """viewport, whether tasks are unfolded, settings -> the page; fails where the console complained or it fetched."""
     contexts, complaints = [], []
 
-    def open_with(viewport=LAPTOP, unfolded=True, **settings):
+    def open_with(viewport=LAPTOP, unfolded=True, file=page_file, **settings):
         contexts.append(browser.new_context(viewport=viewport, offline=True, **settings))
         page = contexts[-1].new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda one: one.url.startswith(("file:", "data:")) or complaints.append(one.url))
-        page.goto(page_file.as_uri())
+        page.goto(file.as_uri())
         if unfolded:
             page.evaluate("document.querySelectorAll('details.part').forEach((one) => { one.open = true; })")
             page.wait_for_selector("figure.chart path.mean")
@@ -67,12 +75,13 @@ def figure(page, title):
 
 
 def shown_colour(image):
-    """Red and green of a picture's middle, as the browser decodes it."""
+    """Red and green of the middle of a picture, or of a clip where it stands, as the browser decodes it."""
     return image.evaluate(
         """async (image) => {
-            await image.decode();
+            await image.decode?.();
             const canvas = document.createElement("canvas");
-            canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+            canvas.width = image.naturalWidth ?? image.videoWidth;
+            canvas.height = image.naturalHeight ?? image.videoHeight;
             const context = canvas.getContext("2d");
             context.drawImage(image, 0, 0);
             return [...context.getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data].slice(0, 2);
@@ -220,6 +229,68 @@ def test_pictures_and_numbers_are_there_without_javascript_too(browser, page_fil
     assert page.get_by_text("need JavaScript").is_visible()
     assert page.locator("table").count() > 5
     context.close()
+
+
+# Waits until all have played for a while.
+PLAYED = """async (all) => {
+    while (all.some((one) => !(one.currentTime > 0.3))) await new Promise((then) => setTimeout(then, 10));
+}"""
+TIMES = "(all) => all.map((one) => one.currentTime)"
+
+
+@pytest.mark.slow
+def test_clips_play_together_and_the_controls_of_one_are_those_of_all(open_page, clips_file, keep):
+    """`pytest -m slow tests/reporting/test_page.py`: about 10 s, and needs a browser."""
+    page = open_page(file=clips_file)
+    viewer = figure(page, "Samples on the way")
+    for clips in (page.locator("header video"), viewer.locator("video")):
+        clips.evaluate_all(PLAYED)
+        assert clips.count() == 4 and clips.evaluate_all("(all) => all.every((one) => one.videoWidth === 64)")
+        # Around the end too.
+        for _ in range(15):
+            times = clips.evaluate_all(TIMES)
+            apart = max(times) - min(times)
+            assert min(apart, 0.8 - apart) < 0.15, times
+            page.wait_for_timeout(100)
+    keep(page, "clips")
+    clips.nth(3).evaluate("(one) => one.pause()")
+    page.wait_for_timeout(300)
+    times = clips.evaluate_all(TIMES)
+    assert max(times) - min(times) < 0.02 and page.locator("header video").evaluate_all(
+        "(all) => all.every((one) => !one.paused)"
+    )
+    # Another step stands where the one before stood.
+    viewer.get_by_role("slider").press("ArrowLeft")
+    page.wait_for_timeout(300)
+    assert clips.evaluate_all("(all) => all.every((one) => one.paused)")
+    assert clips.evaluate_all(TIMES) == pytest.approx(times, abs=0.02)
+    assert shown_colour(viewer.locator(".run video").nth(1)) == pytest.approx([180, 10], abs=4)
+    assert (
+        viewer.locator(".run video").nth(1).get_attribute("aria-label")
+        == "Samples of LISA λ 0.2, down_3, seed 0 at step 400"
+    )
+    clips.nth(0).evaluate("(one) => { one.currentTime = 0.55; }")
+    page.wait_for_timeout(300)
+    assert clips.evaluate_all(TIMES) == pytest.approx([0.55] * 4, abs=0.02)
+    clips.nth(1).evaluate("(one) => one.play()")
+    page.wait_for_timeout(300)
+    assert clips.evaluate_all("(all) => all.every((one) => !one.paused)")
+    # Leafing does not stop them.
+    viewer.get_by_role("slider").press("ArrowRight")
+    page.wait_for_timeout(300)
+    assert clips.evaluate_all("(all) => all.every((one) => !one.paused)")
+
+
+@pytest.mark.slow
+def test_clips_stand_where_less_motion_is_wanted(open_page, clips_file):
+    page = open_page(file=clips_file, reduced_motion="reduce")
+    clips = page.locator("header video")
+    page.wait_for_timeout(500)
+    assert clips.evaluate_all("(all) => all.every((one) => one.paused && one.videoWidth === 64)")
+    assert clips.evaluate_all(TIMES) == [0] * 4
+    clips.first.evaluate("(one) => one.play()")
+    page.wait_for_timeout(300)
+    assert min(clips.evaluate_all(TIMES)) > 0
 
 
 CARD = """getComputedStyle(document.querySelector("figure")).backgroundColor"""

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import importlib.util
 import io
 import json
 import math
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lisa_jax.media.clip import open_clip, pixels_of
 from lisa_jax.reporting import pictures
 from lisa_jax.reporting.curves import MAX_POINTS, fidelity_chart, noise_chart, training_chart
 from lisa_jax.reporting.findings import BETTER, NONE, UNKNOWN, WORSE, findings, in_short, overview, strips
@@ -300,6 +302,46 @@ def test_pictures_wider_than_screens_are_shrunk_and_others_refused(tmp_path, sma
     (tmp_path / "bad.png").write_text("no picture")
     with pytest.raises(ValueError, match=r"bad\.png: the \d+ bytes are no picture of a known format"):
         pictures.embed([tmp_path / "bad.png"])
+
+
+@pytest.fixture(scope="module")
+def of_clips(small, tmp_path_factory):
+    """A study and a training run whose samples are clips, as they are read."""
+    return [read(folder) for folder in small.write_clips(tmp_path_factory.mktemp("clips"))]
+
+
+def viewers_of(page):
+    found = re.findall(r'<figure class="viewer.*?<script type="application/json">(.*?)</script>', page, re.DOTALL)
+    return [json.loads(spec) for spec in found]
+
+
+def test_clips_are_videos_on_the_page_and_keep_their_frames_and_time(of_clips, small, tmp_path):
+    page = render(of_clips)
+    study, training = viewers_of(page)
+    run = study["runs"][1]
+    assert study["moves"] and [frame["step"] for frame in run["frames"]] == list(small.STEPS)
+    shown = [run["frames"][2]["picture"], *study["fixed"].values(), training["runs"][0]["frames"][1]["picture"]]
+    assert all(uri.startswith("data:video/webm;base64,") for uri in shown)
+    (tmp_path / "sample.webm").write_bytes(base64.b64decode(shown[0].partition(",")[2]))
+    with open_clip(tmp_path / "sample.webm", "sample") as opened:
+        frames = np.stack([pixels_of(frame, "sample") for frame in opened.frames])
+        assert opened.rate == pytest.approx(10)
+    expected = np.stack([np.full((64, 64, 3), (180, 10, 30 * number)) for number in range(8)])
+    assert frames.shape == expected.shape and np.abs(frames - expected).mean() < 4
+    # Condition, both arms and reference on the first screen, with what a page without JavaScript needs to play them.
+    assert page.count("muted loop playsinline controls></video>") == 4 and "media-src data:" in page
+    assert "Clips play together" in page and "do not move" not in page
+
+
+def test_without_pyav_clips_are_stills_and_the_page_says_why(of_clips, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "av" else found(name))
+    page = render(of_clips)
+    study, training = viewers_of(page)
+    assert "data:video/webm" not in page and "Clips do not move on this page: Video files need PyAV" in page
+    np.testing.assert_array_equal(as_array(study["runs"][0]["frames"][3]["picture"])[0, 0], (240, 0, 210))
+    # The sheet that lies beside the clip.
+    assert as_array(training["runs"][0]["frames"][0]["picture"]).shape == (200, 700, 3)
 
 
 @pytest.mark.parametrize(

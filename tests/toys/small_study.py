@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lisa_jax.media.animation import encoded_webp
+from lisa_jax.media.video import VIDEO
 from lisa_jax.studies.grid import read_cell
 
 STEPS = (100, 200, 400, 800)
@@ -106,13 +108,32 @@ def picture(path, colour, size=(64, 64)):
     Image.fromarray(pixels).save(path)
 
 
-def write_samples(folder, runs):
+def clip(path, colour):
+    """A clip in the picture's place, eight frames that take 0.8 s: blue rises by 30 from each to the next."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames = np.full((8, 64, 64, 3), colour, np.uint8)
+    frames[..., 2] = 30 * np.arange(8)[:, None, None]
+    path.with_suffix(".webp").write_bytes(encoded_webp(frames, 10))
+
+
+def write_samples(folder, runs, show=picture):
     """A picture for every run and step, whose red channel tells the step and whose green channel the run."""
     for name in ("condition", "reference"):
-        picture(Path(folder) / "samples" / "lineart" / f"{name}.png", (40, 40, 200))
+        show(Path(folder) / "samples" / "lineart" / f"{name}.png", (40, 40, 200))
     for number, run in enumerate(runs):
         for index, step in enumerate(STEPS):
-            picture(Path(folder) / "samples" / run["id"] / f"{step}.png", (60 * (index + 1), 10 * number, 90))
+            show(Path(folder) / "samples" / run["id"] / f"{step}.png", (60 * (index + 1), 10 * number, 90))
+
+
+def write_clips(folder):
+    """A study of clips, and a training run whose previews move: their folders."""
+    folder, runs = Path(folder), rows(seeds=1)
+    study = write_study(folder / "clips", runs)
+    write_samples(study, runs[:2], show=clip)
+    training = write_training(folder / "moving", 0.2, steps=(10, 20))
+    for still in sorted((training / "previews").glob("*.png")):
+        VIDEO.write(still.with_suffix(".gif"), np.full((4, 20, 70, 3), 80, np.uint8), fps=10)
+    return [study, training]
 
 
 def write_probes(folder, runs):

@@ -1,13 +1,26 @@
 // Pictures by training step: see lisa_jax/reporting/viewers.py for what a viewer is.
 
+// Show a data URI in a box: in the element that is there where it can, for a new one would flicker.
+function put(box, uri, text) {
+  const [tag, label] = uri.startsWith("data:video/") ? ["video", "aria-label"] : ["img", "alt"];
+  if (box.firstChild?.localName !== tag) {
+    box.replaceChildren(element(tag, tag === "video" ? { loop: "", playsinline: "", controls: "" } : {}));
+    // What an attribute says counts only where a page is read.
+    box.firstChild.muted = true;
+  }
+  box.firstChild.setAttribute(label, text);
+  box.firstChild.src = uri;
+  return box;
+}
+
 class Viewer {
   constructor(figure) {
     this.spec = specOf(figure);
     this.columns = [...this.spec.columns];
     this.pictures = this.columns.map((run, i) => this.column(i));
     const fixed = Object.entries(this.spec.fixed).map(([name, uri]) => {
-      const picture = element("img", { src: uri, alt: `${name} of the same examples` });
-      return [name, element("div", { class: "shown" }, element("div", { class: "head" }, element("span", {}, name)), picture, element("p", {}, "\u00a0"))];
+      const frame = put(element("div", { class: "frame" }), uri, `${name} of the same examples`);
+      return [name, element("div", { class: "shown" }, element("div", { class: "head" }, element("span", {}, name)), frame, element("p", {}, "\u00a0"))];
     });
     const before = fixed.filter(([name]) => name.startsWith("condition")).map((entry) => entry[1]);
     const after = fixed.filter(([name]) => !name.startsWith("condition")).map((entry) => entry[1]);
@@ -35,10 +48,9 @@ class Viewer {
       this.columns[index] = +select.value;
       this.restep();
     });
-    const picture = element("img", {});
     const told = element("p", {});
-    const frame = element("div", { class: "frame" }, picture);
-    return { picture, told, node: element("div", { class: "shown run" }, element("div", { class: "head" }, select), frame, told) };
+    const frame = element("div", { class: "frame" });
+    return { frame, told, node: element("div", { class: "shown run" }, element("div", { class: "head" }, select), frame, told) };
   }
 
   // The slider's stops are the steps of the runs on show; it stays at its step where it can, at first at the last one.
@@ -60,9 +72,8 @@ class Viewer {
       const run = this.spec.runs[number];
       // The newest picture that there was at that step.
       const frame = run.frames.filter((one) => one.step <= step).at(-1) || run.frames[0];
-      const { picture, told } = this.pictures[i];
-      picture.src = frame.picture;
-      picture.alt = `Samples of ${run.label} at step ${frame.step}`;
+      const { frame: box, told } = this.pictures[i];
+      put(box, frame.picture, `Samples of ${run.label} at step ${frame.step}`);
       const value = run.told[frame.step];
       const elsewhere = frame.step === step ? "" : `picture of step ${frame.step}`;
       told.textContent = [value && `${this.spec.measure} ${value}`, elsewhere].filter(Boolean).join(", ") || "\u00a0";
