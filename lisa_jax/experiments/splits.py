@@ -23,6 +23,8 @@ from lisa_jax.media.medium import Medium
 
 # Inputs that show what was in front of the camera: mirrored together, or not at all.
 PICTURES = ("image", "condition")
+# Of an example, what a conditioner may see.
+_SEEN = ("image", "first_frame")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,14 +145,21 @@ def load_split(config: ConfigDict, family: Family, split: str, trusted: Collecti
 
 
 def _embedded_split(config: ConfigDict, family: Family, split: str, trusted: Collection[str]) -> Split:
-    """A split of a data set that comes with the package; its contexts are computed once for all."""
+    """A split of a data set that comes with the package; its contexts are computed once for all.
+
+    Those of mirrored pictures too, where contexts show them and training mirrors.
+    """
     functions = {name: get_condition(spec, trusted) for name, spec in condition_specs(config).items()}
     channels = conditioning_channels(config)
     source = load_embedded(config.data.name, config.data.image_size, split)
-    contexts = family.conditioner.contexts([source[index] for index in range(len(source))])
+    medium, conditioner = family.medium, family.conditioner
+    contexts = conditioner.contexts([source[index] for index in range(len(source))])
+    mirrored_contexts = contexts
+    if conditioner.sees_pictures and config.data.flip and split == "train":
+        mirrored_contexts = conditioner.contexts([_mirrored(source[i], medium, _SEEN) for i in range(len(source))])
 
     def make_inputs(example: Mapping[str, Any]) -> dict[str, Tree]:
-        context = jax.tree.map(lambda rows: rows[example["index"]], contexts)
+        context = _row(contexts, example["index"])
         where = f"{config.data.name} {split} example {example['index']}"
         condition = {
             name: condition_of(function, example, channels[name], name=name, where=where)
@@ -160,13 +169,17 @@ def _embedded_split(config: ConfigDict, family: Family, split: str, trusted: Col
 
     def make_mirrored(example: Mapping[str, Any]) -> dict[str, Tree]:
         # Made first: keypoints that conditions are drawn from are of the picture as it is.
-        return _mirrored(make_inputs(example), family.medium)
+        return _mirrored(make_inputs(example), medium) | {"context": _row(mirrored_contexts, example["index"])}
 
-    return Split(source, family, make_inputs, family.conditioner.empty, make_mirrored=make_mirrored)
+    return Split(source, family, make_inputs, conditioner.empty, make_mirrored=make_mirrored)
 
 
-def _mirrored(inputs: Mapping[str, Tree], medium: Medium) -> dict[str, Tree]:
-    return {**inputs, **{name: jax.tree.map(medium.mirror, inputs[name]) for name in PICTURES if name in inputs}}
+def _row(rows: Tree, index: int) -> Tree:
+    return jax.tree.map(lambda leaf: leaf[index], rows)
+
+
+def _mirrored(inputs: Mapping[str, Tree], medium: Medium, names: Sequence[str] = PICTURES) -> dict[str, Tree]:
+    return {**inputs, **{name: jax.tree.map(medium.mirror, inputs[name]) for name in names if name in inputs}}
 
 
 def _prepared_split(config: ConfigDict, family: Family, split: str) -> Split:
@@ -239,7 +252,7 @@ def training_batches(config: ConfigDict, split: Split) -> Batches:
             f"{split.source!r} holds cached moments, which cannot be mirrored: set config.data.flip to False, or "
             "prepare the data set with --cache=none or --cache=context."
         )
-    if config.data.flip and split.family.conditioner.sees_pictures and not split.reads_captions:
+    if config.data.flip and split.family.conditioner.sees_pictures and "context" in getattr(split.source, "cached", ()):
         raise ValueError(
             f"{split.source!r} holds cached contexts, which show pictures that cannot be mirrored: set "
             "config.data.flip to False, or prepare the data set with --cache=none."

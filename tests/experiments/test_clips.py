@@ -14,6 +14,7 @@ from toys.members import FAMILIES, FLOAT32, MEMBERS
 from toys.video import family as toy
 
 from lisa_jax.configs import base as base_config
+from lisa_jax.data.embedded.figures_video import figures_video_dataset_builder
 from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.data.rows import Columns, open_rows
 from lisa_jax.drawing.order import order_of_split
@@ -31,6 +32,15 @@ from lisa_jax.training.loop import fit
 ROOT = Path(__file__).parents[2]
 MEMBER = MEMBERS[toy.read_architecture]
 COUNT = 12
+SHOWS_FIRST_FRAMES = Conditioner(
+    dict,
+    lambda examples: {"first": np.stack([example["first_frame"] for example in examples])},
+    lambda params, rows: rows,
+    lambda context, empty: context,
+    lambda size: {"first": jax.ShapeDtypeStruct((*size[-2:], 3), jnp.uint8)},
+    sees_pictures=True,
+    reads_captions=False,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -171,17 +181,28 @@ def test_cached_contexts_that_show_pictures_are_not_mirrored(videos, base, famil
         training_batches(config, load_split(config, seeing, "train"))
 
 
+def test_embedded_clips_are_mirrored_with_the_first_frame_that_their_context_shows(base, family, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures_video_dataset_builder, "COUNTS", {"train": 6, "test": 3})
+    monkeypatch.setenv("LISA_JAX_DATA", str(tmp_path))
+    family = dataclasses.replace(family, conditioner=SHOWS_FIRST_FRAMES)
+    config = config_of(base, "", batch_size=6)
+    config.data = {"name": "figures_video", "dir": "", "condition": "pose", "image_size": (2, 16, 16), "flip": True}
+    split = load_split(config, family, "train")
+    mirrored = []
+    for batch in (training_batches(config, split).batch_at(step) for step in range(3)):
+        for row, index in enumerate(batch["index"]):
+            inputs = jax.tree.map(lambda leaf, row=row: leaf[row], batch["inputs"])
+            mirrored.append(not np.array_equal(inputs["image"], split.source[int(index)]["image"]))
+            seen = VIDEO.mirror if mirrored[-1] else np.asarray
+            plain = split.make_inputs({**split.source[int(index)], "index": int(index)})
+            np.testing.assert_array_equal(inputs["image"], seen(plain["image"]))
+            np.testing.assert_array_equal(inputs["condition"]["pose"], seen(plain["condition"]["pose"]))
+            np.testing.assert_array_equal(inputs["context"]["first"], inputs["image"][0])
+    assert 3 < sum(mirrored) < 15
+
+
 def test_a_first_frame_is_cached_where_a_context_holds_it_and_no_captions_are_read(videos, base, family, tmp_path):
-    conditioner = Conditioner(
-        dict,
-        lambda examples: {"first": np.stack([example["first_frame"] for example in examples])},
-        lambda params, rows: rows,
-        lambda context, empty: context,
-        lambda size: {"first": jax.ShapeDtypeStruct((*size[-2:], 3), jnp.uint8)},
-        sees_pictures=True,
-        reads_captions=False,
-    )
-    encoding = Encoding(family.latents, family.condition, conditioner, family.fingerprint, 2)
+    encoding = Encoding(family.latents, family.condition, SHOWS_FIRST_FRAMES, family.fingerprint, 2)
     prepared(videos, base, tmp_path / "set", encoding=encoding)
     source = load_prepared(tmp_path / "set")
     assert source.empty_context == {} and source[0].keys() >= {"fps", "inputs"}
