@@ -14,8 +14,9 @@ FPS = 7
 def load_figures_video(
     size: tuple[int, int, int] = (8, 32, 32), split: str = "train", data_dir: str | Path | None = None
 ) -> "FiguresVideoSource":
-    """Random access to clips of figures, rendered into `data_dir` when they are not there yet (50 s of one core at 8 x 32
-    x 32).
+    """Random access to clips of figures, rendered into `data_dir` when they are not there yet.
+
+    At 8 x 32 x 32 that takes 50 s of one core.
 
     Args:
       size: frames, height and width: 2 frames or more of square pictures of 16 pixels a side or more.
