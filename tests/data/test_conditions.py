@@ -41,6 +41,18 @@ def test_lowres_refuses_other_sides():
         get_condition("lowres")({"image": np.zeros((16, 18, 3), np.uint8)})
 
 
+def test_outlines_are_where_labels_change_and_nowhere_else():
+    labels = np.zeros((6, 8), np.uint8)
+    labels[2:5, 3:7] = 9
+    lines = get_condition("outlines")({"labels": labels})
+    expected = np.zeros((6, 8), bool)
+    expected[[1, 4], 3:7] = expected[2:5, [2, 6]] = True
+    assert lines.shape == (6, 8, 3) and lines.dtype == np.uint8
+    np.testing.assert_array_equal(lines, np.where(expected, 255, 0)[..., None].repeat(3, -1))
+    with pytest.raises(ValueError, match=r"'outlines' needs integer labels \(H, W\), not float64"):
+        get_condition("outlines")({"labels": labels / 2})
+
+
 def test_canny_finds_the_outline_and_nothing_else():
     # Two colours of the same brightness: an edge in colour is an edge.
     image = np.full((32, 32, 3), (255, 0, 0), np.uint8)

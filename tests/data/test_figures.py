@@ -248,6 +248,6 @@ def test_bad_requests(tiny_figures, monkeypatch):
     with pytest.raises(ValueError, match="image_size is 8, but figures need at least 16 pixels"):
         load_figures(8, "train")
     with pytest.raises(
-        ValueError, match=r"Unknown data\.name 'figurines': there are openmoji, figures, figures_video and prepared"
+        ValueError, match=r"Unknown data\.name 'figurines': there are openmoji, figures, .* and prepared"
     ):
         load_embedded("figurines", 16, "train")

@@ -83,6 +83,8 @@ def test_conditions_are_drawn_frame_by_frame(clips):
     pose = condition_of(get_condition("pose"), example, 3, name="pose", where="clip 0")
     assert pose.shape == (*SIZE, 3) and pose.dtype == np.uint8
     np.testing.assert_array_equal(pose[2], draw_openpose(example["keypoints"][2], 16, 16))
+    outlines = condition_of(get_condition("outlines"), example, 3, name="outlines", where="clip 0")
+    np.testing.assert_array_equal(outlines[1], get_condition("outlines")({"labels": example["labels"][1]}))
     parts = condition_of(get_condition("figure_parts"), example, name="figure_parts", where="clip 0")
     assert parts.shape == (*SIZE, 3)
 

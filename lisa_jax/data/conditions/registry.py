@@ -200,6 +200,15 @@ def figure_parts(example: Mapping[str, Any]) -> np.ndarray:
     return _paint(example, "figure_parts", figure_parts_palette())
 
 
+@register("outlines")
+def outlines(example: Mapping[str, Any]) -> np.ndarray:
+    """Where `labels`, integers (H, W), change to the right or below, white on black: uint8 (H, W, 3), as line art."""
+    labels = _labels_of(example, "outlines").astype(int)
+    right = np.diff(labels, axis=1, append=labels[:, -1:]) != 0
+    below = np.diff(labels, axis=0, append=labels[-1:]) != 0
+    return np.repeat(np.where(right | below, np.uint8(255), np.uint8(0))[..., None], 3, axis=-1)
+
+
 @register("pose")
 def pose(example: Mapping[str, Any]) -> np.ndarray:
     """`keypoints` as OpenPose draws them, in the size of `image`: uint8 (H, W, 3), see `draw_openpose`."""
@@ -231,15 +240,20 @@ _LABELS_ADVICE = "it paints a map of integer class labels: name the column that 
 
 
 def _paint(example: Mapping[str, Any], name: str, palette: np.ndarray) -> np.ndarray:
-    labels = _field(example, name, "labels", _LABELS_ADVICE)
-    if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"Condition {name!r} needs integer labels (H, W), not {labels.dtype} {labels.shape}.")
+    labels = _labels_of(example, name)
     if labels.min() < 0 or labels.max() >= len(palette):
         raise ValueError(
             f"Condition {name!r} has colours for labels 0 to {len(palette) - 1}, but the map holds "
             f"{labels.min()} to {labels.max()}."
         )
     return palette[labels]
+
+
+def _labels_of(example: Mapping[str, Any], name: str) -> np.ndarray:
+    labels = _field(example, name, "labels", _LABELS_ADVICE)
+    if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"Condition {name!r} needs integer labels (H, W), not {labels.dtype} {labels.shape}.")
+    return labels
 
 
 def _field(example: Mapping[str, Any], name: str, field: str, advice: str = "") -> np.ndarray:

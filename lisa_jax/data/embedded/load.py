@@ -3,9 +3,15 @@
 from lisa_jax.data.embedded.figures import load_figures
 from lisa_jax.data.embedded.figures_video import load_figures_video
 from lisa_jax.data.embedded.openmoji import load_openmoji
+from lisa_jax.data.embedded.openmoji_video import load_openmoji_video
 from lisa_jax.data.embedded.records import RecordSource
 
-_LOADERS = {"openmoji": load_openmoji, "figures": load_figures, "figures_video": load_figures_video}
+_LOADERS = {
+    "openmoji": load_openmoji,
+    "figures": load_figures,
+    "figures_video": load_figures_video,
+    "openmoji_video": load_openmoji_video,
+}
 
 EMBEDDED = tuple(_LOADERS)
 

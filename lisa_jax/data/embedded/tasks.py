@@ -9,8 +9,9 @@ TASK_CONDITIONS = {
     },
     "figures": {"pose": "pose", "depth": "depth"},
     "figures_video": {"pose": "pose"},
+    "openmoji_video": {"lineart": "lineart", "lowres": "lowres"},
 }
 # Those data sets whose examples are clips.
-CLIPS = frozenset({"figures_video"})
+CLIPS = frozenset({"figures_video", "openmoji_video"})
 # Those of them whose colours are classes.
 CLASS_MAPS = frozenset({TASK_CONDITIONS["openmoji"]["segmentation"]})

@@ -1,19 +1,16 @@
 """TFDS builder for clips of figures: frames, key points, part labels and captions of rendered motions."""
 
-import dataclasses
-import functools
-import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
+from lisa_jax.data.embedded.clip_config import ClipConfig, config_of_size
+from lisa_jax.data.embedded.clip_records import strip_file
 from lisa_jax.data.embedded.figures.body import PARTS
-from lisa_jax.data.embedded.figures.figures_dataset_builder import SMALLEST
 from lisa_jax.data.embedded.figures.rendering import Scene, render
 from lisa_jax.data.embedded.figures_video.motion import MOVING_POSES, sample_clip
-from lisa_jax.data.embedded.png import encode_png
 
 _DESCRIPTION = """
 Rendered clips of one jointed person who moves from one pose to another before a camera that stands still, in the rooms
@@ -25,31 +22,6 @@ number of frames shows the same ones.
 COUNTS = {"train": 1000, "test": 128}
 
 
-@dataclasses.dataclass
-class FiguresVideoConfig(tfds.core.BuilderConfig):
-    """Number of frames and their square size; made by `config_of_size`."""
-
-    frames: int = 8
-    image_size: int = 32
-
-
-# Cached because TFDS takes a configuration by a known name only when it is the very object it knows.
-@functools.cache
-def config_of_size(frames: int, image_size: int) -> FiguresVideoConfig:
-    """The configuration for clips of so many frames of image_size x image_size pixels.
-
-    Raises:
-      ValueError: fewer than 2 frames, or of less than 16 pixels a side.
-    """
-    if frames < 2 or image_size < SMALLEST:
-        raise ValueError(
-            f"Clips of figures need 2 frames and {SMALLEST} pixels a side or more, but {frames} frames of {image_size} "
-            "pixels are asked for."
-        )
-    name = f"size_{frames}x{image_size}"
-    return FiguresVideoConfig(name=name, frames=frames, image_size=image_size)
-
-
 class Builder(tfds.core.GeneratorBasedBuilder):
     """`figures_video/size_8x32`; never imports TensorFlow when written and read as ArrayRecord.
 
@@ -59,7 +31,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS: Sequence[FiguresVideoConfig] = (config_of_size(8, 32),)
+    BUILDER_CONFIGS: Sequence[ClipConfig] = (config_of_size(8, 32, 32),)
     # Nothing is downloaded, so there are no checksums to look for; TFDS 4.9.10 would need importlib_resources for that,
     # and does not require it.
     url_infos = None
@@ -92,12 +64,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 def _features(scenes: Sequence[Scene], size: int) -> dict:
     renderings = [render(scene, size) for scene in scenes]
-    # One below the other: PNG keeps them small, and TFDS's features of videos would need TensorFlow.
-    image = np.concatenate([rendering.image for rendering in renderings])
-    labels = np.concatenate([rendering.labels for rendering in renderings])
     return {
-        # File objects: an array handed to an Image feature would be encoded by TensorFlow.
-        "image": io.BytesIO(encode_png(image)),
-        "labels": io.BytesIO(encode_png(labels[..., None])),
+        "image": strip_file([rendering.image for rendering in renderings]),
+        "labels": strip_file([rendering.labels[..., None] for rendering in renderings]),
         "keypoints": np.stack([rendering.keypoints for rendering in renderings]),
     }

@@ -5,17 +5,15 @@ A condition of that name can be trained on as it is:
 """
 
 import functools
-import io
 import math
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from lisa_jax.data.embedded.openmoji.catalogue import svg_of
-from lisa_jax.data.embedded.openmoji.packages import package
+from lisa_jax.data.embedded.openmoji.rendering import render_opacity
 
 CLASSES = ("background", "color", "hair", "skin", "line")
 # Colours of the map: far apart, and not OpenMoji's own, so that a map does not give a drawing's colours away.
@@ -40,7 +38,7 @@ def render_layer_classes(svg: str, image_size: int) -> np.ndarray:
         for other in layers:
             if other is not layer:
                 root.remove(other)
-        classes[_coverage(ET.tostring(root, encoding="unicode"), pixels) > 127] = _class_of(layer.get("id", ""))
+        classes[render_opacity(ET.tostring(root, encoding="unicode"), pixels) > 127] = _class_of(layer.get("id", ""))
         for element in layers:
             if element is not layer:
                 root.append(element)
@@ -65,9 +63,3 @@ def _class_of(layer_id: str) -> int:
     if layer_id.startswith("skin"):
         return CLASSES.index("skin")
     return CLASSES.index("hair" if layer_id.startswith("hair") else "color")
-
-
-def _coverage(svg: str, pixels: int) -> np.ndarray:
-    """Alpha of a render on nothing, uint8 (pixels, pixels)."""
-    png = package("resvg_py").svg_to_bytes(svg_string=svg, width=pixels, height=pixels, skip_system_fonts=True)
-    return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGBA"))[..., 3]

@@ -5,11 +5,10 @@ import functools
 import io
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import tensorflow_datasets as tfds
-from tqdm import tqdm
 
-from lisa_jax.data.embedded.openmoji import catalogue, rendering
+from lisa_jax.data.embedded.openmoji import catalogue
+from lisa_jax.data.embedded.openmoji.distinct import distinct_drawings
 from lisa_jax.data.embedded.png import encode_png
 
 _DESCRIPTION = """
@@ -20,9 +19,6 @@ variants of one drawing stay together.
 All emojis designed by OpenMoji - the open-source emoji and icon project. License: CC BY-SA 4.0.
 Changes: rasterised, layers separated.
 """
-
-# Below this, no pixel of the line art is clearly lit: the drawing has no line layer to speak of.
-_FAINTEST_LINE = 128
 
 
 @dataclasses.dataclass
@@ -88,14 +84,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             yield drawing.codepoints, images | text
 
     def _rendered(self) -> list[tuple[catalogue.Drawing, dict[str, bytes]]]:
-        size = self.builder_config.image_size
-        seen: set[bytes] = set()
-        kept = []
-        for drawing in tqdm(catalogue.drawings(), desc=f"Rendering OpenMoji at {size} px", unit="drawing"):
-            svg = drawing.svg()
-            image, lineart = rendering.render_image(svg, size), rendering.render_lineart(svg, size)
-            if image.tobytes() in seen or np.max(lineart) < _FAINTEST_LINE:
-                continue
-            seen.add(image.tobytes())
-            kept.append((drawing, {"image": encode_png(image), "lineart": encode_png(lineart)}))
-        return kept
+        return [
+            (drawing, {"image": encode_png(image), "lineart": encode_png(lineart)})
+            for drawing, image, lineart in distinct_drawings(self.builder_config.image_size)
+        ]

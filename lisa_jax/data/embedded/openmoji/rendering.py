@@ -30,6 +30,19 @@ def render_image(svg: str, image_size: int) -> np.ndarray:
     return np.asarray(image.resize((image_size, image_size), Image.Resampling.BOX))
 
 
+def render_opacity(svg: str, pixels: int) -> np.ndarray:
+    """Opacity of the drawing on nothing, as it is rendered: uint8 (pixels, pixels)."""
+    png = package("resvg_py").svg_to_bytes(svg_string=svg, width=pixels, height=pixels, skip_system_fonts=True)
+    return np.asarray(Image.open(io.BytesIO(bytes(png))).convert("RGBA"))[..., 3]
+
+
+def render_mask(svg: str, image_size: int) -> np.ndarray:
+    """Which pixels the drawing covers by half or more: bool (image_size, image_size)."""
+    factor = max(2, math.ceil(_SMALLEST_RENDER / image_size))
+    opacity = render_opacity(svg, image_size * factor) / 255
+    return opacity.reshape(image_size, factor, image_size, factor).mean((1, 3)) >= 0.5
+
+
 def render_lineart(svg: str, image_size: int) -> np.ndarray:
     """White lines on black, as ControlNet's line art conditions: uint8 (image_size, image_size, 1).
 
