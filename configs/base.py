@@ -125,7 +125,8 @@ def data() -> ConfigDict:
     """The data set and what of it the side network sees."""
     return ConfigDict(
         {
-            "name": "prepared",  # what `lisa_jax prepare` wrote, or the embedded openmoji, figures or figures_video
+            # What `lisa_jax prepare` wrote, or the embedded openmoji, figures, openmoji_video or figures_video.
+            "name": "prepared",
             "dir": "data/pose",  # folder of prepared data; embedded data have no such field
             # Side of the images, px; (H, W), as a flag HxW, where they are no squares, (F, H, W) of videos.
             "image_size": FieldReference(512, field_type=SIZE),
