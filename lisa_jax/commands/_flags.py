@@ -27,6 +27,17 @@ class Folder:
 
 
 @dataclasses.dataclass(frozen=True)
+class CountOrAll:
+    """A number, or all that there are, as text."""
+
+    def takes(self, value: Any) -> bool:
+        return value == "all" or (Text().takes(value) and value.isdecimal() and COUNT.takes(int(value)))
+
+    def __str__(self) -> str:
+        return f"{COUNT}, or all"
+
+
+@dataclasses.dataclass(frozen=True)
 class NewFile:
     """A file to be written, in a folder that is there or to be made."""
 

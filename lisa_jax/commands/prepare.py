@@ -14,7 +14,7 @@ everything is done; `tfds.builder_from_directory(DIR)` opens it.
 
 from absl import flags
 
-from lisa_jax.commands._flags import COUNT, DEFINE_checked, Folder
+from lisa_jax.commands._flags import COUNT, CountOrAll, DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
 from lisa_jax.commands._source_flags import DEFINE_source
 from lisa_jax.drawing.sizes import SizeText
@@ -34,9 +34,7 @@ DEFINE_checked(
     SizeText(),
 )
 flags.DEFINE_bool("buckets", False, "Keep about each image's aspect ratio: a fixed list of sizes.")
-DEFINE_checked(
-    "frames", None, "Frames of a clip: rows are of videos, files or folders of frames, whose beginning is taken.", COUNT
-)
+DEFINE_checked("frames", None, "Frames of a clip: rows are of videos, files or folders of frames.", COUNT)
 DEFINE_checked(
     "fps",
     None,
@@ -50,6 +48,12 @@ DEFINE_checked(
     None,
     "Least shorter side of an image that may be enlarged; by default images that are too small are bad.",
     Whole(0, 2**14),
+)
+DEFINE_checked(
+    "clips_per_video",
+    "1",
+    "How many clips are cut out of a video at most, one after the other from its beginning; all: as many as are whole.",
+    CountOrAll(),
 )
 flags.DEFINE_multi_string(
     "condition", [], "Condition to compute: a name, module:function, or name=module:function. May be repeated."

@@ -1,5 +1,6 @@
 """Which frames of a video make up a clip, and reading them one after the other."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -52,8 +53,15 @@ def picks_of(rate: float | None, count: int, fps: float | None, stride: int | No
     return Picks(tuple(range(0, count * step, step)), step, fps or (rate and rate / step))
 
 
+def starts_of(length: int, picks: Picks) -> list[int]:
+    """Numbers of the frames at which clips begin that are cut out of a video, one after the other, while it lasts."""
+    count, starts = len(picks.numbers), itertools.count()
+    begins = (round(clip * count * picks.step) for clip in starts)
+    return list(itertools.takewhile(lambda start: start + picks.numbers[-1] < length, begins))
+
+
 class FrameReader:
-    """Reads an open clip from its first frame on, once.
+    """Reads an open clip from where it was opened on, once.
 
     Attributes:
       clip: the clip.
@@ -66,7 +74,7 @@ class FrameReader:
         self.where = where
         self.size: tuple[int, int] | None = None
         self._channels = channels
-        self._seen = 0
+        self._seen = clip.first
 
     def taken(self, numbers: Sequence[int]) -> Iterator[np.ndarray]:
         """The frames of these numbers, ascending, uint8 (h, w, channels), as far as there are any.

@@ -41,12 +41,14 @@ class Clip(NamedTuple):
       tick: seconds to which the times of frames are rounded.
       count: how many frames it says that it has; None where that shows at its end.
       frames: each once, in order; read while the clip is open.
+      first: number of the first of those.
     """
 
     rate: float | None
     tick: float
     count: int | None
     frames: Iterator[Frame]
+    first: int = 0
 
 
 def pixels_of(frame: Frame, where: str, channels: int = 3) -> np.ndarray:
@@ -56,7 +58,7 @@ def pixels_of(frame: Frame, where: str, channels: int = 3) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def open_clip(stored: StoredClip, where: str) -> Iterator[Clip]:
+def open_clip(stored: StoredClip, where: str, start: int = 0) -> Iterator[Clip]:
     """Open a clip, by its content and whatever its name, for as long as the context lasts.
 
     Frames are decoded as they are asked for. Videos are turned as they say; of several streams the first counts; sound
@@ -65,6 +67,7 @@ def open_clip(stored: StoredClip, where: str) -> Iterator[Clip]:
     Args:
       stored: an encoded clip, a file or a folder of frames, or the files of its frames in order.
       where: the file and the row, for the error messages, which frames raise too.
+      start: number of the first frame that is needed: those before it may be left out, where that saves decoding them.
 
     Raises:
       PictureError: it is none, damaged, or no regular file; its pixels are not square; its frames are not shown for
@@ -76,11 +79,39 @@ def open_clip(stored: StoredClip, where: str) -> Iterator[Clip]:
     if isinstance(stored, Path) and stored.is_dir():
         stored = frame_files.frames_of(stored, where)
     if not isinstance(stored, bytes | Path):
-        yield frame_files.opened(stored)
+        yield frame_files.opened(stored, start)
         return
-    open_file = animation.opened if animation.is_animation(stored, where) else video_file.opened
-    with open_file(stored, where) as clip:
+    with (
+        animation.opened(stored, where)
+        if animation.is_animation(stored, where)
+        else video_file.opened(stored, where, start)
+    ) as clip:
         yield clip._replace(frames=_steady(clip, where))
+
+
+def rate_and_length(stored: StoredClip, where: str) -> tuple[float | None, int]:
+    """Frames a second, as of `Clip`, and how many frames there are, none of which is decoded.
+
+    Raises:
+      PictureError: as of `open_clip`; of video files also where the rate that they say is not that of all their frames.
+    """
+    from lisa_jax.media import animation, frame_files, video_file
+
+    if isinstance(stored, Path) and stored.is_dir():
+        stored = frame_files.frames_of(stored, where)
+    if not isinstance(stored, bytes | Path):
+        return None, len(stored)
+    if animation.is_animation(stored, where):
+        with animation.opened(stored, where) as clip:
+            return clip.rate, clip.count
+    with video_file.opened_packets(stored, where) as clip:
+        times = [frame.time for frame in _steady(clip, where)]
+    if times and abs((times[-1] - times[0]) * clip.rate - (len(times) - 1)) > max(_UNSTEADY, clip.rate * clip.tick):
+        raise PictureError(
+            f"{where}: {len(times)} frames take {times[-1] - times[0]:.3f} s, but it says {clip.rate:g} a second: the "
+            "frame rate varies; encode it with a constant one (ffmpeg -fps_mode cfr)."
+        )
+    return clip.rate, len(times)
 
 
 def read_clip(stored: StoredClip, where: str, channels: int = 3) -> np.ndarray:

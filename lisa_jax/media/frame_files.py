@@ -41,9 +41,9 @@ def holds_frames(folder: Path) -> bool:
     return folder.is_dir() and any(map(_is_frame, folder.iterdir()))
 
 
-def opened(files: Sequence[Path]) -> Clip:
-    """A clip of frames, which have no times."""
-    return Clip(None, 0.0, len(files), (Frame(None, lambda file=file: file) for file in files))
+def opened(files: Sequence[Path], start: int = 0) -> Clip:
+    """A clip of frames, which have no times, from the one of a number on."""
+    return Clip(None, 0.0, len(files), (Frame(None, lambda file=file: file) for file in files[start:]), start)
 
 
 def write(folder: Path, clip: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import io
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from lisa_jax.files.whole_file import write_whole
 from lisa_jax.media.channels import in_colours
 from lisa_jax.media.clip import Clip, Frame
+from lisa_jax.media.decode import Picture
 from lisa_jax.media.open_picture import MAX_PIXELS, PictureError
 from lisa_jax.parallel.messages import one_line
 
@@ -40,8 +42,30 @@ def check_installed() -> None:
 
 
 @contextlib.contextmanager
-def opened(stored: bytes | Path, where: str) -> Iterator[Clip]:
+def opened(stored: bytes | Path, where: str, start: int = 0) -> Iterator[Clip]:
     """See `open_clip`; raises NoVideoError."""
+    with _opened(stored, where) as (container, stream, clip):
+        first, decoded = 0, _decoded(container, stream, where)
+        if start:
+            first, decoded = _decoded_from(container, stream, clip.rate, start, where)
+        yield clip._replace(frames=_frames(decoded, where), first=first)
+
+
+@contextlib.contextmanager
+def opened_packets(stored: bytes | Path, where: str) -> Iterator[Clip]:
+    """The times alone of all frames, in order, as of frames that cannot be read; errors as `opened`."""
+    with _opened(stored, where) as (container, stream, clip):
+        try:
+            packets = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
+            times = sorted(float(packet.pts * packet.time_base) for packet in packets)
+        except Exception as error:
+            raise _unreadable(where, error) from error
+        yield clip._replace(frames=(Frame(time, _no_pixels) for time in times))
+
+
+@contextlib.contextmanager
+def _opened(stored: bytes | Path, where: str) -> Iterator[tuple[Any, Any, Clip]]:
+    """A file, its video and what it says of it, as yet without frames."""
     av = _av()
     file = io.BytesIO(stored) if isinstance(stored, bytes) else f"file:{stored}"
     with contextlib.ExitStack() as stack:
@@ -59,8 +83,7 @@ def opened(stored: bytes | Path, where: str) -> Iterator[Clip]:
         rate = stream.average_rate or stream.guessed_rate
         if not rate:
             raise PictureError(f"{where}: the video does not say its frames a second: encode it again.")
-        tick = float(stream.time_base or 0)
-        yield Clip(float(rate), tick, stream.frames or None, _frames(container, stream, where))
+        yield container, stream, Clip(float(rate), float(stream.time_base or 0), stream.frames or None, iter(()))
 
 
 def write(path: Path, clip: np.ndarray, fps: float) -> None:
@@ -110,7 +133,33 @@ def _check(stream: Any, where: str) -> None:
         raise PictureError(f"{where}: the video's pixels are not square ({ratio}): scale it to square ones.")
 
 
-def _frames(container: Any, stream: Any, where: str) -> Iterator[Frame]:
+def _decoded_from(container: Any, stream: Any, rate: float, start: int, where: str) -> tuple[int, Iterator[Any]]:
+    """The number of a frame and the frames from it on: that asked for where its time leads there, else the first."""
+    beginning = next(_decoded(container, stream, where), None)
+
+    def number_of(frame: Any) -> int:
+        return -1 if frame.time is None else round((frame.time - beginning.time) * rate)
+
+    if beginning is not None and beginning.time is not None:
+        _seek(container, stream, round((beginning.time + start / rate) / stream.time_base), where)
+        # What is before may need frames that were not decoded.
+        found = itertools.dropwhile(lambda frame: number_of(frame) < start, _decoded(container, stream, where))
+        frame = next(found, None)
+        if frame is not None and number_of(frame) == start:
+            return start, itertools.chain([frame], found)
+    _seek(container, stream, stream.start_time or 0, where)
+    return 0, _decoded(container, stream, where)
+
+
+def _seek(container: Any, stream: Any, time: int, where: str) -> None:
+    """To the last frame up to a time that can be decoded by itself."""
+    try:
+        container.seek(time, stream=stream)
+    except Exception as error:
+        raise _unreadable(where, error) from error
+
+
+def _decoded(container: Any, stream: Any, where: str) -> Iterator[Any]:
     decoded = container.decode(stream)
     while True:
         try:
@@ -119,9 +168,18 @@ def _frames(container: Any, stream: Any, where: str) -> Iterator[Frame]:
             raise _unreadable(where, error) from error
         if frame is None:
             return
+        yield frame
+
+
+def _frames(decoded: Iterator[Any], where: str) -> Iterator[Frame]:
+    for frame in decoded:
         if frame.is_corrupt:
             raise PictureError(f"{where}: a frame of the video is damaged.")
         yield Frame(frame.time, lambda frame=frame: _pixels(frame))
+
+
+def _no_pixels() -> Picture:
+    raise RuntimeError("times alone were read")
 
 
 def _pixels(frame: Any) -> np.ndarray:

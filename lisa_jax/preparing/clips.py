@@ -20,7 +20,7 @@ from lisa_jax.preparing.report import LONGER
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipMaker(ImageMaker):
-    """Makes clips with their conditions from rows of videos, whose beginning is taken; frames as `ImageMaker` does.
+    """Makes clips with their conditions from rows of videos, taken from `Row.start` on; frames as `ImageMaker` does.
 
     Conditions that rows bring are videos of as many frames as the row's own one, of which the same frames are taken;
     those that are computed are of each frame by itself.
@@ -49,31 +49,36 @@ class ClipMaker(ImageMaker):
         with contextlib.ExitStack() as stack:
 
             def source(stored: StoredClip, where: str, channels: int = RGB) -> FrameReader:
-                return FrameReader(stack.enter_context(open_clip(stored, where)), where, channels)
+                return FrameReader(stack.enter_context(open_clip(stored, where, row.start)), where, channels)
 
-            video = source(row.image, place_of(row.image, row.where))
+            video = source(row.image, place_of(row.image, row.where) + row.at)
             conditions = {
-                name: source(row.conditions[name], f"{row.where}: condition {name!r}", self.channels.get(name, RGB))
+                name: source(
+                    row.conditions[name], f"{row.where}: condition {name!r}{row.at}", self.channels.get(name, RGB)
+                )
                 for name in self.given
             }
-            picks = self._picks(video)
-            made = self._made_of(video, conditions, picks.numbers, row.caption)
-            for condition in conditions.values():
+            picks = self.picks(video.clip.rate, video.where)
+            numbers = [row.start + number for number in picks.numbers]
+            made = self._made_of(video, conditions, numbers, row.caption)
+            # Of several clips of a video once, where it ends.
+            for condition in conditions.values() if row.last else ():
                 _check_as_long(video, condition)
-            longer = video.has(picks.numbers[-1] + math.ceil(picks.step))
+            longer = row.last and video.has(numbers[-1] + math.ceil(picks.step))
         return dataclasses.replace(
             made,
-            where=row.where,
+            where=row.where + row.at,
             split=split_of(row, self.test_fraction),
             notes=(LONGER,) if longer else (),
             more_captions=row.more_captions,
             fps=picks.fps,
         )
 
-    def _picks(self, video: FrameReader) -> Picks:
-        picks = picks_of(video.clip.rate, self.frames, self.fps, self.stride, video.where)
+    def picks(self, rate: float | None, where: str) -> Picks:
+        """The frames of a clip of a video of that rate; raises RowError where clips cannot have theirs."""
+        picks = picks_of(rate, self.frames, self.fps, self.stride, where)
         if picks.fps is None:
-            raise RowError(f"{video.where}: a folder of frames does not say how many are a second: give --fps.")
+            raise RowError(f"{where}: a folder of frames does not say how many are a second: give --fps.")
         return picks
 
     def _made_of(
@@ -102,8 +107,11 @@ class ClipMaker(ImageMaker):
         return ConditionedImage(video.where, "", index, image, made, caption, video.size, fitted.crop)
 
 
+def check_lengths(length: int, where: str, of_condition: int) -> None:
+    """Raise RowError unless a video and its condition, which lies there, have as many frames."""
+    if length != of_condition:
+        raise RowError(f"{where} has {of_condition} frames, but the video has {length}: make one of each.")
+
+
 def _check_as_long(video: FrameReader, condition: FrameReader) -> None:
-    if video.length() != condition.length():
-        raise RowError(
-            f"{condition.where} has {condition.length()} frames, but the video has {video.length()}: make one of each."
-        )
+    check_lengths(video.length(), condition.where, condition.length())

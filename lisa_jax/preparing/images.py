@@ -1,6 +1,7 @@
 """From a row to an image with its conditions: decode, resize and crop together, compute. Runs in worker threads."""
 
 import dataclasses
+import functools
 import hashlib
 import math
 import threading
@@ -212,9 +213,20 @@ def rank_of(row: Row) -> int:
     if isinstance(stored, np.ndarray):
         stored = np.ascontiguousarray(stored).tobytes()
     if not isinstance(stored, bytes):
-        # Of files that may be larger than memory.
-        stored = "".join(map(sha256_of, [stored] if isinstance(stored, Path) else stored)).encode()
+        stored = "".join(map(_sha256_of, [stored] if isinstance(stored, Path) else stored)).encode()
     return int.from_bytes(hashlib.sha256(stored).digest()[:8], "big")
+
+
+def _sha256_of(path: Path) -> str:
+    """Of a file that may be larger than memory; several clips may be cut out of one."""
+    found = path.stat()
+    return _sha256_once(path, found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _sha256_once(path: Path, size: int, changed: int) -> str:
+    del size, changed
+    return sha256_of(path)
 
 
 def _compute(function: Condition, name: str, example: Mapping, where: str) -> np.ndarray:

@@ -14,7 +14,7 @@ TURNED = (
     "conditions of those, and prepare again"
 )
 FRAMES = "a picture has further frames or pages, and the first was taken"
-LONGER = "a video is longer than a clip, and its beginning was taken"
+LONGER = "a video is longer than what is taken of it, and its end was left out"
 CUT = "the caption is longer than the base's tokenizer takes, and its end is not read"
 
 

@@ -254,6 +254,9 @@ def test_by_commands_it_is_prepared_trained_resumed_and_sampled(videos, base, tm
     columns = ("--condition_column=pose", "--condition_column=seg", "--test_fraction=0.3")
     size = ("--image_size=8", "--frames=4", "--fps=5")
     run("prepare", f"--source={videos}", f"--out={data}", f"--base={base}", *columns, *size)
+    cut = ("--image_size=8", "--frames=2", "--fps=5", "--clips_per_video=all")
+    run("prepare", f"--source={videos}", f"--out={tmp_path / 'cut'}", f"--base={base}", *columns, *cut)
+    assert len(load_prepared(tmp_path / "cut")) + len(load_prepared(tmp_path / "cut", "test")) == 2 * COUNT
     config = tmp_path / "config.json"
     config.write_text(config_of(base, data).to_json_best_effort())
     for steps in (2, 3):

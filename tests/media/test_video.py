@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lisa_jax.media.clip import open_clip, read_clip
+from lisa_jax.media.clip import open_clip, pixels_of, rate_and_length, read_clip
 from lisa_jax.media.frame_files import frames_of
 from lisa_jax.media.grid import MARGIN
 from lisa_jax.media.open_picture import PictureError
@@ -68,6 +68,29 @@ def test_colours_of_a_video_are_those_of_its_frames_and_odd_sides_are_filled_up(
     found = VIDEO.read(tmp_path / "a.mp4")
     assert found.shape == (5, 16, 18, 3)
     assert np.abs(found.astype(int) - colours[:, None, None]).max() <= 4
+
+
+def test_length_and_rate_are_those_of_what_is_read(tmp_path):
+    write_mp4(tmp_path / "a.mp4", clip())
+    VIDEO.write(tmp_path / "a.gif", clip(), fps=10)
+    VIDEO.write(tmp_path / "a", clip())
+    assert [rate_and_length(tmp_path / name, name) for name in ("a.mp4", "a.gif", "a")] == [(10, 6), (10, 6), (None, 6)]
+    for times in ([0, 1, 2, 3, 5, 6], [0, 1, 2, 3, 4, 9]):
+        write_mp4(tmp_path / "a.mp4", clip(), times=times)
+        with pytest.raises(PictureError, match="the frame rate varies"):
+            rate_and_length(tmp_path / "a.mp4", "a.mp4")
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "a"])
+def test_frames_are_numbered_alike_wherever_reading_begins(tmp_path, name):
+    VIDEO.write(tmp_path / name, clip(), fps=10)
+    with open_clip(tmp_path / name, name) as opened:
+        whole = [pixels_of(frame, name) for frame in opened.frames]
+    for start in range(1, 6):
+        with open_clip(tmp_path / name, name, start) as opened:
+            found = [pixels_of(frame, name) for frame in opened.frames]
+            assert opened.first <= start
+            np.testing.assert_array_equal(found, whole[opened.first :])
 
 
 def test_a_video_that_says_so_is_turned(tmp_path):

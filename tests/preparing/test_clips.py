@@ -19,8 +19,10 @@ from lisa_jax.data.geometry import fit
 from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.data.rows import Columns, Row, RowError, open_rows
 from lisa_jax.data.rows.named_file import named_clip
+from lisa_jax.media import video_file
 from lisa_jax.media.open_picture import PictureError
 from lisa_jax.media.video import VIDEO
+from lisa_jax.preparing.clip_rows import ClipRows
 from lisa_jax.preparing.clips import ClipMaker
 from lisa_jax.preparing.encoding import Encoding
 from lisa_jax.preparing.images import rank_of
@@ -208,6 +210,113 @@ def test_clips_that_cannot_be_used_are_left_out_and_listed_by_file(made, tmp_pat
     assert first["inputs"]["image"].shape == (3, 16, 24, 3) and second["fps"] == 6
     theirs = tfds.builder_from_directory(out).as_data_source("train")
     np.testing.assert_array_equal(theirs[0]["image"], first["inputs"]["image"])
+
+
+def cut(source, most, **how):
+    """Clips of a folder's videos, by the names that messages call them."""
+    make = maker(**how)
+    rows = ClipRows(
+        open_rows(str(source), Columns(conditions={name: name for name in make.given}, clips=True)), make, most
+    )
+    found = {}
+    for index in range(len(rows)):
+        clip = make(rows[index])
+        found[clip.where] = numbers(clip.image)
+    return found
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    """20 frames at 10 a second: as MP4 whose frames can be found at every sixth alone, WebM, GIF, and a folder."""
+    folder = tmp_path_factory.mktemp("long")
+    VIDEO.write(folder / "c.gif", video(20), fps=10)
+    VIDEO.write(folder / "d", video(20))
+    write_webm(folder / "b.webm", video(20), 10)
+    with av.open(str(folder / "a.mp4"), "w") as container:
+        stream = container.add_stream(
+            "libx264", rate=10, options={"crf": "4", "g": "6", "bf": "2", "x264-params": "open-gop=1"}
+        )
+        stream.height, stream.width, stream.pix_fmt = 24, 32, "yuv420p"
+        for array in video(20):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
+        container.mux(stream.encode())
+    return folder
+
+
+def test_long_videos_are_cut_into_clips_one_after_the_other_called_by_their_seconds(long):
+    found = cut(long, None, fps=5)
+    whole = {0: [0, 2, 4], 0.6: [6, 8, 10], 1.2: [12, 14, 16]}
+    timed = {f"{name} at {at:g} s": frames for name in ("a.mp4", "b.webm", "c.gif") for at, frames in whole.items()}
+    # Of a folder all are taken, which are said to be so many a second.
+    seconds = ("0", "0.6", "1.2", "1.8", "2.4", "3")
+    folder = {f"d at {at} s": [3 * clip, 3 * clip + 1, 3 * clip + 2] for clip, at in enumerate(seconds)}
+    assert found == timed | folder
+    assert list(cut(long, 2, fps=5)) == [name for name in found if name.endswith(("at 0 s", "at 0.6 s"))]
+    assert [*cut(long, None, stride=3, frames=2, fps=7).values()][:4] == [[0, 3], [6, 9], [12, 15], [0, 3]]
+
+
+def test_clips_that_begin_later_are_decoded_from_there_on(long, monkeypatch):
+    decoded, frames = [], video_file._decoded
+    monkeypatch.setattr(video_file, "_decoded", lambda *args: (decoded.append(1) or one for one in frames(*args)))
+    make = maker(frames=2)
+    rows = ClipRows(open_rows(str(long), Columns(conditions={}, clips=True)), maker(frames=2, fps=10), None)
+    assert not decoded
+    row = next(row for row in rows if row.where == "a.mp4" and row.start == 14)
+    assert numbers(make(row).image) == [14, 15] and len(decoded) <= 1 + 6 + 2
+    # As a condition, too.
+    both = maker(frames=2, given=("pose",))
+    clip = both(row._replace(conditions={"pose": row.image}))
+    np.testing.assert_array_equal(clip.image, clip.conditions["pose"])
+
+
+def test_all_clips_of_a_video_are_on_the_same_side_and_a_killed_preparation_goes_on(long, tmp_path, monkeypatch):
+    rows = ClipRows(open_rows(str(long), Columns(conditions={}, clips=True)), maker(fps=5), None)
+    ranks = sorted({rank_of(row) for row in rows})
+    assert len(rows) == 15 and len(ranks) == 4
+    make = maker(fps=5, test_fraction=(ranks[1] + ranks[2]) / 2**65, sizes=((16, 16),))
+
+    def prepared(out):
+        return prepare(rows, Task(make, Encoding(), 4, False, {}), out, workers=2)
+
+    sides = [shard for shards in prepared(tmp_path / "whole").splits.values() for shard in shards]
+    assert sum(shard.examples for shard in sides) == 15 and len(load_prepared(tmp_path / "whole", "test")) >= 6
+    made, left = ClipMaker.__call__, iter(range(9))
+    monkeypatch.setattr(ClipMaker, "__call__", lambda *args: made(*args) if next(left, None) is not None else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prepared(tmp_path / "killed")
+    monkeypatch.setattr(ClipMaker, "__call__", made)
+    prepared(tmp_path / "killed")
+    for path in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "killed" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_videos_that_cannot_be_cut_are_told_by_file(long, made, tmp_path):
+    source = tmp_path / "videos"
+    source.mkdir()
+    (source / "a.mp4").write_bytes((long / "a.mp4").read_bytes())
+    (source / "b.mp4").write_bytes((long / "a.mp4").read_bytes()[:900])
+    VIDEO.write(source / "c.mp4", video(2), fps=10)
+    rows = ClipRows(open_rows(str(source), Columns(conditions={}, clips=True)), maker(), None)
+    assert len(rows) == 6 + 1 + 1
+    with pytest.raises(RowError, match=r"^b\.mp4: the video cannot be read"):
+        rows[6]
+    with pytest.raises(RowError, match=r"^c\.mp4 at 0 s: the video has 2 frames, but a clip of 3 takes the first 3"):
+        maker()(rows[7])
+    columns = Columns(conditions={"pose": "pose"}, clips=True)
+    for name in ("image", "pose"):
+        (tmp_path / "both" / name).mkdir(parents=True)
+    (tmp_path / "both" / "image" / "a.mp4").write_bytes((long / "a.mp4").read_bytes())
+    (tmp_path / "both" / "pose" / "a.mp4").write_bytes((made / "a.mp4").read_bytes())
+    with pytest.raises(
+        RowError, match=r"^a\.mp4: condition 'pose' has 12 frames, but the video has 20: make one of each"
+    ):
+        ClipRows(open_rows(str(tmp_path / "both"), columns), maker(given=("pose",)), None)[0]
+
+
+def test_what_is_left_at_the_end_is_told_once(long):
+    make = maker(fps=5)
+    rows = ClipRows(open_rows(str(long), Columns(conditions={}, clips=True)), make, None)
+    assert [make(rows[index]).notes for index in range(3)] == [(), (), (LONGER,)]
 
 
 class TestRows:

@@ -14,6 +14,7 @@ from lisa_jax.data.rows.hub_table import HubRows
 from lisa_jax.drawing.sizes import size_of
 from lisa_jax.media.channels import not_rgb
 from lisa_jax.preparing.channels import asked_channels, with_channels
+from lisa_jax.preparing.clip_rows import ClipRows
 from lisa_jax.preparing.clips import ClipMaker
 from lisa_jax.preparing.encoding import load_encoding
 from lisa_jax.preparing.images import LABELS, ImageMaker
@@ -40,6 +41,8 @@ def main() -> None:
     if FLAGS.max_rows is not None:
         rows = FirstRows(rows, FLAGS.max_rows)
     make_image = _maker(sizes, columns, computed)
+    if FLAGS.clips_per_video != "1":
+        rows = ClipRows(rows, make_image, None if FLAGS.clips_per_video == "all" else int(FLAGS.clips_per_video))
     skip = FLAGS.on_error == "skip"
     make_image = with_channels(make_image, rows, skip_bad_rows=skip)
     batch_size = FLAGS.batch_size or (jax.local_device_count() if columns.clips else 8)
@@ -56,7 +59,7 @@ def main() -> None:
         # Noted where there are any, so that a set without them is what it was before there was such a flag.
         **({"stretch": sorted(FLAGS.stretch)} if FLAGS.stretch else {}),
         **({"channels": channels} if (channels := not_rgb(make_image.channels)) else {}),
-        **({"clips": {"frames": FLAGS.frames, "fps": FLAGS.fps, "stride": FLAGS.stride}} if columns.clips else {}),
+        **({"clips": _clip_settings()} if columns.clips else {}),
         "test_fraction": FLAGS.test_fraction,
         "chunk_rows": chunk_rows,
         NAMED: {"source": _naming_flags(columns, source), "base": _base_flags()},
@@ -80,6 +83,12 @@ def _maker(sizes: tuple[Size, ...], columns: Columns, computed: dict[str, Condit
     if not columns.clips:
         return ImageMaker(**fields)
     return ClipMaker(**fields, frames=FLAGS.frames, fps=FLAGS.fps, stride=FLAGS.stride)
+
+
+def _clip_settings() -> dict[str, Any]:
+    given = {name: FLAGS[name].value for name in ("frames", "fps", "stride")}
+    # Noted where it is given, so that a set of beginnings is what it was before there was such a flag.
+    return given | ({"clips_per_video": FLAGS.clips_per_video} if FLAGS.clips_per_video != "1" else {})
 
 
 def _sizes() -> tuple[Size, ...]:
@@ -143,8 +152,8 @@ def _columns(computed: dict[str, Condition]) -> Columns:
     extras = {LABELS: FLAGS.labels_column} if FLAGS.labels_column else {}
     keep_empty = FLAGS.empty_captions == "keep"
     clips = FLAGS.frames is not None
-    for name in ("fps", "stride"):
-        if not clips and FLAGS[name].value is not None:
+    for name in ("fps", "stride", "clips_per_video"):
+        if not clips and FLAGS[name].value != FLAGS[name].default:
             raise ValueError(f"--{name}={FLAGS[name].value} is of clips: say how many --frames one has.")
     if clips and extras:
         raise ValueError(f"--labels_column={FLAGS.labels_column}: maps of classes are of images, and not of --frames.")

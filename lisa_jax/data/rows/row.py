@@ -36,6 +36,9 @@ class Row(NamedTuple):
       caption: without white space around it; empty only where `Columns.keep_empty` lets it. Of several, the first.
       extras: the values of `Columns.extras` by name; an encoded picture is bytes, everything else as it was stored.
       more_captions: the others, each as the first.
+      start: number of the frame that a clip begins with, where several of a video are rows of their own.
+      at: what messages say of that, as in " at 12.5 s".
+      last: whether none of them comes after it.
     """
 
     where: str
@@ -44,6 +47,9 @@ class Row(NamedTuple):
     caption: str
     extras: Mapping[str, Any]
     more_captions: tuple[str, ...] = ()
+    start: int = 0
+    at: str = ""
+    last: bool = True
 
 
 @dataclass(frozen=True)
