@@ -161,6 +161,18 @@ def test_flow_configs_differ_from_the_unet_s_in_what_a_transformer_is():
     assert study.training.base == flow["base"] and study.defaults.hook == "block_1"
 
 
+def test_configs_of_clips_differ_from_those_of_figures_in_what_clips_are():
+    clips, pictures = get_config("figures_video_pose").to_dict(), get_config("figures_pose").to_dict()
+    assert Path(clips["base"]).name == "figures_video_base"
+    assert clips["data"] == pictures["data"] | {"name": "figures_video", "image_size": (8, 32, 32)}
+    # Squares of 2 x 2 pixels: one halving of the condition.
+    assert get_config("figures_video_base").temporal_unet.patch_size == 2 ** (len(clips["condition_channels"]) - 1)
+    assert (clips["lisa"], clips["optimizer"]) == (pictures["lisa"], pictures["optimizer"])
+    study = get_config("studies.figures_video").training.to_dict()
+    assert study["base"] == clips["base"] and study["condition_channels"] == clips["condition_channels"]
+    assert study["data"] | {"condition": "pose"} == clips["data"]
+
+
 @pytest.mark.parametrize("base", ["sd21", "sdxl", "svd"])
 def test_baseline_differs_in_lam_alone(base):
     lisa, baseline = get_config(f"{base}_lisa", "seg"), get_config(f"{base}_baseline", "seg")

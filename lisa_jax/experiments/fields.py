@@ -153,19 +153,22 @@ PRETRAINING: Fields = {
     "data.name": Choice(tuple(TASK_CONDITIONS)),
     "data.image_size": Either((EMBEDDED_SIDE, EMBEDDED_CLIP)),
     "data.flip": Truth(),
-    "text.vocab_size": Whole(514, 2**16),
-    "text.max_length": Whole(3, 1024),
-    "text.width": Whole(1, 2048),
-    "text.layers": Whole(1, 48),
-    "text.heads": Whole(1, 128),
     "sampling.sampler": Maybe(Choice(tuple(SAMPLERS))),
     "sampling.num_steps": SAMPLING_STEPS,
     "sampling.guidance_scale": FACTOR,
     "sampling.count": SHOWN,
 }
+_TEXT: Fields = {
+    "text.vocab_size": Whole(514, 2**16),
+    "text.max_length": Whole(3, 1024),
+    "text.width": Whole(1, 2048),
+    "text.layers": Whole(1, 48),
+    "text.heads": Whole(1, 128),
+}
 # Group of a pretraining config that describes the main network -> the fields that it comes with.
 NETWORKS: Mapping[str, Fields] = {
     "unet": {
+        **_TEXT,
         "unet.block_out_channels": Several(Whole(1, 1024)),
         "unet.cross_attention_levels": Several(Truth()),
         "unet.layers_per_block": Whole(1, 16),
@@ -175,11 +178,24 @@ NETWORKS: Mapping[str, Fields] = {
         "scheduler.prediction_type": Choice(("epsilon", "v_prediction")),
     },
     "transformer": {
+        **_TEXT,
         "transformer.num_layers": Whole(2, 256),
         "transformer.heads": Whole(1, 128),
         "transformer.head_dim": Whole(1, 1024),
         "transformer.patch_size": Whole(1, 64),
         "scheduler.shift": Number(above=0, most=1000),
+    },
+    "temporal_unet": {
+        "temporal_unet.block_out_channels": Several(Whole(1, 1024)),
+        "temporal_unet.cross_attention_levels": Several(Truth()),
+        "temporal_unet.layers_per_block": Whole(1, 16),
+        "temporal_unet.heads": Several(Whole(1, 128)),
+        "temporal_unet.patch_size": Whole(1, 16),
+        "image_encoder.width": Whole(1, 2048),
+        "image_encoder.layers": Whole(1, 48),
+        "image_encoder.heads": Whole(1, 128),
+        "scheduler.sigma_min": Number(above=0, most=1),
+        "scheduler.sigma_max": Number(above=1, most=1000),
     },
 }
 

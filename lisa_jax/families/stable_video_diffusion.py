@@ -1,12 +1,13 @@
 """Stable Video Diffusion with ControlNets of videos: a UNet that looks along time, and knows a clip's first frame.
 
-The checkpoint has `unet/`, `scheduler/`, `vae/`, `image_encoder/` and `feature_extractor/`. There is no text: the
-context is the first frame, as an embedding and as latents, and three numbers, see `svd_conditioner`. Side networks see
-a condition frame by frame, as pictures in [0, 1], in training, in sampling and in what is exported.
+The checkpoint has `unet/`, `scheduler/`, `vae/`, `image_encoder/` and `feature_extractor/`; one without `vae/` works on
+patches of pixels. There is no text: the context is the first frame, as an embedding and as latents, and three numbers,
+see `svd_conditioner`. Side networks see a condition frame by frame, as pictures in [0, 1], in training, in sampling and
+in what is exported.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -26,12 +27,13 @@ from lisa_jax.dual_branch import DualBranch, Params
 from lisa_jax.families import stable_diffusion
 from lisa_jax.families.abstract import not_read, shapes_of
 from lisa_jax.families.export_check import Measured
-from lisa_jax.families.family import UNIT_PICTURES, Family, Setup
+from lisa_jax.families.family import UNIT_PICTURES, Family, LatentSpace, Setup
+from lisa_jax.families.pixel_videos import patch_of, patches, pixel_videos
 from lisa_jax.families.schedulers import read_scheduler
 from lisa_jax.families.side_networks import SideStart
 from lisa_jax.families.stable_video_diffusion_checks import check_context, check_latents, check_setup
-from lisa_jax.families.svd_conditioner import SVDImageEncoder, read_svd_image_encoder
-from lisa_jax.families.svd_latents import temporal_latents
+from lisa_jax.families.svd_conditioner import FrameLatents, SVDImageEncoder, read_svd_image_encoder
+from lisa_jax.families.svd_latents import frame_latents, temporal_latents
 from lisa_jax.families.temporal_check import TORCH_MODULE, check_temporal_controlnet
 from lisa_jax.families.temporal_control import temporal_side, temporal_unet_functions
 from lisa_jax.families.temporal_side_networks import continued_temporal_side, copied_temporal_side
@@ -52,6 +54,13 @@ USAGE = Usage(
     "StableVideoDiffusionPipeline",
     module=TORCH_MODULE,
 )
+# Of a base without a VAE, which diffusers' pipeline cannot run.
+PIXEL_USAGE = Usage(
+    "ControlNet",
+    ("controlnet", "image-to-video"),
+    TEMPLATES / "pixel_temporal_unet.md.jinja",
+    module=TORCH_MODULE,
+)
 # As diffusers' pipeline does unless told otherwise.
 SAMPLING = MappingProxyType({"sampler": "euler", "num_steps": 25, "guidance_scale": 3.0, "min_guidance_scale": 1.0})
 
@@ -63,13 +72,13 @@ class StableVideoDiffusion:
     Attributes:
       unet: config of the main network.
       image: the image encoder.
-      vae: config of the autoencoder.
+      vae: config of the autoencoder, None for a base that works on pixels.
       scheduler: fields of `scheduler_config.json`, its class as `_class_name`.
     """
 
     unet: TemporalUNetConfig
     image: SVDImageEncoder
-    vae: AutoencoderKLTemporalDecoderConfig
+    vae: AutoencoderKLTemporalDecoderConfig | None
     scheduler: Mapping[str, Any]
     rules: ClassVar[Rules] = RULES
     optional: ClassVar[tuple[str, ...]] = ()
@@ -77,17 +86,19 @@ class StableVideoDiffusion:
     @property
     def components(self) -> dict[str, str | None]:
         """Component -> stem of its weights, as for `Checkpoint.fingerprint`."""
-        return {"unet": DIFFUSERS_WEIGHTS, "vae": DIFFUSERS_WEIGHTS, "scheduler": None, **self.image.components}
+        vae = {} if self.vae is None else {"vae": DIFFUSERS_WEIGHTS}
+        return {"unet": DIFFUSERS_WEIGHTS, **vae, "scheduler": None, **self.image.components}
 
     def abstract(self, setup: Setup) -> Family:
         """See `Architecture.abstract`."""
         dtype = jnp.dtype(setup.compute_dtype)
+        latents, of_frames = self._latents(lambda: shapes_of(TEMPORAL_VAE.key_table(self.vae), dtype), dtype)
         return self._family(
             setup,
             {name: self._side(setup, None, name) for name in setup.conditions},
             load_frozen=partial(shapes_of, TEMPORAL_UNET.key_table(self.unet), jnp.dtype(setup.frozen_dtype)),
-            latents=temporal_latents(self.vae, partial(shapes_of, TEMPORAL_VAE.key_table(self.vae), dtype), dtype),
-            conditioner=self.image.abstract(self.vae, dtype),
+            latents=latents,
+            conditioner=self.image.abstract(of_frames),
             write_main=not_read("A main network"),
             fingerprint="",
         )
@@ -99,13 +110,15 @@ class StableVideoDiffusion:
         """
         frozen_dtype, dtype = jnp.dtype(setup.frozen_dtype), jnp.dtype(setup.compute_dtype)
         TEMPORAL_UNET.check(checkpoint, "unet")
-        TEMPORAL_VAE.check(checkpoint, "vae")
+        if self.vae is not None:
+            TEMPORAL_VAE.check(checkpoint, "vae")
+        latents, of_frames = self._latents(lambda: TEMPORAL_VAE.read(checkpoint, "vae", dtype)[1], dtype)
         return self._family(
             setup,
             {name: self._side(setup, checkpoint, name) for name in setup.conditions},
             load_frozen=lambda: TEMPORAL_UNET.read(checkpoint, "unet", frozen_dtype, placement)[1],
-            latents=temporal_latents(self.vae, lambda: TEMPORAL_VAE.read(checkpoint, "vae", dtype)[1], dtype),
-            conditioner=self.image.load(checkpoint, self.vae, dtype),
+            latents=latents,
+            conditioner=self.image.load(checkpoint, of_frames),
             write_main=partial(self._write_main, checkpoint),
             fingerprint=checkpoint.fingerprint(self.components),
         )
@@ -114,7 +127,7 @@ class StableVideoDiffusion:
         """Write `model_index.json`: library and class of every component, as diffusers' pipelines read them."""
         components = {
             "unet": ["diffusers", "UNetSpatioTemporalConditionModel"],
-            "vae": ["diffusers", "AutoencoderKLTemporalDecoder"],
+            "vae": None if self.vae is None else ["diffusers", "AutoencoderKLTemporalDecoder"],
             "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
             "feature_extractor": ["transformers", "CLIPImageProcessor"],
             "scheduler": ["diffusers", self.scheduler["_class_name"]],
@@ -148,7 +161,7 @@ class StableVideoDiffusion:
             read_start=lambda: {name: side.read_start() for name, side in sides.items()},
             write_side=write_side,
             check_export=check_export,
-            usage=USAGE,
+            usage=PIXEL_USAGE if self.vae is None else USAGE,
             size=self._size(),
             conditioning_channels=not_rgb({name: side.config.conditioning_channels for name, side in sides.items()}),
             sampling=SAMPLING,
@@ -159,8 +172,19 @@ class StableVideoDiffusion:
         given = self.unet.sample_size
         if given is None:
             return None
+        factor = self._patch if self.vae is None else self.vae.downsampling
         height, width = (given, given) if isinstance(given, int) else given
-        return self.unet.num_frames, self.vae.downsampling * height, self.vae.downsampling * width
+        return self.unet.num_frames, factor * height, factor * width
+
+    def _latents(self, load_params: Callable[[], Params], dtype: jnp.dtype) -> tuple[LatentSpace, FrameLatents]:
+        """Of videos, and of first frames beside them."""
+        if self.vae is None:
+            return pixel_videos(self._patch), lambda params, frames: patches(frames, self._patch)
+        return temporal_latents(self.vae, load_params, dtype), partial(frame_latents, config=self.vae, dtype=dtype)
+
+    @property
+    def _patch(self) -> int:
+        return patch_of(self.unet.out_channels)
 
     def _side(self, setup: Setup, checkpoint: Checkpoint | None, name: str) -> SideStart:
         start, channels = setup.start_from.get(name), setup.conditioning_channels.get(name)
@@ -184,7 +208,7 @@ def read_architecture(checkpoint: Checkpoint) -> StableVideoDiffusion:
     """
     unet, image = TEMPORAL_UNET.config(checkpoint, "unet"), read_svd_image_encoder(checkpoint)
     check_context(checkpoint, unet, image)
-    vae = TEMPORAL_VAE.config(checkpoint, "vae")
+    vae = TEMPORAL_VAE.config(checkpoint, "vae") if checkpoint.has("vae") else None
     check_latents(checkpoint, unet, vae)
     return StableVideoDiffusion(
         unet, image, vae, read_scheduler(checkpoint, EDM, "Stable Video Diffusion has continuous noise levels")

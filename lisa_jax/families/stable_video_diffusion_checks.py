@@ -5,6 +5,7 @@ Configs say it: what nothing could be trained with is refused by every command b
 
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
 from lisa_jax.families.family import Setup
+from lisa_jax.families.pixel_videos import patch_of
 from lisa_jax.families.svd_conditioner import SVDImageEncoder
 from lisa_jax.media.channels import RGB
 from lisa_jax.models.temporal_unet import TemporalUNetConfig
@@ -28,8 +29,20 @@ def check_context(checkpoint: Checkpoint, unet: TemporalUNetConfig, image: SVDIm
         )
 
 
-def check_latents(checkpoint: Checkpoint, unet: TemporalUNetConfig, vae: AutoencoderKLTemporalDecoderConfig) -> None:
-    """Refuse a UNet of other latents than the VAE's, and a VAE of anything but pictures."""
+def check_latents(
+    checkpoint: Checkpoint, unet: TemporalUNetConfig, vae: AutoencoderKLTemporalDecoderConfig | None
+) -> None:
+    """Refuse a UNet of other latents than the VAE's, and a VAE of anything but pictures.
+
+    Without a VAE latents are patches of pixels.
+    """
+    if vae is None:
+        if patch_of(unet.out_channels) is None or unet.image_channels != unet.out_channels:
+            raise CheckpointError(
+                f"{checkpoint.where()} has no vae, so that its UNet is to see pixels, in squares of p x p: 6 p^2 "
+                f"in_channels, 3 p^2 out_channels, but it takes {unet.in_channels} and gives {unet.out_channels}."
+            )
+        return
     if not vae.latent_channels == unet.out_channels == unet.image_channels:
         raise CheckpointError(
             f"{checkpoint.where()}: latents have {vae.latent_channels} channels, but the UNet takes "

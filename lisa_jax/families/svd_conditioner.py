@@ -21,7 +21,6 @@ from lisa_jax.families.abstract import no_weights
 from lisa_jax.families.antialiased_resize import antialiased_resize
 from lisa_jax.families.family import Conditioner
 from lisa_jax.models.clip_vision import CLIPVisionConfig, CLIPVisionModelWithProjection
-from lisa_jax.models.temporal_vae import AutoencoderKLTemporalDecoder, AutoencoderKLTemporalDecoderConfig
 
 # Side of what the pipeline feeds the image encoder with.
 ENCODED_SIDE = 224
@@ -34,23 +33,23 @@ LOG_NOISE_MEAN, LOG_NOISE_STD = -3.0, 0.5
 EMBEDS, LATENTS, TIME_IDS, FRAME = "image_embeds", "image_latents", "time_ids", "first_frame"
 # Each as often as the others: the embedding is dropped, both, the latents.
 DROPS = ((EMBEDS,), (EMBEDS, LATENTS), (LATENTS,))
+# (parameters of the latent space, frames (n, H, W, 3) in [-1, 1]) -> their latents, float32 (n, h, w, c).
+FrameLatents = Callable[[Params, jax.Array], jax.Array]
 
 
 def svd_conditioner(
     encoder: CLIPVisionConfig,
     preprocessing: CLIPPreprocessing,
-    autoencoder: AutoencoderKLTemporalDecoderConfig,
+    frame_latents: FrameLatents,
     load_params: Callable[[], Params],
-    dtype: jnp.dtype = jnp.float32,
 ) -> Conditioner:
     """Examples to what the UNet of Stable Video Diffusion knows of them.
 
     Args:
       encoder: of the image encoder.
       preprocessing: mean and standard deviation of its pixels.
-      autoencoder: of the latent space, whose parameters `draw` takes.
+      frame_latents: of the noisy frames, with the parameters of the latent space, which `draw` takes.
       load_params: reads the image encoder's weights.
-      dtype: of the autoencoder's computation.
 
     Returns:
       A conditioner that reads of an example its `first_frame`, uint8 (H, W, 3), and `fps`. Its contexts are kept as
@@ -58,7 +57,7 @@ def svd_conditioner(
         "first_frame": uint8 (n, H, W, 3);
         "time_ids": int32 (n, 2), frames a second, less one, and motion;
       and drawn, in place of the frame and the ids, have
-        "image_latents": float32 (n, h, w, c), the mean of the noisy frame's posterior, not scaled;
+        "image_latents": float32 (n, h, w, c), of the noisy frame;
         "time_ids": float32 (n, 3), with the level of the noise in the end.
     """
 
@@ -72,7 +71,7 @@ def svd_conditioner(
         frame = context[FRAME].astype(jnp.float32) / 127.5 - 1.0
         noise = jax.vmap(partial(jax.random.normal, shape=frame.shape[1:]))(noise_keys)
         levels = jax.vmap(_training_level)(level_keys) if training else jnp.full(len(frame), SAMPLING_NOISE)
-        latents = frame_latents(params, frame + levels[:, None, None, None] * noise, autoencoder, dtype)
+        latents = frame_latents(params, frame + levels[:, None, None, None] * noise)
         time_ids = jnp.column_stack([context[TIME_IDS].astype(jnp.float32), levels])
         return {EMBEDS: context[EMBEDS], LATENTS: latents, TIME_IDS: time_ids}
 
@@ -114,14 +113,6 @@ def encoder_pixels(frames: jax.Array, preprocessing: CLIPPreprocessing) -> jax.A
     return ((resized + 1.0) / 2.0 - jnp.asarray(preprocessing.mean)) / jnp.asarray(preprocessing.std)
 
 
-def frame_latents(
-    params: Params, frames: jax.Array, config: AutoencoderKLTemporalDecoderConfig, dtype: jnp.dtype = jnp.float32
-) -> jax.Array:
-    """The mean of each frame's posterior, not scaled: float32 (n, h, w, c) of frames (n, H, W, 3) in [-1, 1]."""
-    moments = AutoencoderKLTemporalDecoder(config, dtype).apply({"params": params}, frames, method="encode")
-    return moments[..., : config.latent_channels].astype(jnp.float32)
-
-
 @dataclasses.dataclass(frozen=True)
 class SVDImageEncoder:
     """The image encoder of a checkpoint, without weights.
@@ -139,16 +130,11 @@ class SVDImageEncoder:
         """Component -> stem of its weights, as for `Checkpoint.fingerprint`."""
         return {"image_encoder": TRANSFORMERS_WEIGHTS, "feature_extractor": None}
 
-    def abstract(self, autoencoder: AutoencoderKLTemporalDecoderConfig, dtype: jnp.dtype = jnp.float32) -> Conditioner:
+    def abstract(self, frame_latents: FrameLatents) -> Conditioner:
         """The conditioner of the architecture alone, which encodes no pictures."""
-        return svd_conditioner(self.encoder, self.preprocessing, autoencoder, no_weights, dtype)
+        return svd_conditioner(self.encoder, self.preprocessing, frame_latents, no_weights)
 
-    def load(
-        self,
-        checkpoint: Checkpoint,
-        autoencoder: AutoencoderKLTemporalDecoderConfig,
-        dtype: jnp.dtype = jnp.float32,
-    ) -> Conditioner:
+    def load(self, checkpoint: Checkpoint, frame_latents: FrameLatents) -> Conditioner:
         """The conditioner of a checkpoint; weights are read at their first use, in float32.
 
         Raises:
@@ -159,7 +145,7 @@ class SVDImageEncoder:
         def load_params() -> Params:
             return CLIP_VISION_WITH_PROJECTION.read(checkpoint, "image_encoder", jnp.float32)[1]
 
-        return svd_conditioner(self.encoder, self.preprocessing, autoencoder, load_params, dtype)
+        return svd_conditioner(self.encoder, self.preprocessing, frame_latents, load_params)
 
 
 def read_svd_image_encoder(checkpoint: Checkpoint) -> SVDImageEncoder:

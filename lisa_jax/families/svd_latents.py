@@ -52,19 +52,35 @@ def temporal_latents(
         return in_chunks(of_chunk, latents.astype(jnp.float32) / config.scaling_factor, decode_chunk)
 
     def shape(*size: int) -> tuple[int, int, int, int]:
-        if len(size) != 3:
-            raise ValueError(
-                f"This base makes videos of (F, H, W), but data.image_size is {' x '.join(map(str, size))}."
-            )
-        frames, height, width = size
-        if height % factor or width % factor:
-            raise ValueError(
-                f"Videos of {height} x {width} do not fit this base: its VAE needs height and width to be multiples "
-                f"of {factor}."
-            )
+        frames, height, width = video_size(size)
+        check_frame_size(height, width, factor, "its VAE")
         return frames, height // factor, width // factor, config.latent_channels
 
     return LatentSpace(load_params, moments, sample, decode, shape, draws=True, recorded={"decode_chunk": decode_chunk})
+
+
+def frame_latents(
+    params: Params, frames: jax.Array, config: AutoencoderKLTemporalDecoderConfig, dtype: jnp.dtype = jnp.float32
+) -> jax.Array:
+    """The mean of each frame's posterior, not scaled: float32 (n, h, w, c) of frames (n, H, W, 3) in [-1, 1]."""
+    moments = AutoencoderKLTemporalDecoder(config, dtype).apply({"params": params}, frames, method="encode")
+    return moments[..., : config.latent_channels].astype(jnp.float32)
+
+
+def video_size(size: tuple[int, ...]) -> tuple[int, int, int]:
+    """Frames, height and width of a size; raises ValueError for one that is not of videos."""
+    if len(size) != 3:
+        raise ValueError(f"This base makes videos of (F, H, W), but data.image_size is {' x '.join(map(str, size))}.")
+    return size
+
+
+def check_frame_size(height: int, width: int, factor: int, what: str) -> None:
+    """Raise ValueError for frames that cannot be made `factor` times smaller, which `what` needs."""
+    if height % factor or width % factor:
+        raise ValueError(
+            f"Videos of {height} x {width} do not fit this base: {what} needs height and width to be multiples of "
+            f"{factor}."
+        )
 
 
 def in_chunks(function: Callable[[jax.Array], jax.Array], videos: jax.Array, size: int) -> jax.Array:

@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 from ml_collections.config_dict import required_placeholder
 
-from lisa_jax.configs import base, openmoji_base, openmoji_flow_base, openmoji_lineart, sd21_lisa
+from lisa_jax.configs import base, figures_video_base, openmoji_base, openmoji_flow_base, openmoji_lineart, sd21_lisa
 from lisa_jax.configs.studies import main_figures
 from lisa_jax.experiments.fields import CONTROL, NETWORKS, PRETRAINING, check_control, check_pretraining
 from lisa_jax.experiments.kinds import Choice, Maybe
@@ -59,6 +59,7 @@ CONFIGS = {
     "train": (sd21_lisa.get_config, check_control),
     "pretrain": (openmoji_base.get_config, check_pretraining),
     "pretrain a flow": (openmoji_flow_base.get_config, check_pretraining),
+    "pretrain a base of videos": (figures_video_base.get_config, check_pretraining),
     "study": (main_figures.get_config, check_study),
 }
 CASES = [
@@ -189,7 +190,9 @@ def test_every_field_is_declared_and_its_comment_names_its_choices():
     declared = {name for name, kind in CONTROL.items() if not isinstance(kind, Maybe)}
     said = dict(fields(base.control()))
     assert declared <= set(said) <= set(CONTROL)
-    for config, network in ((openmoji_base.get_config(), "unet"), (openmoji_flow_base.get_config(), "transformer")):
+    pretrained = {"unet": openmoji_base, "transformer": openmoji_flow_base, "temporal_unet": figures_video_base}
+    for network, module in pretrained.items():
+        config = module.get_config()
         assert set(dict(fields(config))) | {"sampling.sampler"} == {*PRETRAINING, *NETWORKS[network]}
     source = Path(base.__file__).read_text()
     for name, kind in CONTROL.items():
@@ -200,7 +203,7 @@ def test_every_field_is_declared_and_its_comment_names_its_choices():
             assert any(all(choice in place for choice in kind.names) for place in lines), name
 
 
-def test_a_base_to_be_pretrained_is_a_unet_or_a_transformer():
+def test_a_base_to_be_pretrained_has_one_main_network():
     assert NEW_BASES.keys() == NETWORKS.keys()
     config, other = openmoji_base.get_config(), openmoji_flow_base.get_config()
     with config.unlocked():

@@ -13,8 +13,8 @@ from lisa_jax.families.presets import PRESETS, preset_of, write_random_base
 from lisa_jax.families.registry import FAMILIES, architecture_of
 
 EMBEDDED = sorted((Path(lisa_jax.__file__).parent / "assets").glob("*_base"))
-# What the embedded bases name, but for the UNets.
-FLOWS = {"openmoji_flow_base": "StableDiffusion3Pipeline"}
+# What the embedded bases name, but for the UNets of pictures.
+OTHERS = {"openmoji_flow_base": "StableDiffusion3Pipeline", "figures_video_base": "StableVideoDiffusionPipeline"}
 
 
 @pytest.fixture
@@ -69,8 +69,8 @@ def test_without_model_index_the_class_of_the_unet_decides(base):
 
 @pytest.mark.parametrize("folder", EMBEDDED, ids=lambda folder: folder.name)
 def test_the_bases_that_ship_name_their_class(folder):
-    assert {path.name for path in EMBEDDED} >= {"openmoji_base", "figures_base", *FLOWS}
-    assert _index(folder)["_class_name"] == FLOWS.get(folder.name, "StableDiffusionPipeline")
+    assert {path.name for path in EMBEDDED} >= {"openmoji_base", "figures_base", *OTHERS}
+    assert _index(folder)["_class_name"] == OTHERS.get(folder.name, "StableDiffusionPipeline")
     assert architecture_of(open_checkpoint(folder)).vae is None
 
 

@@ -1,6 +1,7 @@
 """What Stable Video Diffusion knows of a first frame, against diffusers' `StableVideoDiffusionPipeline`."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
 from lisa_jax.checkpoints.temporal_vae import TEMPORAL_VAE
 from lisa_jax.families import svd_conditioner
 from lisa_jax.families.svd_conditioner import read_svd_image_encoder
+from lisa_jax.families.svd_latents import frame_latents
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 12, 20, 3), np.uint8)
 EXAMPLES = [{"first_frame": frame, "fps": fps, "caption": ""} for frame, fps in zip(FRAMES, (7, 29.97), strict=True)]
@@ -55,7 +57,7 @@ def vae(folder):
 @pytest.fixture(scope="module")
 def conditioner(folder, vae):
     checkpoint = open_checkpoint(folder)
-    return read_svd_image_encoder(checkpoint).load(checkpoint, vae[0])
+    return read_svd_image_encoder(checkpoint).load(checkpoint, partial(frame_latents, config=vae[0]))
 
 
 @pytest.fixture(scope="module")
