@@ -45,8 +45,8 @@ case "$*" in
     echo "PATH=$(cd "$3/bin" && pwd):\\$PATH" >"$3/bin/activate"
     ;;
   "-m lisa_jax train"*)
-    echo "training with $LISA_JAX_PROCESSES and $LIBTPU_INIT_ARGS"
     trap 'exit 75' TERM
+    echo "training with $LISA_JAX_PROCESSES and $LIBTPU_INIT_ARGS"
     while [[ ! -e $FAKE/finish ]]; do sleep 0.05; done
     exit "$(cat "$FAKE/finish")"
     ;;
@@ -130,11 +130,18 @@ def pids(fake):
     return [path.read_text().strip() for path in sorted(fake.glob("worker-*/lisa_jax_run/pid"))]
 
 
+def both_train(fake):
+    """Whether both workers' programs are so far that they can be asked to stop."""
+    logs = [path.read_text() for path in fake.glob("worker-*/lisa_jax_run/log")]
+    return sum("training with" in log for log in logs) == 2
+
+
 def test_a_pod_is_set_up_started_watched_and_stopped(pod, fake):
     assert pod("setup")[0] == 0
     assert (fake / "worker-1" / "lisa_jax_run" / "code" / "lisa_jax" / "__main__.py").is_file()
     assert pod("start", "--", "lisa_jax", "train", "--workdir=a b") == (0, "")
-    wait_until(lambda: pod("status")[1].count(": running") == 2)
+    wait_until(lambda: both_train(fake))
+    assert pod("status")[1].count(": running") == 2
     code, output = pod("start", "--", "lisa_jax", "train")
     assert code == 1 and "trains already; stop it first" in output
 
@@ -156,7 +163,7 @@ def test_keep_starts_again_after_preemption_until_the_run_has_ended(pod, fake, k
         (fake / f"worker-{worker}").mkdir()
     time.sleep(0.5)
     (fake / "state").write_text("READY")
-    wait_until(lambda: len(pids(fake)) == 2, keeping)
+    wait_until(lambda: both_train(fake), keeping)
     # Interrupted by a machine that is to go away, which asks its processes to stop.
     again = pids(fake)
     subprocess.run(["kill", "-TERM", *again], check=True)
@@ -171,7 +178,7 @@ def test_keep_starts_again_after_preemption_until_the_run_has_ended(pod, fake, k
 
 @pytest.mark.parametrize("status", [1, 75])
 def test_keep_ends_with_the_status_of_a_run_that_fails_or_is_stopped(pod, fake, keeping, status):
-    wait_until(lambda: pod("status")[1].count(": running") == 2, keeping)
+    wait_until(lambda: both_train(fake), keeping)
     if status == STOPPED_EARLY:
         pod("stop")
     else:
