@@ -195,7 +195,15 @@ def test_stable_diffusion_3_trains_the_velocity_or_what_the_usual_script_trains(
 
 def test_stable_video_diffusion_trains_clips_and_samples_them_as_the_pipeline_does():
     config, smoke = get_config("svd_lisa", "depth"), get_config("svd_lisa", "smoke")
-    assert set(fields(smoke)) == set(fields(config)) == {*fields(base.control()), "sampling.min_guidance_scale"}
+    assert (
+        set(fields(smoke))
+        == set(fields(config))
+        == {
+            *fields(base.control()),
+            "sampling.min_guidance_scale",
+            "sampling.decode_chunk",
+        }
+    )
     assert (config.data.image_size, config.optimizer.learning_rate) == ((14, 512, 512), 2e-5)
     # It has the levels and hooks of the full size.
     family = PRESETS[smoke.preset].architecture.abstract(Setup(("depth",), smoke.condition_channels))

@@ -35,8 +35,8 @@ from lisa_jax.commands._condition_module import DEFINE_condition_module
 from lisa_jax.commands._flags import COUNT, DEFINE_checked, Folder
 from lisa_jax.commands._run import run_command
 from lisa_jax.drawing.sizes import SizeText
-from lisa_jax.experiments.bounds import FACTOR, NEGATIVE_PROMPT, ROWS, SAMPLING_STEPS, SEED, WEIGHTS
-from lisa_jax.experiments.kinds import Number, Text
+from lisa_jax.experiments.bounds import FACTOR, FRAMES, NEGATIVE_PROMPT, ROWS, SAMPLING_STEPS, SEED, WEIGHTS
+from lisa_jax.experiments.kinds import Number, Text, Whole
 
 flags.DEFINE_string("workdir", None, "Work directories of training runs beside the same base.")
 DEFINE_checked(
@@ -59,6 +59,12 @@ DEFINE_checked(
     "Frames a second of prompted videos, by which frames of conditions are taken; by default the conditions' own.",
     Number(least=0.01, most=1000.0),
 )
+DEFINE_checked(
+    "motion",
+    None,
+    "Of prompted videos, where the base is told: how much moves (diffusers' motion_bucket_id), 127 by default.",
+    Whole(0, 2**16),
+)
 DEFINE_checked("listing", None, "A .jsonl or .csv file of prompts and condition pictures.", Text())
 DEFINE_checked(
     "image_size",
@@ -75,6 +81,12 @@ DEFINE_checked("num_steps", None, "Sampling steps.", SAMPLING_STEPS)
 DEFINE_checked("guidance_scale", None, "Classifier-free guidance; 1 is none.", FACTOR)
 DEFINE_checked(
     "min_guidance_scale", None, "Of a video's first frame: it rises to --guidance_scale of the last.", FACTOR
+)
+DEFINE_checked(
+    "decode_chunk",
+    None,
+    "Frames of a video that are decoded together; another number gives other videos, fewer take less memory.",
+    FRAMES,
 )
 DEFINE_checked("negative_prompt", None, "What guidance leads away from.", NEGATIVE_PROMPT)
 flags.DEFINE_list("control_scale", None, "Factor on the side network's residuals.")

@@ -20,7 +20,7 @@ def example_differences(
         return found if size in (None, now["size"]) else [*found, f"example {index} had the size {size}"]
     found = [
         f"example {index} had the {name} {then.get(name)!r} and has {now.get(name)!r} now"
-        for name in ("prompt", "negative_prompt", "size", "fps")
+        for name in ("prompt", "negative_prompt", "size", "fps", "motion")
         if then.get(name) != now.get(name)
     ]
     files = then.get("conditions")

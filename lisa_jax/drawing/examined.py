@@ -48,7 +48,7 @@ class Examined:
             paths["first_frame"] = self.request.first_frame
         files = {name: {"file": str(path), "sha256": self.hashes[name]} for name, path in paths.items()}
         words = {"prompt": self.request.prompt, "negative_prompt": self.request.negative_prompt}
-        clip = {} if self.request.clip is None else {"fps": self.request.clip.fps}
+        clip = {} if self.request.clip is None else {"fps": self.request.clip.fps, "motion": self.request.clip.motion}
         return {**words, "conditions": files, "size": list(size), "digest": self.digest, **clip}
 
 

@@ -95,6 +95,8 @@ def _example(request: Request, size: Size, fps: float | None) -> dict[str, Any]:
     known = {"caption": request.prompt, "size": size, "original_size": size, "crop": (0, 0)}
     if request.first_frame is not None:
         known["first_frame"] = fitted_first_frame(request, size)
+    if request.clip is not None and request.clip.motion is not None:
+        known["motion"] = request.clip.motion
     return known if fps is None else known | {"fps": fps}
 
 

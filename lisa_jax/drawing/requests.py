@@ -15,10 +15,12 @@ class ClipRequest(NamedTuple):
     Attributes:
       frames: how many.
       fps: frames a second, by which frames of conditions are taken; None: the conditions' own.
+      motion: how much is to move, where the base is told; None: as it is told of every example.
     """
 
     frames: int
     fps: float | None = None
+    motion: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,6 +27,8 @@ EMBEDDED_CLIP = Several(Whole(2, 512), 3, 3)
 # Of parts of what trains, over the learning rate of the rest.
 RATE = Number(above=0, most=1e6)
 SAMPLING_STEPS = Whole(1, 10_000)
+# Of a video, that are decoded together.
+FRAMES = Whole(1, 1024)
 NEGATIVE_PROMPT = Text(empty=True)
 # Of a study; more than anybody runs.
 MOST_CELLS = 10_000

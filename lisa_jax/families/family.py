@@ -45,7 +45,8 @@ class LatentSpace:
       shape: (H, W) of an image, or (F, H, W) of a video -> shape of its latents without n; raises ValueError for a size
         that does not divide.
       draws: whether moments are mean and log-variance, from which `sample` draws; else they are the latents themselves.
-      recorded: settings of `decode` that change what comes out, kept beside samples as JSON.
+      in_chunks_of: number of frames -> the same, of which `decode` takes so many frames of a video together; None: each
+        frame, or picture, is decoded by itself.
     """
 
     load_params: Callable[[], Params]
@@ -54,7 +55,7 @@ class LatentSpace:
     decode: Callable[[Params, jax.Array], jax.Array]
     shape: Callable[..., tuple[int, ...]]
     draws: bool
-    recorded: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    in_chunks_of: "Callable[[int], LatentSpace] | None" = None
 
     @cached_property
     def params(self) -> Params:

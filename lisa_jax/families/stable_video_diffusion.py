@@ -33,7 +33,7 @@ from lisa_jax.families.schedulers import read_scheduler
 from lisa_jax.families.side_networks import SideStart
 from lisa_jax.families.stable_video_diffusion_checks import check_context, check_latents, check_setup
 from lisa_jax.families.svd_conditioner import FrameLatents, SVDImageEncoder, read_svd_image_encoder
-from lisa_jax.families.svd_latents import frame_latents, temporal_latents
+from lisa_jax.families.svd_latents import DECODE_CHUNK, frame_latents, temporal_latents
 from lisa_jax.families.temporal_check import TORCH_MODULE, check_temporal_controlnet
 from lisa_jax.families.temporal_control import temporal_side, temporal_unet_functions
 from lisa_jax.families.temporal_side_networks import continued_temporal_side, copied_temporal_side
@@ -61,8 +61,16 @@ PIXEL_USAGE = Usage(
     TEMPLATES / "pixel_temporal_unet.md.jinja",
     module=TORCH_MODULE,
 )
-# As diffusers' pipeline does unless told otherwise.
-SAMPLING = MappingProxyType({"sampler": "euler", "num_steps": 25, "guidance_scale": 3.0, "min_guidance_scale": 1.0})
+# As diffusers' pipeline does unless told otherwise; it decodes all frames together, which takes much memory.
+SAMPLING = MappingProxyType(
+    {
+        "sampler": "euler",
+        "num_steps": 25,
+        "guidance_scale": 3.0,
+        "min_guidance_scale": 1.0,
+        "decode_chunk": DECODE_CHUNK,
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ from lisa_jax.models.clip_vision import CLIPVisionConfig, CLIPVisionModelWithPro
 
 # Side of what the pipeline feeds the image encoder with.
 ENCODED_SIDE = 224
-# The pipeline's `motion_bucket_id`.
+# The pipeline's `motion_bucket_id`, of every example that tells none.
 MOTION = 127
 # Noise on the pixels of the first frame: its level in sampling, the pipeline's `noise_aug_strength`; in training its
 # logarithm is normal.
@@ -52,7 +52,8 @@ def svd_conditioner(
       load_params: reads the image encoder's weights.
 
     Returns:
-      A conditioner that reads of an example its `first_frame`, uint8 (H, W, 3), and `fps`. Its contexts are kept as
+      A conditioner that reads of an example its `first_frame`, uint8 (H, W, 3), `fps` and, where it is told, `motion`,
+      else 127. Its contexts are kept as
         "image_embeds": float32 (n, 1, projection_dim), of the frame as it is;
         "first_frame": uint8 (n, H, W, 3);
         "time_ids": int32 (n, 2), frames a second, less one, and motion;
@@ -99,7 +100,7 @@ def _read(examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
                 f"An example tells no {name} of its video, which Stable Video Diffusion is to know: prepare the data "
                 "set again, with --frames."
             )
-    time_ids = [(round(example["fps"]) - 1, MOTION) for example in examples]
+    time_ids = [(round(example["fps"]) - 1, example.get("motion", MOTION)) for example in examples]
     return {FRAME: np.stack([example[FRAME] for example in examples]), TIME_IDS: np.asarray(time_ids, np.int32)}
 
 

@@ -1,6 +1,7 @@
 """The latent space of a base of videos whose VAE decodes along time (diffusers' `AutoencoderKLTemporalDecoder`)."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ from lisa_jax.families.autoencoder import drawn, to_pixels
 from lisa_jax.families.family import LatentSpace
 from lisa_jax.models.temporal_vae import AutoencoderKLTemporalDecoder, AutoencoderKLTemporalDecoderConfig
 
-# Frames that are decoded together. Decoding looks along time, so that another number would give other videos.
+# Frames that are decoded together unless asked otherwise: decoding looks along time, so that another number gives other
+# videos.
 DECODE_CHUNK = 14
 
 
@@ -56,7 +58,8 @@ def temporal_latents(
         check_frame_size(height, width, factor, "its VAE")
         return frames, height // factor, width // factor, config.latent_channels
 
-    return LatentSpace(load_params, moments, sample, decode, shape, draws=True, recorded={"decode_chunk": decode_chunk})
+    in_chunks_of = partial(temporal_latents, config, load_params, dtype)
+    return LatentSpace(load_params, moments, sample, decode, shape, draws=True, in_chunks_of=in_chunks_of)
 
 
 def frame_latents(

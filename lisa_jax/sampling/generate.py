@@ -27,6 +27,7 @@ def make_generator(
     num_steps: int,
     guidance_scale: float,
     min_guidance_scale: float | None = None,
+    decode_chunk: int | None = None,
     control_scale: PerSide = 1.0,
     control_start: PerSide = 0.0,
     control_end: PerSide = 1.0,
@@ -43,6 +44,7 @@ def make_generator(
       guidance_scale: classifier-free guidance towards the context; 1 is none.
       min_guidance_scale: of the first frame of videos, from which it rises evenly to `guidance_scale` of the last one;
         None: all frames have the same.
+      decode_chunk: frames of videos that are decoded together; None: as many as the family's latent space takes.
       control_scale: factor on the side networks' residuals. This and the two below are one number for all side
         networks, or numbers by name.
       control_start, control_end: the part of the steps in which a side network acts.
@@ -57,15 +59,14 @@ def make_generator(
         raise ValueError(
             "guess_mode is true, but diffusers' pipelines of this kind of base have no guess mode: leave it at false."
         )
-    if min_guidance_scale is not None and family.medium.axes != VIDEO.axes:
-        raise ValueError(
-            "min_guidance_scale is of videos, whose frames differ in guidance, but this base makes images."
-        )
+    _check_of_videos(family, min_guidance_scale=min_guidance_scale, decode_chunk=decode_chunk)
     guided = guidance_scale != 1 or min_guidance_scale not in (None, 1)
     windows = _windows(family, control_scale=control_scale, control_start=control_start, control_end=control_end)
     negative = _negative_contexts(family, negative_prompt, guided=guided)
     chosen = make_sampler(sampler, family.process, family.scheduler, num_steps, family.patch_size)
-    mesh = make_mesh()
+    mesh, space = make_mesh(), family.latents
+    if decode_chunk and space.in_chunks_of:
+        space = space.in_chunks_of(decode_chunk)
 
     def latents(params: SamplingParams, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
         context, null = _contexts(family.conditioner, params.latents, batch, guided=guided)
@@ -88,7 +89,7 @@ def make_generator(
 
     def decoded(params: SamplingParams, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
         found, finite = latents(params, batch)
-        return family.latents.decode(params.latents, found), finite
+        return space.decode(params.latents, found), finite
 
     return Generator(
         family,
@@ -100,6 +101,13 @@ def make_generator(
         sample_latents=Announced(jax.jit(latents, out_shardings=replicated(mesh)), "the sampler", position=1),
         sample_decoded=Announced(jax.jit(decoded, out_shardings=replicated(mesh)), "the sampler", position=1),
     )
+
+
+def _check_of_videos(family: Family, **settings: float | None) -> None:
+    """Raise ValueError for a setting of frames that is given to a base of images."""
+    for name, value in settings.items():
+        if value is not None and family.medium.axes != VIDEO.axes:
+            raise ValueError(f"{name} is of videos and their frames, but this base makes images.")
 
 
 def _contexts(

@@ -7,6 +7,7 @@ import pytest
 from doc_page import run_page
 from PIL import Image
 from smallest_sd import SIZE, disk, write_smallest_base, write_table
+from toys.members import write_stable_video_diffusion
 
 from lisa_jax.families.presets import write_random_base
 
@@ -71,3 +72,57 @@ def test_every_block_of_a_page_works(page, tmp_path, command_env):
     assert json.loads((exported / "config.json").read_text())[field] == value
     assert carded in (exported / "README.md").read_text()
     assert Image.open(runs / "dancer.png").size == (SIZE, SIZE)
+
+
+CLIP, SIDE = 3, 16
+# Its latents are as large as its frames.
+VIDEO_CONFIG = f"""
+from lisa_jax.configs import svd_lisa
+
+def get_config(argument):
+    config = svd_lisa.get_config(argument + ",smoke")
+    config.compute_dtype = "float32"
+    config.condition_channels = (4,)
+    config.data.image_size = ({CLIP}, {SIDE}, {SIDE})
+    config.lisa.hook = "down_1"
+    config.accumulate = 1
+    return config
+"""
+VIDEO_VALUES = {
+    "BASE": "base",
+    "CLIPS": "clips",
+    "DATA": "data",
+    "SIZE": str(SIDE),
+    "FRAMES": str(CLIP),
+    "HELD_OUT": "0.3",
+    "DEPTH": "config.py:depth",
+    "STEPS": "2",
+    "RUNS": "runs",
+    "DEPTH_VIDEO": "clips/depth/00",
+    "FIRST_FRAME": "clips/video/00/0.png",
+    "LICENSE": "mit",
+}
+
+
+@pytest.mark.slow
+def test_every_block_of_the_page_on_videos_works(tmp_path, command_env):
+    write_stable_video_diffusion(tmp_path / "base")
+    for clip in range(6):
+        for frame in range(CLIP):
+            for column, picture in zip(("video", "depth"), disk(10 * clip + frame), strict=True):
+                folder = tmp_path / "clips" / column / f"{clip:02}"
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture).save(folder / f"{frame}.png")
+    (tmp_path / "config.py").write_text(VIDEO_CONFIG)
+    in_python = ("BASE", "DEPTH_VIDEO", "FIRST_FRAME", "SIZE", "FRAMES")
+    done = run_page("stable_video_diffusion.md", VIDEO_VALUES, in_python, tmp_path, command_env)
+    assert "differs from us by" in done.stderr
+    runs = tmp_path / "runs"
+    metrics = [json.loads(line) for line in (runs / "depth" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in metrics if "align_loss" in line] == [1, 2]
+    assert [path.suffix for path in (runs / "depth" / "asked").glob("0*")] == [".mp4"]
+    exported = runs / "exported" / "depth"
+    assert json.loads((exported / "config.json").read_text())["_class_name"] == "LisaJaxTemporalControlNet"
+    assert "StableVideoDiffusionPipeline" in (exported / "README.md").read_text()
+    with Image.open(runs / "street.gif") as video:
+        assert (video.n_frames, video.size) == (CLIP, (SIDE, SIDE))

@@ -62,9 +62,10 @@ def test_guess_mode_is_refused_of_a_family_whose_pipelines_have_none(family):
     make_generator(dataclasses.replace(family, guess_mode=True), num_steps=1, guidance_scale=1.0, guess_mode=True)
 
 
-def test_guidance_that_rises_is_refused_of_images(family):
-    with pytest.raises(ValueError, match="min_guidance_scale is of videos"):
-        make_generator(family, num_steps=1, guidance_scale=3.0, min_guidance_scale=1.0)
+@pytest.mark.parametrize("setting", [{"min_guidance_scale": 1.0}, {"decode_chunk": 14}], ids=str)
+def test_what_is_of_frames_is_refused_of_images(family, setting):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))} is of videos"):
+        make_generator(family, num_steps=1, guidance_scale=3.0, **setting)
 
 
 def test_the_sampler_knows_what_the_network_reads_as_one_token(family, monkeypatch):

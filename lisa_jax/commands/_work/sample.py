@@ -48,6 +48,7 @@ def sampling_settings(networks: Networks) -> dict[str, Any]:
         "num_steps": FLAGS.num_steps,
         "guidance_scale": FLAGS.guidance_scale,
         "min_guidance_scale": FLAGS.min_guidance_scale,
+        "decode_chunk": FLAGS.decode_chunk,
         "negative_prompt": FLAGS.negative_prompt,
         "control_scale": numbers_by_name("control_scale", FLAGS.control_scale, names, FACTOR),
         "control_start": numbers_by_name("control_start", FLAGS.control_start, names, SHARE),
@@ -62,8 +63,9 @@ def asked_for(networks: Networks) -> list[Request]:
     if FLAGS.listing and (FLAGS.prompt or FLAGS.condition):
         raise ValueError("--listing holds prompts and conditions: give no --prompt and --condition beside it.")
     clips = networks.family.medium.axes == VIDEO.axes
-    if not clips and (FLAGS.first_frame or FLAGS.fps is not None):
-        raise ValueError("--first_frame and --fps are of videos, but this base makes images.")
+    of_clips = FLAGS.fps is not None or FLAGS.motion is not None
+    if not clips and (FLAGS.first_frame or of_clips):
+        raise ValueError("--first_frame, --fps and --motion are of videos, but this base makes images.")
     if FLAGS.listing:
         requests = read_listing(FLAGS.listing, networks.names, clips=clips)
     else:
@@ -71,13 +73,14 @@ def asked_for(networks: Networks) -> list[Request]:
         prompts = [""] * len(FLAGS.condition) if clips and not FLAGS.prompt else FLAGS.prompt
         requests = requests_of_flags(prompts, FLAGS.condition, networks.names, FLAGS.first_frame)
     if clips and requests:
-        asked = ClipRequest(trained_size(networks)[0], FLAGS.fps)
+        asked = ClipRequest(trained_size(networks)[0], FLAGS.fps, FLAGS.motion)
         requests = [dataclasses.replace(request, clip=asked) for request in requests]
     if not requests and networks.config is None:
         raise ValueError("--base has no data set of its own: give --prompt and --condition, or --listing.")
-    if not requests and (FLAGS.image_size or FLAGS.nearest or FLAGS.fps is not None):
+    if not requests and (FLAGS.image_size or FLAGS.nearest or of_clips):
         raise ValueError(
-            "--image_size, --nearest and --fps are of prompted samples: a split has its own sizes and conditions."
+            "--image_size, --nearest, --fps and --motion are of prompted samples: a split has own sizes, conditions "
+            "and contexts."
         )
     return requests
 
@@ -94,8 +97,6 @@ def order_of(networks: Networks, settings: Mapping[str, Any]) -> Order:
     """What the flags ask for."""
     requests, family = asked_for(networks), networks.family
     identity = {**networks.identity, "sampling": settings, "seed": FLAGS.seed}
-    if family.latents.recorded:
-        identity |= {"decoding": dict(family.latents.recorded)}
     if requests:
         choose = sizes_of(networks, size_of(FLAGS.image_size) if FLAGS.image_size else None)
         classes = classes_of(networks)
