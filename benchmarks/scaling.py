@@ -22,18 +22,22 @@ _ON = flags.DEFINE_enum("on", "tpus", ["tpus", "gpus"], "Which table.")
 
 
 class Pod(NamedTuple):
-    """A step on a pod or on GPUs; `fsdp` splits parameters, optimizer and frozen weights over so many chips."""
+    """A step on a pod or on GPUs; `fsdp` splits parameters, optimizer and frozen weights over so many chips.
+
+    `size` is the side of an image, or frames, height and width of a clip; `images` are so many of either a chip.
+    """
 
     config: str
     topology: str
     images: int
-    size: int
+    size: int | str
     lam: float = 0.2
     fsdp: int = 1
     remat: str = "full"
 
 
-SD21, SD3 = "sd21_lisa", "sd3_lisa"
+SD21, SD3, SVD = "sd21_lisa", "sd3_lisa", "svd_lisa"
+CLIP = "14x512x512"
 # The first three differ in size alone: weak scaling.
 PODS = (
     Pod(SD21, "v5e:2x4", 4, 512),
@@ -49,6 +53,9 @@ PODS = (
     Pod(SD3, "v6e:16x16", 8, 512, fsdp=16),
     Pod("sd35_large_lisa", "v5p:4x4x4", 4, 1024, fsdp=16),
     Pod("sd35_large_lisa", "v6e:16x16", 4, 1024, fsdp=16),
+    Pod(SVD, "v5p:4x4x4", 1, CLIP),
+    Pod(SVD, "v5p:4x4x4", 1, CLIP, lam=0.0),
+    Pod(SVD, "v6e:16x16", 1, CLIP, fsdp=16),
 )
 GPUS = (
     Pod(SD21, "h100:1", 16, 512, remat="none"),

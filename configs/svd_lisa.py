@@ -13,7 +13,8 @@ their SD2.1. A smoke test of it, on any CPU, whose compiler takes minutes for a 
     python -m lisa_jax train --config=configs/svd_lisa.py:pose,smoke --workdir=runs/smoke/svd_lisa
 
 Time, computed, not measured: 61,937 GFLOP a clip, 1.22 times the 50,634 of plain training (svd_baseline.py): 9.9e18 in
-all, without what remat=full computes again. Not yet run on the real weights, so there are no results to expect.
+all, without what remat=full computes again. With it, one clip takes 19.3 GiB of a TPU v5p's 94.8 and at least 166 ms
+(docs/scaling.md). Not yet run on the real weights, so there are no results to expect.
 """
 
 from ml_collections import ConfigDict

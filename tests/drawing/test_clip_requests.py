@@ -31,10 +31,10 @@ def files(tmp_path_factory):
     return folder
 
 
-def request(files, fps=None, frames=3, first="first.png", **names):
+def request(files, fps=None, frames=3, first="first.png", motion=None, **names):
     names = names or {"seg": "seg"}
     conditions = {name: files / file for name, file in names.items()}
-    return Request("line 2", "", conditions, first_frame=files / first, clip=ClipRequest(frames, fps))
+    return Request("line 2", "", conditions, first_frame=files / first, clip=ClipRequest(frames, fps, motion))
 
 
 def test_every_frame_is_fitted_and_frames_are_taken_by_their_times(files):
@@ -62,7 +62,7 @@ def test_what_a_request_is_made_of_is_read_once_and_told(files, tmp_path):
             examined(wrong)
 
 
-def test_the_conditioner_reads_first_frame_and_rate(files):
+def test_the_conditioner_reads_first_frame_rate_and_motion(files):
     seen = []
 
     def contexts(examples, at_once):
@@ -70,9 +70,10 @@ def test_the_conditioner_reads_first_frame_and_rate(files):
         return {"tokens": np.zeros((len(examples), 1))}
 
     conditioner = SimpleNamespace(contexts=contexts, negatives=lambda context, prompts: context, sees_pictures=True)
-    asked = [request(files), request(files, 6.0), request(files, pose="pose.mp4")]
+    asked = [request(files), request(files, 6.0, motion=40), request(files, pose="pose.mp4")]
     drawings = list(drawings_of_requests(asked, [(16, 24)] * 3, conditioner, ""))
     assert [drawing.fps for drawing in drawings] == [example["fps"] for example in seen] == [7, 6, 12]
+    assert [example.get("motion") for example in seen] == [None, 40, None]
     assert drawings[0].conditions["seg"].shape == (3, 16, 24, 3)
     assert all(np.abs(example["first_frame"].astype(int) - FRAMES[0]).mean() < 20 for example in seen)
 

@@ -21,6 +21,7 @@ from lisa_jax.families.svd_latents import frame_latents
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 12, 20, 3), np.uint8)
 EXAMPLES = [{"first_frame": frame, "fps": fps, "caption": ""} for frame, fps in zip(FRAMES, (7, 29.97), strict=True)]
+EXAMPLES[1]["motion"] = 40
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_embeddings_equal_those_of_the_pipeline(pipeline, context):
     difference = np.abs(context["image_embeds"] - expected.numpy()).max()
     print(f"max abs difference {difference:.1e} of {expected.abs().max():.2f}")
     assert context["image_embeds"].shape == (2, 1, 6) and difference <= 1e-4
-    assert context["time_ids"].tolist() == [[6, 127], [29, 127]]
+    assert context["time_ids"].tolist() == [[6, 127], [29, 40]]
     np.testing.assert_array_equal(context["first_frame"], FRAMES)
 
 
@@ -90,7 +91,7 @@ def test_latents_equal_those_of_the_pipeline_with_the_same_noise(training, pipel
     difference = np.abs(drawn["image_latents"] - expected).max()
     print(f"max abs difference {difference:.1e} of {np.abs(expected).max():.2f}")
     assert difference <= 1e-4
-    np.testing.assert_allclose(drawn["time_ids"], [[6, 127, levels[0]], [29, 127, levels[1]]], rtol=1e-6)
+    np.testing.assert_allclose(drawn["time_ids"], [[6, 127, levels[0]], [29, 40, levels[1]]], rtol=1e-6)
     np.testing.assert_array_equal(drawn["image_embeds"], context["image_embeds"])
 
 
