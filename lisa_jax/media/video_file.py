@@ -32,13 +32,18 @@ _DENOMINATOR = 1001
 
 
 class NoVideoError(ValueError):
-    """PyAV is not installed."""
+    """PyAV is not installed, or its FFmpeg cannot write a format."""
 
 
 def check_installed() -> None:
     """Raise NoVideoError, with what to do, where PyAV is not installed."""
     if importlib.util.find_spec("av") is None:
         raise NoVideoError("Video files need PyAV, which is not installed: pip install 'lisa_jax[video]'.")
+
+
+def check_webm() -> None:
+    """Raise NoVideoError where WebM cannot be written."""
+    _encoder(_av(), "webm")
 
 
 @contextlib.contextmanager
@@ -100,7 +105,10 @@ def write(path: Path, clip: np.ndarray, fps: float) -> None:
 
 
 def encoded_webm(clip: np.ndarray, fps: float) -> bytes:
-    """A WebM of VP9, which browsers play whatever the machine has; clip, colours and errors as those of `write`."""
+    """A WebM of VP9, which browsers play whatever the machine has; clip, colours and errors as those of `write`.
+
+    Also NoVideoError where this build of FFmpeg writes none.
+    """
     buffer = io.BytesIO()
     _encode(_av(), buffer, "webm", in_colours(clip), fps)
     return buffer.getvalue()
@@ -109,7 +117,7 @@ def encoded_webm(clip: np.ndarray, fps: float) -> bytes:
 def _encode(av: ModuleType, file: str | io.BytesIO, container_format: str, clip: np.ndarray, fps: float) -> None:
     from av.video.reformatter import ColorRange, Colorspace
 
-    name, options = next(found for found in _ENCODERS[container_format].items() if found[0] in av.codecs_available)
+    name, options = _encoder(av, container_format)
     height, width = clip.shape[1:3]
     even = np.pad(clip, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), "edge")
     with av.open(file, "w", format=container_format) as container:
@@ -123,6 +131,14 @@ def _encode(av: ModuleType, file: str | io.BytesIO, container_format: str, clip:
             yuv = rgb.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
             container.mux(stream.encode(yuv))
         container.mux(stream.encode())
+
+
+def _encoder(av: ModuleType, container_format: str) -> tuple[str, dict[str, str]]:
+    encoders = _ENCODERS[container_format]
+    for found in encoders.items():
+        if found[0] in av.codecs_available:
+            return found
+    raise NoVideoError(f"This build of FFmpeg has none of {', '.join(encoders)}: pip install 'lisa_jax[video]' anew.")
 
 
 def _check(stream: Any, where: str) -> None:

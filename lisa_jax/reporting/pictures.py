@@ -42,7 +42,7 @@ def stills_alone(paths: Iterable[Path]) -> str | None:
     if not any(path.suffix in MOVING for path in paths):
         return None
     try:
-        video_file.check_installed()
+        video_file.check_webm()
     except video_file.NoVideoError as error:
         return f"{_STILLS}: {error}"
     return None

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lisa_jax.media import video_file
 from lisa_jax.media.clip import open_clip, pixels_of
 from lisa_jax.reporting import pictures
 from lisa_jax.reporting.curves import MAX_POINTS, fidelity_chart, noise_chart, training_chart
@@ -333,12 +334,16 @@ def test_clips_are_videos_on_the_page_and_keep_their_frames_and_time(of_clips, s
     assert "Clips play together" in page and "do not move" not in page
 
 
-def test_without_pyav_clips_are_stills_and_the_page_says_why(of_clips, monkeypatch):
-    found = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "av" else found(name))
+@pytest.mark.parametrize("missing", ["Video files need PyAV", "This build of FFmpeg has none of libnone"])
+def test_where_no_video_can_be_written_clips_are_stills_and_the_page_says_why(of_clips, missing, monkeypatch):
+    if missing == "Video files need PyAV":
+        found = importlib.util.find_spec
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "av" else found(name))
+    else:
+        monkeypatch.setitem(video_file._ENCODERS, "webm", {"libnone": {}})
     page = render(of_clips)
     study, training = viewers_of(page)
-    assert "data:video/webm" not in page and "Clips do not move on this page: Video files need PyAV" in page
+    assert "data:video/webm" not in page and f"Clips do not move on this page: {missing}" in page
     np.testing.assert_array_equal(as_array(study["runs"][0]["frames"][3]["picture"])[0, 0], (240, 0, 210))
     # The sheet that lies beside the clip.
     assert as_array(training["runs"][0]["frames"][0]["picture"]).shape == (200, 700, 3)
