@@ -14,7 +14,7 @@ from lisa_jax.drawing.examined import read_conditions
 from lisa_jax.drawing.requests import Request
 from lisa_jax.dual_branch import Tree
 from lisa_jax.experiments.splits import Split
-from lisa_jax.families.family import Conditioner
+from lisa_jax.families.conditioner import Conditioner
 
 # Captions that are encoded, and rows that are read, at a time.
 READ_BATCH = 16

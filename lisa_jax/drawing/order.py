@@ -14,7 +14,8 @@ from lisa_jax.drawing.output import SampleFolder
 from lisa_jax.drawing.requests import Request
 from lisa_jax.drawing.sizes import Sizes, cropped_to
 from lisa_jax.experiments.splits import Split
-from lisa_jax.families.family import Conditioner, Family
+from lisa_jax.families.conditioner import Conditioner
+from lisa_jax.families.family import Family
 
 _LOG = logging.getLogger("lisa_jax")
 

@@ -25,7 +25,7 @@ from lisa_jax.families.caption_encoders import (
     load_clips,
     load_encoder,
 )
-from lisa_jax.families.family import Conditioner
+from lisa_jax.families.conditioner import Conditioner
 from lisa_jax.families.stable_diffusion_checks import check_tokens
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModelWithProjection
 from lisa_jax.models.t5_encoder import T5Config, T5EncoderModel

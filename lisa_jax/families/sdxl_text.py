@@ -15,7 +15,7 @@ from lisa_jax.checkpoints.checkpoint import TRANSFORMERS_WEIGHTS, Checkpoint, Ch
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT, CLIP_TEXT_WITH_PROJECTION
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.caption_encoders import CaptionEncoder, abstract_encoder, captions_of, cuts_of, load_clips
-from lisa_jax.families.family import Conditioner
+from lisa_jax.families.conditioner import Conditioner
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 from lisa_jax.models.config_fields import shown
 from lisa_jax.models.encoder import TIME_IDS

@@ -29,9 +29,10 @@ from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.dual_branch import DualBranch, Params, SideNetwork, Tree
 from lisa_jax.families.abstract import no_weights, not_read, shapes_of
 from lisa_jax.families.autoencoder import autoencoder_latents
+from lisa_jax.families.conditioner import Conditioner
 from lisa_jax.families.controlnet_check import check_controlnet, probe_inputs
 from lisa_jax.families.export_check import Measured
-from lisa_jax.families.family import UNIT_PICTURES, Conditioner, Family, LatentSpace, Setup
+from lisa_jax.families.family import UNIT_PICTURES, Family, LatentSpace, Setup
 from lisa_jax.families.low_rank import has_factors, low_rank, merged
 from lisa_jax.families.pixels import PIXELS
 from lisa_jax.families.schedulers import read_scheduler

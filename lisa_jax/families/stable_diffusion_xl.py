@@ -14,7 +14,7 @@ from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, Checkpoint
 from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
-from lisa_jax.families.family import Conditioner
+from lisa_jax.families.conditioner import Conditioner
 from lisa_jax.families.schedulers import read_scheduler
 from lisa_jax.families.sdxl_text import SDXLText, read_sdxl_text
 from lisa_jax.families.stable_diffusion import PIXEL_USAGE, StableDiffusion

@@ -19,7 +19,7 @@ from lisa_jax.checkpoints.clip_vision import CLIP_VISION_WITH_PROJECTION
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.abstract import no_weights
 from lisa_jax.families.antialiased_resize import antialiased_resize
-from lisa_jax.families.family import Conditioner
+from lisa_jax.families.conditioner import Conditioner
 from lisa_jax.models.clip_vision import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 # Side of what the pipeline feeds the image encoder with.

@@ -16,14 +16,8 @@ from lisa_jax.data.prepared.dtypes import stored_dtype
 from lisa_jax.data.prepared.layout import FIRST_FRAME, FPS, PICTURE_FIELDS
 from lisa_jax.data.prepared.paths import leaves_by_path, name_of
 from lisa_jax.dual_branch import Params, Tree
-from lisa_jax.families.family import (
-    UNIT_PICTURES,
-    ConditionEncoder,
-    Conditioner,
-    LatentSpace,
-    Setup,
-    check_rgb,
-)
+from lisa_jax.families.conditioner import Conditioner
+from lisa_jax.families.family import UNIT_PICTURES, ConditionEncoder, LatentSpace, Setup, check_rgb
 from lisa_jax.families.registry import load_family
 from lisa_jax.media.channels import RGB
 from lisa_jax.media.image import IMAGE

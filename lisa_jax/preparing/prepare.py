@@ -16,7 +16,7 @@ from tqdm import tqdm
 from lisa_jax.data.prepared.layout import features_of
 from lisa_jax.data.prepared.metadata import Metadata
 from lisa_jax.data.rows import Row, RowError, Rows
-from lisa_jax.families.family import ENCODE_BATCH
+from lisa_jax.families.conditioner import ENCODE_BATCH
 from lisa_jax.media.channels import RGB
 from lisa_jax.media.image import IMAGE
 from lisa_jax.media.open_picture import PictureError

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lisa_jax.dual_branch import Params, Tree
-from lisa_jax.families.family import Conditioner, Family
+from lisa_jax.families.conditioner import Conditioner
+from lisa_jax.families.family import Family
 from lisa_jax.media.video import VIDEO
 from lisa_jax.parallel.compiling import Announced
 from lisa_jax.parallel.sharding import make_mesh, replicated, split_rows

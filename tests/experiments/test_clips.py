@@ -21,7 +21,8 @@ from lisa_jax.drawing.order import order_of_split
 from lisa_jax.experiments.splits import load_split, training_batches
 from lisa_jax.experiments.training_run import training_experiment
 from lisa_jax.families import registry
-from lisa_jax.families.family import Conditioner, Setup
+from lisa_jax.families.conditioner import Conditioner
+from lisa_jax.families.family import Setup
 from lisa_jax.media.clip import open_clip
 from lisa_jax.media.video import VIDEO
 from lisa_jax.preparing.clips import ClipMaker

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lisa_jax.experiments.inputs import model_inputs
-from lisa_jax.families.family import Conditioner
+from lisa_jax.families.conditioner import Conditioner
 from lisa_jax.sampling.generate import _contexts
 from lisa_jax.sampling.noise import row_keys
 

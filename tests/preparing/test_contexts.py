@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lisa_jax.families.family import Conditioner
+from lisa_jax.families.conditioner import Conditioner
 from lisa_jax.preparing.encoding import with_contexts
 from lisa_jax.preparing.images import ConditionedImage
 

@@ -15,7 +15,8 @@ import numpy as np
 from lisa_jax.checkpoints.scheduler import process_of
 from lisa_jax.dual_branch import DualBranch, Params, SideNetwork, SideOutput
 from lisa_jax.families.abstract import not_read
-from lisa_jax.families.family import UNIT_PICTURES, Conditioner, Family
+from lisa_jax.families.conditioner import Conditioner
+from lisa_jax.families.family import UNIT_PICTURES, Family
 from lisa_jax.families.pixels import PIXELS
 from lisa_jax.families.usage import Usage
 from lisa_jax.media.image import IMAGE

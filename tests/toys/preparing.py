@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from lisa_jax.data.rows import Row, RowError
-from lisa_jax.families.family import ConditionEncoder, Conditioner, LatentSpace
+from lisa_jax.families.conditioner import Conditioner
+from lisa_jax.families.family import ConditionEncoder, LatentSpace
 from lisa_jax.preparing.encoding import Encoding
 from lisa_jax.preparing.images import ImageMaker
 from lisa_jax.preparing.prepare import Task

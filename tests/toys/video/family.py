@@ -17,8 +17,9 @@ from lisa_jax.checkpoints.params import Placement
 from lisa_jax.checkpoints.scheduler import process_of
 from lisa_jax.dual_branch import DualBranch, Params, SideNetwork, Tree
 from lisa_jax.families.abstract import no_weights, not_read, shapes_of
+from lisa_jax.families.conditioner import Conditioner
 from lisa_jax.families.export_check import Measured, check_export
-from lisa_jax.families.family import ConditionEncoder, Conditioner, Family, LatentSpace, Setup
+from lisa_jax.families.family import ConditionEncoder, Family, LatentSpace, Setup
 from lisa_jax.families.random_weights import random_tree
 from lisa_jax.families.usage import Usage
 from lisa_jax.media.video import VIDEO
