@@ -205,7 +205,7 @@ def test_stable_video_diffusion_trains_clips_and_samples_them_as_the_pipeline_do
         }
     )
     assert (config.data.image_size, config.optimizer.learning_rate) == ((14, 512, 512), 2e-5)
-    # It has the levels and hooks of the full size.
+    # It has the hook of the full size.
     family = PRESETS[smoke.preset].architecture.abstract(Setup(("depth",), smoke.condition_channels))
     sampling = config.sampling.to_dict()
     assert {name: sampling[name] for name in family.sampling} == family.sampling

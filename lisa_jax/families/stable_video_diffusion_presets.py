@@ -1,5 +1,7 @@
 """The published Stable Video Diffusion architectures, and one with the same switches at a thousandth of the size.
 
+The small one has two of the four levels of the UNet, one with attention and one without: compiling takes minutes.
+
 `svd` makes 14 frames, `svd_xt` 25.
 """
 
@@ -128,8 +130,10 @@ _TINY = StableVideoDiffusionPreset(
         _SVD.unet,
         sample_size=8,
         num_frames=4,
-        block_out_channels=(32, 32, 64, 64),
-        num_attention_heads=(1, 1, 2, 2),
+        block_out_channels=(32, 64),
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+        num_attention_heads=(1, 2),
         cross_attention_dim=32,
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=24,
