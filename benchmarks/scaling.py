@@ -24,7 +24,8 @@ _ON = flags.DEFINE_enum("on", "tpus", ["tpus", "gpus"], "Which table.")
 class Pod(NamedTuple):
     """A step on a pod or on GPUs; `fsdp` splits parameters, optimizer and frozen weights over so many chips.
 
-    `size` is the side of an image, or frames, height and width of a clip; `images` are so many of either a chip.
+    `size` is the side of an image, or frames, height and width of a clip; `images` are so many of either a chip. `rank`
+    is that of a Control-LoRA; 0: none.
     """
 
     config: str
@@ -34,9 +35,10 @@ class Pod(NamedTuple):
     lam: float = 0.2
     fsdp: int = 1
     remat: str = "full"
+    rank: int = 0
 
 
-SD21, SD3, SVD = "sd21_lisa", "sd3_lisa", "svd_lisa"
+SD21, SDXL, SD3, SVD = "sd21_lisa", "sdxl_lisa", "sd3_lisa", "svd_lisa"
 CLIP = "14x512x512"
 # The first three differ in size alone: weak scaling.
 PODS = (
@@ -46,6 +48,9 @@ PODS = (
     Pod(SD21, "v5e:4x4", 4, 512, lam=0.0),
     Pod(SD21, "v5p:4x4x4", 8, 512),
     Pod(SD21, "v6e:16x16", 8, 512),
+    Pod(SDXL, "v5p:4x4x4", 4, 1024, fsdp=16),
+    Pod(SDXL, "v5p:4x4x4", 4, 1024, lam=0.0, fsdp=16),
+    Pod(SDXL, "v6e:16x16", 4, 1024, fsdp=16),
     Pod(SD3, "v5p:4x4x4", 4, 1024),
     Pod(SD3, "v5p:4x4x4", 4, 1024, lam=0.0),
     Pod(SD3, "v5p:4x4x4", 16, 512),
@@ -65,6 +70,10 @@ GPUS = (
     Pod(SD21, "h100:1", 64, 512, lam=0.0, remat="none"),
     Pod(SD21, "h100:1", 64, 512, remat="dots"),
     Pod(SD21, "4090:1", 8, 512, remat="none"),
+    Pod(SDXL, "h100:1", 16, 1024),
+    Pod(SDXL, "4090:1", 4, 1024, rank=128),
+    Pod(SDXL, "h100:8", 8, 1024, fsdp=8),
+    Pod(SDXL, "h100:8", 8, 1024, lam=0.0, fsdp=8),
 )
 GPU_HEADER = (
     "| config | px | GPUs | fsdp | images a GPU | remat | loss | GiB a GPU | of | weights, optimizer, batch | "
@@ -82,6 +91,7 @@ def report(out: Path, pod: Pod) -> dict:
     if not path.is_file():
         flags = {"config": f"configs/{pod.config}.py:pose", "config.remat": pod.remat, "config.lisa.lam": pod.lam}
         flags |= {"config.mesh.fsdp": pod.fsdp, "config.mesh.split_frozen": pod.fsdp > 1}
+        flags |= {"config.side.lora_rank": pod.rank} if pod.rank else {}
         flags |= {
             "config.data.image_size": pod.size,
             "topology": pod.topology,
@@ -94,11 +104,15 @@ def report(out: Path, pod: Pod) -> dict:
     return json.loads(path.read_text())["reports"]["lisa"]
 
 
+def _named(pod: Pod) -> str:
+    return f"{pod.config}, rank {pod.rank}" if pod.rank else pod.config
+
+
 def row(pod: Pod, found: dict) -> str:
     """One line of the table."""
     compiled, times = found["compiled"], found["bound_seconds"]
     cells = (
-        pod.config,
+        _named(pod),
         pod.size,
         pod.topology,
         pod.fsdp,
@@ -119,7 +133,7 @@ def gpu_row(pod: Pod, found: dict) -> str:
     """One line of the table of GPUs."""
     compiled, times = found["compiled"], found["bound_seconds"]
     cells = (
-        pod.config,
+        _named(pod),
         pod.size,
         pod.topology,
         pod.fsdp,
