@@ -5,7 +5,7 @@ r"""A ControlNet of videos with LISA beside Stable Video Diffusion: 14 frames of
 The argument is the task, as of sd21_lisa.py; it names the prepared data set (data/pose_svd, ...), whose cached context
 has the first frames, and its condition, which is a video, too. The authors have Stable Video Diffusion in their paper,
 and no code of it: frames, size and rate are what ControlNets beside it are usually trained with, lam and hook those of
-their SD2.1. A smoke test of it, on any CPU, whose compiler takes minutes for a step of videos:
+their SD2.1. A smoke test of it, on any CPU, 167 s of a core's time, of which its compiler takes 137:
 
     python -m lisa_jax new_base --preset=tiny_svd --out=runs/smoke/tiny_svd
     python -m lisa_jax prepare --source=CLIPS --out=runs/smoke/pose_svd --base=runs/smoke/tiny_svd --image_size=64 \
