@@ -167,7 +167,7 @@ def test_configs_of_clips_differ_from_those_of_figures_in_what_clips_are():
     assert clips["data"] == pictures["data"] | {"name": "figures_video", "image_size": (8, 32, 32)}
     # Squares of 2 x 2 pixels: one halving of the condition.
     assert get_config("figures_video_base").temporal_unet.patch_size == 2 ** (len(clips["condition_channels"]) - 1)
-    assert (clips["lisa"], clips["optimizer"]) == (pictures["lisa"], pictures["optimizer"])
+    assert (clips["lisa"], clips["optimizer"]) == (pictures["lisa"], pictures["optimizer"] | {"learning_rate": 3e-3})
     study = get_config("studies.figures_video").training.to_dict()
     assert study["base"] == clips["base"] and study["condition_channels"] == clips["condition_channels"]
     assert study["data"] | {"condition": "pose"} == clips["data"]

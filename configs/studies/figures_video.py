@@ -18,10 +18,11 @@ def get_config() -> ConfigDict:
     config.training.data = ConfigDict(config.training.data.to_dict() | {"image_size": run.data.image_size})
     config.training.sampling.update(sampler="euler", num_steps=run.sampling.num_steps, batch_size=16)
     config.training.update(preview_count=32, preview_every=200)
-    config.sample_at = ()
+    config.sample_at = (100,)
     config.validation.num_examples = 64
     # One of clips, effnet_lite0_clips, would see 8,000 frames before the first run.
     config.extractor.name = ""
-    config.defaults.update(batch_size=8, num_steps=200)
+    # At 1e-3 plain training learns more slowly.
+    config.defaults.update(batch_size=8, num_steps=400, learning_rate=3e-3)
     config.grids = base.grids(*({"seed": seed, "lam": (0.0, 0.2)} for seed in (0, 1, 2)))
     return config
