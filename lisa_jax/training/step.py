@@ -12,6 +12,7 @@ from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.models.mesh import platform
 from lisa_jax.parallel.compiling import Announced
+from lisa_jax.parallel.cpu_memory import compiler_options
 from lisa_jax.parallel.sharding import replicated, split_rows, traced_on
 from lisa_jax.training.experiment import DiagnosticFn, LossFn
 from lisa_jax.training.state import TrainState
@@ -72,6 +73,7 @@ def jit_train_step(step: TrainStep, mesh: Mesh, state_sharding: TrainState, froz
         in_shardings=(state_sharding, frozen_sharding, split_rows(mesh), replicated(mesh)),
         out_shardings=(state_sharding, replicated(mesh)),
         donate_argnums=0,
+        compiler_options=compiler_options(mesh),
     )
     return Announced(jitted, "the training step", position=2)
 
