@@ -59,7 +59,9 @@ def make_train_step(
     return train_step
 
 
-def jit_train_step(step: TrainStep, mesh: Mesh, state_sharding: TrainState, frozen_sharding: Params) -> Announced:
+def jit_train_step(
+    step: TrainStep, mesh: Mesh, state_sharding: TrainState, frozen_sharding: Params, held: int
+) -> Announced:
     """Compile a step for a mesh; the state that it is given is gone afterwards.
 
     Args:
@@ -67,13 +69,14 @@ def jit_train_step(step: TrainStep, mesh: Mesh, state_sharding: TrainState, froz
       mesh: its rows split the batch.
       state_sharding: sharding of every leaf of the state, before and after.
       frozen_sharding: sharding of every leaf of the frozen tree.
+      held: bytes that a device holds of both.
     """
     jitted = jax.jit(
         traced_on(mesh, step),
         in_shardings=(state_sharding, frozen_sharding, split_rows(mesh), replicated(mesh)),
         out_shardings=(state_sharding, replicated(mesh)),
         donate_argnums=0,
-        compiler_options=compiler_options(mesh),
+        compiler_options=compiler_options(mesh, held),
     )
     return Announced(jitted, "the training step", position=2)
 
