@@ -1,7 +1,11 @@
 """Plain training against LISA beside a UNet of videos: poses of moving people at 8 x 32 x 32, three seeds.
 
-python -m lisa_jax study --config=configs/studies/figures_video.py --out=runs/figures_video
-python -m lisa_jax study --config=configs/studies/figures_video.py --out=runs/figures_video --summary
+    python -m lisa_jax study --config=configs/studies/figures_video.py --out=runs/figures_video
+    python -m lisa_jax study --config=configs/studies/figures_video.py --out=runs/figures_video --summary
+
+Six runs of 400 steps of 8 clips, a pair after the other: each takes five to eight minutes of a CPU core, measuring
+included. Found (docs/results.md): loss .1619 plain, .1624 LISA, higher in all three seeds; key points within .1 of the
+box diagonal .888 and .887, no difference.
 """
 
 from ml_collections import ConfigDict

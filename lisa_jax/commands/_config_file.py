@@ -17,8 +17,9 @@ def check_source(path: Path) -> None:
     try:
         compile(read_regular(path, _LARGEST_BYTES), str(path), "exec", dont_inherit=True)
     except SyntaxError as error:
-        where = path if error.lineno is None else f"{path} line {error.lineno}"
-        raise ValueError(f"{where} is no Python: {one_line(error.msg)}.") from None
+        line = error.lineno
+        where = f"--config={path} is no Python file" if line is None else f"{path} line {line} is no Python"
+        raise ValueError(f"{where}: {one_line(error.msg)}.") from None
     # Bytes that are no text, and what is nested without an end.
     except (ValueError, RecursionError, MemoryError) as error:
         raise ValueError(

@@ -20,7 +20,6 @@ from lisa_jax.commands._event_loops import PatientLoops
 from lisa_jax.data.embedded.records import CorruptRecordError
 from lisa_jax.files.home import cache_folder
 from lisa_jax.parallel.cluster import PROCESSES_VARIABLE, LostProcessError, join_processes, leave
-from lisa_jax.parallel.cpu_memory import keep_freed_memory
 from lisa_jax.parallel.messages import one_line
 
 
@@ -66,9 +65,8 @@ class BesideBars(logging.StreamHandler):
 
 
 def start_up() -> None:
-    """Settings that every command wants: processes joined, readable logs, memory and compiled programs kept."""
+    """Settings that every command wants: its processes joined, readable logs, compiled programs kept between runs."""
     join_processes(os.environ.get(PROCESSES_VARIABLE, ""))
-    keep_freed_memory()
     # Orbax, TFDS and JAX tell their whole story through absl and the root logger; errors they raise as well.
     absl_logging.set_verbosity(absl_logging.FATAL)
     asyncio.set_event_loop_policy(PatientLoops())

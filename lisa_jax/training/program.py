@@ -27,7 +27,7 @@ from lisa_jax.parallel.sharding import (
 from lisa_jax.training.experiment import DiagnosticFn, Experiment, LossFn
 from lisa_jax.training.learning_rate import learning_rate_schedule
 from lisa_jax.training.optimizer import make_optimizer
-from lisa_jax.training.state import TrainState, device_bytes, state_initialiser, state_shardings
+from lisa_jax.training.state import TrainState, state_initialiser, state_shardings
 from lisa_jax.training.step import StepDiagnostic, jit_diagnostic, jit_train_step, make_train_step
 
 
@@ -108,7 +108,7 @@ def make_program(experiment: Experiment, config: ConfigDict, mesh: Mesh, start: 
     @cache
     def step_of(loss: LossFn) -> Announced:
         step = make_train_step(loss, optimizer, config.ema_decay, config.accumulate)
-        return jit_train_step(step, mesh, state_sharding, frozen_sharding, sum(device_bytes(state, frozen).values()))
+        return jit_train_step(step, mesh, state_sharding, frozen_sharding)
 
     @cache
     def diagnostic_of(diagnostic: DiagnosticFn | None) -> StepDiagnostic | None:

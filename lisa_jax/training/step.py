@@ -12,7 +12,6 @@ from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.metrics import LossMetrics
 from lisa_jax.models.mesh import platform
 from lisa_jax.parallel.compiling import Announced
-from lisa_jax.parallel.cpu_memory import compiler_options
 from lisa_jax.parallel.sharding import replicated, split_rows, traced_on
 from lisa_jax.training.experiment import DiagnosticFn, LossFn
 from lisa_jax.training.state import TrainState
@@ -59,9 +58,7 @@ def make_train_step(
     return train_step
 
 
-def jit_train_step(
-    step: TrainStep, mesh: Mesh, state_sharding: TrainState, frozen_sharding: Params, held: int
-) -> Announced:
+def jit_train_step(step: TrainStep, mesh: Mesh, state_sharding: TrainState, frozen_sharding: Params) -> Announced:
     """Compile a step for a mesh; the state that it is given is gone afterwards.
 
     Args:
@@ -69,14 +66,12 @@ def jit_train_step(
       mesh: its rows split the batch.
       state_sharding: sharding of every leaf of the state, before and after.
       frozen_sharding: sharding of every leaf of the frozen tree.
-      held: bytes that a device holds of both.
     """
     jitted = jax.jit(
         traced_on(mesh, step),
         in_shardings=(state_sharding, frozen_sharding, split_rows(mesh), replicated(mesh)),
         out_shardings=(state_sharding, replicated(mesh)),
         donate_argnums=0,
-        compiler_options=compiler_options(mesh, held),
     )
     return Announced(jitted, "the training step", position=2)
 

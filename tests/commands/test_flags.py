@@ -97,7 +97,7 @@ MAKE = "from ml_collections import ConfigDict\ndef get_config():\n    "
     ("source", "sentence"),
     [
         ("def get_config(\n", "a.py line 1 is no Python: '(' was never closed."),
-        (b"\xff\xfe\x00", "a.py is no Python: "),
+        (b"\xff\xfe\x00", "--config=a.py is no Python file: "),
         ("(" * 5000, "a.py line 1 is no Python: "),
         ("import nothing_of_that_name\n", "a.py line 1: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
         ("x = 1\n", "a.py has no function get_config, which returns the config."),
