@@ -14,8 +14,9 @@ from lisa_jax.data.rows.named_file import named_clip
 from lisa_jax.drawing.requests import Request
 from lisa_jax.files.sha256 import sha256_of
 from lisa_jax.media.channels import RGB
-from lisa_jax.media.clip import StoredClip, open_clip
+from lisa_jax.media.clip import StoredClip
 from lisa_jax.media.decode import decode_picture
+from lisa_jax.media.open_clip import open_clip
 from lisa_jax.media.video import DEFAULT_FPS
 
 

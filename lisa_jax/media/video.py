@@ -79,8 +79,8 @@ def write(path: Path, video: np.ndarray, fps: float | None = None) -> None:
 
 
 def read(path: Path) -> np.ndarray:
-    """A clip, uint8 (F, H, W, 3), of whatever kind it is; raises PictureError as `clip.open_clip` does."""
-    from lisa_jax.media.clip import read_clip
+    """A clip, uint8 (F, H, W, 3), of whatever kind it is; raises PictureError as `open_clip` does."""
+    from lisa_jax.media.open_clip import read_clip
 
     return read_clip(path, str(path))
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from lisa_jax.data.clip_frames import place_of, starts_of
 from lisa_jax.data.rows import Row, RowError, Rows
 from lisa_jax.data.rows.row import check_index
-from lisa_jax.media.clip import rate_and_length
+from lisa_jax.media.open_clip import rate_and_length
 from lisa_jax.media.open_picture import PictureError
 from lisa_jax.preparing.clips import ClipMaker, check_lengths
 

@@ -12,7 +12,8 @@ from lisa_jax.data.buckets import nearest_bucket
 from lisa_jax.data.clip_frames import FrameReader, Picks, picks_of, place_of
 from lisa_jax.data.rows import Row, RowError
 from lisa_jax.media.channels import RGB
-from lisa_jax.media.clip import StoredClip, open_clip
+from lisa_jax.media.clip import StoredClip
+from lisa_jax.media.open_clip import open_clip
 from lisa_jax.media.video import VIDEO
 from lisa_jax.preparing.images import ConditionedImage, ImageMaker, split_of
 from lisa_jax.preparing.report import LONGER

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from lisa_jax.media import image, video_file
-from lisa_jax.media.clip import open_clip, pixels_of
+from lisa_jax.media.clip import pixels_of
+from lisa_jax.media.open_clip import open_clip
 
 # Endings of what a study or a run leaves.
 STILL, MOVING = frozenset({".png"}), frozenset({".gif", ".webp"})

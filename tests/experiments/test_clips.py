@@ -23,7 +23,7 @@ from lisa_jax.experiments.training_run import training_experiment
 from lisa_jax.families import registry
 from lisa_jax.families.conditioner import Conditioner
 from lisa_jax.families.family import Setup
-from lisa_jax.media.clip import open_clip
+from lisa_jax.media.open_clip import open_clip
 from lisa_jax.media.video import VIDEO
 from lisa_jax.preparing.clips import ClipMaker
 from lisa_jax.preparing.encoding import Encoding, load_encoding

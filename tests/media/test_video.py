@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lisa_jax.media.clip import open_clip, pixels_of, rate_and_length, read_clip
+from lisa_jax.media.clip import pixels_of
 from lisa_jax.media.frame_files import frames_of
 from lisa_jax.media.grid import MARGIN
+from lisa_jax.media.open_clip import open_clip, rate_and_length, read_clip
 from lisa_jax.media.open_picture import PictureError
 from lisa_jax.media.video import VIDEO, write
 from lisa_jax.media.video_file import NoVideoError

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from lisa_jax.media import video_file
-from lisa_jax.media.clip import open_clip, pixels_of
+from lisa_jax.media.clip import pixels_of
+from lisa_jax.media.open_clip import open_clip
 from lisa_jax.reporting import pictures
 from lisa_jax.reporting.curves import MAX_POINTS, fidelity_chart, noise_chart, training_chart
 from lisa_jax.reporting.findings import BETTER, NONE, UNKNOWN, WORSE, findings, in_short, overview, strips

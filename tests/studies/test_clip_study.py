@@ -11,7 +11,7 @@ from toys.video import family as toy
 from lisa_jax.data.embedded.openmoji import catalogue
 from lisa_jax.experiments.base import setup_of
 from lisa_jax.families import registry
-from lisa_jax.media.clip import open_clip, read_clip
+from lisa_jax.media.open_clip import open_clip, read_clip
 from lisa_jax.reporting.folders import read
 from lisa_jax.reporting.page import render
 from lisa_jax.studies.grid import Cell

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lisa_jax.media.clip import open_clip, read_clip
+from lisa_jax.media.open_clip import open_clip, read_clip
 from lisa_jax.studies.pictures import picture_grid, write_grid
 
 

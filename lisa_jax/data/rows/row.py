@@ -27,7 +27,7 @@ class RowError(ValueError):
 class Row(NamedTuple):
     """One row, pictures still encoded: read them by `media.decode.decode_picture` (or `read_labels` for class maps).
 
-    Of a source of clips (`Columns.clips`) they are clips, which `media.clip.open_clip` reads.
+    Of a source of clips (`Columns.clips`) they are clips, which `media.open_clip.open_clip` reads.
 
     Attributes:
       where: the file and the row, as in "train-00003.parquet row 17"; every RowError begins with it.
