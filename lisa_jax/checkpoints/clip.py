@@ -4,10 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from lisa_jax.checkpoints.checkpoint import TRANSFORMERS_WEIGHTS, Checkpoint, CheckpointError
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.clip_vision import CLIP_VISION_WITH_PROJECTION
 from lisa_jax.checkpoints.component import Component
+from lisa_jax.checkpoints.errors import CheckpointError
+from lisa_jax.checkpoints.folder import Checkpoint
+from lisa_jax.checkpoints.weight_files import TRANSFORMERS_WEIGHTS
 from lisa_jax.models.clip import CLIPConfig, clip_shapes
 from lisa_jax.models.config_fields import Range, Width, check_value, shown
 

@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.checkpoints.checkpoint import TRANSFORMERS_WEIGHTS
 from lisa_jax.checkpoints.component import Component
 from lisa_jax.checkpoints.config_files import TransformersConfig
+from lisa_jax.checkpoints.weight_files import TRANSFORMERS_WEIGHTS
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 _MODEL_TYPE = {"model_type": "clip_text_model"}

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.checkpoints.checkpoint import TRANSFORMERS_WEIGHTS
 from lisa_jax.checkpoints.component import Component
 from lisa_jax.checkpoints.config_files import TransformersConfig
+from lisa_jax.checkpoints.weight_files import TRANSFORMERS_WEIGHTS
 from lisa_jax.models.clip_vision import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 _FIXED = {"model_type": "clip_vision_model", "num_channels": 3}

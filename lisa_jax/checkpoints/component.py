@@ -10,10 +10,12 @@ from typing import Any, Generic
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, Checkpoint, CheckpointError, StoredTensor
 from lisa_jax.checkpoints.config_files import Config, ConfigFile, remove_config, write_config
+from lisa_jax.checkpoints.errors import CheckpointError
+from lisa_jax.checkpoints.folder import Checkpoint
 from lisa_jax.checkpoints.key_table import Entry, key_table
 from lisa_jax.checkpoints.params import Placement, check_tensors, read_params, write_params
+from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS, StoredTensor
 
 # Of a resnet of a VAE, which has no embedding of time; every other layer has more.
 _LEAST_TENSORS = 8

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import jax.numpy as jnp
 
-from lisa_jax.checkpoints.checkpoint import CheckpointError
+from lisa_jax.checkpoints.errors import CheckpointError
 from lisa_jax.files.whole_file import write_whole_text
 from lisa_jax.models.config_fields import hints, shown
 

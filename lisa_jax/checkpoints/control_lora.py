@@ -14,8 +14,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
 from lisa_jax.checkpoints.controlnet import CONTROLNET
+from lisa_jax.checkpoints.errors import CheckpointError
+from lisa_jax.checkpoints.folder import Checkpoint
 from lisa_jax.checkpoints.key_table import Entry
 from lisa_jax.checkpoints.original_unet import Shape, Sizes, condition_fields, original_name
 from lisa_jax.checkpoints.params import check_tensors, read_params, write_params

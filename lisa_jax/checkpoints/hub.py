@@ -8,14 +8,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from lisa_jax.checkpoints.errors import CheckpointError
-from lisa_jax.checkpoints.weight_files import PRECISIONS
+from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS, PRECISIONS, TRANSFORMERS_WEIGHTS
 from lisa_jax.files.hub import HubError, download
 from lisa_jax.files.json_object import JsonError, read_object
 
 # No sign of a pattern, and no way out of the repository.
 _COMPONENT = re.compile(r"\w+", re.ASCII)
-# Stems of weight files, as diffusers and transformers call them.
-_STEMS = ("diffusion_pytorch_model", "model")
+_STEMS = (DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS)
 # Of the repository itself, as that of a ControlNet or of CLIP; one by one, for `*` stands for folders, too.
 _TEXTS = (
     *("model_index.json", "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"),

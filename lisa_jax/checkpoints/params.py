@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, CheckpointError, StoredTensor
+from lisa_jax.checkpoints.errors import CheckpointError
 from lisa_jax.checkpoints.key_table import Entry
 from lisa_jax.checkpoints.recognise import what_keys
 from lisa_jax.checkpoints.safetensors_file import write_safetensors
 from lisa_jax.checkpoints.tree import tree_of
+from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS, StoredTensor
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 

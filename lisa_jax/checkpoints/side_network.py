@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
 from lisa_jax.checkpoints.component import Component
 from lisa_jax.checkpoints.controlnet import CONTROLNET
+from lisa_jax.checkpoints.errors import CheckpointError
+from lisa_jax.checkpoints.folder import Checkpoint
 from lisa_jax.checkpoints.recognise import no_side_network
 from lisa_jax.models.small_controlnet import SmallControlNetConfig
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, Checkpoint
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT, CLIP_TEXT_WITH_PROJECTION
 from lisa_jax.checkpoints.component import Component
 from lisa_jax.checkpoints.config_files import CONFIG_FILE, write_config
 from lisa_jax.checkpoints.errors import CheckpointError
+from lisa_jax.checkpoints.folder import Checkpoint
 from lisa_jax.checkpoints.original_layouts import Part, parts_of
 from lisa_jax.checkpoints.original_models import Model, model_of
 from lisa_jax.checkpoints.recognise import no_single_file
@@ -23,7 +23,7 @@ from lisa_jax.checkpoints.scheduler import SCHEDULER_CONFIG
 from lisa_jax.checkpoints.tokenizer_files import read_tokenizer_files
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
-from lisa_jax.checkpoints.weight_files import StoredTensor, tensors_of
+from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS, StoredTensor, tensors_of
 from lisa_jax.files.sha256 import sha256_of
 
 _INDEX = "model_index.json"

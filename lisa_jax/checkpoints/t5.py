@@ -6,9 +6,9 @@ Files hold the table of tokens as `shared.weight`, some also under its other nam
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.checkpoints.checkpoint import TRANSFORMERS_WEIGHTS
 from lisa_jax.checkpoints.component import Component
 from lisa_jax.checkpoints.config_files import TransformersConfig
+from lisa_jax.checkpoints.weight_files import TRANSFORMERS_WEIGHTS
 from lisa_jax.models.t5_encoder import T5Config, T5EncoderModel
 
 _MODEL_TYPE = {"model_type": "t5"}

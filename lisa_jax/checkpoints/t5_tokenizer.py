@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
-from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
+from lisa_jax.checkpoints.errors import CheckpointError
+from lisa_jax.checkpoints.folder import Checkpoint
 from lisa_jax.checkpoints.sentencepiece import CONTROL, NORMAL, UNIGRAM, UNKNOWN, parse_sentencepiece
 from lisa_jax.checkpoints.tokenizer import Tokenizer, check_special_ids
 from lisa_jax.checkpoints.tokenizer_settings import (

@@ -13,8 +13,10 @@ import numpy as np
 import tokenizers
 from tokenizers import Regex, models, normalizers, pre_tokenizers, processors, trainers
 
-from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError, open_checkpoint
+from lisa_jax.checkpoints.checkpoint import open_checkpoint
 from lisa_jax.checkpoints.config_files import write_config
+from lisa_jax.checkpoints.errors import CheckpointError
+from lisa_jax.checkpoints.folder import Checkpoint
 from lisa_jax.checkpoints.tokenizer_files import (
     END,
     END_OF_WORD,

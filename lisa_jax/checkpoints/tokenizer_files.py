@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
+from lisa_jax.checkpoints.errors import CheckpointError
+from lisa_jax.checkpoints.folder import Checkpoint
 from lisa_jax.checkpoints.tokenizer_settings import (
     LARGEST_FILE,
     added_tokens,

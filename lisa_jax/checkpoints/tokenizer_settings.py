@@ -7,7 +7,8 @@ from typing import Any
 
 from tokenizers import AddedToken
 
-from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
+from lisa_jax.checkpoints.errors import CheckpointError
+from lisa_jax.checkpoints.folder import Checkpoint
 from lisa_jax.models.config_fields import shown
 
 # CLIP's and T5's files have 0.5 to 3.6 MB.

@@ -18,6 +18,9 @@ from lisa_jax.files.json_object import JsonError, read_object
 from lisa_jax.files.regular_file import IrregularFileError, check_regular
 
 _LOG = logging.getLogger("lisa_jax")
+# Names of weight files without ending, as the two libraries call them.
+DIFFUSERS_WEIGHTS = "diffusion_pytorch_model"
+TRANSFORMERS_WEIGHTS = "model"
 # The same weights in another precision, as their file names say; of several the first is read.
 PRECISIONS = ("", ".fp16", ".bf16", ".fp32")
 # A UNet's header has 80 KB; the library itself would take 100 MB.

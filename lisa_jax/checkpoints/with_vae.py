@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, Checkpoint
 from lisa_jax.checkpoints.config_files import CONFIG_FILE
 from lisa_jax.checkpoints.errors import CheckpointError
+from lisa_jax.checkpoints.folder import Checkpoint
 from lisa_jax.checkpoints.single_file import SingleFile
 from lisa_jax.checkpoints.vae import VAE
-from lisa_jax.checkpoints.weight_files import StoredTensor
+from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS, StoredTensor
 from lisa_jax.files.sha256 import sha256_of
 
 _VAE = "vae"

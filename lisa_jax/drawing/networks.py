@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, open_checkpoint
+from lisa_jax.checkpoints.checkpoint import open_checkpoint
+from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS
 from lisa_jax.data.conditions.names import identifier_of
 from lisa_jax.drawing.class_colours import class_conditions
 from lisa_jax.drawing.sizes import Size, Sizes

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lisa_jax.checkpoints.checkpoint import TRANSFORMERS_WEIGHTS, Checkpoint
+from lisa_jax.checkpoints.checkpoint import Checkpoint
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT_WITH_PROJECTION
 from lisa_jax.checkpoints.t5 import T5_ENCODER
 from lisa_jax.checkpoints.t5_tokenizer import load_t5_tokenizer
+from lisa_jax.checkpoints.weight_files import TRANSFORMERS_WEIGHTS
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.caption_encoders import (
     CaptionEncoder,

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lisa_jax.checkpoints.checkpoint import TRANSFORMERS_WEIGHTS, Checkpoint, CheckpointError
+from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT, CLIP_TEXT_WITH_PROJECTION
+from lisa_jax.checkpoints.weight_files import TRANSFORMERS_WEIGHTS
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.caption_encoders import CaptionEncoder, abstract_encoder, captions_of, cuts_of, load_clips
 from lisa_jax.families.conditioner import Conditioner

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS, Checkpoint, open_checkpoint
+from lisa_jax.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from lisa_jax.checkpoints.clip_text import CLIP_TEXT
 from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.control_lora import write_control_lora
@@ -26,6 +26,7 @@ from lisa_jax.checkpoints.side_network import side_network_of, stored_side_netwo
 from lisa_jax.checkpoints.tokenizer import load_tokenizer
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
+from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS
 from lisa_jax.dual_branch import DualBranch, Params, SideNetwork, Tree
 from lisa_jax.families.abstract import no_weights, not_read, shapes_of
 from lisa_jax.families.autoencoder import autoencoder_latents

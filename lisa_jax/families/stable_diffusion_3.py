@@ -19,12 +19,13 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, Checkpoint
+from lisa_jax.checkpoints.checkpoint import Checkpoint
 from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.params import Placement
 from lisa_jax.checkpoints.scheduler import process_of
 from lisa_jax.checkpoints.sd3_transformer import SD3_TRANSFORMER
 from lisa_jax.checkpoints.vae import VAE
+from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS
 from lisa_jax.dual_branch import DualBranch, Params
 from lisa_jax.families.abstract import no_weights, not_read, shapes_of
 from lisa_jax.families.autoencoder import autoencoder_latents

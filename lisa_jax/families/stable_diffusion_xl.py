@@ -10,10 +10,11 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, Checkpoint
+from lisa_jax.checkpoints.checkpoint import Checkpoint
 from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
+from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS
 from lisa_jax.families.conditioner import Conditioner
 from lisa_jax.families.schedulers import read_scheduler
 from lisa_jax.families.sdxl_text import SDXLText, read_sdxl_text

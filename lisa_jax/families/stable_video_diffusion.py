@@ -16,13 +16,14 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, Checkpoint
+from lisa_jax.checkpoints.checkpoint import Checkpoint
 from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.params import Placement
 from lisa_jax.checkpoints.scheduler import process_of
 from lisa_jax.checkpoints.temporal_controlnet import TEMPORAL_CONTROLNET
 from lisa_jax.checkpoints.temporal_unet import TEMPORAL_UNET
 from lisa_jax.checkpoints.temporal_vae import TEMPORAL_VAE
+from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS
 from lisa_jax.dual_branch import DualBranch, Params
 from lisa_jax.families import stable_diffusion
 from lisa_jax.families.abstract import not_read, shapes_of

@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lisa_jax.checkpoints.checkpoint import TRANSFORMERS_WEIGHTS, Checkpoint, CheckpointError
+from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError
 from lisa_jax.checkpoints.clip import CLIPPreprocessing, read_clip_preprocessing
 from lisa_jax.checkpoints.clip_vision import CLIP_VISION_WITH_PROJECTION
+from lisa_jax.checkpoints.weight_files import TRANSFORMERS_WEIGHTS
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.abstract import no_weights
 from lisa_jax.families.antialiased_resize import antialiased_resize

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, CheckpointError, open_checkpoint
+from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
+from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS
 
 # As they were when runs were trained that are still resumed: the digests must stay.
 OF_BOTH = "1b19194898450da49bab5cb91a16679f5098a9852ae53654d1d451cc1f6a200f"

@@ -8,8 +8,9 @@ from pathlib import Path
 import jax.numpy as jnp
 from absl import flags
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, open_checkpoint
+from lisa_jax.checkpoints.checkpoint import open_checkpoint
 from lisa_jax.checkpoints.config_files import CONFIG_FILE
+from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS
 from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.conditions import condition_names
 from lisa_jax.experiments.saved_run import TrainedRun, load_run

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from lisa_jax.checkpoints.checkpoint import DIFFUSERS_WEIGHTS, Checkpoint, open_checkpoint
+from lisa_jax.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from lisa_jax.checkpoints.config_files import write_config
 from lisa_jax.checkpoints.params import Placement
 from lisa_jax.checkpoints.scheduler import process_of
+from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS
 from lisa_jax.dual_branch import DualBranch, Params, SideNetwork, Tree
 from lisa_jax.families.abstract import no_weights, not_read, shapes_of
 from lisa_jax.families.conditioner import Conditioner
