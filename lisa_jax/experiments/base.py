@@ -11,6 +11,9 @@ from lisa_jax.families.registry import architecture_of, check_left_out
 from lisa_jax.files.home import expanded
 from lisa_jax.files.hub import hub_file, hub_name
 from lisa_jax.files.path_list import split_named_paths
+from lisa_jax.media.image import IMAGE
+from lisa_jax.media.medium import Medium
+from lisa_jax.media.video import VIDEO
 from lisa_jax.parallel.sharding import REPLICATED, placement
 
 
@@ -96,6 +99,11 @@ def example_size(config: ConfigDict) -> tuple[int, ...]:
     """(H, W) of an image of the config's data, or (F, H, W) of a video; one number `data.image_size` is a square's."""
     size = config.data.image_size
     return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def medium_of(config: ConfigDict) -> Medium:
+    """What the config's data are, by their size."""
+    return VIDEO if len(example_size(config)) == VIDEO.axes else IMAGE
 
 
 def absolute_paths(config: ConfigDict) -> None:

@@ -54,6 +54,7 @@ def control_experiment(
         init=partial(_init, model=family.model, hooks=() if align is None else align.hooks),
         loss_at=losses.loss_at,
         load_start=family.read_start,
+        unit=family.medium.unit,
         identity=identity(config, family) | data_identity(config, data_fingerprint),
         upgrade=upgrade(config, data_fingerprint),
         rules=family.rules,

@@ -37,6 +37,7 @@ def pretraining(config: ConfigDict, family: Family) -> Experiment:
         loss_at=lambda step: loss,
         load_start=lambda: family.frozen,
         batches=training_batches(config, train),
+        unit=family.medium.unit,
         evaluations=(Evaluation(config.eval_every, _previews(config, family, test)),),
         identity={
             "seed": config.seed,

@@ -31,4 +31,4 @@ def read(path: Path) -> np.ndarray:
     return decode_picture(path, str(path))
 
 
-IMAGE = Medium(2, {"png": ".png"}, mirror, labelled_grid, write, read)
+IMAGE = Medium("image", 2, {"png": ".png"}, mirror, labelled_grid, write, read)

@@ -12,6 +12,7 @@ class Medium:
     """A kind of sample, uint8 (*space, 3), and of condition, uint8 (*space, c).
 
     Attributes:
+      unit: what one is called where they are counted: "image" or "clip".
       axes: how many space has: 2 of pictures (H, W), 3 of clips (F, H, W).
       formats: name of each format -> suffix of the files that hold one, with its dot, or "" for a folder. The first is
         the usual one, and "png" keeps every bit.
@@ -26,6 +27,7 @@ class Medium:
       check_writes: suffix -> None; raises ValueError where what writing it needs is not installed.
     """
 
+    unit: str
     axes: int
     formats: Mapping[str, str]
     mirror: Callable[[np.ndarray], np.ndarray]

@@ -93,4 +93,4 @@ def check_writes(suffix: str) -> None:
         video_file.check_installed()
 
 
-VIDEO = Medium(3, {"mp4": ".mp4", "gif": ".gif", "png": ""}, mirror, sheet, write, read, moving, check_writes)
+VIDEO = Medium("clip", 3, {"mp4": ".mp4", "gif": ".gif", "png": ""}, mirror, sheet, write, read, moving, check_writes)

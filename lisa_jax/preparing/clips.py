@@ -13,6 +13,7 @@ from lisa_jax.data.clip_frames import FrameReader, Picks, picks_of, place_of
 from lisa_jax.data.rows import Row, RowError
 from lisa_jax.media.channels import RGB
 from lisa_jax.media.clip import StoredClip
+from lisa_jax.media.medium import Medium
 from lisa_jax.media.open_clip import open_clip
 from lisa_jax.media.video import VIDEO
 from lisa_jax.preparing.images import ConditionedImage, ImageMaker, split_of
@@ -34,8 +35,7 @@ class ClipMaker(ImageMaker):
     """
 
     subject: ClassVar[str] = "video"
-    unit: ClassVar[str] = "clip"
-    axes: ClassVar[int] = VIDEO.axes
+    medium: ClassVar[Medium] = VIDEO
     frames: int
     fps: float | None = None
     stride: int | None = None

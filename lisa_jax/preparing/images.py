@@ -23,6 +23,7 @@ from lisa_jax.files.sha256 import sha256_of
 from lisa_jax.media.channels import RGB
 from lisa_jax.media.decode import Decoded, read_labels, read_picture
 from lisa_jax.media.image import IMAGE
+from lisa_jax.media.medium import Medium
 from lisa_jax.media.open_picture import pixel_count
 from lisa_jax.preparing.report import FRAMES, TURNED
 
@@ -112,10 +113,9 @@ class ImageMaker:
     stretched: Collection[str] = ()
     channels: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
-    # What messages call what rows are of, and what is made of them.
+    # What messages call what rows are of.
     subject: ClassVar[str] = "image"
-    unit: ClassVar[str] = "image"
-    axes: ClassVar[int] = IMAGE.axes
+    medium: ClassVar[Medium] = IMAGE
 
     @property
     def example_sizes(self) -> tuple[tuple[int, ...], ...]:

@@ -78,10 +78,10 @@ def prepare(rows: Rows, task: Task, out: str | Path, *, workers: int) -> Metadat
     metadata, empty_context = _metadata(task), task.encoding.empty_context()
     encode = batch_encoder(task.encoding)
     # Clips wait for their contexts in memory.
-    block = ENCODE_BATCH if task.make_image.axes == IMAGE.axes else task.encoding.batch_size
+    block = ENCODE_BATCH if task.make_image.medium is IMAGE else task.encoding.batch_size
     started = time.monotonic()
     with (
-        tqdm(total=len(rows), initial=len(rows) - total, unit=task.make_image.unit, dynamic_ncols=True) as bar,
+        tqdm(total=len(rows), initial=len(rows) - total, unit=task.make_image.medium.unit, dynamic_ncols=True) as bar,
         ThreadPoolExecutor(workers) as pool,
     ):
         results = _in_order(pool, rows, task, chain.from_iterable(chunks[index] for index in missing), workers)
@@ -97,7 +97,7 @@ def prepare(rows: Rows, task: Task, out: str | Path, *, workers: int) -> Metadat
                         notes.setdefault(note, []).append(image.where)
             writer.close(part.skipped, [Note(note, tuple(where)) for note, where in notes.items()])
     metadata = work.finish(len(chunks), metadata, empty_context)
-    _summarise(metadata, work.notes, Path(out), f"{task.make_image.unit}s", total, time.monotonic() - started)
+    _summarise(metadata, work.notes, Path(out), f"{task.make_image.medium.unit}s", total, time.monotonic() - started)
     return metadata
 
 

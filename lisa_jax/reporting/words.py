@@ -42,7 +42,7 @@ _MEASURES = {
     "main_over_target": "loss over the target's power",
     "align_over_gap": "alignment loss over the gap's power",
     "main_over_gap": "loss over the gap's power",
-    "images_per_second": "images per second",
+    "images_per_second": "examples per second",
     "grad_norm": "gradient norm",
     "gate_norm": "residuals over what they join",
 }

@@ -91,6 +91,7 @@ class Experiment:
       load_start: reads the tree that a fresh trainable tree starts from, as precise as the file has it; called once and
         let go. {} where nothing is read: shapes are the same.
       batches: the training stream; None for what is not trained here.
+      unit: what an example is called where their rate is told.
       evaluations: previews and validation.
       identity: names and values that must not change on resume (base fingerprint, seed, batch size, ...).
       upgrade: how checkpoints of earlier versions are read.
@@ -105,6 +106,7 @@ class Experiment:
     loss_at: Callable[[int], LossFn]
     load_start: Callable[[], Params] = dict
     batches: Batches | None = None
+    unit: str = "image"
     evaluations: tuple[Evaluation, ...] = ()
     identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     upgrade: Upgrade = NO_UPGRADE

@@ -69,7 +69,7 @@ def fit(experiment: Experiment, config: ConfigDict, workdir: str | Path) -> Trai
 
     # ---- the steps
     batches = watched(experiment.batches.iterate(start), start, experiment.reading)
-    log = RunLog(workdir, start, config, program.schedule, step_key)
+    log = RunLog(workdir, start, config, program.schedule, step_key, experiment.unit)
     # Closed from right to left, also after an error: signals are held back until everything is on disk.
     with StopRequest() as request, checkpoints, log:
         for step, batch in zip(range(start, config.num_steps), batches, strict=False):

@@ -21,8 +21,9 @@ _ON_THE_BAR = {
     "main_over_target": "main/target",
     "align_over_gap": "align/gap",
     "gate_norm": "gate",
-    "images_per_second": "img/s",
 }
+# Called so whatever an example is.
+_RATE = "images_per_second"
 
 
 class RunLog:
@@ -34,16 +35,24 @@ class RunLog:
       config: fields num_steps, batch_size, log_every, trackers.
       schedule: step -> learning rate.
       step_key: the key that every step folds its number into.
+      unit: what an example is called.
     """
 
     def __init__(
-        self, workdir: str | Path, start: int, config: ConfigDict, schedule: optax.Schedule, step_key: jax.Array
+        self,
+        workdir: str | Path,
+        start: int,
+        config: ConfigDict,
+        schedule: optax.Schedule,
+        step_key: jax.Array,
+        unit: str,
     ):
         # What one process writes holds for all: metrics are the same everywhere.
         first = jax.process_index() == 0
         self._config, self._schedule, self._step_key = config, schedule, step_key
         self._record = Record(workdir, start, config, enabled=first)
         self._bar = tqdm(total=config.num_steps, initial=start, unit="step", disable=not first, dynamic_ncols=True)
+        self._on_the_bar = _ON_THE_BAR | {_RATE: f"{unit}s/s"}
         self._window: dict[str, metrics.Mean] = {}
         self._steps, self._since = 0, time.perf_counter()
         self._previous: LossMetrics | None = None
@@ -75,9 +84,9 @@ class RunLog:
         values = metrics.summarise(jax.device_get(self._window))
         seconds = time.perf_counter() - self._since
         values["learning_rate"] = float(self._schedule(step))
-        values["images_per_second"] = self._steps * self._config.batch_size / seconds
+        values[_RATE] = self._steps * self._config.batch_size / seconds
         self._record.scalars(step + 1, values)
-        shown = {short: f"{values[name]:.3g}" for name, short in _ON_THE_BAR.items() if name in values}
+        shown = {short: f"{values[name]:.3g}" for name, short in self._on_the_bar.items() if name in values}
         self._bar.set_postfix(shown, refresh=False)
         self._window, self._steps = {}, 0
 

@@ -223,13 +223,14 @@ def test_a_base_of_videos_asks_for_frames_and_one_of_images_for_none(base):
         load_encoding(base, ("moments",), 2)
 
 
-def test_a_run_trains_and_shows_previews_that_move(data, base, family, tmp_path):
+def test_a_run_trains_counts_clips_and_shows_previews_that_move(data, base, family, tmp_path, capsys):
     config = config_of(base, data)
     config.lisa.lam = 0.0
     experiment = training_experiment(config, family)
     # Validation, which takes 5 s to compile, knows nothing of clips: the slow test below has it.
     experiment = dataclasses.replace(experiment, evaluations=experiment.evaluations[1:])
     assert int(fit(experiment, config, str(tmp_path)).step) == 2
+    assert "clips/s" in capsys.readouterr().err
     shown = VIDEO.read(tmp_path / "previews" / "samples_0000002.gif")
     assert len(shown) == 4 and shown.std() > 10 and (tmp_path / "previews" / "samples_0000002.png").is_file()
 

@@ -19,7 +19,7 @@ from lisa_jax.aot.report import flops_per_image
 from lisa_jax.aot.step import AbstractStep, abstract_step
 from lisa_jax.commands._work._phases import Phases
 from lisa_jax.dual_branch import Params
-from lisa_jax.experiments.base import architecture, chosen_preset, load_base
+from lisa_jax.experiments.base import architecture, chosen_preset, load_base, medium_of
 from lisa_jax.experiments.control import control_experiment
 from lisa_jax.experiments.fields import check_control
 from lisa_jax.files.whole_file import write_whole_text
@@ -144,21 +144,21 @@ def measurements(
     }
 
 
-def _table(found: dict[str, Any]) -> str:
+def _table(found: dict[str, Any], unit: str) -> str:
     def known(value: float | None, text: str) -> str:
         return "not known" if value is None else text
 
     steps = "  ".join(f"{name} {value:.1f}" for name, value in found["step_ms"].items())
-    preset = found["preset"]
+    preset, flops = found["preset"], found["flops_per_image"]
     lines = {
         "networks": "of the config's base" if preset is None else f"of the preset {preset}, with random weights",
-        "device": f"{found['devices']} x {found['device']}, {found['batch_size']} images a step",
-        "images/s a device": f"{found['images_per_second_per_device']:.2f}",
+        "device": f"{found['devices']} x {found['device']}, {found['batch_size']} {unit}s a step",
+        f"{unit}s/s a device": f"{found['images_per_second_per_device']:.2f}",
         "step, ms": steps,
         "waiting for data": f"{100 * found['waiting_share']:.1f}% of the time",
         "peak memory": known(found["peak_bytes"], f"{(found['peak_bytes'] or 0) / 2**30:.2f} GiB a device"),
         "temporary buffers": f"{found['temporary_bytes'] / 2**30:.2f} GiB a device, by the compiler's plan",
-        "model operations": known(found["flops_per_image"], f"{(found['flops_per_image'] or 0) / 1e9:.1f} GFLOP/image"),
+        "model operations": known(flops, f"{(flops or 0) / 1e9:.1f} GFLOP/{unit}"),
         "MFU": known(found["mfu"], f"{100 * (found['mfu'] or 0):.1f}%"),
     }
     return "\n".join(f"{name:<18} {text}" for name, text in lines.items())
@@ -168,7 +168,7 @@ def main() -> None:
     config = check_control(FLAGS.config)
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     found = measure(config, mesh, Phases(FLAGS.phases, FLAGS.seconds))
-    print(_table(found))
+    print(_table(found, medium_of(config).unit))
     if FLAGS.out:
         Path(FLAGS.out).parent.mkdir(parents=True, exist_ok=True)
         write_whole_text(FLAGS.out, json.dumps(found, indent=1) + "\n")

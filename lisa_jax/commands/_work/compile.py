@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from lisa_jax.aot.chips import Chip, parse_topology, topology_devices
 from lisa_jax.aot.report import compiled_report, lowered_report, memory_error, summary, what_does_not_fit
 from lisa_jax.aot.step import abstract_step
-from lisa_jax.experiments.base import architecture, chosen_preset
+from lisa_jax.experiments.base import architecture, chosen_preset, medium_of
 from lisa_jax.experiments.fields import check_control
 from lisa_jax.families.family import Architecture
 from lisa_jax.files.whole_file import write_whole_text
@@ -36,10 +36,11 @@ def analyse(
     start = time.perf_counter()
     found = lowered_report(step, config, networks, aligns=aligns)
     _LOG.info(
-        "%s: counted in %.0f s: %.1f GFLOP an image; gradients %.0f MB; %s",
+        "%s: counted in %.0f s: %.1f GFLOP/%s; gradients %.0f MB; %s",
         "LISA" if aligns else "plain",
         time.perf_counter() - start,
         found.flops_per_image / 1e9,
+        medium_of(config).unit,
         found.gradient_bytes / 1e6,
         memory_line(found.argument_bytes),
     )
@@ -71,16 +72,16 @@ def _say_that_it_goes_on(stop: threading.Event) -> None:
         _LOG.info("XLA compiles, %.0f min so far ...", (time.perf_counter() - start) / 60)
 
 
-def _line(name: str, report: dict[str, Any]) -> str:
+def _line(name: str, report: dict[str, Any], unit: str) -> str:
     if "compiled" not in report:
-        return f"{name:<6} {report['lowered']['flops_per_image'] / 1e9:8.0f} GFLOP/image"
+        return f"{name:<6} {report['lowered']['flops_per_image'] / 1e9:8.0f} GFLOP/{unit}"
     compiled, times = report["compiled"], report["bound_seconds"]
     return (
-        f"{name:<6} {report['lowered']['flops_per_image'] / 1e9:8.0f} GFLOP/image  "
+        f"{name:<6} {report['lowered']['flops_per_image'] / 1e9:8.0f} GFLOP/{unit}  "
         f"{compiled['total_bytes'] / 2**30:6.2f} of {report['hbm_bytes_per_chip'] / 2**30:.2f} GiB a chip "
         f"(arguments {compiled['argument_bytes'] / 2**30:.2f})  compute {1e3 * times['compute']:.0f} / memory "
         f"{1e3 * times['memory']:.0f} / links {1e3 * times['interconnect']:.0f} ms a step: bound by "
-        f"{report['bound_by']}, at most {report['images_per_second']:.0f} images/s, MFU {report['mfu_ceiling']:.2f}; "
+        f"{report['bound_by']}, at most {report['images_per_second']:.1f} {unit}s/s, MFU {report['mfu_ceiling']:.2f}; "
         f"compiled in {compiled['compile_seconds']:.0f} s"
         + "".join(
             f"\n  {kind:<14} {moved.kernels:6d} kernels {moved.bytes / 1e9:9.3f} GB"
@@ -102,7 +103,7 @@ def main() -> None:
     if FLAGS.compare:
         reports["plain"] = analyse(config, networks, chip, devices, aligns=False)
     for name, report in reports.items():
-        print(_line(name, report))
+        print(_line(name, report, medium_of(config).unit))
     if FLAGS.compare:
         lisa, plain = reports["lisa"], reports["plain"]
         print(f"FLOPs: LISA / plain {lisa['lowered']['flops_per_image'] / plain['lowered']['flops_per_image']:.3f}")

@@ -79,7 +79,7 @@ def evaluate_run(workdir: str) -> dict[str, Any]:
     def samples() -> Samples:
         inputs, found = (split.contexts(batch), conditions, batch["index"]), {}
         for name, side in {"control": run.side, "no control": None}.items():
-            with tqdm(total=len(batch["index"]), desc=name, unit="image", dynamic_ncols=True) as bar:
+            with tqdm(total=len(batch["index"]), desc=name, unit=run.family.medium.unit, dynamic_ncols=True) as bar:
                 found[name] = generate(*base, side, *inputs, seed=FLAGS.seed, progress=bar.update)
         return found
 

@@ -47,7 +47,7 @@ def main() -> None:
     make_image = with_channels(make_image, rows, skip_bad_rows=skip)
     batch_size = FLAGS.batch_size or (jax.local_device_count() if columns.clips else 8)
     chunk_rows = FLAGS.chunk_rows or (100 if columns.clips else 1000)
-    encoding = load_encoding(FLAGS.base, cache, batch_size, FLAGS.leave_out, make_image.axes, FLAGS.vae)
+    encoding = load_encoding(FLAGS.base, cache, batch_size, FLAGS.leave_out, make_image.medium.axes, FLAGS.vae)
     settings = {
         "source": rows.fingerprint(),
         "base": encoding.fingerprint,

@@ -126,7 +126,7 @@ def draw(networks: Networks) -> None:
     total, out = order.total, order.out
     done = out.finished() & set(range(total))
     shown: list[Drawing] = []
-    with tqdm(total=total, initial=len(done), unit="image", dynamic_ncols=True) as bar:
+    with tqdm(total=total, initial=len(done), unit=networks.family.medium.unit, dynamic_ncols=True) as bar:
         missing = _not_done(order.drawings, done, shown)
         found = batches(missing, min(FLAGS.batch_size or configured, total), order.counts)
         generate_missing(networks.family, networks.side, settings, found, out, bar)
@@ -148,7 +148,7 @@ def draw_without_control(
     done = bare.finished()
     missing = [drawing for drawing in shown if drawing.index not in done]
     counts = Counter(next(iter(drawing.conditions.values())).shape[:-1] for drawing in missing)
-    with tqdm(total=len(missing), desc="without control", unit="image", dynamic_ncols=True) as bar:
+    with tqdm(total=len(missing), desc="without control", unit=networks.family.medium.unit, dynamic_ncols=True) as bar:
         found = batches(missing, batch_size, counts)
         generate_missing(networks.family, None, {**settings, "guess_mode": False}, found, bare, bar)
     return bare

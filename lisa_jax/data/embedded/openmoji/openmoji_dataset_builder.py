@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 
 from lisa_jax.data.embedded.openmoji import catalogue
 from lisa_jax.data.embedded.openmoji.distinct import distinct_drawings
+from lisa_jax.data.embedded.openmoji.text import text_features, text_of
 from lisa_jax.data.embedded.png import encode_png
 
 _DESCRIPTION = """
@@ -58,10 +59,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 {
                     "image": tfds.features.Image(shape=(size, size, 3), encoding_format="png"),
                     "lineart": tfds.features.Image(shape=(size, size, 1), encoding_format="png"),
-                    "caption": tfds.features.Text(),
-                    "codepoints": tfds.features.Text(),
-                    "concept": tfds.features.Text(),
-                    "category": tfds.features.ClassLabel(names=list(catalogue.CATEGORIES)),
+                    **text_features(),
                 }
             ),
             homepage="https://openmoji.org",
@@ -80,8 +78,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         for drawing, png in rendered:
             # File objects: an array handed to an Image feature would be encoded by TensorFlow.
             images = {name: io.BytesIO(data) for name, data in png.items()}
-            text = {name: getattr(drawing, name) for name in ("caption", "codepoints", "concept", "category")}
-            yield drawing.codepoints, images | text
+            yield drawing.codepoints, images | text_of(drawing)
 
     def _rendered(self) -> list[tuple[catalogue.Drawing, dict[str, bytes]]]:
         return [

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lisa_jax.data.embedded.build_once import build_once, data_root
 from lisa_jax.data.embedded.openmoji.openmoji_dataset_builder import Builder, config_of_size
+from lisa_jax.data.embedded.openmoji.text import TEXT
 from lisa_jax.data.embedded.records import RecordSource
 
 
@@ -33,4 +34,4 @@ class OpenMojiSource(RecordSource):
     """
 
     def __init__(self, folder: Path, split: str):
-        super().__init__(folder, split, "OpenMoji", ("caption", "codepoints", "concept"))
+        super().__init__(folder, split, "OpenMoji", TEXT)

@@ -11,6 +11,7 @@ from lisa_jax.data.embedded.clip_records import strip_file
 from lisa_jax.data.embedded.openmoji import catalogue
 from lisa_jax.data.embedded.openmoji.distinct import distinct_drawings
 from lisa_jax.data.embedded.openmoji.rendering import render_image, render_lineart, render_mask
+from lisa_jax.data.embedded.openmoji.text import text_features, text_of
 from lisa_jax.data.embedded.openmoji_video.scenes import MovingDrawing, sample_clip
 
 _DESCRIPTION = """
@@ -49,10 +50,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                         name: tfds.features.Image(shape=(frames * size, size, channels), encoding_format="png")
                         for name, channels in pictures.items()
                     },
-                    "caption": tfds.features.Text(),
-                    "codepoints": tfds.features.Text(),
-                    "concept": tfds.features.Text(),
-                    "category": tfds.features.ClassLabel(names=list(catalogue.CATEGORIES)),
+                    **text_features(),
                 }
             ),
             homepage="https://openmoji.org",
@@ -71,8 +69,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         frames, size = self.builder_config.frames, self.builder_config.image_size
         for drawing in tqdm(drawings, desc=f"Rendering clips of OpenMoji ({split}) at {size} px", unit="clip"):
             clip = sample_clip(drawing, frames)
-            text = {name: getattr(drawing, name) for name in ("codepoints", "concept", "category")}
-            yield drawing.codepoints, _pictures(clip, size) | text | {"caption": clip.caption}
+            yield drawing.codepoints, _pictures(clip, size) | text_of(drawing) | {"caption": clip.caption}
 
 
 def _pictures(clip: MovingDrawing, size: int) -> dict:

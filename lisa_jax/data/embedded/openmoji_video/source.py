@@ -5,6 +5,7 @@ from pathlib import Path
 from lisa_jax.data.embedded.build_once import build_once, data_root
 from lisa_jax.data.embedded.clip_config import config_of_size
 from lisa_jax.data.embedded.clip_records import ClipSource
+from lisa_jax.data.embedded.openmoji.text import TEXT
 from lisa_jax.data.embedded.openmoji_video.openmoji_video_dataset_builder import Builder
 
 
@@ -29,4 +30,4 @@ def load_openmoji_video(
       ValueError: another size, or there is no such split.
     """
     folder = build_once(Builder, "openmoji_video", config_of_size(*size), data_root(data_dir))
-    return ClipSource(folder, split, "clips of OpenMoji", ("caption", "codepoints", "concept"))
+    return ClipSource(folder, split, "clips of OpenMoji", TEXT)
