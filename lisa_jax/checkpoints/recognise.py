@@ -41,6 +41,8 @@ _CLASSES = {
     "UNet2DConditionModel": "a UNet alone: give the folder that it lies in, with text_encoder/, vae/ and the others",
     "AutoencoderKL": "a VAE alone, not a base: it goes to --vae, or to config.vae, beside one",
     "ControlNetModel": "a ControlNet of a UNet, not a base: it goes to --controlnet, or to config.side.start_from",
+    "ControlLoRA": "a Control-LoRA, which is of UNets, not a base: it goes to --controlnet, or to "
+    "config.side.start_from",
     "ControlNetUnionModel": "a ControlNet of several conditions (union), which is not supported",
     "LisaJaxSideNetwork": "a side network, not a base: it goes to --controlnet, or to config.side.start_from",
     "T2IAdapter": "a T2I-Adapter, which is not supported",
@@ -63,6 +65,7 @@ _CLASSES = {
 }
 # Beginning of a pipeline's class -> the model behind it; the first that fits counts.
 _PIPELINES = (
+    ("StableDiffusionXLInstructPix2Pix", "InstructPix2Pix, whose UNet sees a picture beside the latents"),
     ("StableDiffusionXL", "Stable Diffusion XL"),
     ("StableDiffusion3", "Stable Diffusion 3"),
     ("StableDiffusionInstructPix2Pix", "InstructPix2Pix, whose UNet sees a picture beside the latents"),
@@ -71,6 +74,7 @@ _PIPELINES = (
     ("StableDiffusionDepth2Img", "Stable Diffusion with depth, whose UNet sees it beside the latents"),
     ("StableUnCLIP", "Stable unCLIP"),
     ("StableVideoDiffusion", "Stable Video Diffusion"),
+    ("StableDiffusion", "Stable Diffusion"),
     ("StableCascade", "Stable Cascade"),
     ("LatentConsistency", "a latent consistency model (LCM)"),
     ("Kandinsky", "Kandinsky"),
@@ -98,9 +102,15 @@ def what_else(path: Path) -> str | None:
     return None
 
 
-def what_pipeline(class_name: str) -> str | None:
-    """The model that a pipeline of diffusers runs, None where it is not known."""
-    return next((model for start, model in _PIPELINES if class_name.startswith(start)), None)
+def no_pipeline(class_name: str, known: Iterable[str]) -> str:
+    """What a pipeline's class is that is none of the `known` ones, as a sentence goes on behind "names"."""
+    start, model = next(((start, model) for start, model in _PIPELINES if class_name.startswith(start)), ("", ""))
+    known, usual = list(known), f"{start}Pipeline"
+    if start and usual in known:
+        return (
+            f"a {class_name[:80]}, another pipeline of {model}: if its parts are those of a base, name {usual} there."
+        )
+    return f"a {class_name[:80]}{f' ({model})' if model else ''}, which is not supported: {', '.join(known)} are."
 
 
 def what_class(class_name: str) -> str | None:
@@ -153,7 +163,7 @@ def no_side_network(folder: Path, class_name: str, wanted: str) -> str | None:
 
     `wanted`: classes of the side networks that go beside the base.
     """
-    if folder.is_file():
+    if folder.is_file() and not class_name:
         return f"{folder} is a base or a VAE, not a side network: give a ControlNet."
     if (folder / "model_index.json").is_file() or (folder / "unet").is_dir():
         return f"{folder} is a whole base, not a side network: give the folder of a ControlNet."

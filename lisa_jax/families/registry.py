@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from lisa_jax.checkpoints.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from lisa_jax.checkpoints.params import Placement
-from lisa_jax.checkpoints.recognise import no_base, what_pipeline
+from lisa_jax.checkpoints.recognise import no_base, no_pipeline
 from lisa_jax.families import stable_diffusion, stable_diffusion_3, stable_diffusion_xl, stable_video_diffusion
 from lisa_jax.families.family import Architecture, Family, Setup
 
@@ -29,6 +29,7 @@ FAMILIES: Mapping[str, Callable[[Checkpoint], Architecture]] = MappingProxyType(
         "StableDiffusion3Pipeline": stable_diffusion_3.read_architecture,
         "StableDiffusion3ControlNetPipeline": stable_diffusion_3.read_architecture,
         "StableDiffusion3Img2ImgPipeline": stable_diffusion_3.read_architecture,
+        "StableDiffusion3InpaintPipeline": stable_diffusion_3.read_architecture,
         "StableVideoDiffusionPipeline": stable_video_diffusion.read_architecture,
         "UNet2DConditionModel": stable_diffusion.read_architecture,
     }
@@ -50,11 +51,7 @@ def architecture_of(checkpoint: Checkpoint) -> Architecture:
         raise CheckpointError(no_base(Path(checkpoint.where())))
     class_name = str(checkpoint.config(*place).get("_class_name", "UNet2DConditionModel"))
     if class_name not in FAMILIES:
-        model = what_pipeline(class_name)
-        raise CheckpointError(
-            f"{checkpoint.where(*place)} names a {class_name[:80]}{f' ({model})' if model else ''}, which is not "
-            f"supported: {', '.join(FAMILIES)} are."
-        )
+        raise CheckpointError(f"{checkpoint.where(*place)} names {no_pipeline(class_name, FAMILIES)}")
     found = FAMILIES[class_name](checkpoint)
     check_left_out(found, checkpoint.left_out)
     return found

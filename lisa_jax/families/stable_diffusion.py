@@ -36,7 +36,7 @@ from lisa_jax.families.export_check import Measured
 from lisa_jax.families.family import UNIT_PICTURES, Family, LatentSpace, Setup
 from lisa_jax.families.low_rank import has_factors, low_rank, merged
 from lisa_jax.families.pixels import PIXELS
-from lisa_jax.families.schedulers import read_scheduler
+from lisa_jax.families.schedulers import read_scheduler, tell_few_steps
 from lisa_jax.families.side_networks import (
     SideStart,
     continued_side_network,
@@ -161,6 +161,7 @@ class StableDiffusion:
 
         That the weights fit their configs is known from the files' headers before.
         """
+        tell_few_steps(checkpoint, self.scheduler)
         dtype = jnp.dtype(setup.compute_dtype)
         latents = self._latents(setup, lambda: VAE.read(checkpoint, "vae", dtype)[1])
         for name, network in {"unet": UNET, **({} if self.vae is None else {"vae": VAE})}.items():

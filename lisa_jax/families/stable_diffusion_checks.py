@@ -66,9 +66,11 @@ def check_tokens(checkpoint: Checkpoint, tokenizer: Tokenizer, vocab_size: int, 
 def check_context(checkpoint: Checkpoint, unet: UNetConfig, text: CLIPTextConfig) -> None:
     """Refuse a text encoder of another UNet, and a UNet that asks for more than its tokens."""
     if unet.addition_embed_type is not None:
+        index = "model_index.json"
+        said = f"{index} names another pipeline" if checkpoint.has_config(name=index) else f"there is no {index}"
         raise CheckpointError(
             f"{checkpoint.where('unet', 'config.json')}: addition_embed_type {unet.addition_embed_type!r} is of Stable "
-            "Diffusion XL, but model_index.json names another pipeline: give one that names StableDiffusionXLPipeline."
+            f"Diffusion XL, but {said}: give one that names StableDiffusionXLPipeline."
         )
     if text.hidden_size != unet.cross_attention_dim:
         raise CheckpointError(

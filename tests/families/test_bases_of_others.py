@@ -68,6 +68,18 @@ def prefixed(prefix):
     return tensors(UNET, lambda found: {f"{prefix}{key}": value for key, value in found.items()})
 
 
+OF_XL = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+
+
+def without_index_of_xl(base):
+    fields("unet/config.json", **OF_XL)(base)
+    (base / "model_index.json").unlink()
+
+
 def with_channels(count):
     def change(base):
         fields("unet/config.json", in_channels=count)(base)
@@ -129,20 +141,27 @@ REFUSED = {
     ),
     "SDXL's InstructPix2Pix": (
         fields("model_index.json", _class_name="StableDiffusionXLInstructPix2PixPipeline"),
-        r"StableDiffusionXLInstructPix2PixPipeline \(Stable Diffusion XL\), which is not supported",
+        r"StableDiffusionXLInstructPix2PixPipeline \(InstructPix2Pix, whose UNet .*\), which is not supported",
     ),
     "SDXL's UNet": (
-        fields(
-            "unet/config.json",
-            addition_embed_type="text_time",
-            addition_time_embed_dim=256,
-            projection_class_embeddings_input_dim=2816,
-        ),
+        fields("unet/config.json", **OF_XL),
         "addition_embed_type 'text_time' is of Stable Diffusion XL, but model_index.json names another pipeline",
     ),
-    "SD3 inpainting": (
-        fields("model_index.json", _class_name="StableDiffusion3InpaintPipeline"),
-        r"\(Stable Diffusion 3\)",
+    "SDXL's UNet without an index": (
+        without_index_of_xl,
+        "addition_embed_type 'text_time' is of Stable Diffusion XL, but there is no model_index.json: give one",
+    ),
+    "another pipeline of SDXL": (
+        fields("model_index.json", _class_name="StableDiffusionXLPAGPipeline"),
+        r"another pipeline of Stable Diffusion XL: if its parts .*, name StableDiffusionXLPipeline there\.",
+    ),
+    "another pipeline": (
+        fields("model_index.json", _class_name="StableDiffusionPanoramaPipeline"),
+        r"another pipeline of Stable Diffusion: if its parts .*, name StableDiffusionPipeline there\.",
+    ),
+    "Flux": (
+        fields("model_index.json", _class_name="FluxPipeline"),
+        r"a FluxPipeline \(Flux\), which is not supported",
     ),
     "LCM": (fields("unet/config.json", time_cond_proj_dim=32), r"time_cond_proj_dim 32 .* \(LCM\)"),
     "unCLIP": (fields("unet/config.json", class_embed_type="projection"), "class_embed_type 'projection' .* unCLIP"),

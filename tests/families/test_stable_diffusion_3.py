@@ -10,9 +10,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from lisa_jax.checkpoints.checkpoint import CheckpointError, open_checkpoint
+from lisa_jax.checkpoints.controlnet import CONTROLNET
 from lisa_jax.drawing.networks import networks_of_folders
 from lisa_jax.families.family import Setup
-from lisa_jax.families.presets import write_random_base
+from lisa_jax.families.presets import preset_of, write_random_base
+from lisa_jax.families.random_weights import random_tree
 from lisa_jax.families.registry import architecture_of, load_family
 from lisa_jax.preparing.encoding import load_encoding
 
@@ -66,6 +68,13 @@ BASES = {
     "no tokenizer": (without("tokenizer"), r"tokenizer/vocab\.json is missing"),
     "no transformer": (without("transformer"), r"transformer/config\.json is missing"),
     "T5 as a pickle": (with_t5_as_a_pickle, r"text_encoder_3/pytorch_model\.bin is a pickle"),
+    "inpainting": (
+        lambda folder: (
+            edited("model_index.json", _class_name="StableDiffusion3InpaintPipeline")(folder),
+            edited("transformer/config.json", in_channels=33)(folder),
+        ),
+        "latents have 16 channels, but the transformer takes 33 and gives 16: only bases without further inputs",
+    ),
     "no flow": (
         edited("scheduler/scheduler_config.json", _class_name="EulerDiscreteScheduler"),
         "describes Diffusion, but Stable Diffusion 3 is a rectified flow",
@@ -152,6 +161,18 @@ def test_what_is_no_side_network_of_this_kind_of_base_is_told_with_what_is(base,
         (base, "is a whole base, not a side network: give the folder of a ControlNet."),
     ):
         assert refusal(base, Setup(("pose",), start_from={"pose": str(given)})) == f"{given} {message}"
+
+
+def test_files_of_what_goes_beside_unets_are_told_as_what_they_are(base, tmp_path):
+    low_rank = {f"input_hint_block.{index}.weight": np.zeros((4, 4, 3, 3), np.float32) for index in (0, 4)}
+    low_rank["input_blocks.0.0.down"] = np.zeros((2, 4, 3, 3), np.float32)
+    save_file(low_rank | {"lora_controlnet": np.zeros(0, np.float32)}, tmp_path / "lora.safetensors")
+    config = preset_of("tiny_sd21").controlnet
+    CONTROLNET.write(tmp_path, config, random_tree(CONTROLNET.key_table(config), 0))
+    (tmp_path / "config.json").unlink()
+    for file, what in (("lora.safetensors", "a Control-LoRA, which is of UNets"), (WEIGHTS, "a ControlNet of a UNet")):
+        said = refusal(base, Setup(("pose",), start_from={"pose": str(tmp_path / file)}))
+        assert said == f"{tmp_path / file} is {what}, but beside this base goes a SD3ControlNetModel."
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,28 @@ def test_what_is_no_such_base_is_named_as_what_it_is(whole, tmp_path, change, wo
         architecture_of(open_checkpoint(base))
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "sign"),
+    [
+        (
+            {"_class_name": "EulerAncestralDiscreteScheduler", "timestep_spacing": "trailing"},
+            "timestep_spacing trailing",
+        ),
+        ({"_class_name": "LCMScheduler"}, "LCMScheduler"),
+        ({"timestep_spacing": "trailing", "prediction_type": "v_prediction"}, None),
+        ({}, None),
+    ],
+)
+def test_a_base_that_was_distilled_for_few_steps_is_told_by_its_scheduler_and_taken(
+    whole, tmp_path, caplog, scheduler, sign
+):
+    base = shutil.copytree(whole, tmp_path / "base")
+    fields("scheduler/scheduler_config.json", **scheduler)(base)
+    load_family(base, Setup())
+    told = [record.getMessage() for record in caplog.records if "few steps" in record.getMessage()]
+    assert [f"scheduler_config.json has {sign}, as bases" in message for message in told] == [True] * bool(sign)
+
+
 def test_a_side_network_of_stable_diffusion_is_of_another_base(whole, tmp_path):
     config = preset_of("tiny_sd21").controlnet
     CONTROLNET.write(tmp_path / "side", config, random_tree(CONTROLNET.key_table(config), 0))

@@ -172,7 +172,9 @@ def test_unknown_split_and_folder(whole, tmp_path):
 def test_the_cache_of_another_base_is_refused(whole):
     source = load_prepared(whole)
     source.check_base("abc")
-    with pytest.raises(ValueError, match=r"holds moments and context of another base \(fingerprint abc"):
+    with pytest.raises(
+        ValueError, match=r"of another base \(fingerprint abc.*use that base, with the same VAE \(vae\)"
+    ):
         source.check_base("def")
 
 
