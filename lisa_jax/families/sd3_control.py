@@ -1,6 +1,5 @@
 """Side networks beside the transformer of Stable Diffusion 3 and 3.5, as pure functions."""
 
-import re
 from collections.abc import Callable, Mapping
 
 import jax
@@ -10,7 +9,7 @@ import numpy as np
 from lisa_jax.dual_branch import Params, Residuals, SideNetwork, SideOutput
 from lisa_jax.families.family import USUAL_BIRTHS, Births
 from lisa_jax.families.feature_decoders import decoder_functions
-from lisa_jax.families.side_networks import start_params
+from lisa_jax.families.side_networks import all_but, start_params
 from lisa_jax.models.sd3_controlnet import SD3ControlNet, SD3ControlNetConfig, feature_names, residual_index
 from lisa_jax.models.sd3_transformer import SD3Transformer, SD3TransformerConfig, SD3Trunk
 
@@ -122,12 +121,9 @@ def sd3_side(
         text = {"tokens": jnp.zeros((1, 1, config.joint_attention_dim or 1)), "pooled": pooled}
         return start_params(network.init(key, grid, x_t, jnp.zeros((1,)), text, condition, grid)["params"], start)
 
-    def trunk(params: Params) -> Params:
-        return {name: part for name, part in params.items() if not re.match(FRESH_LAYERS["zero_convolutions"], name)}
-
     shapes, latents = dict.fromkeys(hooks, (2, 2, config.width)), (size, size, main.predicted_channels)
     decoders = decoder_functions(shapes, latents, dtype, decoder_width)
-    return SideNetwork(apply, init, *decoders, hooks, trunk, FRESH_LAYERS)
+    return SideNetwork(apply, init, *decoders, hooks, all_but(FRESH_LAYERS["zero_convolutions"]), FRESH_LAYERS)
 
 
 def check_fits(config: SD3ControlNetConfig, main: SD3TransformerConfig) -> None:

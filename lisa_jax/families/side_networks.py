@@ -1,6 +1,7 @@
 """The side network of a UNet: a copy of its encoder, a smaller one, or one that was trained before."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
@@ -179,6 +180,11 @@ def encoder_kernels(checkpoint: Checkpoint, unet: UNetConfig) -> Params:
         if entry.path[0].startswith(COPIED_FROM_UNET) and entry.path[-1] == "kernel"
     }
     return UNET.read_params(checkpoint, "unet", table, whole=False)
+
+
+def all_but(pattern: str) -> Callable[[Params], Params]:
+    """Parameters -> those of all layers but the ones whose names match, for `SideNetwork.trunk`."""
+    return lambda params: {name: part for name, part in params.items() if not re.match(pattern, name)}
 
 
 def start_params(fresh: Mapping, start: Mapping, path: str = "") -> dict:

@@ -54,7 +54,7 @@ from lisa_jax.families.usage import TEMPLATES, Usage
 from lisa_jax.media.channels import RGB, not_rgb
 from lisa_jax.media.image import IMAGE
 from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
-from lisa_jax.models.unet import UNetConfig
+from lisa_jax.models.unet import UNet, UNetConfig
 from lisa_jax.models.vae import AutoencoderKLConfig
 from lisa_jax.parallel.sharding import Rules
 from lisa_jax.processes import Diffusion
@@ -200,7 +200,7 @@ class StableDiffusion:
         channels = not_rgb({name: side.config.conditioning_channels for name, side in sides.items()})
         return Family(
             model=DualBranch(
-                *unet_functions(self.unet, *settings),
+                *unet_functions(UNet(self.unet, *settings)),
                 {name: self._network(setup, side) for name, side in sides.items()},
             ),
             process=process,

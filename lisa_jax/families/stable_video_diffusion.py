@@ -36,12 +36,13 @@ from lisa_jax.families.stable_video_diffusion_checks import check_context, check
 from lisa_jax.families.svd_conditioner import FrameLatents, SVDImageEncoder, read_svd_image_encoder
 from lisa_jax.families.svd_latents import DECODE_CHUNK, frame_latents, temporal_latents
 from lisa_jax.families.temporal_check import TORCH_MODULE, check_temporal_controlnet
-from lisa_jax.families.temporal_control import temporal_side, temporal_unet_functions
+from lisa_jax.families.temporal_control import temporal_side
 from lisa_jax.families.temporal_side_networks import continued_temporal_side, copied_temporal_side
+from lisa_jax.families.unet_control import unet_functions
 from lisa_jax.families.usage import TEMPLATES, Usage
 from lisa_jax.media.channels import RGB, not_rgb
 from lisa_jax.media.video import VIDEO
-from lisa_jax.models.temporal_unet import TemporalUNetConfig
+from lisa_jax.models.temporal_unet import TemporalUNet, TemporalUNetConfig
 from lisa_jax.models.temporal_vae import AutoencoderKLTemporalDecoderConfig
 from lisa_jax.parallel.sharding import Rules
 from lisa_jax.processes import EDM
@@ -161,7 +162,7 @@ class StableVideoDiffusion:
             return check_temporal_controlnet(folder, params, dtype, latents.shape(*size), verifies=verifies)
 
         return Family(
-            model=DualBranch(*temporal_unet_functions(self.unet, *settings), networks),
+            model=DualBranch(*unet_functions(TemporalUNet(self.unet, *settings)), networks),
             process=process_of(self.scheduler),
             scheduler=self.scheduler,
             condition=UNIT_PICTURES,

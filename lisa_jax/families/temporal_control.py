@@ -1,44 +1,23 @@
 """ControlNets of videos beside a UNet of videos, as pure functions."""
 
-import re
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.dual_branch import Params, Residuals, SideNetwork, SideOutput, Tree
+from lisa_jax.dual_branch import Params, SideNetwork, SideOutput, Tree
 from lisa_jax.families.family import USUAL_BIRTHS, Births
 from lisa_jax.families.feature_decoders import Shape, decoder_functions
-from lisa_jax.families.side_networks import start_params
+from lisa_jax.families.side_networks import all_but, start_params
 from lisa_jax.families.unet_control import FRESH_LAYERS
 from lisa_jax.models.controlnet import feature_shapes
 from lisa_jax.models.temporal import frames_as_rows, rows_as_frames
 from lisa_jax.models.temporal_controlnet import TemporalControlNet, TemporalControlNetConfig
 from lisa_jax.models.temporal_encoder import VideoContext
-from lisa_jax.models.temporal_unet import TemporalUNet, TemporalUNetConfig
-from lisa_jax.models.unet import Trunk
 
 # The network time 0.25 ln sigma goes from -1.6 to 1.6 (sigma from 0.002 to 700), where all but the fastest of the
 # decoder's sinusoids would stand still: they were made for steps up to 1000.
 DECODER_TIME = 300.0
-
-
-def temporal_unet_functions(
-    config: TemporalUNetConfig, dtype: jnp.dtype = jnp.float32, remat: str = "none", attention: str = "auto"
-) -> tuple[Callable[..., Trunk], Callable[..., jax.Array], Callable[[Trunk], Residuals]]:
-    """`trunk`, `predict` and `joined` of a UNet of videos, see `DualBranch`: all as of a UNet of pictures."""
-    unet = TemporalUNet(config, dtype, remat, attention)
-
-    def trunk(frozen: Params, x_t: jax.Array, t: jax.Array, context: VideoContext) -> Trunk:
-        return unet.apply({"params": frozen}, x_t, t, context, method="encode")
-
-    def predict(frozen: Params, trunk: Trunk, residuals: Residuals | None = None) -> jax.Array:
-        return unet.apply({"params": frozen}, trunk, residuals, method="decode")
-
-    def joined(trunk: Trunk) -> Residuals:
-        return (*trunk.skips, trunk.hidden)
-
-    return trunk, predict, joined
 
 
 def temporal_side(
@@ -71,11 +50,8 @@ def temporal_side(
         )
         return start_params(network.init(key, *inputs)["params"], start)
 
-    def trunk(params: Params) -> Params:
-        return {name: part for name, part in params.items() if not re.match(FRESH_LAYERS["zero_convolutions"], name)}
-
     decoders = frame_decoder_functions(shapes, (size, size, config.out_channels), dtype, decoder_width)
-    return SideNetwork(apply, init, *decoders, tuple(shapes), trunk, FRESH_LAYERS)
+    return SideNetwork(apply, init, *decoders, tuple(shapes), all_but(FRESH_LAYERS["zero_convolutions"]), FRESH_LAYERS)
 
 
 def frame_decoder_functions(

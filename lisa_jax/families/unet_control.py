@@ -1,6 +1,5 @@
 """ControlNets beside a UNet, and smaller side networks, as pure functions."""
 
-import re
 from collections.abc import Callable
 
 import jax
@@ -9,10 +8,12 @@ import jax.numpy as jnp
 from lisa_jax.dual_branch import Params, Residuals, SideNetwork, SideOutput, Tree
 from lisa_jax.families.family import USUAL_BIRTHS, Births
 from lisa_jax.families.feature_decoders import decoder_functions
-from lisa_jax.families.side_networks import start_params
+from lisa_jax.families.side_networks import all_but, start_params
 from lisa_jax.models.controlnet import ControlNet, ControlNetConfig, feature_shapes
 from lisa_jax.models.encoder import Context
-from lisa_jax.models.unet import Trunk, UNet, UNetConfig
+from lisa_jax.models.temporal_encoder import VideoContext
+from lisa_jax.models.temporal_unet import TemporalUNet
+from lisa_jax.models.unet import Trunk, UNet
 
 # Layers of a ControlNet that its UNet has none of: group -> pattern of their paths.
 FRESH_LAYERS = {
@@ -22,16 +23,15 @@ FRESH_LAYERS = {
 
 
 def unet_functions(
-    config: UNetConfig, dtype: jnp.dtype = jnp.float32, remat: str = "none", attention: str = "auto"
+    unet: UNet | TemporalUNet,
 ) -> tuple[Callable[..., Trunk], Callable[..., jax.Array], Callable[[Trunk], Residuals]]:
-    """`trunk`, `predict` and `joined` of a UNet, see `DualBranch`.
+    """`trunk`, `predict` and `joined` of a UNet of pictures or of videos, see `DualBranch`.
 
     Control enters the UNet's skips after its down path and its hidden state after its mid block, so conv_in, time
     embedding, down and mid blocks are the trunk.
     """
-    unet = UNet(config, dtype, remat, attention)
 
-    def trunk(frozen: Params, x_t: jax.Array, t: jax.Array, context: Context) -> Trunk:
+    def trunk(frozen: Params, x_t: jax.Array, t: jax.Array, context: Context | VideoContext) -> Trunk:
         return unet.apply({"params": frozen}, x_t, t, context, method="encode")
 
     def predict(frozen: Params, trunk: Trunk, residuals: Residuals | None = None) -> jax.Array:
@@ -80,8 +80,5 @@ def controlnet_side(
         )
         return start_params(network.init(key, *inputs)["params"], start)
 
-    def trunk(params: Params) -> Params:
-        return {name: part for name, part in params.items() if not re.match(FRESH_LAYERS["zero_convolutions"], name)}
-
     decoders = decoder_functions(shapes, (size, size, latent_channels), dtype, decoder_width)
-    return SideNetwork(apply, init, *decoders, tuple(shapes), trunk, FRESH_LAYERS)
+    return SideNetwork(apply, init, *decoders, tuple(shapes), all_but(FRESH_LAYERS["zero_convolutions"]), FRESH_LAYERS)

@@ -12,12 +12,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lisa_jax.models.by_picture import by_picture
 from lisa_jax.models.config_fields import Range, Width
 from lisa_jax.models.controlnet import ConditioningEmbedding, feature_names, residual_channels
 from lisa_jax.models.embeddings import TimestepEmbedding
 from lisa_jax.models.encoder import Channels
 from lisa_jax.models.layers import Conv
-from lisa_jax.models.temporal import frames_as_rows, rows_as_frames
 from lisa_jax.models.temporal_blocks import DOWNSAMPLE_PADDING
 from lisa_jax.models.temporal_encoder import (
     TemporalEncoderConfig,
@@ -132,7 +132,7 @@ class TemporalControlNet(nn.Module):
         config, frames = self.config, x_t.shape[1]
         if condition.shape[1] != frames:
             raise ValueError(f"a condition of {condition.shape[1]} frames does not fit latents of {frames}.")
-        embedded = rows_as_frames(self.controlnet_cond_embedding(frames_as_rows(condition)), frames)
+        embedded = by_picture(self.controlnet_cond_embedding, condition)
         if embedded.shape[2:4] != x_t.shape[2:4]:
             raise ValueError(
                 f"a condition of {condition.shape[2:4]} comes down to {embedded.shape[2:4]}, but the latents are "
@@ -140,7 +140,7 @@ class TemporalControlNet(nn.Module):
             )
         emb = self.time_embedding(time_sinusoids(config, t)) + self.add_embedding(id_sinusoids(config, context))
         emb, tokens = of_frames(emb, frames), tokens_of_video(config, context)
-        hidden = rows_as_frames(self.conv_in(frames_as_rows(beside_first_frame(x_t, context))), frames) + embedded
+        hidden = by_picture(self.conv_in, beside_first_frame(x_t, context)) + embedded
         skips = (hidden,)
         for block in self.down_blocks:
             hidden, outputs = block(hidden, emb, tokens)
@@ -148,7 +148,7 @@ class TemporalControlNet(nn.Module):
         features = dict(zip(feature_names(config), (*skips, self.mid_block(hidden, emb, tokens)), strict=True))
         convolutions = (*self.controlnet_down_blocks, self.controlnet_mid_block)
         residuals = (
-            count * rows_as_frames(convolution(frames_as_rows(feature)), frames)
+            count * by_picture(convolution, feature)
             for count, convolution, feature in zip(config.multiplicities, convolutions, features.values(), strict=True)
         )
         return tuple(residuals), features

@@ -12,17 +12,11 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
+from lisa_jax.models.blocks import DownBlock, MidBlock
 from lisa_jax.models.config_fields import Heads, Range, Width, check_fields, check_layers, shown
 from lisa_jax.models.embeddings import sinusoidal_embedding
 from lisa_jax.models.encoder import Channels, Layers, per_level
-from lisa_jax.models.temporal_blocks import (
-    EPS,
-    NORM_GROUPS,
-    PLAIN_EPS,
-    TemporalBlockSettings,
-    TemporalDownBlock,
-    TemporalMidBlock,
-)
+from lisa_jax.models.temporal_blocks import DOWNSAMPLE_PADDING, EPS, NORM_GROUPS, PLAIN_EPS, TemporalBlockSettings
 
 VideoContext = Mapping[str, jax.Array]
 Frames = Annotated[int, Range(1, 1024)]
@@ -156,23 +150,23 @@ class TemporalEncoderConfig:
 
 def temporal_down_blocks(
     config: TemporalEncoderConfig, dtype: jnp.dtype, remat: str, attention: str
-) -> list[TemporalDownBlock]:
+) -> list[DownBlock]:
     """The down blocks, finest first; the last keeps its resolution."""
     return [
-        TemporalDownBlock(
+        DownBlock(
             channels=config.block_out_channels[level],
             layers=config.layers_per_block,
             settings=config.block_settings(kind, level, dtype, remat, attention),
-            downsample=level < config.levels - 1,
+            downsample_padding=DOWNSAMPLE_PADDING if level < config.levels - 1 else None,
         )
         for level, kind in enumerate(config.down_block_types)
     ]
 
 
-def temporal_mid_block(config: TemporalEncoderConfig, dtype: jnp.dtype, remat: str, attention: str) -> TemporalMidBlock:
+def temporal_mid_block(config: TemporalEncoderConfig, dtype: jnp.dtype, remat: str, attention: str) -> MidBlock:
     """The mid block, always with attention."""
     settings = config.block_settings(_WITH_ATTENTION["down"], -1, dtype, remat, attention)
-    return TemporalMidBlock(dataclasses.replace(settings, norm_eps=PLAIN_EPS))
+    return MidBlock(dataclasses.replace(settings, norm_eps=PLAIN_EPS))
 
 
 def time_sinusoids(config: TemporalEncoderConfig, t: jax.Array) -> jax.Array:

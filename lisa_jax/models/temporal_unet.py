@@ -9,11 +9,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lisa_jax.models.blocks import UpBlock
+from lisa_jax.models.by_picture import by_picture
 from lisa_jax.models.config_fields import check_fields
 from lisa_jax.models.embeddings import TimestepEmbedding
 from lisa_jax.models.layers import Conv, group_norm
-from lisa_jax.models.temporal import frames_as_rows, rows_as_frames
-from lisa_jax.models.temporal_blocks import NORM_GROUPS, PLAIN_EPS, TemporalUpBlock
+from lisa_jax.models.temporal_blocks import NORM_GROUPS, PLAIN_EPS
 from lisa_jax.models.temporal_encoder import (
     TemporalEncoderConfig,
     VideoContext,
@@ -66,7 +67,7 @@ class TemporalUNet(nn.Module):
         self.down_blocks = temporal_down_blocks(config, *settings)
         self.mid_block = temporal_mid_block(config, *settings)
         self.up_blocks = [
-            TemporalUpBlock(config.block_out_channels[level], config.block_settings(kind, level, *settings))
+            UpBlock(config.block_out_channels[level], config.block_settings(kind, level, *settings))
             for level, kind in zip(reversed(range(config.levels)), config.up_block_types, strict=True)
         ]
         self.conv_norm_out = group_norm(NORM_GROUPS, PLAIN_EPS, self.dtype, silu=True)
@@ -87,7 +88,7 @@ class TemporalUNet(nn.Module):
             id_sinusoids(self.config, context)
         )
         tokens, frames = tokens_of_video(self.config, context), x_t.shape[1]
-        hidden = rows_as_frames(self.conv_in(frames_as_rows(beside_first_frame(x_t, context))), frames)
+        hidden = by_picture(self.conv_in, beside_first_frame(x_t, context))
         skips, emb_of_frames = (hidden,), of_frames(emb, frames)
         for block in self.down_blocks:
             hidden, outputs = block(hidden, emb_of_frames, tokens)
@@ -107,12 +108,11 @@ class TemporalUNet(nn.Module):
           ValueError: the wrong number of residuals.
         """
         hidden, skips, emb, tokens = trunk.controlled(residuals)
-        frames = hidden.shape[1]
-        emb_of_frames, count = of_frames(emb, frames), self.config.layers_per_block + 1
+        emb_of_frames, count = of_frames(emb, hidden.shape[1]), self.config.layers_per_block + 1
         for block in self.up_blocks:
             skips, used = skips[:-count], skips[-count:]
             hidden = block(hidden, used, emb_of_frames, tokens, skips[-1].shape[2:4] if skips else None)
-        return rows_as_frames(self.conv_out(self.conv_norm_out(frames_as_rows(hidden))), frames)
+        return by_picture(lambda frames: self.conv_out(self.conv_norm_out(frames)), hidden)
 
     def __call__(
         self, x_t: jax.Array, t: jax.Array, context: VideoContext, residuals: tuple[jax.Array, ...] | None = None

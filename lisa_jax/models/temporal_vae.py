@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lisa_jax.models.by_picture import by_picture
 from lisa_jax.models.config_fields import Range, Width, check_fields
 from lisa_jax.models.layers import Conv, group_norm
 from lisa_jax.models.resnet import Upsample2D
@@ -92,7 +93,7 @@ class MidBlockTemporalDecoder(nn.Module):
         """x: (n, f, h, w, c). Returns (n, f, h, w, c)."""
         x = _resnet(x.shape[-1], self.dtype, "resnets_0")(x, None)
         attention = SpatialAttention(self.config.of_frames.block_settings(self.dtype), name="attentions_0")
-        x = rows_as_frames(attention(frames_as_rows(x)), x.shape[1])
+        x = by_picture(attention, x)
         return _resnet(x.shape[-1], self.dtype, "resnets_1")(x, None)
 
 
@@ -111,9 +112,8 @@ class UpBlockTemporalDecoder(nn.Module):
             x = _resnet(self.channels, self.dtype, f"resnets_{i}")(x, None)
         if not self.upsample:
             return x
-        frames, (height, width) = x.shape[1], x.shape[2:4]
-        upsampled = Upsample2D(self.dtype, name="upsamplers_0")(frames_as_rows(x), (2 * height, 2 * width))
-        return rows_as_frames(upsampled, frames)
+        upsample, size = Upsample2D(self.dtype, name="upsamplers_0"), (2 * x.shape[2], 2 * x.shape[3])
+        return by_picture(lambda frames: upsample(frames, size), x)
 
 
 class TemporalDecoder(nn.Module):
@@ -125,17 +125,17 @@ class TemporalDecoder(nn.Module):
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
         """z: (n, f, h, w, latent_channels). Returns (n, f, H, W, out_channels)."""
-        config, frames = self.config, z.shape[1]
-        widths = config.block_out_channels
-        x = rows_as_frames(Conv(widths[-1], dtype=self.dtype, name="conv_in")(frames_as_rows(z)), frames)
+        config, widths = self.config, self.config.block_out_channels
+        x = by_picture(Conv(widths[-1], dtype=self.dtype, name="conv_in"), z)
         x = MidBlockTemporalDecoder(config, self.dtype, name="mid_block")(x)
         for i, channels in enumerate(reversed(widths)):
             last = i == len(widths) - 1
             layers = config.layers_per_block + 1
             x = UpBlockTemporalDecoder(channels, layers, not last, self.dtype, name=f"up_blocks_{i}")(x)
-        rows = group_norm(NORM_GROUPS, NORM_EPS, self.dtype, "conv_norm_out", silu=True)(frames_as_rows(x))
-        rows = Conv(config.out_channels, dtype=self.dtype, name="conv_out")(rows)
-        return TemporalConv(config.out_channels, self.dtype, name="time_conv_out")(rows_as_frames(rows, frames))
+        norm = group_norm(NORM_GROUPS, NORM_EPS, self.dtype, "conv_norm_out", silu=True)
+        conv = Conv(config.out_channels, dtype=self.dtype, name="conv_out")
+        x = by_picture(lambda frames: conv(norm(frames)), x)
+        return TemporalConv(config.out_channels, self.dtype, name="time_conv_out")(x)
 
 
 class AutoencoderKLTemporalDecoder(nn.Module):

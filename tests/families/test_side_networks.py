@@ -20,7 +20,7 @@ from lisa_jax.families.registry import load_family
 from lisa_jax.families.unet_control import controlnet_side, unet_functions
 from lisa_jax.models.controlnet import controlnet_config_from_unet, feature_names, residual_channels
 from lisa_jax.models.small_controlnet import small_controlnet_config
-from lisa_jax.models.unet import UNetConfig
+from lisa_jax.models.unet import UNet, UNetConfig
 
 NAME = "edges"
 KEY = jax.random.key(0, impl="rbg")
@@ -96,7 +96,7 @@ def test_a_copy_starts_from_the_file_s_values_where_the_frozen_weights_are_round
 )
 def test_a_smaller_network_reaches_the_same_skips_and_starts_silent(kind):
     config = small_controlnet_config(FULL, **SMALLER[kind])
-    trunk, predict, _ = unet_functions(UNET_CONFIG)
+    trunk, predict, _ = unet_functions(UNet(UNET_CONFIG))
     network = controlnet_side(config, UNET_CONFIG.out_channels)
     x_t, t, context = normal(0, 2, 8, 8, 4), jnp.asarray([3.0, 900.0]), normal(1, 2, 3, 8)
     condition = normal(2, 2, 16, 16, 3)

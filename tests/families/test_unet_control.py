@@ -46,7 +46,7 @@ def quick_jit(function, **options):
 
 
 def unet_with_control(dtype=jnp.float32):
-    return DualBranch(*unet_functions(CONFIG, dtype), {"edges": controlnet_side(SIDE_CONFIG, 4, dtype)})
+    return DualBranch(*unet_functions(UNet(CONFIG, dtype)), {"edges": controlnet_side(SIDE_CONFIG, 4, dtype)})
 
 
 class Tiny(NamedTuple):

@@ -30,6 +30,7 @@ from lisa_jax.dual_branch import DualBranch
 from lisa_jax.families.low_rank import low_rank
 from lisa_jax.families.unet_control import controlnet_side, unet_functions
 from lisa_jax.models.controlnet import ControlNetConfig
+from lisa_jax.models.unet import UNet
 from lisa_jax.processes import Diffusion
 from lisa_jax.training.learning_rate import learning_rate_schedule
 from lisa_jax.training.optimizer import make_optimizer
@@ -159,7 +160,7 @@ def make_pair(tmp_path, randomise):
         decoder_table, decoder_params = decoder_of(decoder, shapes)
         return Pair(
             Reference(unet, side, decoder, hook, prediction_type),
-            DualBranch(*unet_functions(unet_config), {NAME: network}),
+            DualBranch(*unet_functions(UNet(unet_config)), {NAME: network}),
             Diffusion(**SCHEDULERS[prediction_type]),
             Alignment((hook,)),
             frozen,
