@@ -1,7 +1,8 @@
 """Bytes that the kernels of a compiled GPU program read and write, read from its text."""
 
+import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -30,9 +31,9 @@ class Traffic(NamedTuple):
 def kernel_traffic(text: str) -> dict[str, Traffic]:
     """Kind of kernel -> its traffic in one step on one GPU, most bytes first.
 
-    A kernel's operands and results count once each, as if there were no cache; of a loop one turn counts. Kinds are
-    convolution, attention, product, reduction, elementwise, copy (and transposition, slices), collectives by their
-    names, and other calls of libraries.
+    A kernel's operands and results count once each, as if there were no cache; of an operand that it slices the slices
+    count, of a loop one turn. Kinds are convolution, attention, product, reduction, elementwise, copy (and
+    transposition, slices), collectives by their names, and other calls of libraries.
 
     Args:
       text: `compiled.as_text()` of a program for GPUs.
@@ -76,8 +77,28 @@ def _kernels(lines: dict[str, list[str]], computation: str) -> Iterator[tuple[st
         elif not _is_no_kernel(op):
             # What a start gives has its operands in it.
             operands = () if op.endswith("-start") else _OPERAND.findall(rest.split("), ")[0])
-            moved = array_bytes(shape) + sum(array_bytes(shapes.get(name, "")) for name in operands)
-            yield _kind(lines, op, rest), moved
+            read = [array_bytes(shapes.get(name, "")) for name in operands]
+            if op == "fusion":
+                read = map(min, read, _bytes_in_use(lines.get(_FUSED.search(rest)[1], []), len(read)))
+            yield _kind(lines, op, rest), array_bytes(shape) + sum(read)
+
+
+def _bytes_in_use(fused: list[str], parameters: int) -> Iterator[float]:
+    """Of each parameter of a kernel the bytes of the slices that it takes; without bounds where it reads the whole."""
+    users, numbers = defaultdict(list), {}
+    for name, shape, op, rest in _instructions(fused):
+        if op == "parameter":
+            numbers[int(rest.split(")")[0])] = name
+        for operand in _OPERAND.findall(rest.split("), ")[0]):
+            users[operand].append((name, shape, op))
+
+    def sliced(name: str) -> float:
+        return sum(
+            array_bytes(shape) if op == "slice" else sliced(user) if op == "bitcast" else math.inf
+            for user, shape, op in users[name]
+        )
+
+    return (sliced(numbers[number]) for number in range(parameters))
 
 
 def _kind(lines: dict[str, list[str]], op: str, rest: str) -> str:

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from lisa_jax.models import splash
-from lisa_jax.models.layers import Conv, HalvedLinear, Linear, group_norm, layer_norm
+from lisa_jax.models.layers import Conv, HalvedLinear, Linear
 from lisa_jax.models.mesh import platform, runs_on_ampere
+from lisa_jax.models.norms import group_norm, layer_norm
 from lisa_jax.models.remat import rematerialised
 
 ATTENTION_IMPLEMENTATIONS = ("auto", "xla", "cudnn", "splash")
@@ -110,14 +111,21 @@ class GEGLU(nn.Module):
 def gated_gelu(hidden: jax.Array, gate: jax.Array) -> jax.Array:
     """hidden * GELU(gate), exact (erf), of two arrays of one shape.
 
-    The derivative is written by hand so that the backward pass keeps the two arguments only.
+    Computed in float32, as PyTorch computes it, and rounded once: of a half-precision GELU by `jax.nn.gelu` XLA keeps
+    parts in memory. The derivative is written by hand so that the backward pass keeps the two arguments only.
     """
-    return hidden * nn.gelu(gate, approximate=False)
+    wide_hidden, wide_gate = hidden.astype(jnp.float32), gate.astype(jnp.float32)
+    return (wide_hidden * wide_gate * _normal_below(wide_gate)).astype(hidden.dtype)
+
+
+def _normal_below(gate: jax.Array) -> jax.Array:
+    """P(normal < gate): GELU(gate) is the gate times that."""
+    return 0.5 * (1.0 + jax.lax.erf(gate / math.sqrt(2)))
 
 
 def _gated_gelu_backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     hidden, gate, gradient = (array.astype(jnp.float32) for array in (*kept, gradient))
-    below = 0.5 * (1.0 + jax.lax.erf(gate / math.sqrt(2)))  # GELU(g) = g P(normal < g)
+    below = _normal_below(gate)
     density = jnp.exp(-0.5 * jnp.square(gate)) / math.sqrt(2 * math.pi)
     to_hidden, to_gate = gradient * gate * below, gradient * hidden * (below + gate * density)
     return to_hidden.astype(kept[0].dtype), to_gate.astype(kept[1].dtype)

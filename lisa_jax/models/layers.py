@@ -1,4 +1,4 @@
-"""Layers with PyTorch's defaults: convolutions and linear maps born as PyTorch's are, norms with float32 statistics.
+"""Layers with PyTorch's defaults: convolutions and linear maps born as PyTorch's are.
 
 Parameters stay in the dtype in which they are stored and are cast to the compute dtype where they are used.
 """
@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.errors import ScopeParamShapeError
+from jax.experimental.layout import Layout, with_layout_constraint
 
-from lisa_jax.models.mesh import summed_over_rows
+from lisa_jax.models.mesh import platform, summed_over_rows
 
-LAYER_NORM_EPS = 1e-5
 # Times PyTorch's default, with which a linear map and SiLU after it keep the power of a normal input:
 # sqrt(3 / E[silu(x)^2]).
 SILU_BIRTH = 2.904
@@ -171,106 +171,33 @@ class Conv(Factored):
             padding=((self.padding, self.padding),) * 2 if isinstance(self.padding, int) else self.padding,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
-        y = convolved(kernel.astype(self.dtype))
+        y = convolved(with_ordered_gradient(kernel.astype(self.dtype)))
         if (factors := self.factors()) is not None:
             y += jnp.dot(convolved(factors[0]), factors[1])
         return y + bias.astype(self.dtype)
 
 
-class GroupNorm(Layer):
-    """`torch.nn.GroupNorm` of NHWC arrays, with SiLU after it if asked for; statistics in float32.
+def with_ordered_gradient(kernel: jax.Array) -> jax.Array:
+    """A kernel (h, w, in, out) whose gradient lies in memory as the kernel does.
 
-    Parameters are those of `flax.linen.GroupNorm`, "scale" and "bias", each (c,).
+    cuDNN gives the gradient as (out, h, w, in). Left so, XLA for GPUs updates in that order and copies parameters and
+    moments there and back, in float32; this turns round the gradient alone, in the compute dtype.
     """
-
-    groups: int
-    eps: float
-    dtype: jnp.dtype = jnp.float32
-    silu: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x: (n, ..., c). Returns the same shape in the compute dtype."""
-        scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
-        bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
-        rows = x.astype(self.dtype).reshape(x.shape[0], -1, x.shape[-1])
-        return normalise_groups(rows, scale, bias, self.groups, self.eps, self.silu).reshape(x.shape)
+    return _with_ordered_gradient(kernel) if platform() == "gpu" else kernel
 
 
-def group_norm(groups: int, eps: float, dtype: jnp.dtype, name: str | None = None, silu: bool = False) -> GroupNorm:
-    """A `GroupNorm`; `silu` applies SiLU to its result in the same pass over memory."""
-    return GroupNorm(groups, eps, dtype, silu, name=name)
+@jax.custom_vjp
+def _with_ordered_gradient(kernel: jax.Array) -> jax.Array:
+    return kernel
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def normalise_groups(x: jax.Array, scale: jax.Array, bias: jax.Array, groups: int, eps: float, silu: bool) -> jax.Array:
-    """GroupNorm of x (n, l, c), then SiLU if asked for, in the dtype of x.
-
-    The derivative is written by hand so that the backward pass keeps x and two numbers a group, nothing of the size of
-    x in float32. All reductions are over l first, channel by channel: contiguous in memory, unlike a group's c / groups
-    channels.
-    """
-    return _normalise_groups(x, scale, bias, groups, eps, silu)[0]
+def _ordered(_: None, gradient: jax.Array) -> tuple[jax.Array]:
+    ordered = with_layout_constraint(gradient, Layout(tuple(range(gradient.ndim))))
+    # Otherwise XLA turns round what it computes from the gradient, twice and in float32.
+    return (jax.lax.optimization_barrier(ordered),)
 
 
-def _normalise_groups(x, scale, bias, groups, eps, silu):
-    mean, inverse_std = _group_statistics(x.astype(jnp.float32), groups, eps, fast=x.dtype != jnp.float32)
-    y = (x.astype(jnp.float32) - mean) * (inverse_std * scale) + bias
-    return (nn.silu(y) if silu else y).astype(x.dtype), (x, scale, bias, mean, inverse_std)
-
-
-def _group_statistics(x: jax.Array, groups: int, eps: float, fast: bool) -> tuple[jax.Array, jax.Array]:
-    """Mean and 1 / standard deviation of every group, repeated for its channels: (n, 1, c) float32.
-
-    The fast variance, E[x^2] - E[x]^2, reads x once but loses digits where |mean| >> std: no more than a half-precision
-    x has lost already, too many for float32.
-    """
-    mean = _group_mean(jnp.mean(x, axis=1), groups)
-    if fast:
-        variance = jnp.maximum(_group_mean(jnp.mean(jnp.square(x), axis=1), groups) - jnp.square(mean), 0.0)
-    else:
-        variance = _group_mean(jnp.mean(jnp.square(x - mean), axis=1), groups)
-    return mean, jax.lax.rsqrt(variance + eps)
-
-
-def _group_mean(channels: jax.Array, groups: int) -> jax.Array:
-    """Mean over the channels of each group, repeated for each of them: (n, c) -> (n, 1, c)."""
-    n, count = channels.shape
-    means = jnp.mean(channels.reshape(n, groups, count // groups), axis=-1)
-    return jnp.repeat(means, count // groups, axis=-1)[:, None]
-
-
-def _normalise_groups_backward(groups, eps, silu, kept, gradient):
-    x, scale, bias, mean, inverse_std = kept
-
-    def elementwise(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Normalised x, and the gradient in front of SiLU, float32."""
-        normal, gradient = (x.astype(jnp.float32) - mean) * inverse_std, gradient.astype(jnp.float32)
-        if silu:
-            y = normal * scale + bias
-            gate = jax.nn.sigmoid(y)
-            gradient = gradient * gate * (1.0 + y * (1.0 - gate))
-        return normal, gradient
-
-    normal, before_silu = elementwise(x, gradient)
-    along_bias, along_scale = jnp.mean(before_silu, axis=1), jnp.mean(before_silu * normal, axis=1)
-    # Computed anew from x and the gradient, both in half precision: XLA would keep float32 copies of what the sums saw.
-    along_bias, along_scale, x, gradient = jax.lax.optimization_barrier((along_bias, along_scale, x, gradient))
-    normal, gradient = elementwise(x, gradient)
-    x_gradient = inverse_std * (
-        gradient * scale - _group_mean(along_bias * scale, groups) - normal * _group_mean(along_scale * scale, groups)
-    )
-    length = x.shape[1]
-    scale_gradient, bias_gradient = jnp.sum(length * along_scale, axis=0), jnp.sum(length * along_bias, axis=0)
-    return x_gradient.astype(x.dtype), scale_gradient.astype(scale.dtype), bias_gradient.astype(bias.dtype)
-
-
-normalise_groups.defvjp(_normalise_groups, _normalise_groups_backward)
-
-
-def layer_norm(dtype: jnp.dtype, name: str) -> nn.LayerNorm:
-    """`torch.nn.LayerNorm` over the last axis with PyTorch's epsilon, 1e-5 (Flax's default is 1e-6)."""
-    return nn.LayerNorm(epsilon=LAYER_NORM_EPS, use_fast_variance=False, dtype=dtype, name=name)
+_with_ordered_gradient.defvjp(lambda kernel: (kernel, None), _ordered)
 
 
 def resize_nearest(x: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.models.layers import Conv, Linear, group_norm, resize_nearest
+from lisa_jax.models.layers import Conv, Linear, resize_nearest
+from lisa_jax.models.norms import group_norm
 
 
 class ResnetBlock2D(nn.Module):

@@ -10,7 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lisa_jax.models.layers import Linear, group_norm, pytorch_uniform
+from lisa_jax.models.layers import Linear, pytorch_uniform
+from lisa_jax.models.norms import group_norm
 from lisa_jax.models.resnet import ResnetBlock2D
 
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 
 from lisa_jax.models.attention import TRANSFORMER_NORM_EPS, Attention, BasicTransformerBlock, FeedForward
 from lisa_jax.models.embeddings import TimestepEmbedding, sinusoidal_embedding
-from lisa_jax.models.layers import Linear, group_norm, layer_norm
+from lisa_jax.models.layers import Linear
+from lisa_jax.models.norms import group_norm, layer_norm
 from lisa_jax.models.remat import rematerialised
 from lisa_jax.models.temporal import AlphaBlender, frames_as_rows, rows_as_frames
 

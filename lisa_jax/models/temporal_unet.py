@@ -13,7 +13,8 @@ from lisa_jax.models.blocks import UpBlock
 from lisa_jax.models.by_picture import by_picture
 from lisa_jax.models.config_fields import check_fields
 from lisa_jax.models.embeddings import TimestepEmbedding
-from lisa_jax.models.layers import Conv, group_norm
+from lisa_jax.models.layers import Conv
+from lisa_jax.models.norms import group_norm
 from lisa_jax.models.temporal_blocks import NORM_GROUPS, PLAIN_EPS
 from lisa_jax.models.temporal_encoder import (
     TemporalEncoderConfig,

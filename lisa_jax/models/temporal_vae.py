@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from lisa_jax.models.by_picture import by_picture
 from lisa_jax.models.config_fields import Range, Width, check_fields
-from lisa_jax.models.layers import Conv, group_norm
+from lisa_jax.models.layers import Conv
+from lisa_jax.models.norms import group_norm
 from lisa_jax.models.resnet import Upsample2D
 from lisa_jax.models.temporal import SpatioTemporalResBlock, TemporalConv, frames_as_rows, rows_as_frames
 from lisa_jax.models.vae import (

@@ -23,7 +23,8 @@ from lisa_jax.models.encoder import (
     sinusoids,
     tokens_of,
 )
-from lisa_jax.models.layers import Conv, group_norm
+from lisa_jax.models.layers import Conv
+from lisa_jax.models.norms import group_norm
 
 Side = Annotated[int, Range(1, 65_536)]
 Kernel = Annotated[int, Range(1, 31)]

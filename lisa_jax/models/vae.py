@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from lisa_jax.models.attention import attend
 from lisa_jax.models.blocks import BlockSettings, DownBlock
 from lisa_jax.models.config_fields import Range, Width, check_fields, check_layers, shown
-from lisa_jax.models.layers import Conv, Linear, group_norm
+from lisa_jax.models.layers import Conv, Linear
+from lisa_jax.models.norms import group_norm
 from lisa_jax.models.resnet import Upsample2D
 
 Channels = Annotated[int, Range(1, 1024)]

@@ -44,6 +44,10 @@ def make_train_step(
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        if platform() == "gpu":
+            # Their norms read what was written: XLA would compute both anew in the sums, and for that keep copies of
+            # parameters and moments as they were.
+            updates, params = jax.lax.optimization_barrier((updates, params))
         ema = state.ema
         if ema_decay is not None:
             # Early on the average follows more closely: decay (1 + step) / (10 + step), as is usual.

@@ -1,6 +1,7 @@
 """Ahead-of-time reports: counting on shapes, reading collectives, a tiny step compiled for TPUs that are not there."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -194,6 +195,17 @@ GPU_HLO = """HloModule step
   ROOT %turned = f32[4,8]{1,0} transpose(%p), dimensions={1,0}
 }
 
+%fused_slices (p: f32[8,4], q: f32[4]) -> f32[2] {
+  %p = f32[8,4]{1,0} parameter(0)
+  %q = f32[4]{0} parameter(1)
+  %flat = f32[32]{0} bitcast(%p)
+  %head = f32[2]{0} slice(%flat), slice={[0:2]}
+  %tail = f32[2]{0} slice(%flat), slice={[30:32]}
+  %some = f32[2]{0} slice(%q), slice={[0:2]}
+  %all = f32[4]{0} add(%q, %q)
+  ROOT %joined = f32[2]{0} add(%head, %tail)
+}
+
 %fused_sum (p: f32[8,4]) -> f32[8] {
   %p = f32[8,4]{1,0} parameter(0)
   ROOT %sums = f32[8]{0} reduce(%p, %zero), dimensions={1}, to_apply=%add
@@ -211,6 +223,7 @@ ENTRY %main (p0: f32[8,4], p1: bf16[2,5,5,3]) -> f32[16] {
   %first = f32[8,4]{1,0} fusion(%p0), kind=kLoop, calls=%fused_scale
   %second = f32[4,8]{1,0} fusion(%first), kind=kInput, calls=%fused_transpose
   %third = f32[8]{0} fusion(%first), kind=kInput, calls=%fused_sum
+  %parts = f32[2]{0} fusion(%first, %third), kind=kLoop, calls=%fused_slices
   %conv = (bf16[2,5,5,4]{3,2,1,0}, u8[16]{0}) custom-call(%p1, %p1), custom_call_target="__cudnn$convForward"
   %loop = (s32[], f32[8,4]{1,0}) while(%init), condition=%turns, body=%body
   %start = ((f32[8]{0}), f32[8]{0}) all-reduce-start(%third), channel_id=1, to_apply=%add
@@ -223,7 +236,8 @@ ENTRY %main (p0: f32[8,4], p1: bf16[2,5,5,3]) -> f32[16] {
 def test_kernels_of_gpus_are_told_with_what_they_read_and_write():
     assert kernel_traffic(GPU_HLO) == {
         "convolution": (1, 2 * 300 + 400 + 16),
-        "elementwise": (2, 4 * 128),
+        # The third reads two slices of one operand, the whole of the other, and writes a slice.
+        "elementwise": (3, 4 * 128 + 2 * 8 + 32 + 8),
         "copy": (1, 2 * 128),
         "reduction": (1, 128 + 32),
         "all-reduce": (2, 64 + 8 + 128),
@@ -251,7 +265,11 @@ def test_a_step_for_two_gpus_that_are_not_there(config):
     chip, chips = parse_topology("h100:2")
     step = abstract_step(config, smallest(levels=1), make_mesh(devices=devices), aligns=True)
     lowered = lowered_report(step, config, smallest(levels=1), aligns=True)
-    compiled = compiled_report(step.jitted.lower(*step.arguments).compile(), 1.0)
+    program = step.jitted.lower(*step.arguments).compile()
+    # The update happens in the order in which kernels are kept, not in cuDNN's (out, h, w, in).
+    assert re.search(r"bf16\[\d+,3,3,\d+\]", program.as_text())
+    assert not re.search(r"f32\[(?!3,)\d+,3,3,\d+\]", program.as_text())
+    compiled = compiled_report(program, 1.0)
     found = summary(step, lowered, compiled, chip)
     assert found["fits"] and found["chips"] == chips and what_does_not_fit(compiled, chip) is None
     assert compiled.argument_bytes >= sum(lowered.argument_bytes.values())

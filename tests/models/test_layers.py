@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import pytest
 from flax.errors import ScopeParamShapeError
 
-from lisa_jax.models.layers import Conv, GroupNorm, Linear
+from lisa_jax.models.layers import Conv, Linear
+from lisa_jax.models.norms import GroupNorm
 
 PICTURE = jnp.ones((1, 4, 4, 4))
 

@@ -3,7 +3,8 @@
 import flax.linen as nn
 import jax
 
-from lisa_jax.models.layers import Conv, GroupNorm, resize_nearest
+from lisa_jax.models.layers import Conv, resize_nearest
+from lisa_jax.models.norms import GroupNorm
 
 _GROUPS = 8
 
