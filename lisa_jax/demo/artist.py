@@ -15,7 +15,8 @@ from lisa_jax.drawing.requests import Request
 from lisa_jax.experiments.bounds import SEED
 from lisa_jax.media.image import IMAGE
 from lisa_jax.parallel.sharding import make_mesh, replicated
-from lisa_jax.sampling.generate import Generator, make_generator
+from lisa_jax.sampling.generate import make_generator
+from lisa_jax.sampling.generator import Generator
 
 # Programs that are kept: one for each choice of settings.
 KEPT = 8

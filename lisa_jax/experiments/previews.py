@@ -8,7 +8,7 @@ import numpy as np
 
 from lisa_jax.dual_branch import Params
 from lisa_jax.media.medium import Medium
-from lisa_jax.sampling.generate import NonFiniteSampleError
+from lisa_jax.sampling.generator import NonFiniteSampleError
 from lisa_jax.training.experiment import Report
 
 _LOG = logging.getLogger("lisa_jax")

@@ -1,21 +1,20 @@
 """Samples of a family: the one path that previews, `sample` and `evaluate` share."""
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.conditioner import Conditioner
 from lisa_jax.families.family import Family
 from lisa_jax.media.video import VIDEO
 from lisa_jax.parallel.compiling import Announced
-from lisa_jax.parallel.sharding import make_mesh, replicated, split_rows
+from lisa_jax.parallel.sharding import make_mesh, replicated
+from lisa_jax.sampling.generator import Generator, SamplingParams
 from lisa_jax.sampling.guidance import Control, check_window, guided_predict, scales_of_frames
-from lisa_jax.sampling.noise import GENERATOR, initial_noise, row_keys
+from lisa_jax.sampling.noise import GENERATOR
 from lisa_jax.sampling.samplers.sampler import make_sampler
 
 PerSide = float | Mapping[str, float]
@@ -35,7 +34,7 @@ def make_generator(
     guess_mode: bool = False,
     negative_prompt: str = "",
     batch_size: int = 16,
-) -> "Generator":
+) -> Generator:
     """Make a generator of samples.
 
     Args:
@@ -152,7 +151,7 @@ def _windows(family: Family, **settings: PerSide) -> dict[str, tuple[float, ...]
 def _controls(
     family: Family,
     windows: Mapping[str, tuple[float, ...]],
-    params: "SamplingParams",
+    params: SamplingParams,
     condition: Mapping[str, jax.Array],
 ) -> list[Control]:
     if params.side is None:
@@ -172,167 +171,3 @@ def _by_name(setting: str, value: PerSide, names: tuple[str, ...]) -> dict[str, 
     if not hasattr(value, "keys") or set(value.keys()) != set(names):
         raise ValueError(f"{setting} is {value}, but must be a number, or numbers by name for {', '.join(names)}.")
     return {name: value[name] for name in names}
-
-
-class NonFiniteSampleError(FloatingPointError):
-    """A sample is not all numbers; the message has its index."""
-
-
-class SamplingParams(NamedTuple):
-    """Parameters of the main network, of the latent space, and of the side networks by name (None: no control)."""
-
-    frozen: Params
-    latents: Params
-    side: Mapping[str, Params] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Generator:
-    """Samples of a family in batches, on all devices; made by `make_generator`.
-
-    What comes out for example i depends on (seed, indices[i]), its context and its conditions alone.
-    """
-
-    family: Family
-    batch_size: int
-    guided: bool
-    negative: Tree | None
-    mesh: jax.sharding.Mesh
-    sample_latents: Callable[..., tuple[jax.Array, jax.Array]]
-    sample_decoded: Callable[..., tuple[jax.Array, jax.Array]]
-
-    def __call__(
-        self,
-        frozen: Params,
-        latent_params: Params,
-        side: Mapping[str, Params] | None,
-        context: Tree,
-        conditions: Mapping[str, np.ndarray],
-        indices: Sequence[int],
-        seed: int = 0,
-        **rest: Any,
-    ) -> np.ndarray:
-        """Sample, uint8 (n, *space, 3).
-
-        Args:
-          frozen: parameters of the main network.
-          latent_params: parameters of the latent space.
-          side: parameters of the side networks by name; None samples the main network without control.
-          context: a tree of arrays (n, ...).
-          conditions: uint8 (n, *space, c) by the names of the side networks. Without control, only their size counts.
-          indices: (n,), the examples' own numbers.
-          seed: decides the starting noise, together with the index.
-          **rest: further arguments of `latents`, and `progress`, which is told how many more samples are done.
-
-        Raises:
-          ValueError: side networks or conditions of other names than the model's.
-          NonFiniteSampleError: a sample that would be shown as black.
-        """
-        params = SamplingParams(frozen, latent_params, side)
-        return self._run(self.sample_decoded, params, context, conditions, indices, seed, **rest)
-
-    def latents(
-        self,
-        frozen: Params,
-        latent_params: Params,
-        side: Mapping[str, Params] | None,
-        context: Tree,
-        conditions: Mapping[str, np.ndarray],
-        indices: Sequence[int],
-        seed: int = 0,
-        *,
-        size: tuple[int, ...] | None = None,
-        x_T: np.ndarray | None = None,
-        negative_context: Tree | None = None,
-    ) -> np.ndarray:
-        """Sample latents, float32 (n, *space', c), which `__call__` decodes; arguments as there, and:
-
-        Args:
-          size: of a sample, where there are no conditions to have it.
-          x_T: starting noise, standard normal, in place of the seed's.
-          negative_context: a tree of arrays (n, ...) or (1, ...), in place of the negative prompt's.
-        """
-        params = SamplingParams(frozen, latent_params, side)
-        return self._run(
-            self.sample_latents,
-            params,
-            context,
-            conditions,
-            indices,
-            seed,
-            size=size,
-            x_T=x_T,
-            negative_context=negative_context,
-        )
-
-    def _run(
-        self,
-        program: Callable[..., tuple[jax.Array, jax.Array]],
-        params: SamplingParams,
-        context: Tree,
-        conditions: Mapping[str, np.ndarray],
-        indices: Sequence[int],
-        seed: int,
-        *,
-        size: tuple[int, ...] | None = None,
-        x_T: np.ndarray | None = None,
-        negative_context: Tree | None = None,
-        progress: Callable[[int], object] = lambda count: None,
-    ) -> np.ndarray:
-        if params.side is not None:
-            self._check_names("Side networks", params.side)
-            self._check_names("Conditions", conditions)
-        params = jax.tree.map(self._placed, params)
-        indices = np.asarray(indices, np.uint32)
-        shape = self.family.latents.shape(*(size or jax.tree.leaves(conditions)[0].shape[1:-1]))
-        inputs = {"context": context, "condition": dict(conditions), "index": indices}
-        drawn = self.family.conditioner.draw is not None
-        negative = self.negative if negative_context is None else negative_context
-        # Of a context that is still to be drawn, what is without a caption comes after.
-        if self.guided and (negative is not None or not drawn):
-            inputs["negative"] = self._negative(context, negative_context)
-        if x_T is not None:
-            inputs["x_T"] = x_T
-        # A multiple of the devices; rows that fill it up, and the last batch, are dropped again.
-        step = -(-min(self.batch_size, len(indices)) // self.mesh.size) * self.mesh.size
-        found, finite = [], []
-        for start in range(0, len(indices), step):
-            rows = np.minimum(np.arange(start, start + step), len(indices) - 1)
-            batch = jax.tree.map(lambda part, rows=rows: np.asarray(part)[rows], inputs)
-            index = batch.pop("index")
-            if x_T is None:
-                batch["x_T"] = np.asarray(initial_noise(seed, index, shape))
-            if drawn:
-                batch["key_data"] = np.asarray(jax.random.key_data(row_keys(seed, index)))
-            batch = jax.device_put(batch, split_rows(self.mesh))
-            for results, result in zip((found, finite), program(params, batch), strict=True):
-                results.append(np.asarray(result))
-            progress(min(step, len(indices) - start))
-        for index, is_finite in zip(indices, np.concatenate(finite), strict=False):
-            if not is_finite:
-                raise NonFiniteSampleError(
-                    f"Sample {index} holds what is no number: weights or a context that are none, or numbers too large "
-                    "for the dtype that the networks compute in."
-                )
-        return np.concatenate(found)[: len(indices)]
-
-    def _negative(self, context: Tree, given: Tree | None) -> Tree:
-        """What guidance leads away from, a tree of numpy arrays (n, ...) like the context."""
-        conditioner = self.family.conditioner
-        if given is not None:
-            return jax.tree.map(lambda rows, like: np.broadcast_to(rows, like.shape), given, context)
-        if self.negative is not None:
-            return conditioner.recaptioned(context, self.negative)
-        return jax.tree.map(np.asarray, conditioner.null(context, conditioner.empty))
-
-    def _check_names(self, what: str, values: Any) -> None:
-        names = self.family.model.sides
-        if not isinstance(values, Mapping) or set(values) != set(names):
-            found = ", ".join(sorted(values)) if isinstance(values, Mapping) else type(values).__name__
-            raise ValueError(f"{what} are {found}, but must be by name: {', '.join(names)}.")
-
-    def _placed(self, leaf: Any) -> jax.Array:
-        """A parameter on all devices; one that is split over them stays so."""
-        if isinstance(leaf, jax.Array) and leaf.sharding.device_set == set(self.mesh.devices.flat):
-            return leaf
-        return jax.device_put(leaf, replicated(self.mesh))

@@ -14,7 +14,8 @@ from toys.samples import examples, samples
 
 from lisa_jax.experiments.previews import previews
 from lisa_jax.sampling import generate as generate_module
-from lisa_jax.sampling.generate import NonFiniteSampleError, make_generator
+from lisa_jax.sampling.generate import make_generator
+from lisa_jax.sampling.generator import NonFiniteSampleError
 
 
 @pytest.fixture(scope="module")
