@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lisa_jax.models.layers import Layer
+from lisa_jax.models.mesh import platform
 
 LAYER_NORM_EPS = 1e-5
 
@@ -88,7 +89,7 @@ def _normalise_groups_backward(groups, eps, silu, kept, gradient):
         return normal, gradient
 
     normal, before_silu = elementwise(x, gradient)
-    along_bias, along_scale = _mean_in_two(before_silu), _mean_in_two(before_silu * normal)
+    along_bias, along_scale = _mean_over_pixels(before_silu), _mean_over_pixels(before_silu * normal)
     # Computed anew from x and the gradient, both in half precision: XLA would keep float32 copies of what the sums saw.
     along_bias, along_scale, x, gradient = jax.lax.optimization_barrier((along_bias, along_scale, x, gradient))
     normal, gradient = elementwise(x, gradient)
@@ -100,12 +101,14 @@ def _normalise_groups_backward(groups, eps, silu, kept, gradient):
     return x_gradient.astype(x.dtype), scale_gradient.astype(scale.dtype), bias_gradient.astype(bias.dtype)
 
 
-def _mean_in_two(x: jax.Array) -> jax.Array:
-    """Mean over the pixels of x (n, l, c), first of runs of about sqrt(l) of them: (n, c).
+def _mean_over_pixels(x: jax.Array) -> jax.Array:
+    """Mean over the pixels of x (n, l, c), (n, c); on GPUs first of runs of about sqrt(l) of them.
 
     XLA for GPUs fuses a sum with what it sums only where there is enough to do side by side; of a whole picture's it
-    wrote that to memory first, in float32.
+    wrote that to memory first, in float32. XLA for TPUs fuses the sum of all, and of runs it does not.
     """
+    if platform() != "gpu":
+        return jnp.mean(x, axis=1)
     n, l, c = x.shape
     run = next(size for size in range(math.isqrt(l), 0, -1) if l % size == 0)
     return jnp.mean(jnp.mean(x.reshape(n, l // run, run, c), axis=2), axis=1)
@@ -159,10 +162,11 @@ def _normalise_rows_backward(kept, gradient):
     scaled = before * scale
     along = jnp.mean(scaled, axis=-1, keepdims=True) + normal * jnp.mean(scaled * normal, axis=-1, keepdims=True)
     x_gradient = (inverse_std * (scaled - along)).astype(x.dtype)
-    # Computed anew, as of groups.
-    normal, before = in_float32(*jax.lax.optimization_barrier((x, gradient)))
+    if platform() == "gpu":
+        # Computed anew, as of groups. Elsewhere XLA keeps nothing.
+        normal, before = in_float32(*jax.lax.optimization_barrier((x, gradient)))
     rows = [wide.reshape(x.shape[0], -1, x.shape[-1]) for wide in (before * normal, before)]
-    scale_gradient, bias_gradient = (jnp.sum(wide.shape[1] * _mean_in_two(wide), axis=0) for wide in rows)
+    scale_gradient, bias_gradient = (jnp.sum(wide.shape[1] * _mean_over_pixels(wide), axis=0) for wide in rows)
     return x_gradient, scale_gradient.astype(scale.dtype), bias_gradient.astype(bias.dtype)
 
 

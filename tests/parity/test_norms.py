@@ -1,4 +1,4 @@
-"""Norms and gated GELU, whose derivatives are written by hand, against PyTorch: results and every gradient."""
+"""Norms, gated GELU and convolutions, whose derivatives are written by hand, against PyTorch: results and gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from lisa_jax.models.attention import gated_gelu
+from lisa_jax.models.layers import Conv
 from lisa_jax.models.norms import GroupNorm, LayerNorm
+
+
+@pytest.fixture(params=["cpu", "gpu"], autouse=True)
+def target(request, monkeypatch):
+    """What a program for GPUs sums, and in which order, on this CPU."""
+    for module in ("norms", "layers"):
+        monkeypatch.setattr(f"lisa_jax.models.{module}.platform", lambda: request.param)
 
 
 def random(*shapes):
@@ -69,3 +77,14 @@ def test_gated_gelu():
     hidden, gate, weight = random(*3 * [(4, 33, 16)])
     theirs = lambda hidden, gate: hidden * torch.nn.functional.gelu(gate)  # noqa: E731
     assert_equal_with_gradients(gated_gelu, theirs, (hidden, gate), weight)
+
+
+def test_convolution():
+    x, kernel, bias, weight = random((2, 7, 5, 4), (3, 3, 4, 6), (6,), (2, 4, 3, 6))
+    ours = lambda x, kernel, bias: Conv(6, stride=2).apply({"params": {"kernel": kernel, "bias": bias}}, x)  # noqa: E731
+
+    def theirs(x, kernel, bias):
+        y = torch.nn.functional.conv2d(x.movedim(-1, 1), kernel.permute(3, 2, 0, 1), bias, stride=2, padding=1)
+        return y.movedim(1, -1)
+
+    assert_equal_with_gradients(ours, theirs, (x, kernel, bias), weight)
