@@ -5,14 +5,12 @@ works on pixels, like those that ship with this package.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from lisa_jax.checkpoints.checkpoint import Checkpoint, open_checkpoint
@@ -27,7 +25,7 @@ from lisa_jax.checkpoints.tokenizer import load_tokenizer
 from lisa_jax.checkpoints.unet import UNET
 from lisa_jax.checkpoints.vae import VAE
 from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS, TRANSFORMERS_WEIGHTS
-from lisa_jax.dual_branch import DualBranch, Params, SideNetwork, Tree
+from lisa_jax.dual_branch import DualBranch, Params, SideNetwork
 from lisa_jax.families.abstract import no_weights, not_read, shapes_of
 from lisa_jax.families.autoencoder import autoencoder_latents
 from lisa_jax.families.conditioner import Conditioner
@@ -37,6 +35,7 @@ from lisa_jax.families.family import UNIT_PICTURES, Family, LatentSpace, Setup
 from lisa_jax.families.low_rank import has_factors, low_rank, merged
 from lisa_jax.families.pixels import PIXELS
 from lisa_jax.families.schedulers import read_scheduler, tell_few_steps
+from lisa_jax.families.sd_text import clip_conditioner
 from lisa_jax.families.side_networks import (
     SideStart,
     continued_side_network,
@@ -53,7 +52,7 @@ from lisa_jax.families.unet_control import controlnet_side, unet_functions
 from lisa_jax.families.usage import TEMPLATES, Usage
 from lisa_jax.media.channels import RGB, not_rgb
 from lisa_jax.media.image import IMAGE
-from lisa_jax.models.clip_text import CLIPTextConfig, CLIPTextModel
+from lisa_jax.models.clip_text import CLIPTextConfig
 from lisa_jax.models.unet import UNet, UNetConfig
 from lisa_jax.models.vae import AutoencoderKLConfig
 from lisa_jax.parallel.sharding import Rules
@@ -339,31 +338,3 @@ def _check_export(
     condition = (factor * latent_shape[0], factor * latent_shape[1], config.conditioning_channels)
     inputs = probe_inputs(latent_shape, conditioner.shapes, condition, process.num_train_timesteps)
     return check_controlnet(folder, whole(params), dtype, inputs, verifies=verifies)
-
-
-def clip_conditioner(
-    config: CLIPTextConfig,
-    length: int,
-    tokenize: Callable[[Sequence[str]], np.ndarray],
-    load_params: Callable[[], Params],
-    cuts_captions: Callable[[Sequence[str]], Sequence[bool]] | None = None,
-) -> Conditioner:
-    """Captions to the last hidden state of a CLIP text model, float32 (n, length, width)."""
-
-    def read(examples: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """Token ids, int32 (n, length)."""
-        return tokenize([example["caption"] for example in examples])
-
-    def encode(params: Params, ids: jax.Array) -> jax.Array:
-        return CLIPTextModel(config).apply({"params": params}, ids).last_hidden_state
-
-    def cuts(examples: Sequence[Mapping[str, Any]]) -> Sequence[bool]:
-        """Whether captions are cut."""
-        return cuts_captions([example["caption"] for example in examples])
-
-    def null(context: Tree, empty: Tree) -> Tree:
-        """The empty caption's context."""
-        return jnp.broadcast_to(empty, context.shape)
-
-    shape = jax.ShapeDtypeStruct((length, config.hidden_size), jnp.float32)
-    return Conditioner(load_params, read, encode, null, shape, cuts if cuts_captions else None)

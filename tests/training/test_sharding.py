@@ -12,34 +12,41 @@ from jax.sharding import PartitionSpec as P
 
 from lisa_jax.parallel.sharding import REPLICATED, check_batch_size, make_mesh, placement, shardings
 
-SPLIT_RUN = """
-import json, sys
+# Several runs in one process: importing JAX takes longer than each of them.
+SPLIT_RUNS = """
+import dataclasses, json, sys
 import jax, numpy as np
+from pathlib import Path
 from jax.sharding import PartitionSpec as P
 from toys.linear_map import config, experiment
-import dataclasses
+from lisa_jax.training.experiment import Report
 from lisa_jax.training.loop import fit
 
-workdir = sys.argv[1]
-fsdp, tensor, split_frozen, steps = map(int, sys.argv[2:])
-settings = config(num_steps=steps)
-settings.optimizer.schedule = "constant"
-settings.mesh.update(fsdp=fsdp, tensor=tensor, split_frozen=bool(split_frozen))
 seen = {}
 
 def look(params, frozen):
-    from lisa_jax.training.experiment import Report
     seen["frozen"] = frozen["map"].addressable_shards[0].data.shape
     return Report({"validation/loss": 1.0})
 
+def run(name, steps=8, **mesh):
+    settings = config(num_steps=steps)
+    settings.optimizer.schedule = "constant"
+    settings.mesh.update(mesh)
+    state = fit(toy, settings, Path(sys.argv[1]) / name)
+    mu = state.opt_state[1][0].mu["side"]["map"]
+    return {
+        "params": np.asarray(state.params["side"]["map"]).tolist(),
+        "shards": {"param": state.params["side"]["map"].addressable_shards[0].data.shape,
+                   "moment": mu.addressable_shards[0].data.shape, "frozen": seen["frozen"]},
+    }
+
 toy = dataclasses.replace(experiment(evaluate=look), rules=((r"map$", P("fsdp", "tensor")),))
-state = fit(toy, settings, workdir)
-mu = state.opt_state[1][0].mu["side"]["map"]
-print(json.dumps({
-    "params": np.asarray(state.params["side"]["map"]).tolist(),
-    "shards": {"param": state.params["side"]["map"].addressable_shards[0].data.shape,
-               "moment": mu.addressable_shards[0].data.shape, "frozen": seen["frozen"]},
-}))
+whole = run("whole")
+split = run("split", fsdp=4, tensor=2, split_frozen=True)
+half = run("half", fsdp=2)
+run("resumed", fsdp=4, steps=4)
+resumed = run("resumed", tensor=2, split_frozen=True)
+print(json.dumps({"whole": whole, "split": split, "half": half, "resumed": resumed}))
 """
 
 FACTORED_RUN = """
@@ -89,38 +96,27 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def split_run(command_env, fake_devices, tmp_path_factory):
-    """(workdir, fsdp, tensor, split_frozen, steps) -> what a toy run on eight devices printed."""
-    folder = tmp_path_factory.mktemp("toy")
-    (folder / "split_run.py").write_text(SPLIT_RUN)
-    env = command_env | fake_devices(8)
-
-    def run(workdir, fsdp=1, tensor=1, split_frozen=False, steps=8):
-        argv = [sys.executable, folder / "split_run.py", workdir, fsdp, tensor, int(split_frozen), steps]
-        done = subprocess.run([str(word) for word in argv], env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
-
-    return run
+def runs(command_env, fake_devices, tmp_path_factory):
+    """Name -> parameters and shapes of shards at the end of a toy run on eight devices, split in its way."""
+    argv = [sys.executable, "-c", SPLIT_RUNS, str(tmp_path_factory.mktemp("toy"))]
+    done = subprocess.run(argv, env=command_env | fake_devices(8), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_every_split_trains_the_same_and_each_device_holds_its_part(split_run, tmp_path):
-    whole = split_run(tmp_path / "data")
-    assert whole["shards"] == {"param": [4, 4], "moment": [4, 4], "frozen": [4, 4]}
-    split = split_run(tmp_path / "fsdp", fsdp=4, tensor=2, split_frozen=True)
-    assert split["shards"] == {"param": [1, 2], "moment": [1, 2], "frozen": [1, 2]}
-    half = split_run(tmp_path / "zero", fsdp=2)
-    assert half["shards"] == {"param": [2, 4], "moment": [2, 4], "frozen": [4, 4]}
-    for other in (split, half):
-        assert jnp.abs(jnp.asarray(whole["params"]) - jnp.asarray(other["params"])).max() < 1e-6
-
-
-def test_a_run_goes_on_with_another_shape_of_mesh(split_run, tmp_path):
-    whole = split_run(tmp_path / "whole")
-    split_run(tmp_path / "resumed", fsdp=4, steps=4)
-    resumed = split_run(tmp_path / "resumed", tensor=2, split_frozen=True)
-    assert resumed["shards"] == {"param": [4, 2], "moment": [4, 2], "frozen": [4, 2]}
-    assert jnp.abs(jnp.asarray(whole["params"]) - jnp.asarray(resumed["params"])).max() < 1e-6
+@pytest.mark.parametrize(
+    ("name", "shards"),
+    [
+        ("whole", {"param": [4, 4], "moment": [4, 4], "frozen": [4, 4]}),
+        ("split", {"param": [1, 2], "moment": [1, 2], "frozen": [1, 2]}),
+        ("half", {"param": [2, 4], "moment": [2, 4], "frozen": [4, 4]}),
+        ("resumed", {"param": [4, 2], "moment": [4, 2], "frozen": [4, 2]}),
+    ],
+)
+def test_every_split_trains_the_same_and_each_device_holds_its_part(runs, name, shards):
+    """`resumed` went on from half way with another shape of mesh."""
+    assert runs[name]["shards"] == shards
+    np.testing.assert_allclose(runs[name]["params"], runs["whole"]["params"], rtol=0, atol=1e-6)
 
 
 def test_means_over_rows_and_columns_are_on_every_device_and_a_resume_is_exact(command_env, fake_devices, tmp_path):

@@ -53,12 +53,7 @@ class LisaJaxTemporalControlNet(ModelMixin, ConfigMixin):
         added_in_every_block: bool = False,
     ) -> None:
         super().__init__()
-        channels, levels = block_out_channels, len(block_out_channels)
-
-        def of_level(value: Any, level: int) -> Any:
-            return value[level] if isinstance(value, (list, tuple)) else value
-
-        width = 4 * channels[0]
+        channels, levels, width = block_out_channels, len(block_out_channels), 4 * block_out_channels[0]
         self.conv_in = nn.Conv2d(in_channels, channels[0], kernel_size=3, padding=1)
         self.time_proj = Timesteps(channels[0], True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(channels[0], width)
@@ -67,36 +62,35 @@ class LisaJaxTemporalControlNet(ModelMixin, ConfigMixin):
         self.controlnet_cond_embedding = ControlNetConditioningEmbedding(
             channels[0], conditioning_channels, tuple(conditioning_embedding_out_channels)
         )
-        self.down_blocks = nn.ModuleList()
-        widths = [channels[0]]
-        # How often the UNet adds each residual.
-        self.counts = [levels]
-        for level, kind in enumerate(down_block_types):
-            layers, is_last = of_level(layers_per_block, level), level == levels - 1
-            block = get_down_block(
+        self.down_blocks = nn.ModuleList(
+            get_down_block(
                 kind,
-                num_layers=layers,
-                transformer_layers_per_block=of_level(transformer_layers_per_block, level),
+                num_layers=_of_level(layers_per_block, level),
+                transformer_layers_per_block=_of_level(transformer_layers_per_block, level),
                 in_channels=channels[max(level - 1, 0)],
                 out_channels=channels[level],
                 temb_channels=width,
-                add_downsample=not is_last,
+                add_downsample=level < levels - 1,
                 resnet_eps=1e-5,
                 resnet_act_fn="silu",
-                cross_attention_dim=of_level(cross_attention_dim, level),
-                num_attention_heads=of_level(num_attention_heads, level),
+                cross_attention_dim=_of_level(cross_attention_dim, level),
+                num_attention_heads=_of_level(num_attention_heads, level),
             )
-            self.down_blocks.append(block)
-            outputs = layers + (not is_last)
-            widths += [channels[level]] * outputs
-            self.counts += [levels - level] * outputs
+            for level, kind in enumerate(down_block_types)
+        )
         self.mid_block = UNetMidBlockSpatioTemporal(
             channels[-1],
             temb_channels=width,
-            transformer_layers_per_block=of_level(transformer_layers_per_block, -1),
-            cross_attention_dim=of_level(cross_attention_dim, -1),
-            num_attention_heads=of_level(num_attention_heads, -1),
+            transformer_layers_per_block=_of_level(transformer_layers_per_block, -1),
+            cross_attention_dim=_of_level(cross_attention_dim, -1),
+            num_attention_heads=_of_level(num_attention_heads, -1),
         )
+        # The level that each residual but the first comes from.
+        outputs = (_of_level(layers_per_block, level) + (level < levels - 1) for level in range(levels))
+        origins = [level for level, count in enumerate(outputs) for _ in range(count)]
+        widths = [channels[0], *(channels[level] for level in origins)]
+        # How often the UNet adds each residual.
+        self.counts = [levels, *(levels - level for level in origins)]
         self.controlnet_down_blocks = nn.ModuleList(nn.Conv2d(one, one, kernel_size=1) for one in widths)
         self.controlnet_mid_block = nn.Conv2d(channels[-1], channels[-1], kernel_size=1)
 
@@ -141,6 +135,11 @@ class LisaJaxTemporalControlNet(ModelMixin, ConfigMixin):
         if self.config.added_in_every_block:
             residuals = [count * residual for count, residual in zip(self.counts, residuals, strict=True)]
         return [*residuals, self.controlnet_mid_block(self.mid_block(hidden, **given))]
+
+
+def _of_level(value: Any, level: int) -> Any:
+    """A value that is one for all levels, or one for each."""
+    return value[level] if isinstance(value, (list, tuple)) else value
 
 
 @contextlib.contextmanager
