@@ -20,6 +20,7 @@ from lisa_jax.experiments.base import example_size
 from lisa_jax.experiments.conditions import condition_specs, conditioning_channels
 from lisa_jax.families.family import Family
 from lisa_jax.media.medium import Medium
+from lisa_jax.parallel.compiling import Announced
 
 # Inputs that show what was in front of the camera: mirrored together, or not at all.
 PICTURES = ("image", "condition")
@@ -103,7 +104,8 @@ class Split:
     def _decode(self) -> Callable[[Params, np.ndarray], jax.Array]:
         """(params, moments) -> pictures; compiled once for all batches of a size."""
         latents = self.family.latents
-        return jax.jit(lambda params, moments: latents.decode(params, latents.mean(moments)))
+        decode = jax.jit(lambda params, moments: latents.decode(params, latents.mean(moments)))
+        return Announced(decode, "the decoder of references", position=1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from lisa_jax.dual_branch import Params, Tree
+from lisa_jax.parallel.compiling import Announced
 
 # Examples whose conditioning is encoded at a time.
 ENCODE_BATCH = 64
@@ -123,7 +124,7 @@ class Conditioner:
 
     @cached_property
     def _jitted_encode(self) -> Callable[[Params, Tree], Tree]:
-        return jax.jit(self.encode)
+        return Announced(jax.jit(self.encode), "the encoder of contexts", position=1)
 
 
 def _filled_up(leaf: np.ndarray, size: int) -> np.ndarray:

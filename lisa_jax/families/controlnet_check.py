@@ -16,6 +16,7 @@ from lisa_jax.checkpoints.side_network import stored_side_network
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.export_check import Measured, check_export, require_diffusers
 from lisa_jax.models.controlnet import ControlNet
+from lisa_jax.parallel.compiling import Announced
 
 EXAMPLES = 2
 
@@ -96,7 +97,7 @@ def our_residuals(folder: str | Path, params: Params, inputs: ProbeInputs) -> li
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
     # Accelerators multiply float32 matrices in fewer bits unless told not to.
     with jax.default_matmul_precision("highest"):
-        residuals, _ = jax.jit(network.apply)(
+        residuals, _ = Announced(jax.jit(network.apply), "the exported network", position=1)(
             {"params": params}, inputs.x_t, inputs.t, inputs.context, inputs.condition
         )
     return [np.asarray(residual) for residual in residuals]

@@ -14,6 +14,7 @@ from lisa_jax.dual_branch import Params
 from lisa_jax.families.export_check import Measured, check_export, require_diffusers
 from lisa_jax.families.sd3_control import with_table
 from lisa_jax.models.sd3_controlnet import SD3ControlNet, SD3ControlNetConfig
+from lisa_jax.parallel.compiling import Announced
 
 # Examples, and text tokens of each.
 EXAMPLES, TOKENS = 2, 77
@@ -72,7 +73,8 @@ def our_residuals(config: SD3ControlNetConfig, params: Params, inputs: dict[str,
     given = (inputs["embedded"], inputs["x_t"], inputs["t"], context, inputs["condition"])
     # Accelerators multiply float32 matrices in fewer bits unless told not to.
     with jax.default_matmul_precision("highest"):
-        residuals, _ = jax.jit(SD3ControlNet(config).apply)({"params": params}, *given)
+        apply = Announced(jax.jit(SD3ControlNet(config).apply), "the exported network", position=1)
+        residuals, _ = apply({"params": params}, *given)
     return [np.asarray(residual) for residual in residuals]
 
 

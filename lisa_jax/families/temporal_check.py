@@ -17,6 +17,7 @@ from lisa_jax.families.export_check import Measured, check_export, require_diffu
 from lisa_jax.families.usage import TEMPLATES
 from lisa_jax.models.temporal_controlnet import TemporalControlNet, TemporalControlNetConfig
 from lisa_jax.models.temporal_encoder import beside_first_frame
+from lisa_jax.parallel.compiling import Announced
 
 # What is exported beside the weights, for diffusers has no such network.
 TORCH_MODULE = TEMPLATES / "temporal_controlnet.py"
@@ -75,7 +76,8 @@ def our_residuals(config: TemporalControlNetConfig, params: Params, inputs: dict
     given = (inputs["x_t"], inputs["t"], context, inputs["condition"])
     # Accelerators multiply float32 matrices in fewer bits unless told not to.
     with jax.default_matmul_precision("highest"):
-        residuals, _ = jax.jit(TemporalControlNet(config).apply)({"params": params}, *given)
+        apply = Announced(jax.jit(TemporalControlNet(config).apply), "the exported network", position=1)
+        residuals, _ = apply({"params": params}, *given)
     return [np.asarray(residual) for residual in residuals]
 
 

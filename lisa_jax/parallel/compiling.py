@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import jax
 
 _LOG = logging.getLogger(__name__)
+# Seconds; after two minutes XLA may write its alarm to stderr, which no option of its own turns off.
+_BEFORE_THE_ALARM = 110
 
 
 class Announced:
@@ -43,6 +46,20 @@ class Announced:
             return
         start = time.perf_counter()
         _LOG.info("compiling %s ...", self._what)
-        yield
+        with _before_the_alarm(self._what):
+            yield
         self._seen.add(program)
         _LOG.info("... (%.0f s)", time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def _before_the_alarm(what: str) -> Iterator[None]:
+    """Say shortly before XLA's alarm that it is no error."""
+    told = 'still compiling %s; where XLA asks "Very slow compile?", that is no error.'
+    timer = threading.Timer(_BEFORE_THE_ALARM, _LOG.info, (told, what))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from lisa_jax.families.registry import load_family
 from lisa_jax.media.channels import RGB
 from lisa_jax.media.image import IMAGE
 from lisa_jax.media.video import VIDEO
+from lisa_jax.parallel.compiling import Announced
 from lisa_jax.preparing.images import ConditionedImage
 from lisa_jax.preparing.report import CUT
 
@@ -259,14 +259,15 @@ def _moments_encoder(params: Params, batch_size: int) -> Callable[[Moments, np.n
     rows, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
     params = jax.device_put(params, whole)
 
-    @partial(jax.jit, static_argnums=0)
-    def encode(moments: Moments, params: Params, pictures: jax.Array) -> jax.Array:
+    def moments_of(params: Params, pictures: jax.Array, *, moments: Moments) -> jax.Array:
         return moments(params, pictures).astype(jnp.bfloat16)
+
+    encode = Announced(jax.jit(moments_of, static_argnames="moments"), "the encoder of pictures", position=1)
 
     def encode_filled_up(moments: Moments, pictures: np.ndarray) -> np.ndarray:
         # Filled up to one size, so that one compiled program serves all.
         filled = np.concatenate([pictures, *[pictures[:1]] * (batch_size - len(pictures))])
-        return np.asarray(encode(moments, params, jax.device_put(filled, rows)))[: len(pictures)]
+        return np.asarray(encode(params, jax.device_put(filled, rows), moments=moments))[: len(pictures)]
 
     return encode_filled_up
 

@@ -148,11 +148,11 @@ def write_original_xl(folder, path, layers):
     return _write(parts, path)
 
 
-def write_original(folder, path, style):
-    """Write a folder of diffusers as one file in the original layout, and give its tensors."""
+def write_original(folder, path, style, layers=2):
+    """Write a folder of diffusers with so many layers a level as one file, and give its tensors."""
     unet, vae = (load_file(folder / part / "diffusion_pytorch_model.safetensors") for part in ("unet", "vae"))
     parts = {
-        "model.diffusion_model.": original_unet(unet),
+        "model.diffusion_model.": original_unet(unet, layers),
         "first_stage_model.": original_vae(vae),
         "cond_stage_model.": original_text(load_file(folder / "text_encoder" / "model.safetensors"), style),
         "": {"alphas_cumprod": torch.linspace(1, 0, 1000), "model_ema.decay": torch.ones([])},
