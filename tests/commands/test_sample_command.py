@@ -54,6 +54,14 @@ def of_the_split(sample, trained_run, tmp_path_factory):
     return out
 
 
+def test_images_are_written_with_and_without_control(of_the_split):
+    folders = (of_the_split, of_the_split / "without_control")
+    with_control, without = ([read(folder / name) for name in numbered(folder)] for folder in folders)
+    assert len(with_control) == len(without) == 3 and all(image.shape == (16, 16, 3) for image in with_control)
+    assert not np.array_equal(with_control[0], with_control[1])
+    assert not all(map(np.array_equal, with_control, without))
+
+
 def test_a_stopped_run_is_continued_with_the_same_settings_only(sample, trained_run, of_the_split, tmp_path):
     out = tmp_path / "continued"
     shutil.copytree(of_the_split, out)
@@ -65,7 +73,9 @@ def test_a_stopped_run_is_continued_with_the_same_settings_only(sample, trained_
     assert numbered(out) == numbered(out / "without_control") == [f"0000{index}.png" for index in range(5)]
     assert (out / "00002.png").stat().st_ino == kept
     assert np.abs(read(out / "00001.png") - read(of_the_split / "00001.png")).max() <= 1
-    assert read(out / "grid.png").std() > 10
+    # Four blocks of two rows: condition, with control, without control and reference, with a caption below.
+    grid = read(out / "grid.png")
+    assert grid.shape == (25 + 2 * (128 + 21 + 4) + 4, 4 * (4 * 132 + 8) - 4, 3) and grid.std() > 10
 
     refused = sample(workdir=trained_run, out=out, num=5, seed=1)
     assert refused.returncode == 1 and "Traceback" not in refused.stderr
