@@ -35,6 +35,7 @@ CONFIG = {  # blocks and switches as published
 # Original height and width, top and left of the crop, target height and width.
 TIME_IDS = [[600, 813, 0, 107, 1024, 1024], [2048, 1536, 171, 0, 1024, 768]]
 CHANNELS = (4, 8)
+QUIET = ("conv_in.", "conv2.", "conv_shortcut.", "proj_in.", "proj_out.")
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,11 @@ def networks():
         unet = UNet2DConditionModel(**CONFIG).eval()
         side = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=CHANNELS).eval()
         for network in (unet, side):
-            for parameter in network.parameters():
+            for name, parameter in network.named_parameters():
                 parameter.data.add_(0.1 * torch.randn_like(parameter))
+                # So small is what comes into norms that their epsilons count.
+                if any(part in name for part in QUIET):
+                    parameter.data.mul_(0.01)
     return unet, side
 
 
