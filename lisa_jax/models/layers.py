@@ -13,7 +13,7 @@ import numpy as np
 from flax.errors import ScopeParamShapeError
 from jax.experimental.layout import Layout, with_layout_constraint
 
-from lisa_jax.models.mesh import platform, summed_over_rows
+from lisa_jax.models.mesh import is_looped, platform, summed_over_rows
 
 # Times PyTorch's default, with which a linear map and SiLU after it keep the power of a normal input:
 # sqrt(3 / E[silu(x)^2]).
@@ -181,9 +181,10 @@ def with_ordered_gradient(kernel: jax.Array) -> jax.Array:
     """A kernel (h, w, in, out) whose gradient lies in memory as the kernel does.
 
     cuDNN gives the gradient as (out, h, w, in). Left so, XLA for GPUs updates in that order and copies parameters and
-    moments there and back, in float32; this turns round the gradient alone, in the compute dtype.
+    moments there and back, in float32; this turns round the gradient alone, in the compute dtype. Not in a loop over
+    microbatches, out of which XLA moves sums over devices only where their result is added to the total as it is.
     """
-    return _with_ordered_gradient(kernel) if platform() == "gpu" else kernel
+    return _with_ordered_gradient(kernel) if platform() == "gpu" and not is_looped() else kernel
 
 
 @jax.custom_vjp

@@ -4,8 +4,10 @@ It is the mesh of the context (`jax.sharding.use_abstract_mesh`), as `training.s
 one a model is traced for the default device.
 """
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -14,6 +16,7 @@ from jax.sharding import AbstractMesh, PartitionSpec
 
 # The axis of a mesh that splits the heads of attention; all others split the rows of a batch.
 HEAD_AXIS = "tensor"
+_LOOPED = contextvars.ContextVar("looped", default=False)
 
 
 def platform() -> str:
@@ -33,6 +36,21 @@ def runs_on_ampere() -> bool:
         return target.platform == "gpu" and "NVIDIA" in target.device_kind
     on_cuda = here.platform == "gpu" and "cuda" in here.client.platform_version.lower()
     return on_cuda and float(getattr(here, "compute_capability", 0) or 0) >= 8.0
+
+
+@contextlib.contextmanager
+def looped() -> Iterator[None]:
+    """What is traced within is the turn of a loop over microbatches."""
+    token = _LOOPED.set(True)
+    try:
+        yield
+    finally:
+        _LOOPED.reset(token)
+
+
+def is_looped() -> bool:
+    """Whether the traced program is the turn of a loop over microbatches, whose gradients are added up after it."""
+    return _LOOPED.get()
 
 
 def context_mesh() -> AbstractMesh | None:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from lisa_jax import metrics
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.metrics import LossMetrics
-from lisa_jax.models.mesh import platform
+from lisa_jax.models.mesh import looped, platform
 from lisa_jax.parallel.compiling import Announced
 from lisa_jax.parallel.sharding import replicated, split_rows, traced_on
 from lisa_jax.training.experiment import DiagnosticFn, LossFn
@@ -101,7 +101,8 @@ def accumulated_gradients(
         return gradients_of(inputs, key)
 
     def add_one(total: Params, microbatch_and_key: tuple) -> tuple[Params, LossMetrics]:
-        gradients, found = gradients_of(*microbatch_and_key)
+        with looped():
+            gradients, found = gradients_of(*microbatch_and_key)
         return jax.tree.map(jnp.add, total, gradients), found
 
     microbatches = microbatches_of(inputs, accumulate)

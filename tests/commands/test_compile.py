@@ -255,15 +255,27 @@ def test_without_a_compiler_for_gpus_the_extra_is_named(monkeypatch):
         topology_devices("h100:2")
 
 
-@pytest.mark.slow
-def test_a_step_for_two_gpus_that_are_not_there(config):
+@pytest.fixture(scope="module")
+def two_gpus():
     """Needs the `cuda13` extra with jax 0.11.2 or newer, and no GPU: pytest -m slow tests/commands/test_compile.py"""
     try:
-        devices = topology_devices("h100:2")
+        return topology_devices("h100:2")
     except ValueError as error:
         pytest.skip(str(error))
+
+
+@pytest.mark.slow
+def test_two_gpus_that_are_not_there_add_up_gradients_after_the_loop_over_microbatches(config, two_gpus):
+    config.batch_size, config.accumulate = 16, 4
+    step = abstract_step(config, smallest(levels=1), make_mesh(devices=two_gpus), aligns=True)
+    compiled = compiled_report(step.jitted.lower(*step.arguments).compile(), 1.0)
+    assert compiled.looped_collectives["all-reduce"] < 0.01 * step.trainable_bytes < compiled.collectives["all-reduce"]
+
+
+@pytest.mark.slow
+def test_a_step_for_two_gpus_that_are_not_there(config, two_gpus):
     chip, chips = parse_topology("h100:2")
-    step = abstract_step(config, smallest(levels=1), make_mesh(devices=devices), aligns=True)
+    step = abstract_step(config, smallest(levels=1), make_mesh(devices=two_gpus), aligns=True)
     lowered = lowered_report(step, config, smallest(levels=1), aligns=True)
     program = step.jitted.lower(*step.arguments).compile()
     # The update happens in the order in which kernels are kept, not in cuDNN's (out, h, w, in).
