@@ -79,7 +79,7 @@ def _kernels(lines: dict[str, list[str]], computation: str) -> Iterator[tuple[st
             operands = () if op.endswith("-start") else _OPERAND.findall(rest.split("), ")[0])
             read = [array_bytes(shapes.get(name, "")) for name in operands]
             if op == "fusion":
-                read = map(min, read, _bytes_in_use(lines.get(_FUSED.search(rest)[1], []), len(read)))
+                read = map(min, read, _bytes_in_use(lines[_FUSED.search(rest)[1]], len(read)))
             yield _kind(lines, op, rest), array_bytes(shape) + sum(read)
 
 
@@ -106,7 +106,7 @@ def _kind(lines: dict[str, list[str]], op: str, rest: str) -> str:
         return _library_call(_TARGET.search(rest)[1].lower())
     if op != "fusion":
         return "copy" if op in ("copy", "copy-start", "transpose") else op.removesuffix("-start")
-    inner = {found for _, _, found, _ in _instructions(lines.get(_FUSED.search(rest)[1], []))}
+    inner = {found for _, _, found, _ in _instructions(lines[_FUSED.search(rest)[1]])}
     if "dot" in inner or "__triton_gemm" in rest:
         return "product"
     if inner & {"reduce", "reduce-window"}:

@@ -56,8 +56,8 @@ def tell_few_steps(checkpoint: Checkpoint, scheduler: Mapping[str, Any]) -> None
     predicts_noise = scheduler.get("prediction_type", "epsilon") == "epsilon"
     if name in _FEW_STEPS or (predicts_noise and scheduler.get("timestep_spacing") == "trailing"):
         _LOG.warning(
-            "%s has %s, as bases that were distilled for few steps (Turbo, Lightning, LCM): train beside the base that "
-            "this one comes from, and use the ControlNet with it then.",
+            "%s has %s, as bases that were distilled for few steps (Turbo, Lightning, LCM): if this is one, train "
+            "beside the base that it comes from, and use the ControlNet with this one then.",
             checkpoint.where("scheduler", SCHEDULER_CONFIG),
             name if name in _FEW_STEPS else "timestep_spacing trailing",
         )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from lisa_jax.models import splash
 from lisa_jax.models.layers import Conv, HalvedLinear, Linear
 from lisa_jax.models.mesh import platform, runs_on_ampere
-from lisa_jax.models.norms import group_norm, layer_norm
+from lisa_jax.models.norms import LayerNorm, group_norm
 from lisa_jax.models.remat import rematerialised
 
 ATTENTION_IMPLEMENTATIONS = ("auto", "xla", "cudnn", "splash")
@@ -158,12 +158,12 @@ class BasicTransformerBlock(nn.Module):
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
         """x: (n, l, c); context: (n, m, d). Returns (n, l, c)."""
         settings = self.heads, self.dtype, self.attention, self.recompute_attention
-        hidden = layer_norm(self.dtype, "norm1")(x)
+        hidden = LayerNorm(self.dtype, name="norm1")(x)
         attended = context if self.only_cross_attention else hidden
         x += Attention(*settings, name="attn1")(hidden, attended)
-        hidden = layer_norm(self.dtype, "norm2")(x)
+        hidden = LayerNorm(self.dtype, name="norm2")(x)
         x += Attention(*settings, name="attn2")(hidden, context)
-        return x + FeedForward(self.dtype, name="ff")(layer_norm(self.dtype, "norm3")(x))
+        return x + FeedForward(self.dtype, name="ff")(LayerNorm(self.dtype, name="norm3")(x))
 
 
 class Transformer2D(nn.Module):

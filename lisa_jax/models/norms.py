@@ -171,8 +171,3 @@ def _normalise_rows_backward(kept, gradient):
 
 
 normalise_rows.defvjp(_normalise_rows, _normalise_rows_backward)
-
-
-def layer_norm(dtype: jnp.dtype, name: str) -> LayerNorm:
-    """A `LayerNorm` of the name."""
-    return LayerNorm(dtype, name=name)

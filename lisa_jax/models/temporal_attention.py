@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from lisa_jax.models.attention import TRANSFORMER_NORM_EPS, Attention, BasicTransformerBlock, FeedForward
 from lisa_jax.models.embeddings import TimestepEmbedding, sinusoidal_embedding
 from lisa_jax.models.layers import Linear
-from lisa_jax.models.norms import group_norm, layer_norm
+from lisa_jax.models.norms import LayerNorm, group_norm
 from lisa_jax.models.remat import rematerialised
 from lisa_jax.models.temporal import AlphaBlender, frames_as_rows, rows_as_frames
 
@@ -33,13 +33,13 @@ class TemporalBasicTransformerBlock(nn.Module):
         n, frames, places, channels = x.shape
         # A row for each place: its frames are what attends to each other.
         x = x.swapaxes(1, 2).reshape(n * places, frames, channels)
-        x += FeedForward(self.dtype, name="ff_in")(layer_norm(self.dtype, "norm_in")(x))
-        hidden = layer_norm(self.dtype, "norm1")(x)
+        x += FeedForward(self.dtype, name="ff_in")(LayerNorm(self.dtype, name="norm_in")(x))
+        hidden = LayerNorm(self.dtype, name="norm1")(x)
         x += Attention(*settings, name="attn1")(hidden, hidden)
         # To the context all frames and places of a video attend alike.
-        hidden = layer_norm(self.dtype, "norm2")(x).reshape(n, places * frames, channels)
+        hidden = LayerNorm(self.dtype, name="norm2")(x).reshape(n, places * frames, channels)
         x += Attention(*settings, name="attn2")(hidden, context).reshape(x.shape)
-        x += FeedForward(self.dtype, name="ff")(layer_norm(self.dtype, "norm3")(x))
+        x += FeedForward(self.dtype, name="ff")(LayerNorm(self.dtype, name="norm3")(x))
         return x.reshape(n, places, frames, channels).swapaxes(1, 2)
 
 

@@ -23,6 +23,11 @@ def random(*shapes):
     return [rng.normal(1.0, 2.0, shape).astype(np.float32) for shape in shapes]
 
 
+def applied(module, *names):
+    """The module as a function of x and of its parameters of these names."""
+    return lambda x, *leaves: module.apply({"params": dict(zip(names, leaves, strict=True))}, x)
+
+
 def assert_equal_with_gradients(ours, theirs, inputs, weight):
     """Both functions of arrays, and the gradients of the sum of their results weighted by `weight`, within 1e-5."""
     result, backward = jax.vjp(ours, *map(jnp.asarray, inputs))
@@ -44,17 +49,18 @@ def test_group_norm_with_and_without_silu(size, silu):
         y = torch.nn.functional.group_norm(x.movedim(-1, 1), 4, scale, bias, 1e-6).movedim(1, -1)
         return torch.nn.functional.silu(y) if silu else y
 
-    norm = GroupNorm(4, 1e-6, silu=silu)
-    ours = lambda x, scale, bias: norm.apply({"params": {"scale": scale, "bias": bias}}, x)  # noqa: E731
+    ours = applied(GroupNorm(4, 1e-6, silu=silu), "scale", "bias")
     assert_equal_with_gradients(ours, theirs, (x, scale, bias), weight)
 
 
 @pytest.mark.parametrize("shape", [(3, 35, 24), (2, 13, 24), (5, 24)])
 def test_layer_norm(shape):
     x, scale, bias, weight = random(shape, (24,), (24,), shape)
-    ours = lambda x, scale, bias: LayerNorm().apply({"params": {"scale": scale, "bias": bias}}, x)  # noqa: E731
-    theirs = lambda *inputs: torch.nn.functional.layer_norm(inputs[0], (24,), *inputs[1:])  # noqa: E731
-    assert_equal_with_gradients(ours, theirs, (x, scale, bias), weight)
+
+    def theirs(x, scale, bias):
+        return torch.nn.functional.layer_norm(x, (24,), scale, bias)
+
+    assert_equal_with_gradients(applied(LayerNorm(), "scale", "bias"), theirs, (x, scale, bias), weight)
 
 
 @pytest.mark.parametrize("norm", [LayerNorm(), GroupNorm(4, 1e-5, silu=True)], ids=["layer", "group"])
@@ -75,13 +81,16 @@ def test_norms_of_half_precision_sum_what_parameters_get_in_float32(norm):
 
 def test_gated_gelu():
     hidden, gate, weight = random(*3 * [(4, 33, 16)])
-    theirs = lambda hidden, gate: hidden * torch.nn.functional.gelu(gate)  # noqa: E731
+
+    def theirs(hidden, gate):
+        return hidden * torch.nn.functional.gelu(gate)
+
     assert_equal_with_gradients(gated_gelu, theirs, (hidden, gate), weight)
 
 
 def test_convolution():
     x, kernel, bias, weight = random((2, 7, 5, 4), (3, 3, 4, 6), (6,), (2, 4, 3, 6))
-    ours = lambda x, kernel, bias: Conv(6, stride=2).apply({"params": {"kernel": kernel, "bias": bias}}, x)  # noqa: E731
+    ours = applied(Conv(6, stride=2), "kernel", "bias")
 
     def theirs(x, kernel, bias):
         y = torch.nn.functional.conv2d(x.movedim(-1, 1), kernel.permute(3, 2, 0, 1), bias, stride=2, padding=1)
