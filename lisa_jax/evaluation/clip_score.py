@@ -20,6 +20,7 @@ from lisa_jax.checkpoints.clip import CLIP, CLIPPreprocessing, read_clip_preproc
 from lisa_jax.checkpoints.tokenizer import Tokenizer, load_tokenizer
 from lisa_jax.models.clip import CLIPConfig, CLIPModel
 from lisa_jax.models.clip_text import LEGACY_EOS_TOKEN_ID
+from lisa_jax.parallel.compiling import Announced
 
 PROTOCOL = "100 max(cos, 0) of CLIP's embeddings of picture and caption; mean over pictures"
 
@@ -94,7 +95,8 @@ def embed_images(clip: Clip, images: np.ndarray, batch_size: int = 32) -> np.nda
         raise ValueError(f"pictures must be uint8 (n, H, W, 3), but are {images.dtype} {images.shape}.")
 
     def embed(part: np.ndarray) -> jax.Array:
-        return _embed(clip.params, preprocess(part, clip.preprocessing), clip.config, "embed_images")
+        pixels = preprocess(part, clip.preprocessing)
+        return _embed(clip.params, pixels, config=clip.config, method="embed_images")
 
     return _in_batches(embed, images, batch_size)
 
@@ -102,7 +104,11 @@ def embed_images(clip: Clip, images: np.ndarray, batch_size: int = 32) -> np.nda
 def embed_captions(clip: Clip, captions: Sequence[str], batch_size: int = 32) -> np.ndarray:
     """Embeddings, not normalised: float32 (n, projection_dim)."""
     ids = clip.tokenizer(captions)
-    return _in_batches(lambda part: _embed(clip.params, part, clip.config, "embed_text"), ids, batch_size)
+
+    def embed(part: np.ndarray) -> jax.Array:
+        return _embed(clip.params, part, config=clip.config, method="embed_text")
+
+    return _in_batches(embed, ids, batch_size)
 
 
 def preprocess(images: np.ndarray, preprocessing: CLIPPreprocessing) -> np.ndarray:
@@ -127,8 +133,8 @@ def preprocess(images: np.ndarray, preprocessing: CLIPPreprocessing) -> np.ndarr
     return (np.stack(cut).astype(np.float32) / np.float32(255) - mean) / std
 
 
-@functools.partial(jax.jit, static_argnames=("config", "method"))
-def _embed(params: dict, inputs: jax.Array, config: CLIPConfig, method: str) -> jax.Array:
+@functools.partial(Announced, what="the network of CLIP scores", position=1, static_argnames=("config", "method"))
+def _embed(params: dict, inputs: jax.Array, *, config: CLIPConfig, method: str) -> jax.Array:
     # In full float32 on every device, so that a score does not depend on where it was computed.
     with jax.default_matmul_precision("float32"):
         return CLIPModel(config).apply({"params": params}, jnp.asarray(inputs), method=method)

@@ -13,6 +13,7 @@ from lisa_jax.evaluation.estimators import unit_range
 from lisa_jax.evaluation.measures.table import MEASURES
 from lisa_jax.evaluation.measures.task_measures import Reading
 from lisa_jax.evaluation.networks.estimators import DenseEstimator
+from lisa_jax.parallel.compiling import Announced
 
 _LOG = logging.getLogger("lisa_jax")
 _WARMUP = 0.1
@@ -51,12 +52,12 @@ def fit(
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-2))
     start_key, steps_key = jax.random.split(jax.random.key(seed))
 
-    @jax.jit
+    @functools.partial(Announced, what="the first estimator", position=1)
     def born(key, picture):
         params = network.init(key, picture)
         return params, optimizer.init(params)
 
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    @functools.partial(Announced, what="the step of fitting", position=3, donate_argnums=(0, 1))
     def step(params, state, number, pictures, target):
         batch_key, augment_key = jax.random.split(jax.random.fold_in(steps_key, number))
         rows = jax.random.randint(batch_key, (batch_size,), 0, len(pictures))

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from lisa_jax.evaluation.measures.table import MEASURES, read_tasks
 from lisa_jax.evaluation.networks.estimators import DenseEstimator
 from lisa_jax.files.whole_file import write_whole
+from lisa_jax.parallel.compiling import Announced
 
 ASSETS = Path(__file__).parents[1] / "assets"
 _BATCH_SIZE = 64
@@ -137,7 +138,7 @@ def _load(task: str, image_size: int, data: str, folder: Path) -> Estimator:
             raise ValueError(f"{path}: tensor {key} holds values that are not finite: fit it anew.")
     params = jax.tree_util.tree_map_with_path(lambda path, _: jnp.asarray(tensors[_key(path)], jnp.float32), shapes)
 
-    @jax.jit
+    @functools.partial(Announced, what=f"the estimator of {task}", position=0)
     def estimate(images: jax.Array) -> jax.Array:
         # Full precision on every device: the results must not depend on where they were computed.
         with jax.default_matmul_precision("float32"):

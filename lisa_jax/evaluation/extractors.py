@@ -12,6 +12,7 @@ A new one is a function from a weights file to an `Extractor`, and its entry in 
 """
 
 import dataclasses
+import functools
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ from lisa_jax.evaluation.clips import frames_of
 from lisa_jax.evaluation.networks import efficientnet_lite, i3d, inception_v3
 from lisa_jax.evaluation.torch_file import read_torch_file
 from lisa_jax.files.sha256 import sha256_of
+from lisa_jax.parallel.compiling import Announced
 
 BATCH_SIZE = 16
 CLIPS_AT_ONCE = 4
@@ -106,7 +108,7 @@ def load_effnet_lite0(weights: str | Path | None) -> Extractor:
         _read_params(path, network, ("_blocks",), ("num_batches_tracked", "_fc.weight", "_fc.bias"))
     )
 
-    @jax.jit
+    @_compiled("effnet_lite0")
     def forward(params: dict, images: jax.Array, indices: jax.Array) -> jax.Array:
         shape = (len(images), _EFFNET_SIZE, _EFFNET_SIZE, 3)
         pixels = jax.image.resize(dither(images, indices), shape, "cubic")
@@ -142,7 +144,7 @@ def load_inception_v3(weights: str | Path | None) -> Extractor:
     """
     path, params = _read_inception_v3(weights)
 
-    @jax.jit
+    @_compiled("inception_v3")
     def features(params: dict, images: jax.Array) -> jax.Array:
         shape = (len(images), _INCEPTION_SIZE, _INCEPTION_SIZE, 3)
         pixels = jax.image.resize(images.astype(jnp.float32) / 255, shape, "linear", antialias=False)
@@ -160,7 +162,10 @@ def load_inception_v3_clean(weights: str | Path | None) -> Extractor:
     Parmar et al., arXiv 2104.11222; its distance is named "clean_fid" only with the weights that define FID.
     """
     path, params = _read_inception_v3(weights)
-    features = jax.jit(lambda params, pixels: _inception_v3(params, (pixels - 128) / 128))
+
+    @_compiled("inception_v3_clean")
+    def features(params: dict, pixels: jax.Array) -> jax.Array:
+        return _inception_v3(params, (pixels - 128) / 128)
 
     def forward(images: np.ndarray, indices: np.ndarray) -> jax.Array:
         del indices
@@ -212,7 +217,7 @@ def load_i3d(weights: str | Path | None) -> Extractor:
     shape = (1, i3d.MIN_FRAMES, _I3D_SIZE, _I3D_SIZE, 3)
     params = jax.device_put(_read_params(path, network, (), ("num_batches_tracked",), shape))
 
-    @jax.jit
+    @_compiled("i3d")
     def features(params: dict, clips: jax.Array) -> jax.Array:
         shape = (*clips.shape[:2], _I3D_SIZE, _I3D_SIZE, 3)
         pixels = jax.image.resize(clips.astype(jnp.float32), shape, "linear", antialias=False)
@@ -221,6 +226,11 @@ def load_i3d(weights: str | Path | None) -> Extractor:
 
     pipeline = f"i3d_{_I3D_SIZE}px_bilinear_logits"
     return Extractor("i3d", "fvd_i3d", pipeline, sha256_of(path), lambda clips, _: features(params, clips), axes=3)
+
+
+def _compiled(name: str) -> Callable[[Callable[..., jax.Array]], Announced]:
+    """Decorator of a network of (params, pictures or clips, ...), which is compiled once for each of their sizes."""
+    return functools.partial(Announced, what=f"the network {name}", position=1)
 
 
 def _read_inception_v3(weights: str | Path | None) -> tuple[Path, dict]:

@@ -22,6 +22,7 @@ from lisa_jax.checkpoints.tree import tree_of
 from lisa_jax.evaluation.batches import in_batches
 from lisa_jax.evaluation.networks.alexnet import CHANNELS, AlexNetFeatures, alexnet_shapes
 from lisa_jax.evaluation.torch_file import read_torch_file
+from lisa_jax.parallel.compiling import Announced
 
 PROTOCOL = "LPIPS of AlexNet, version 0.1; mean over pictures"
 
@@ -80,7 +81,7 @@ def lpips(network: Lpips, images: np.ndarray, references: np.ndarray, batch_size
     return distances.astype(np.float64)
 
 
-@jax.jit
+@partial(Announced, what="LPIPS", position=1)
 def _distance(network: Lpips, images: jax.Array, references: jax.Array) -> jax.Array:
     # In full float32 on every device, so that the measure does not depend on where it was computed.
     with jax.default_matmul_precision("float32"):

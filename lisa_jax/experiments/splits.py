@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -104,8 +104,12 @@ class Split:
     def _decode(self) -> Callable[[Params, np.ndarray], jax.Array]:
         """(params, moments) -> pictures; compiled once for all batches of a size."""
         latents = self.family.latents
-        decode = jax.jit(lambda params, moments: latents.decode(params, latents.mean(moments)))
-        return Announced(decode, "the decoder of references", position=1)
+
+        @partial(Announced, what="the decoder of references", position=1)
+        def decode(params: Params, moments: jax.Array) -> jax.Array:
+            return latents.decode(params, latents.mean(moments))
+
+        return decode
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
 
 import jax
@@ -9,7 +10,7 @@ from ml_collections import ConfigDict
 
 from lisa_jax import metrics
 from lisa_jax.data.prepared.reads import oldest_read
-from lisa_jax.dual_branch import Params
+from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.experiments.conditions import condition_specs
 from lisa_jax.experiments.control import control_experiment, control_losses
 from lisa_jax.experiments.data_identity import check_same_everywhere
@@ -46,8 +47,10 @@ def validation(test: Split, loss: LossFn, draws: int = 1) -> Callable[[Params, P
 
     Every example is seen `draws` times.
     """
-    means = jax.jit(lambda params, frozen, inputs, key: loss(params, frozen, inputs, key=key, step=0)[1].means)
-    evaluate = Announced(means, "the validation", position=2)
+
+    @partial(Announced, what="the validation", position=2)
+    def evaluate(params: Params, frozen: Params, inputs: Tree, key: jax.Array) -> dict[str, metrics.Mean]:
+        return loss(params, frozen, inputs, key=key, step=0)[1].means
 
     def run(params: Params, frozen: Params) -> Report:
         total: dict[str, metrics.Mean] = {}

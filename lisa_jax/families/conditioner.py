@@ -124,7 +124,7 @@ class Conditioner:
 
     @cached_property
     def _jitted_encode(self) -> Callable[[Params, Tree], Tree]:
-        return Announced(jax.jit(self.encode), "the encoder of contexts", position=1)
+        return Announced(self.encode, "the encoder of contexts", position=1)
 
 
 def _filled_up(leaf: np.ndarray, size: int) -> np.ndarray:

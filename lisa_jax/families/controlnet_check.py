@@ -97,7 +97,7 @@ def our_residuals(folder: str | Path, params: Params, inputs: ProbeInputs) -> li
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
     # Accelerators multiply float32 matrices in fewer bits unless told not to.
     with jax.default_matmul_precision("highest"):
-        residuals, _ = Announced(jax.jit(network.apply), "the exported network", position=1)(
+        residuals, _ = Announced(network.apply, "the exported network", position=1)(
             {"params": params}, inputs.x_t, inputs.t, inputs.context, inputs.condition
         )
     return [np.asarray(residual) for residual in residuals]

@@ -16,6 +16,7 @@ from lisa_jax.families.pixels import PIXEL_CHANNELS
 from lisa_jax.families.stable_diffusion import write_model_index
 from lisa_jax.models.clip_text import CLIPTextModel
 from lisa_jax.models.unet import UNet, UNetConfig
+from lisa_jax.parallel.compiling import Announced
 
 SCHEDULER_CLASS = "DDIMScheduler"
 
@@ -45,7 +46,8 @@ def write_new_base(folder: str | Path, config: ConfigDict, captions: Sequence[st
         jnp.zeros((1,)),
         jnp.zeros((1, 1, config.text.width)),
     )
-    UNET.write(folder / "unet", unet_config, jax.jit(UNet(unet_config).init)(unet_key, *inputs)["params"])
+    init = Announced(UNet(unet_config).init, "the first UNet", position=1)
+    UNET.write(folder / "unet", unet_config, init(unet_key, *inputs)["params"])
     scheduler = {
         "num_train_timesteps": 1000,
         "beta_start": 0.0001,

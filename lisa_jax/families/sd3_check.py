@@ -73,7 +73,7 @@ def our_residuals(config: SD3ControlNetConfig, params: Params, inputs: dict[str,
     given = (inputs["embedded"], inputs["x_t"], inputs["t"], context, inputs["condition"])
     # Accelerators multiply float32 matrices in fewer bits unless told not to.
     with jax.default_matmul_precision("highest"):
-        apply = Announced(jax.jit(SD3ControlNet(config).apply), "the exported network", position=1)
+        apply = Announced(SD3ControlNet(config).apply, "the exported network", position=1)
         residuals, _ = apply({"params": params}, *given)
     return [np.asarray(residual) for residual in residuals]
 

@@ -18,6 +18,7 @@ from lisa_jax.families.pixels import PIXEL_CHANNELS
 from lisa_jax.families.stable_diffusion_3 import write_model_index
 from lisa_jax.models.clip_text import CLIPTextModelWithProjection
 from lisa_jax.models.sd3_transformer import SD3Transformer, SD3TransformerConfig
+from lisa_jax.parallel.compiling import Announced
 
 SCHEDULER_CLASS = "FlowMatchEulerDiscreteScheduler"
 # Layers that are zero at birth, so that every block begins as the identity (adaLN-Zero, arXiv 2212.09748).
@@ -82,11 +83,13 @@ def _fresh_params(config: SD3TransformerConfig, key: jax.Array) -> Params:
         },
     )
 
+    init = Announced(SD3Transformer(config).init, "the first transformer", position=1)
+
     def born(path: tuple, leaf: jax.Array) -> jax.Array:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         return jnp.zeros_like(leaf) if re.search(ZERO_AT_BIRTH, name) else leaf
 
-    return jax.tree_util.tree_map_with_path(born, jax.jit(SD3Transformer(config).init)(key, *inputs)["params"])
+    return jax.tree_util.tree_map_with_path(born, init(key, *inputs)["params"])
 
 
 def _write_text_encoders(folder: Path, text: ConfigDict, captions: Sequence[str], keys: Sequence[jax.Array]) -> None:
@@ -95,7 +98,7 @@ def _write_text_encoders(folder: Path, text: ConfigDict, captions: Sequence[str]
         tokenizer = train_tokenizer(captions, text.vocab_size, text.max_length, folder / f"tokenizer{ending}")
     config = small_clip_config(text, tokenizer)
     ids = jnp.zeros((1, text.max_length), jnp.int32)
-    init = jax.jit(CLIPTextModelWithProjection(config).init)
+    init = Announced(CLIPTextModelWithProjection(config).init, "the first text encoder", position=1)
     for ending, key in zip(endings, keys, strict=True):
         params = _with_unit_embeddings(init(key, ids)["params"])
         CLIP_TEXT_WITH_PROJECTION.write(folder / f"text_encoder{ending}", config, params)

@@ -17,6 +17,7 @@ from lisa_jax.families.stable_video_diffusion_presets import PREPROCESSING, writ
 from lisa_jax.families.svd_conditioner import ENCODED_SIDE, SVDImageEncoder
 from lisa_jax.models.clip_vision import CLIPVisionConfig, CLIPVisionModelWithProjection
 from lisa_jax.models.temporal_unet import TemporalUNet, TemporalUNetConfig
+from lisa_jax.parallel.compiling import Announced
 
 SCHEDULER_CLASS = "EulerDiscreteScheduler"
 # As of the published checkpoints; what it says of discrete steps is not used.
@@ -50,12 +51,14 @@ def write_new_base(folder: str | Path, config: ConfigDict, captions: Sequence[st
     unet_key, image_key = jax.random.split(jax.random.key(config.seed))
     unet, encoder = small_temporal_unet_config(config), _small_vision_config(config.image_encoder)
     pixels = jnp.zeros((1, ENCODED_SIDE, ENCODED_SIDE, PIXEL_CHANNELS))
-    image_params = jax.jit(CLIPVisionModelWithProjection(encoder).init)(image_key, pixels)["params"]
+    init = Announced(CLIPVisionModelWithProjection(encoder).init, "the first image encoder", position=1)
+    image_params = init(image_key, pixels)["params"]
     CLIP_VISION_WITH_PROJECTION.write(folder / "image_encoder", encoder, image_params)
     write_preprocessing(folder / "feature_extractor", PREPROCESSING)
     side = unet.sample_size
     inputs = (jnp.zeros((1, 1, side, side, unet.out_channels)), jnp.zeros((1,)), _context(unet))
-    TEMPORAL_UNET.write(folder / "unet", unet, jax.jit(TemporalUNet(unet).init)(unet_key, *inputs)["params"])
+    init = Announced(TemporalUNet(unet).init, "the first UNet", position=1)
+    TEMPORAL_UNET.write(folder / "unet", unet, init(unet_key, *inputs)["params"])
     scheduler = SCHEDULER | dict(config.scheduler)
     write_config(folder / "scheduler", scheduler, SCHEDULER_CLASS, name="scheduler_config.json")
     image = SVDImageEncoder(encoder, PREPROCESSING)

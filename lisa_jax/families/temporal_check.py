@@ -76,7 +76,7 @@ def our_residuals(config: TemporalControlNetConfig, params: Params, inputs: dict
     given = (inputs["x_t"], inputs["t"], context, inputs["condition"])
     # Accelerators multiply float32 matrices in fewer bits unless told not to.
     with jax.default_matmul_precision("highest"):
-        apply = Announced(jax.jit(TemporalControlNet(config).apply), "the exported network", position=1)
+        apply = Announced(TemporalControlNet(config).apply, "the exported network", position=1)
         residuals, _ = apply({"params": params}, *given)
     return [np.asarray(residual) for residual in residuals]
 

@@ -15,18 +15,19 @@ _BEFORE_THE_ALARM = 110
 
 
 class Announced:
-    """A jitted function that says when it compiles: at the first call with another tree, shapes or static arguments.
+    """`jax.jit` that says when it compiles: at the first call with another tree, shapes or static arguments.
 
     Args:
-      jitted: from `jax.jit`; what it is given by name is static.
+      function: to compile; what it is given by name is static.
       what: it computes, in words: "the training step".
       position: of the argument, a tree of arrays, whose shapes may change; those of the others are always the same.
+      **options: of `jax.jit`.
     """
 
-    def __init__(self, jitted: Callable[..., Any], what: str, position: int):
-        self._jitted, self._what, self._position = jitted, what, position
+    def __init__(self, function: Callable[..., Any], what: str, position: int, **options: Any):
+        self._jitted, self._what, self._position = jax.jit(function, **options), what, position
         self._seen: set[tuple] = set()
-        self.lower = jitted.lower
+        self.lower = self._jitted.lower
 
     def __call__(self, *arguments: Any, **static: Hashable) -> Any:
         with self._told(arguments, static):

@@ -262,7 +262,7 @@ def _moments_encoder(params: Params, batch_size: int) -> Callable[[Moments, np.n
     def moments_of(params: Params, pictures: jax.Array, *, moments: Moments) -> jax.Array:
         return moments(params, pictures).astype(jnp.bfloat16)
 
-    encode = Announced(jax.jit(moments_of, static_argnames="moments"), "the encoder of pictures", position=1)
+    encode = Announced(moments_of, "the encoder of pictures", position=1, static_argnames="moments")
 
     def encode_filled_up(moments: Moments, pictures: np.ndarray) -> np.ndarray:
         # Filled up to one size, so that one compiled program serves all.

@@ -100,7 +100,7 @@ def make_features(model: DualBranch, process: Process) -> Callable[..., Any]:
         maps = {name: one.astype(jnp.float32) for name, one in named_features(found).items()}
         return {name: (sample_pixels(one, index), one.mean(axis=(1, 2))) for name, one in maps.items()}
 
-    return _by_batches(Announced(jax.jit(features), "the side network's features", position=1))
+    return _by_batches(Announced(features, "the side network's features", position=1))
 
 
 def _side(
@@ -141,7 +141,7 @@ def make_targets(model: DualBranch, process: Process) -> Callable[..., Any]:
             size: {name: sample_pixels(area_average(one, size), index) for name, one in maps.items()} for size in sizes
         }
 
-    return _by_batches(Announced(jax.jit(targets, static_argnames="sizes"), "what is probed for", position=1))
+    return _by_batches(Announced(targets, "what is probed for", position=1, static_argnames="sizes"))
 
 
 def _by_batches(program: Callable[..., Any]) -> Callable[..., Any]:

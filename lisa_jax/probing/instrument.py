@@ -134,7 +134,7 @@ def _make_losses(model: DualBranch, process: Process, align: Alignment | None) -
         noisy = noisy_sample(process, inputs["latents"], noise, t)
         return gap_losses(trainable, frozen, inputs, noisy, model=model, process=process, align=align)
 
-    return Announced(jax.jit(losses), "the losses", position=2)
+    return Announced(losses, "the losses", position=2)
 
 
 def _rows(pixels: np.ndarray) -> np.ndarray:

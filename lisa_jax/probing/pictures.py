@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lisa_jax.dual_branch import Tree
+from lisa_jax.parallel.compiling import Announced
 from lisa_jax.sampling.noise import initial_noise
 
 PARTS = ("fit", "validation", "test")
@@ -18,7 +19,7 @@ VALIDATION_SHARE = 0.25
 BATCH_SIZE = 16
 
 
-_noise = jax.jit(initial_noise, static_argnums=2)
+_noise = Announced(initial_noise, "the noise of pictures", position=1, static_argnames="shape")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Pictures:
 
     def noise(self, level: int) -> jax.Array:
         """Noise like the latents, always the same for an example and the number of a noise level."""
-        return _noise(2 * level + (self.split == "test"), self.index, self.latents.shape[1:])
+        return _noise(2 * level + (self.split == "test"), self.index, shape=self.latents.shape[1:])
 
     def batches(self) -> Iterator["Pictures"]:
         """By BATCH_SIZE, in order; the last may be smaller."""

@@ -9,6 +9,7 @@ import numpy as np
 from lisa_jax.data.pipeline import Batches
 from lisa_jax.experiments.inputs import model_inputs
 from lisa_jax.experiments.splits import Split
+from lisa_jax.parallel.compiling import Announced
 from lisa_jax.probing.pictures import BATCH_SIZE, COUNTS, Pictures, ProbePictures, probe_pictures
 
 
@@ -33,7 +34,11 @@ def _pictures(split: Split, name: str) -> Pictures:
     _, first = np.unique(batch["index"], return_index=True)
     first.sort()
     inputs, frozen = jax.tree.map(lambda rows: rows[first], batch["inputs"]), split.frozen()
-    encode = jax.jit(partial(model_inputs, family=split.family, empty=split.empty, caption_dropout=0.0))
+    encode = Announced(
+        partial(model_inputs, family=split.family, empty=split.empty, caption_dropout=0.0),
+        "the inputs of pictures",
+        position=0,
+    )
     encoded = []
     for number, start in enumerate(range(0, len(first), BATCH_SIZE)):
         rows = jax.tree.map(lambda leaf, start=start: leaf[start : start + BATCH_SIZE], inputs)

@@ -5,12 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from lisa_jax.evaluation.tasks import task_of
 from lisa_jax.experiments.control import alignment_of, objective_of
 from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.experiments.splits import load_split
+from lisa_jax.parallel.compiling import Announced
 from lisa_jax.probing.instrument import Instrument
 from lisa_jax.probing.split_pictures import split_pictures
 from lisa_jax.studies.grid import written_hook
@@ -34,7 +33,8 @@ def probe_run(workdir: str | Path, weights: str = "auto", trusted: Collection[st
     pictures = split_pictures(partial(load_split, config, family, trusted=trusted))
     instrument = Instrument(family, objective_of(config, family.process), pictures)
     init_key, _ = run_keys(config.seed)
-    untrained = jax.jit(partial(family.model.init_trainable, hooks=()))(family.read_start(), init_key)["side"]
+    init = Announced(partial(family.model.init_trainable, hooks=()), "the first state", position=0)
+    untrained = init(family.read_start(), init_key)["side"]
     align = alignment_of(config, family.model)
     alignment = {name: value for name, value in config.lisa.to_dict().items() if name not in ("lam", "hook")}
     described = {

@@ -98,8 +98,8 @@ def make_generator(
         negative=negative,
         mesh=mesh,
         # Every process reads the whole result.
-        sample_latents=Announced(jax.jit(latents, out_shardings=replicated(mesh)), "the sampler", position=1),
-        sample_decoded=Announced(jax.jit(decoded, out_shardings=replicated(mesh)), "the sampler", position=1),
+        sample_latents=Announced(latents, "the sampler", position=1, out_shardings=replicated(mesh)),
+        sample_decoded=Announced(decoded, "the sampler", position=1, out_shardings=replicated(mesh)),
     )
 
 

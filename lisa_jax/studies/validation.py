@@ -12,6 +12,7 @@ from lisa_jax.experiments import training_run
 from lisa_jax.experiments.control import control_losses
 from lisa_jax.experiments.splits import Split
 from lisa_jax.families.family import Family
+from lisa_jax.parallel.compiling import Announced
 from lisa_jax.studies.data import first
 from lisa_jax.studies.fields import TRAINING_FIELDS, usual
 from lisa_jax.studies.grid import Cell
@@ -65,7 +66,7 @@ def make_validation(settings: ConfigDict, config: ConfigDict, family: Family, te
     if gradients is None:
         return lambda params, frozen: dict(validate(params, frozen).scalars)
     inputs = next(examples.ordered_batches(settings.probe))["inputs"]
-    compare = jax.jit(partial(gradients, key=jax.random.key(1), step=0))
+    compare = Announced(partial(gradients, key=jax.random.key(1), step=0), "the gradients of both losses", position=2)
 
     def with_gradients(params: Params, frozen: Params) -> dict[str, float]:
         found = compare(params, frozen, inputs)

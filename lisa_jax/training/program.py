@@ -99,7 +99,7 @@ def make_program(experiment: Experiment, config: ConfigDict, mesh: Mesh, start: 
     state_sharding, frozen_sharding = jax.tree.map(lambda leaf: leaf.sharding, (state, frozen))
 
     # Jitted, so that each leaf is born where it stays: no device ever holds all of a tree that is split.
-    born = Announced(jax.jit(fresh_state, out_shardings=state_sharding), "the first state", position=0)
+    born = Announced(fresh_state, "the first state", position=0, out_shardings=state_sharding)
 
     def initialise(start: Params, key: jax.Array) -> TrainState:
         return born(place(start, shardings(start, REPLICATED, mesh)), key)

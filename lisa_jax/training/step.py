@@ -71,13 +71,14 @@ def jit_train_step(step: TrainStep, mesh: Mesh, state_sharding: TrainState, froz
       state_sharding: sharding of every leaf of the state, before and after.
       frozen_sharding: sharding of every leaf of the frozen tree.
     """
-    jitted = jax.jit(
+    return Announced(
         traced_on(mesh, step),
+        "the training step",
+        position=2,
         in_shardings=(state_sharding, frozen_sharding, split_rows(mesh), replicated(mesh)),
         out_shardings=(state_sharding, replicated(mesh)),
         donate_argnums=0,
     )
-    return Announced(jitted, "the training step", position=2)
 
 
 def accumulated_gradients(
@@ -140,6 +141,7 @@ def jit_diagnostic(diagnostic: DiagnosticFn, mesh: Mesh, accumulate: int) -> Ste
             step_key = jax.random.split(step_key, accumulate)[0]
         return diagnostic(params, frozen, inputs, key=step_key, step=step)
 
-    jitted = jax.jit(traced_on(mesh, first_microbatch), out_shardings=replicated(mesh))
-    compiled = Announced(jitted, "the diagnostic", position=3)
+    compiled = Announced(
+        traced_on(mesh, first_microbatch), "the diagnostic", position=3, out_shardings=replicated(mesh)
+    )
     return lambda state, frozen, inputs, key: compiled(state.params, state.step, frozen, inputs, key)

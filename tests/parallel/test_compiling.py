@@ -1,12 +1,14 @@
+import ast
 import logging
 import re
 import time
+from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import lisa_jax
 from lisa_jax.parallel import compiling
 from lisa_jax.parallel.compiling import Announced
 
@@ -25,8 +27,10 @@ def told(caplog):
 
 
 def test_a_program_is_told_once_for_each_tree_shape_and_static_argument(told):
-    jitted = jax.jit(lambda params, rows, power: sum(params.values()) * rows**power, static_argnames="power")
-    function = Announced(jitted, "the toy", position=1)
+    def powers(params, rows, *, power):
+        return sum(params.values()) * rows**power
+
+    function = Announced(powers, "the toy", position=1, static_argnames="power")
     np.testing.assert_array_equal(function({"a": 2.0}, jnp.arange(3.0), power=2), [0, 2, 8])
     before, after = told()
     assert before == "compiling the toy ..." and re.fullmatch(r"\.\.\. \(\d+ s\)", after)
@@ -38,7 +42,7 @@ def test_a_program_is_told_once_for_each_tree_shape_and_static_argument(told):
 
 
 def test_what_was_compiled_ahead_is_not_told_again(told):
-    function = Announced(jax.jit(lambda scale, rows: scale * rows), "the toy", position=1)
+    function = Announced(lambda scale, rows: scale * rows, "the toy", position=1)
     assert function.compiled(2.0, jnp.ones(3)).cost_analysis()["flops"] == 3
     assert len(told()) == 2
     function(2.0, jnp.ones(3))
@@ -46,7 +50,7 @@ def test_what_was_compiled_ahead_is_not_told_again(told):
 
 
 def test_a_compilation_that_fails_is_told_again(told):
-    function = Announced(jax.jit(lambda scale, rows: scale * rows), "the toy", position=1)
+    function = Announced(lambda scale, rows: scale * rows, "the toy", position=1)
     for _ in range(2):
         with pytest.raises(TypeError, match="shapes"):
             function(jnp.ones(2), jnp.ones(3))
@@ -62,6 +66,18 @@ def test_a_long_compilation_says_that_the_alarm_of_xla_is_no_error(caplog, told,
             time.sleep(0.01)
         return rows
 
-    Announced(jax.jit(traced_slowly), "the toy", position=0)(jnp.ones(3))
+    Announced(traced_slowly, "the toy", position=0)(jnp.ones(3))
     _, still, _ = told()
     assert still == 'still compiling the toy; where XLA asks "Very slow compile?", that is no error.'
+
+
+def test_every_program_of_the_package_is_told():
+    package = Path(lisa_jax.__file__).parent
+    silent = {
+        f"{path.relative_to(package)}:{node.lineno}"
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("jax.jit", "jax.pmap", "nn.jit")
+    }
+    (of_announced,) = silent
+    assert of_announced.startswith("parallel/compiling.py:")

@@ -1,14 +1,13 @@
 """What a run's steps cost, of one program or of two, one after the other."""
 
-import jax
 import jax.numpy as jnp
 import pytest
 
 from lisa_jax.parallel.compiling import Announced
 from lisa_jax.studies.costs import StepCosts
 
-ONCE = Announced(jax.jit(lambda x: x @ x), "one product", 0)
-TWICE = Announced(jax.jit(lambda x: x @ x @ x), "two products", 0)
+ONCE = Announced(lambda x: x @ x, "one product", 0)
+TWICE = Announced(lambda x: x @ x @ x, "two products", 0)
 ARGUMENTS = (jnp.ones((8, 8)),)
 
 
