@@ -1,5 +1,6 @@
 """`prepare` as a user runs it: from a folder of pictures to a data set, killed on the way, and refused."""
 
+import io
 import json
 import os
 import signal
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from toys.hub_server import HubServer
 
 from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.families.family import Setup
@@ -152,3 +156,43 @@ def test_refused_in_one_sentence(run, tmp_path, flags, sentence):
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ") and sentence in last, done.stderr
+
+
+def test_a_table_of_the_hub_that_is_gated_or_breaks_off_is_told_and_then_goes_on_where_it_was(command, tmp_path):
+    # Noise, which PNG cannot shorten: the client writes 10 MB at once.
+    picture = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), np.uint8)
+    cells = {}
+    for name, pixels in (("image", picture), ("conditioning_image", picture[:64, :64])):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "png")
+        cells[name] = {"bytes": file.getvalue(), "path": None}
+    (tmp_path / "served").mkdir()
+    pq.write_table(pa.Table.from_pylist([cells | {"text": "noise"}]), tmp_path / "served" / "train.parquet")
+    # The client waits for seconds before it tries again.
+    (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep = lambda seconds: None\n")
+    gated, broken = "an-owner/gated", "an-owner/broken"
+    served = {name: {"main": tmp_path / "served"} for name in (gated, broken)}
+
+    with HubServer({}, gated=(gated,), breaks=(gated,), broken=(broken,), datasets=served) as hub:
+
+        def prepared(name, **token):
+            flags = [f"--source={name}", "--cache=none", "--test_fraction=0"]
+            argv, env = command(tmp_path / "set", *flags, HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "home"))
+            env |= {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1,localhost"}
+            env |= {"PYTHONPATH": f"{tmp_path}{os.pathsep}{env['PYTHONPATH']}"} | token
+            return subprocess.run(argv, env=env, capture_output=True, text=True, cwd=ROOT)
+
+        for name, sentence in (
+            (gated, f"{gated} is gated: accept its terms on its page, then log in by"),
+            (broken, f"{broken} could not be fetched from {hub.url}"),
+        ):
+            refused = prepared(name)
+            assert refused.returncode == 1 and f"error: {sentence}" in refused.stderr.splitlines()[-1], refused.stderr
+            assert not (tmp_path / "set").exists()
+        hub.requests.clear()
+        done = prepared(gated, HF_TOKEN="token")
+        assert done.returncode == 0, done.stderr
+        asked = [asked for method, path, asked in hub.requests if method == "GET" and path.startswith("/lfs/")]
+    assert asked == [None, f"bytes={10 * 2**20}-"]
+    (example,) = load_prepared(tmp_path / "set")
+    assert example["caption"] == "noise" and example["inputs"]["image"].shape == (64, 64, 3)

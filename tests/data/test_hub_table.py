@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,11 +17,9 @@ from lisa_jax.data.rows.open import open_rows
 
 # Prints, for each (source, subset, split), the files and captions of its rows, or why there are none.
 OPEN = """
-import json, sys, time
+import json, sys
 from lisa_jax.data.rows import Columns
 from lisa_jax.data.rows.open import open_rows
-# The client waits for seconds before it tries again.
-time.sleep = lambda seconds: None
 def opened(spec, subset=None, split=None):
     try:
         rows = open_rows(spec, Columns(conditions={}), subset=subset, split=split)
@@ -128,30 +125,6 @@ def test_the_parquet_files_of_one_split_are_fetched_and_nothing_else(datasets, t
     Path(usual[0][1]).unlink()
     (broken,) = opened(asked[:1], tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
     assert "an-owner/usual: 1 of 2 files of train are in the cache: fetch them once without HF_HUB_OFFLINE" in broken
-
-
-def test_a_broken_download_of_a_table_goes_on_where_it_was_or_is_told_as_a_gated_one_is(tmp_path):
-    # The client writes 10 MB at once.
-    pixels = np.random.default_rng(0).bytes(12_000_000)
-    (tmp_path / "served").mkdir()
-    pq.write_table(pa.table({"image": [pixels], "caption": ["large"]}), tmp_path / "served" / "train.parquet")
-    names = ("an-owner/gated", "an-owner/breaks", "an-owner/broken")
-    served = {name: {"main": tmp_path / "served"} for name in names}
-
-    def transfers(hub, name):
-        return [asked for method, path, asked in hub.requests if method == "GET" and path.startswith(f"/lfs/{name}/")]
-
-    with HubServer({}, gated=names[:1], breaks=names[1:2], broken=names[2:], datasets=served) as hub:
-        gated, resumed, broken = opened([(name,) for name in names], tmp_path, HF_ENDPOINT=hub.url)
-        assert transfers(hub, "an-owner/breaks") == [None, f"bytes={10 * 2**20}-"]
-        hub.broken = ()
-        asked = [("an-owner/broken",), ("an-owner/gated",)]
-        mended, with_token = opened(asked, tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="token")
-    assert gated.startswith("refused: an-owner/gated is gated: accept its terms on its page, then log in by")
-    assert f"an-owner/broken could not be fetched from {hub.url}" in broken and broken.endswith(
-        "try again; the files that have come whole are kept."
-    )
-    assert all(rows[1] == ["large"] for rows in (resumed, mended, with_token))
 
 
 def test_subset_and_split_are_of_the_hub(tmp_path):

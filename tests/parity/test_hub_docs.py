@@ -1,0 +1,130 @@
+"""What the README and docs/own_condition.md tell users of the hub, word for word, against a hub on loopback."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from smallest_sd import SIZE, disk, write_smallest_base, write_table
+from toys.hub_server import HubServer
+
+from lisa_jax.data.prepared.reader import load_prepared
+from lisa_jax.families.presets import write_random_base
+
+ROOT = Path(__file__).parents[2]
+
+
+def block_of(page, heading, language="bash"):
+    """The first block of a page's section."""
+    text = (ROOT / page).read_text()
+    return re.search(rf"^```{language}\n(.*?)^```$", text[text.index(heading) :], re.DOTALL | re.MULTILINE)[1]
+
+
+@pytest.fixture
+def run(command_env, tmp_path):
+    """(script, hub) -> what it printed; it must succeed in an empty folder, with the client as it is."""
+
+    def script_of(script, hub):
+        clean = {name: value for name, value in command_env.items() if not name.startswith(("HF_", "HUGGING"))}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{command_env['PATH']}"
+        of_hub = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+        env = clean | of_hub | {"PATH": path, "NO_PROXY": "127.0.0.1,localhost", "OMP_NUM_THREADS": "1"}
+        folder = tmp_path / "empty"
+        folder.mkdir(exist_ok=True)
+        argv = ["bash", "-euo", "pipefail", "-c", script]
+        done = subprocess.run(argv, env=env, cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    return script_of
+
+
+def write_circles(folder, rows):
+    """The columns of fill50k, as the hub serves them: pictures of a side of 128."""
+    folder.mkdir()
+    cells = []
+    for index in range(rows):
+        files = [io.BytesIO(), io.BytesIO()]
+        for picture, file in zip(disk(index), files, strict=True):
+            Image.fromarray(picture).resize((128, 128)).save(file, "png")
+        image, condition = ({"bytes": file.getvalue(), "path": None} for file in files)
+        cells.append({"image": image, "conditioning_image": condition, "text": f"circle {index}"})
+    pq.write_table(pa.Table.from_pylist(cells), folder / "train-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_rehearsal_of_an_own_condition_is_as_the_page_says(run, tmp_path):
+    page = (ROOT / "docs/own_condition.md").read_text()
+    rehearsed = re.search(r"--preset=(\S+) --out=\S+` as `BASE`,\n`([^`]+)` for `prepare`, and `([^`]+)`", page)
+    preset, flags, config = rehearsed.groups()
+    script = block_of("docs/own_condition.md", "# A condition")
+    documented = re.search(r"--config=\S+", script)[0]
+    assert config.startswith(documented)
+    script = re.sub(r"^(.* prepare .*)$", rf"\1 {flags}", script, flags=re.MULTILINE).replace(documented, config)
+    base = "an-owner/tiny"
+    script = re.sub(r"=BASE\b", f"={base}", script)
+    datasets = {"fusing/fill50k": {"main": write_circles(tmp_path / "circles", 120)}}
+    write_random_base(preset, tmp_path / "base")
+    with HubServer({base: tmp_path / "base"}, datasets=datasets) as hub:
+        done = run(script, hub)
+    folder = tmp_path / "empty"
+    assert sum(len(load_prepared(folder / "data/fill50k", split)) for split in ("train", "test")) == 100
+    assert "compiling the network effnet_lite0 ..." in done.stderr
+    measured = json.loads((folder / "runs/fill50k/evaluation.json").read_text())
+    for name in ("control", "no control"):
+        assert np.isfinite(measured["quality"][name]["kid_effnet_lite0"])
+    card = (folder / "controlnet_fill50k/README.md").read_text()
+    assert re.search(rf"^base_model: {base}$", card, re.MULTILINE)
+
+
+def with_flags(found, flags):
+    """A command of the README with more flags and without its remark."""
+    return " ".join(filter(None, ("lisa_jax", found[1], found[2], flags.get(found[1]))))
+
+
+# Goes on where the README's Python ends.
+USE = f"""
+from PIL import Image
+pose = Image.open("pose.png").resize(({SIZE}, {SIZE}))
+print(pipeline("a dancer", pose, num_inference_steps=2).images[0].size)
+"""
+
+
+@pytest.mark.slow
+def test_a_controlnet_on_a_base_of_the_hub_is_made_and_used_as_the_readme_says(run, tmp_path):
+    script = block_of("README.md", "## A ControlNet in")
+    base = re.search(r"^BASE=(\S+)$", script, re.MULTILINE)[1]
+    # A page, which runs until it is stopped; tests/demo drives it.
+    commands = [line for line in script.splitlines() if not line.startswith("lisa_jax demo ")]
+    assert len(commands) == 5
+    small = {
+        "prepare": f"--image_size={SIZE} --test_fraction=0.3",
+        "train": "--config.lisa.hook=down_1 --config.compute_dtype=float32 --config.sampling.batch_size=1",
+    }
+    commands = [
+        re.sub(r"^lisa_jax (\w+) +(.*?)( +#.*)?$", lambda found: with_flags(found, small), line) for line in commands
+    ]
+    script = "\n".join(commands).replace("sd15_lisa:pose", "sd15_lisa:pose,smoke")
+    (tmp_path / "empty").mkdir()
+    write_table(tmp_path / "table.parquet")
+    table = pq.read_table(tmp_path / "table.parquet").rename_columns({"pose_image": "conditioning_image"})
+    pq.write_table(table, tmp_path / "empty" / "train.parquet")
+    Image.fromarray(disk(100)[1]).save(tmp_path / "empty" / "pose.png")
+    write_smallest_base("tiny_sd15", tmp_path / "base")
+    use = block_of("README.md", "## A ControlNet in", "python") + USE
+    with HubServer({base: tmp_path / "base"}) as hub:
+        done = run(script, hub)
+        assert "differs from us by" in done.stderr
+        used = run(f"python - <<'END_OF_BLOCK'\n{use}\nEND_OF_BLOCK", hub)
+    assert used.stdout.splitlines()[-1] == f"({SIZE}, {SIZE})"
+    (sample,) = (tmp_path / "empty" / "runs/pose/mine").glob("0*.png")
+    assert np.asarray(Image.open(sample)).std() > 1
