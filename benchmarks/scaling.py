@@ -38,7 +38,7 @@ class Pod(NamedTuple):
     rank: int = 0
 
 
-SD21, SDXL, SD3, SVD = "sd21_lisa", "sdxl_lisa", "sd3_lisa", "svd_lisa"
+SD15, SD21, SDXL, SD3, SVD = "sd15_lisa", "sd21_lisa", "sdxl_lisa", "sd3_lisa", "svd_lisa"
 CLIP = "14x512x512"
 # The first three differ in size alone: weak scaling.
 PODS = (
@@ -63,13 +63,26 @@ PODS = (
     Pod(SVD, "v6e:16x16", 1, CLIP, fsdp=16),
 )
 GPUS = (
+    Pod(SD21, "h100:1", 8, 512, remat="none"),
     Pod(SD21, "h100:1", 16, 512, remat="none"),
     Pod(SD21, "h100:1", 16, 512, lam=0.0, remat="none"),
-    Pod(SD21, "h100:8", 16, 512, remat="none"),
+    Pod(SD21, "h100:1", 16, 512, remat="dots"),
+    Pod(SD21, "h100:1", 32, 512, remat="none"),
     Pod(SD21, "h100:1", 64, 512, remat="none"),
     Pod(SD21, "h100:1", 64, 512, lam=0.0, remat="none"),
     Pod(SD21, "h100:1", 64, 512, remat="dots"),
+    Pod(SD21, "h100:8", 16, 512, remat="none"),
+    Pod(SD15, "h100:1", 16, 512, remat="none"),
+    Pod(SD15, "h100:1", 16, 512, lam=0.0, remat="none"),
+    Pod(SD15, "h100:1", 64, 512, remat="none"),
+    Pod(SD15, "h100:8", 64, 512, remat="none"),
+    Pod(SD21, "h200:1", 128, 512, remat="none"),
+    Pod(SD21, "a100:1", 64, 512, remat="none"),
+    Pod(SD21, "l40s:1", 32, 512, remat="none"),
     Pod(SD21, "4090:1", 8, 512, remat="none"),
+    Pod(SD21, "4090:1", 16, 512, remat="full"),
+    Pod(SD15, "4090:1", 8, 512, remat="none"),
+    Pod("sd21_v_lisa", "4090:1", 8, 768),
     Pod(SDXL, "h100:1", 16, 1024),
     Pod(SDXL, "4090:1", 4, 1024, rank=128),
     Pod(SDXL, "h100:8", 8, 1024, fsdp=8),

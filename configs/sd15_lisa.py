@@ -12,8 +12,9 @@ is that of SD1.5, and its condition. The authors train beside SD2.1 only. A smok
 
 Hardware: eight devices of 24 GB with fused attention (NVIDIA), of 64 GB without, at the recipe's 8 images a device and
 microbatch. On one device add --config.accumulate=32, which gives the same 256 images a step.
-Memory a device, computed, not measured: 9 GB for the frozen weights (1.7), side network, gradients and optimizer, and
-for each image of the microbatch 1.3 GB with fused attention, 5.6 GB without, .25 GB with --config.remat=full.
+Memory a device, by the compiler's plan (docs/scaling.md), not run: with fused attention on an NVIDIA GPU 5.7 GiB for
+weights and optimizer and .7 to .9 for each image of the microbatch: 12.6 GiB at 8 images, 17.8 at 16, 50 at 64.
+Accumulation adds 1.3. Without fused attention some 5.6 GB an image, with --config.remat=full .25.
 Time, computed, not measured: 2,766 GFLOP an image, 7.1e18 in all: at 40% of the bfloat16 peak 2 hours on eight A100,
 5 hours on one H100. With remat 18% more. Not yet run on the real weights, so there are no results to expect.
 """

@@ -19,8 +19,8 @@ steps of warm-up, which are not theirs either: a run begun so goes on alike with
 Hardware: eight devices of 24 GB with fused attention (NVIDIA), of 48 GB without, at the recipe's 8 images a device and
 microbatch. On one device add --config.accumulate=32, which gives the same 256 images a step.
 Memory a device, by the compiler's plan (docs/scaling.md), not run: with fused attention on an NVIDIA GPU 5.7 GiB for
-weights and optimizer and .7 to .9 for each image of the microbatch: 12.7 GiB at 8 images, 17.7 at 16, 49 at 64.
-Accumulation adds 1.4. Without fused attention some 4 GB an image, with --config.remat=full .25.
+weights and optimizer and .7 to .9 for each image of the microbatch: 12.6 GiB at 8 images, 17.7 at 16, 49 at 64.
+Accumulation adds 1.4. Without fused attention some 4 GB an image, with --config.remat=full .3: 10.3 GiB at 16 images.
 Time, computed, not measured: 2,764 GFLOP an image, 7.1e18 in all: at 40% of the bfloat16 peak 2 hours on eight A100,
 5 hours on one H100. With remat 18% more. Not yet run on the real weights, so there are no results to expect.
 """

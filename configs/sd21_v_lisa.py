@@ -12,9 +12,9 @@ authors train at 512 only. A smoke test of it, on any CPU:
 
 Hardware: eight devices of 24 GB. Activations are recomputed in the backward pass; with fused attention (NVIDIA) and
 40 GB, --config.remat=none saves 16% of the time. On one device add --config.accumulate=32.
-Memory a device, computed, not measured: 9 GB for the frozen weights (1.7), side network, gradients and optimizer, and
-for each image of the microbatch .6 GB and what recomputing one block takes (2.6 GB without fused attention); without
-remat 2.6 GB an image with fused attention and 17.2 GB without.
+Memory a device, by the compiler's plan (docs/scaling.md), not run: with fused attention on an NVIDIA GPU 5.7 GiB for
+weights and optimizer and .6 for each image of the microbatch: 10.6 GiB at 8 images. Accumulation adds 1.4. Computed by
+hand: without remat 2.6 GB an image, without fused attention 2.6 and 17.2.
 Time, computed, not measured: 9,150 GFLOP an image, 2.3e19 in all: at 40% of the bfloat16 peak 6.5 hours on eight A100,
 16.4 hours on one H100. Not yet run on the real weights, so there are no results to expect.
 """

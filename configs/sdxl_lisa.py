@@ -15,7 +15,7 @@ CPU:
 `--config.side.lora_rank=128 --config.optimizer.learning_rate=1e-4` trains a Control-LoRA (docs/control_lora.md): 198
 million parameters in place of 1,251, which with gradients and optimizer take 3.2 GB in place of 20.
 
-Memory a device, by the compiler's plan (docs/scaling.md), not run: with --config.remat=full 33.0 GiB at 16 images on
+Memory a device, by the compiler's plan (docs/scaling.md), not run: with --config.remat=full 32.5 GiB at 16 images on
 one NVIDIA card of 80 GB (72.8 for a program), 18.8 of them weights and optimizer; by the same count 48 images fit.
 --config.accumulate=16 gives the recipe's 256 and adds the gradients' sum, 4.7. Eight devices divide the 18.8 by
 --config.mesh.fsdp=8 --config.mesh.split_frozen=True: 2.4 each, 10.3 in all at eight images a device. A card of 24 GB
