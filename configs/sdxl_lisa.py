@@ -19,7 +19,7 @@ Memory a device, by the compiler's plan (docs/scaling.md), not run: with --confi
 one NVIDIA card of 80 GB (72.8 for a program), 18.8 of them weights and optimizer; by the same count 48 images fit.
 --config.accumulate=16 gives the recipe's 256 and adds the gradients' sum, 4.7. Eight devices divide the 18.8 by
 --config.mesh.fsdp=8 --config.mesh.split_frozen=True: 2.4 each, 10.3 in all at eight images a device. A card of 24 GB
-(21.8 for a program) takes the Control-LoRA: 11.0 GiB at four images, one more for each more; the copy leaves 3.0 beside
+(21.8 for a program) takes the Control-LoRA: 10.8 GiB at four images, one more for each more; the copy leaves 3.0 beside
 its weights and optimizer. The plan is made by
 `lisa_jax compile --config=configs/sdxl_lisa.py:pose --topology=h100:1 --images_per_chip=16 --config.remat=full`.
 Time, computed, not measured: 23,887 GFLOP an image, 1.19 times the 20,045 of plain training (sdxl_baseline.py): 6.1e19
