@@ -1,4 +1,4 @@
-"""What the README and docs/own_condition.md tell users of the hub, word for word, against a hub on loopback."""
+"""What the README and docs/own_condition.md tell users of the hub, at a small size, against a hub on loopback."""
 
 import io
 import json
