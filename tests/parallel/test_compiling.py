@@ -71,7 +71,7 @@ def test_a_long_compilation_says_that_the_alarm_of_xla_is_no_error(caplog, told,
     assert still == 'still compiling the toy; where XLA asks "Very slow compile?", that is no error.'
 
 
-def test_every_program_of_the_package_is_told():
+def test_programs_of_the_package_are_jitted_by_what_tells_of_it():
     package = Path(lisa_jax.__file__).parent
     silent = {
         f"{path.relative_to(package)}:{node.lineno}"
