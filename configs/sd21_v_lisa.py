@@ -14,7 +14,7 @@ Hardware: eight devices of 24 GB. Activations are recomputed in the backward pas
 40 GB, --config.remat=none saves 16% of the time. On one device add --config.accumulate=32.
 Memory a device, by the compiler's plan (docs/scaling.md), not run: with fused attention on an NVIDIA GPU 5.7 GiB for
 weights and optimizer and .6 for each image of the microbatch: 10.6 GiB at 8 images. Accumulation adds 1.4. Computed by
-hand: without remat 2.6 GB an image, without fused attention 2.6 and 17.2.
+hand: without remat 2.6 GB an image; without fused attention 2.6 with remat and 17.2 without it.
 Time, computed, not measured: 9,150 GFLOP an image, 2.3e19 in all: at 40% of the bfloat16 peak 6.5 hours on eight A100,
 16.4 hours on one H100. Not yet run on the real weights, so there are no results to expect.
 """

@@ -15,12 +15,13 @@ _BEFORE_THE_ALARM = 110
 
 
 class Announced:
-    """`jax.jit` that says when it compiles: at the first call with another tree, shapes or static arguments.
+    """`jax.jit` that says when it compiles: at the first call with another tree, shapes, dtypes or static arguments.
 
     Args:
       function: to compile; what it is given by name is static.
       what: it computes, in words: "the training step".
-      position: of the argument, a tree of arrays, whose shapes may change; those of the others are always the same.
+      position: of the argument, a tree of arrays, whose shapes and dtypes may change; those of the others are always
+        the same.
       **options: of `jax.jit`.
     """
 
@@ -40,8 +41,8 @@ class Announced:
 
     @contextlib.contextmanager
     def _told(self, arguments: tuple, static: Mapping[str, Hashable]) -> Iterator[None]:
-        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(arguments[self._position]))
-        program = (jax.tree.structure(arguments), shapes, *static.items())
+        arrays = tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(arguments[self._position]))
+        program = (jax.tree.structure(arguments), arrays, *static.items())
         if program in self._seen:
             yield
             return

@@ -170,27 +170,29 @@ def test_a_table_of_the_hub_that_is_gated_or_breaks_off_is_told_and_then_goes_on
     pq.write_table(pa.Table.from_pylist([cells | {"text": "noise"}]), tmp_path / "served" / "train.parquet")
     # The client waits for seconds before it tries again.
     (tmp_path / "sitecustomize.py").write_text("import time\ntime.sleep = lambda seconds: None\n")
-    gated, broken = "an-owner/gated", "an-owner/broken"
-    served = {name: {"main": tmp_path / "served"} for name in (gated, broken)}
+    name = "an-owner/pictures"
 
-    with HubServer({}, gated=(gated,), breaks=(gated,), broken=(broken,), datasets=served) as hub:
+    with HubServer({}, gated=(name,), broken=(name,), datasets={name: {"main": tmp_path / "served"}}) as hub:
 
-        def prepared(name, **token):
+        def prepared(**token):
             flags = [f"--source={name}", "--cache=none", "--test_fraction=0"]
             argv, env = command(tmp_path / "set", *flags, HF_ENDPOINT=hub.url, HF_HOME=str(tmp_path / "home"))
             env |= {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1,localhost"}
             env |= {"PYTHONPATH": f"{tmp_path}{os.pathsep}{env['PYTHONPATH']}"} | token
             return subprocess.run(argv, env=env, capture_output=True, text=True, cwd=ROOT)
 
-        for name, sentence in (
-            (gated, f"{gated} is gated: accept its terms on its page, then log in by"),
-            (broken, f"{broken} could not be fetched from {hub.url}"),
+        token = {"HF_TOKEN": "token"}
+        for env, sentence in (
+            ({}, f"{name} is gated: accept its terms on its page, then log in by"),
+            (token, f"{name} could not be fetched from {hub.url}"),
         ):
-            refused = prepared(name)
+            refused = prepared(**env)
             assert refused.returncode == 1 and f"error: {sentence}" in refused.stderr.splitlines()[-1], refused.stderr
             assert not (tmp_path / "set").exists()
+        # Tried again, it breaks off once more, and then not.
+        hub.broken, hub.breaks = (), {name}
         hub.requests.clear()
-        done = prepared(gated, HF_TOKEN="token")
+        done = prepared(**token)
         assert done.returncode == 0, done.stderr
         asked = [asked for method, path, asked in hub.requests if method == "GET" and path.startswith("/lfs/")]
     assert asked == [None, f"bytes={10 * 2**20}-"]
