@@ -29,13 +29,13 @@ class Results:
         Args:
           identity: all that makes results comparable, JSON values; see `study_identity`.
           file: stem of the file that this process writes.
-          title: of the study, for readers; "" for none.
+          title: of the study, for readers; blank for none.
 
         Raises:
           ValueError: the folder holds results of another identity; tells what differs.
         """
         self.folder, self._identity = Path(folder), json.loads(json.dumps(identity))
-        self._path, self._title = self.folder / f"{file}.jsonl", title
+        self._path, self._title = self.folder / f"{file}.jsonl", title.strip()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.rows()
 

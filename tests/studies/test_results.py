@@ -21,7 +21,7 @@ def test_rows_come_back_from_all_files(tmp_path):
 
 
 def test_a_title_is_kept_and_decides_nothing(tmp_path):
-    Results(tmp_path, IDENTITY).append(CELL, {"curve": []})
+    Results(tmp_path, IDENTITY, title=" ").append(CELL, {"curve": []})
     assert read_title(tmp_path) == ""
     Results(tmp_path, IDENTITY, file="cell_1", title="main study").append(OTHER, {"curve": []})
     assert read_title(tmp_path) == "main study"
