@@ -12,16 +12,19 @@ import lisa_jax
 from lisa_jax.configs.base import control
 
 
-def study(data: str, base: str, task: str, *, flip: bool = True) -> ConfigDict:
+def study(data: str, base: str, task: str, *, title: str = "", flip: bool = True) -> ConfigDict:
     """A study without runs.
 
     Args:
       data: name of the data set, openmoji or figures.
       base: folder of the base in the package's assets.
       task: of the runs that name none.
+      title: what readers of a report know it by.
       flip: whether training mirrors pictures; not where a condition's colours tell left from right.
     """
     config = ConfigDict()
+    # A few words, which a report puts where it tells this study from others; empty: it takes what they differ in.
+    config.title = title
     # What the runs share: a config of `lisa_jax train`, of which each changes what its cell says. A point of its curve
     # comes every eval_every steps, and every preview_every of them the first preview_count test examples are sampled.
     config.training = training(data, base, flip=flip)

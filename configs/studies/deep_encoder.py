@@ -17,7 +17,7 @@ from lisa_jax.configs.studies.base import grids
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax study`."""
-    config = base.study("openmoji", "openmoji_base", "lineart")
+    config = base.study("openmoji", "openmoji_base", "lineart", title="deep encoder of the condition")
     config.training.update(eval_every=25, preview_every=200, condition_channels=(16, 32, 96))
     config.sample_at = ()
     config.defaults.update(lam=0.0, learning_rate=1e-4, num_steps=400)

@@ -13,7 +13,7 @@ from lisa_jax.configs.studies import base
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax study`."""
-    config = base.study("openmoji", "openmoji_base", "lineart")
+    config = base.study("openmoji", "openmoji_base", "lineart", title="faster decoders")
     config.defaults.update(learning_rate=1e-4, num_steps=400)
     config.grids = tuple(
         ConfigDict(grid)

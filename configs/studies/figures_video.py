@@ -16,7 +16,7 @@ from lisa_jax.configs.studies import base
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax study`."""
-    config = base.study("figures_video", "figures_video_base", "pose", flip=False)
+    config = base.study("figures_video", "figures_video_base", "pose", title="UNet of videos", flip=False)
     run = figures_video_pose.get_config()
     config.training.condition_channels = run.condition_channels
     config.training.data = ConfigDict(config.training.data.to_dict() | {"image_size": run.data.image_size})

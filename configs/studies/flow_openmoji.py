@@ -16,7 +16,7 @@ from lisa_jax.configs.studies import base
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax study`."""
-    config = base.study("openmoji", "openmoji_flow_base", "lineart")
+    config = base.study("openmoji", "openmoji_flow_base", "lineart", title="flow transformer")
     config.training.condition_channels = openmoji_flow_lineart.get_config().condition_channels
     config.training.sampling.sampler = "euler"
     config.defaults.hook = "block_1"

@@ -56,7 +56,7 @@ def fresh_layers_study(data: str, base_folder: str, tasks: tuple[str, ...], *, f
       tasks: the most important first.
       flip: whether training mirrors pictures.
     """
-    config = base.study(data, base_folder, tasks[0], flip=flip)
+    config = base.study(data, base_folder, tasks[0], title="rates of fresh layers", flip=flip)
     config.training.eval_every = 25
     plain, first = {"lam": 0.0}, {"seed": 0}
     config.grids = grids(

@@ -41,7 +41,7 @@ def main_study(data: str, base_folder: str, tasks: tuple[str, ...], *, flip: boo
       tasks: the most important first; the first one is used to take LISA apart.
       flip: whether training mirrors pictures.
     """
-    config = base.study(data, base_folder, tasks[0], flip=flip)
+    config = base.study(data, base_folder, tasks[0], title="main study", flip=flip)
     both = (0.0, 0.2)
     config.grids = tuple(
         ConfigDict(grid)

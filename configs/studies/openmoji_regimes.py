@@ -15,7 +15,7 @@ from lisa_jax.configs.studies import base
 
 def get_config() -> ConfigDict:
     """Config of `lisa_jax study`."""
-    config = base.study("openmoji", "openmoji_base", "lineart")
+    config = base.study("openmoji", "openmoji_base", "lineart", title="learning rates, weights and hooks")
     config.sample_at = (100, 200)
     config.training.update(preview_every=400, preview_count=128)
     config.training.sampling.update(num_steps=20, batch_size=128)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lisa_jax.reporting.words import ONLY_SETTING, arm_name, measure_name, setting_name
+from lisa_jax.reporting.words import ONLY_SETTING, arm_names, measure_name, setting_name, spaced
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.pairs import Row, sample_measures
 from lisa_jax.studies.speedup import ALIGN, LOSS
@@ -65,7 +65,7 @@ def noise_chart(rows: Sequence[Row]) -> Chart | None:
         for arm, group in members.items():
             found.append(_series(arm, _derived(group, network), styles[arm]))
             if decoder := _derived(group, lambda point: explained(point, "align_loss")):
-                found.append(_series(f"decoder of {arm}", decoder, styles[arm], kind="decoder"))
+                found.append(_series(f"{arm}: its decoder", decoder, styles[arm], kind="decoder"))
         return found
 
     measures = (["explained"] if power else []) + [LOSS]
@@ -136,9 +136,10 @@ def training_chart(runs: Sequence[tuple[str, float, Sequence[Mapping[str, float]
 def _chart(title: str, measures: Iterable[str], rows: Sequence[Row], series: Any, references: Any = None) -> Chart:
     """One setting's runs at a time, arms with the same style in all of them; settings with more runs come first."""
     cells = [row["cell"] for row in rows]
-    lisa = dict.fromkeys(arm_name(cell) for cell in cells if cell.lam)
-    plain = dict.fromkeys(arm_name(cell) for cell in cells if not cell.lam)
-    styles = dict.fromkeys(plain, 0) | {name: index for index, name in enumerate(lisa, 1)}
+    name = arm_names(cells)
+    lisa = dict.fromkeys(name(cell) for cell in cells if cell.lam)
+    plain = dict.fromkeys(name(cell) for cell in cells if not cell.lam)
+    styles = dict.fromkeys(plain, 0) | {arm: index for index, arm in enumerate(lisa, 1)}
     settings: dict[Cell, list[Row]] = {}
     for row in rows:
         settings.setdefault(row["cell"].setting, []).append(row)
@@ -146,21 +147,21 @@ def _chart(title: str, measures: Iterable[str], rows: Sequence[Row], series: Any
     for group in sorted(settings.values(), key=len, reverse=True):
         members: dict[str, list[Row]] = {}
         for row in sorted(group, key=lambda row: row["cell"].lam > 0):
-            members.setdefault(arm_name(row["cell"]), []).append(row)
+            members.setdefault(name(row["cell"]), []).append(row)
         shown.append(
             {"label": setting_name(group[0]["cell"], cells) or ONLY_SETTING, "series": series(members, styles)}
         )
     lines = {
         measure: [
-            {"label": _REFERENCES.get(name, name), "value": values[measure]}
-            for name, values in (references or {}).items()
+            {"label": _REFERENCES.get(pictures, spaced(pictures)), "value": values[measure]}
+            for pictures, values in (references or {}).items()
             if _finite(values.get(measure))
         ]
-        for measure in dict.fromkeys(name for values in (references or {}).values() for name in values)
+        for measure in dict.fromkeys(key for values in (references or {}).values() for key in values)
     }
     return {
         "title": title,
-        "measures": [{"key": name, "label": measure_name(name)} for name in measures],
+        "measures": [{"key": key, "label": measure_name(key)} for key in measures],
         "panels": [{"title": "", "suffix": ""}],
         "settings": [entry | {"references": lines} for entry in shown],
     }

@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy import stats
 
-from lisa_jax.reporting.words import arm_name, digits, kind_name, listed, measure_name, setting_name
+from lisa_jax.reporting.words import arm_names, digits, kind_name, listed, measure_name, setting_name
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.markdown import spread
 from lisa_jax.studies.pairs import Pair, Row, sample_measures
@@ -122,8 +122,10 @@ def in_short(by_task: Mapping[str, tuple[Sequence[Pair], Sequence[Finding]]]) ->
 
 def findings(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Finding]:
     """Findings of one task: its first measure of fidelity, its first of quality, then the validation loss."""
-    measures = _told_measures(rows)
-    return [_finding(name, found) for name in measures if (found := [pair for pair in pairs if name in pair.gains])]
+    measures, arm = _told_measures(rows), arm_names(row["cell"] for row in rows)
+    return [
+        _finding(name, found, arm) for name in measures if (found := [pair for pair in pairs if name in pair.gains])
+    ]
 
 
 def _told_measures(rows: Sequence[Row]) -> list[str]:
@@ -134,7 +136,7 @@ def _told_measures(rows: Sequence[Row]) -> list[str]:
     return [*first.values(), LOSS]
 
 
-def _finding(measure: str, pairs: Sequence[Pair]) -> Finding:
+def _finding(measure: str, pairs: Sequence[Pair], arm: Callable[[Cell], str]) -> Finding:
     sign = -1 if falls(measure) else 1
     gains = [pair.gains[measure] for pair in pairs]
     better, worse = sum(sign * gain > 0 for gain in gains), sum(sign * gain < 0 for gain in gains)
@@ -147,14 +149,14 @@ def _finding(measure: str, pairs: Sequence[Pair]) -> Finding:
         equal = f", equal in {len(gains) - better - worse}" if better + worse < len(gains) else ""
         ended = f"It ended better in {better}, worse in {worse}{equal}: {difference} from plain."
     kind, interval = _verdict(measure, pairs, sign)
-    return Finding(measure, kind, (*reaching, ended, *_range(measure, pairs), *([interval] if interval else [])))
+    return Finding(measure, kind, (*reaching, ended, *_range(measure, pairs, arm), *([interval] if interval else [])))
 
 
-def _range(measure: str, pairs: Sequence[Pair]) -> list[str]:
+def _range(measure: str, pairs: Sequence[Pair], name: Callable[[Cell], str]) -> list[str]:
     """The least and the greatest mean difference of an arm, where there are several."""
     arms: dict[str, list[float]] = {}
     for pair in pairs:
-        arms.setdefault(arm_name(pair.row["cell"]), []).append(pair.gains[measure])
+        arms.setdefault(name(pair.row["cell"]), []).append(pair.gains[measure])
     means = sorted((float(np.mean(gains)), arm) for arm, gains in arms.items())
     if len(means) == 1:
         return []
@@ -207,12 +209,12 @@ def _verdict(measure: str, pairs: Sequence[Pair], sign: int) -> tuple[str, str |
 def strips(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Strips]:
     """Speed-ups of every arm and setting of one task, for the measures that `findings` tells of."""
     cells = [row["cell"] for row in rows]
-    found = []
+    name, found = arm_names(cells), []
     for measure in _told_measures(rows):
         groups: dict[tuple, list[Pair]] = {}
         for pair in pairs:
             if measure in pair.speedups:
-                groups.setdefault((pair.row["cell"].setting, arm_name(pair.row["cell"])), []).append(pair)
+                groups.setdefault((pair.row["cell"].setting, name(pair.row["cell"])), []).append(pair)
         reached = [value for members in groups.values() for pair in members if (value := pair.speedups[measure])]
         widest = max([1.25, *(max(value, 1 / value) for value in reached)]) * 1.05
 

@@ -15,7 +15,7 @@ from lisa_jax.probing.records import FILE as PROBES_FILE
 from lisa_jax.probing.records import read_records
 from lisa_jax.reporting.pictures import MOVING, STILL
 from lisa_jax.studies.quality import read_quality, with_quality
-from lisa_jax.studies.results import read_folder, read_rows
+from lisa_jax.studies.results import read_folder, read_rows, read_title
 from lisa_jax.training.tracking import CONFIG_FILE
 
 METRICS_FILE, REFERENCES_FILE, SAMPLES_FOLDER = "metrics.jsonl", "references.json", "samples"
@@ -34,11 +34,12 @@ class Folder:
     Attributes:
       path: the folder.
       identity: of a study: what its results share.
+      title: of a study: what its config calls it, "" for nothing.
       rows: of a study: one for each finished run that has points.
       references: of a study: task -> set of pictures -> measure, as points of curves have it -> value, None where a
         measure has no bound.
       samples: of a study: id of a run -> step -> picture, or clip.
-      task_pictures: of a study: task -> "reference" and "condition", or one for each condition -> picture, or clip.
+      task_pictures: of a study: task -> "reference" and "condition", or "condition_NAME" for each -> picture, or clip.
       config: of a training run, None without one.
       metrics: of a training run: the lines of metrics.jsonl.
       previews: of a training run: name -> step -> picture, or clip.
@@ -49,6 +50,7 @@ class Folder:
 
     path: Path
     identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    title: str = ""
     rows: tuple[Mapping[str, Any], ...] = ()
     references: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     samples: Mapping[str, Frames] = dataclasses.field(default_factory=dict)
@@ -59,10 +61,6 @@ class Folder:
     probes: tuple[Mapping[str, Any], ...] = ()
     evaluations: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     notices: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return self.path.resolve().name
 
 
 def read(path: str | Path) -> Folder:
@@ -141,12 +139,11 @@ def _study(path: Path) -> dict[str, Any]:
     tasks = dict.fromkeys(row["cell"].task for row in rows)
     return {
         "identity": identity,
+        "title": read_title(path),
         "rows": rows,
         "references": {task: _references(path, task, quality) for task in tasks},
         "samples": samples,
-        "task_pictures": {
-            task: {stem.replace("_", " "): file for stem, file in _pictures(pictures / task).items()} for task in tasks
-        },
+        "task_pictures": {task: _pictures(pictures / task) for task in tasks},
         "notices": tuple(notices),
     }
 

@@ -6,21 +6,30 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 import lisa_jax
-from lisa_jax.evaluation.tasks import task_of
 from lisa_jax.reporting.curves import Chart, fidelity_chart, gradient_chart, noise_chart, training_chart
 from lisa_jax.reporting.findings import Finding, Strips, findings, overview, strips
 from lisa_jax.reporting.folders import Folder
 from lisa_jax.reporting.front import answer, credits_of, hero, verdicts
+from lisa_jax.reporting.names import (
+    evaluation_names,
+    lam_of,
+    run_names,
+    study_names,
+    task_titles,
+    tasks_of,
+    trained_task,
+)
 from lisa_jax.reporting.pictures import embed, stills_alone
 from lisa_jax.reporting.probes import ProbeGroup, probe_groups
 from lisa_jax.reporting.tables import Table, ablation_tables, arms_table, evaluation_table, runs_table
 from lisa_jax.reporting.viewers import Viewer, pictures_of, preview_viewer, sample_viewer, with_pictures
-from lisa_jax.reporting.words import listed, task_name
+from lisa_jax.reporting.words import lisa_words, listed, task_name
 from lisa_jax.studies.pairs import Pair, find_arms, find_pairs
 
 _TEMPLATES = "reporting/templates"
@@ -28,10 +37,16 @@ _TEMPLATES = "reporting/templates"
 
 @dataclasses.dataclass
 class TaskPart:
-    """All that a study says of one task; `title` tells it from the tasks of other studies."""
+    """All that a study says of one task.
+
+    Attributes:
+      title: tells it from the tasks of other studies.
+      lisa: what "LISA" alone stands for, "" where no run has it.
+    """
 
     name: str
     title: str
+    lisa: str
     pairs: Sequence[Pair]
     findings: Sequence[Finding]
     strips: Sequence[Strips]
@@ -46,10 +61,10 @@ class TaskPart:
 
 @dataclasses.dataclass
 class TrainingPart:
-    """Training runs with the same condition."""
+    """Training runs with the same condition, each with its name."""
 
     name: str
-    runs: Sequence[Folder]
+    runs: Sequence[tuple[str, Folder]]
     curves: Chart
     viewer: Viewer | None
 
@@ -58,6 +73,7 @@ class TrainingPart:
 class StudyPart:
     """One study."""
 
+    name: str
     folder: Folder
     overview: str
     devices: Sequence[str]
@@ -68,19 +84,19 @@ class StudyPart:
 
 @dataclasses.dataclass(frozen=True)
 class FolderPart:
-    """What does not belong to a study's tasks: probes of other runs, and evaluations."""
+    """What does not belong to a study's tasks: probes of other runs, and evaluations with their names."""
 
-    folder: Folder
+    name: str
     probes: Sequence[ProbeGroup]
-    evaluations: Sequence[Table]
+    tables: Sequence[Table]
+    evaluations: Sequence[tuple[str, Mapping[str, Any]]]
 
 
 def render(folders: Sequence[Folder]) -> str:
     """The page as HTML; it loads nothing from anywhere."""
-    titles = _titles(folders)
-    studies = [_study(folder, titles) for folder in folders if folder.rows]
+    studies = _studies([folder for folder in folders if folder.rows])
     trainings = _trainings([folder for folder in folders if folder.metrics])
-    others = [part for folder in folders if (part := _other(folder)).probes or part.evaluations]
+    others = _others(folders, studies, trainings)
     tasks = [part for study in studies for part in study.tasks]
     stills = _embed(tasks + trainings)
     told = {part.title: (part.pairs, part.findings) for part in tasks}
@@ -99,7 +115,7 @@ def render(folders: Sequence[Folder]) -> str:
         return Markup(environment.loader.get_source(environment, name)[0])
 
     return environment.get_template("page.html.jinja").render(
-        headline=_headline(folders, tasks, trainings),
+        headline=_headline(tasks, trainings, others),
         answer=answer(told),
         hero=hero([(part.title, part.viewer) for part in tasks] + [(part.name, part.viewer) for part in trainings]),
         verdicts=verdicts(told),
@@ -113,32 +129,26 @@ def render(folders: Sequence[Folder]) -> str:
     )
 
 
-def _headline(folders: Sequence[Folder], tasks: Sequence[TaskPart], trainings: Sequence[TrainingPart]) -> str:
-    """What a page is about: its tasks, or where there is none its folders."""
+def _headline(tasks: Sequence[TaskPart], trainings: Sequence[TrainingPart], others: Sequence[FolderPart]) -> str:
+    """What a page is about: its tasks, or where there is none what was evaluated or probed."""
     names = dict.fromkeys([*(task_name(part.name) for part in tasks), *(part.name for part in trainings)])
-    headline = listed(list(names) or [folder.name for folder in folders])
+    headline = listed(list(names or dict.fromkeys(part.name for part in others)))
     return headline[:1].upper() + headline[1:]
 
 
-def _tasks_of(folder: Folder) -> list[str]:
-    return list(dict.fromkeys(row["cell"].task for row in folder.rows))
+def _studies(folders: Sequence[Folder]) -> list[StudyPart]:
+    return [
+        _study(folder, name, titles)
+        for folder, name, titles in zip(folders, study_names(folders), task_titles(folders), strict=True)
+    ]
 
 
-def _titles(folders: Sequence[Folder]) -> dict[tuple[Path, str], str]:
-    """A title for each task of each study: its name, with the study's where another one has the task too."""
-    counts = collections.Counter(task for folder in folders for task in _tasks_of(folder))
-    return {
-        (folder.path, task): task_name(task) + ("" if counts[task] == 1 else f" ({folder.name.replace('_', ' ')})")
-        for folder in folders
-        for task in _tasks_of(folder)
-    }
-
-
-def _study(folder: Folder, titles: Mapping[tuple[Path, str], str]) -> StudyPart:
+def _study(folder: Folder, name: str, titles: Mapping[str, str]) -> StudyPart:
     pairs = find_pairs(folder.rows)
     devices = collections.Counter(str(row.get("device", "not recorded")) for row in folder.rows)
-    tasks = [_task(folder, task, titles[folder.path, task], pairs) for task in _tasks_of(folder)]
+    tasks = [_task(folder, task, titles[task], pairs) for task in tasks_of(folder)]
     return StudyPart(
+        name,
         folder,
         overview(folder.rows, pairs),
         [f"{device} ({count} run{'' if count == 1 else 's'})" for device, count in devices.items()],
@@ -155,6 +165,7 @@ def _task(folder: Folder, task: str, title: str, pairs: Sequence[Pair]) -> TaskP
     return TaskPart(
         task,
         title,
+        lisa_words(row["cell"] for row in rows),
         pairs,
         findings(rows, pairs),
         strips(rows, pairs),
@@ -171,44 +182,38 @@ def _task(folder: Folder, task: str, title: str, pairs: Sequence[Pair]) -> TaskP
 def _trainings(folders: Sequence[Folder]) -> list[TrainingPart]:
     groups: dict[str, list[Folder]] = {}
     for folder in folders:
-        condition = folder.config.get("data", {}).get("condition")
-        name = "training" if condition is None else task_name(task_of(condition))
-        groups.setdefault(name, []).append(folder)
+        groups.setdefault(trained_task(folder.config), []).append(folder)
     parts = []
     for name, members in groups.items():
-        members.sort(key=lambda folder: _lam(folder) > 0)
-        labels = _labels(members)
-        curves = training_chart([(labels[folder.path], _lam(folder), folder.metrics) for folder in members])
-        previews = [
-            (labels[folder.path], kind, frames) for folder in members for kind, frames in folder.previews.items()
-        ]
-        parts.append(TrainingPart(name, members, curves, preview_viewer(previews)))
+        members.sort(key=lambda folder: lam_of(folder.config) > 0)
+        runs = list(zip(run_names([folder.config for folder in members]), members, strict=True))
+        curves = training_chart([(label, lam_of(folder.config), folder.metrics) for label, folder in runs])
+        previews = [(label, kind, frames) for label, folder in runs for kind, frames in folder.previews.items()]
+        parts.append(TrainingPart(name, runs, curves, preview_viewer(previews)))
     return parts
 
 
-def _other(folder: Folder) -> FolderPart:
-    tasks = {row["cell"].task for row in folder.rows}
-    tables = [
-        evaluation_table(name, content, part)
-        for name, content in folder.evaluations.items()
-        for part in ("fidelity", "quality")
-        if isinstance(content.get(part), Mapping)
-    ]
-    return FolderPart(folder, probe_groups([probe for probe in folder.probes if probe["task"] not in tasks]), tables)
-
-
-def _labels(folders: Sequence[Folder]) -> dict[Path, str]:
-    """Names of runs, with their arm; the whole path where two folders have the same name."""
-    names = collections.Counter(folder.name for folder in folders)
-    labels = {}
+def _others(
+    folders: Sequence[Folder], studies: Sequence[StudyPart], trainings: Sequence[TrainingPart]
+) -> list[FolderPart]:
+    names = {study.folder.path: study.name for study in studies}
+    names |= {folder.path: f"{part.name}, {label}" for part in trainings for label, folder in part.runs}
+    parts = []
     for folder in folders:
-        name = folder.name if names[folder.name] == 1 else str(folder.path)
-        labels[folder.path] = f"{name} ({f'LISA λ {lam:g}' if (lam := _lam(folder)) else 'plain'})"
-    return labels
-
-
-def _lam(folder: Folder) -> float:
-    return float((folder.config.get("lisa") or {}).get("lam", 0))
+        probes = probe_groups([probe for probe in folder.probes if probe["task"] not in tasks_of(folder)])
+        evaluations = list(
+            zip(evaluation_names([*folder.evaluations.values()]), folder.evaluations.values(), strict=True)
+        )
+        tables = [
+            evaluation_table(name, content, kind)
+            for name, content in evaluations
+            for kind in ("fidelity", "quality")
+            if isinstance(content.get(kind), Mapping)
+        ]
+        if probes or evaluations:
+            measured = dict.fromkeys([*(group.task for group in probes), *(name for name, _ in evaluations)])
+            parts.append(FolderPart(names.get(folder.path) or listed(list(measured)), probes, tables, evaluations))
+    return parts
 
 
 def _embed(parts: Sequence[TaskPart | TrainingPart]) -> list[str]:
@@ -223,5 +228,5 @@ def _embed(parts: Sequence[TaskPart | TrainingPart]) -> list[str]:
 
 def _study_config(folder: Folder) -> str:
     """The config of the same name as the folder, where the repository has one."""
-    name = f"configs/studies/{folder.name}.py"
+    name = f"configs/studies/{folder.path.resolve().name}.py"
     return name if (Path(lisa_jax.__file__).parents[1] / name).is_file() else "CONFIG"

@@ -17,7 +17,8 @@ from lisa_jax.probing.comparison import (
     features,
     quantiles,
 )
-from lisa_jax.reporting.words import field_name, value_name
+from lisa_jax.reporting.words import field_name, spaced, task_name, value_name
+from lisa_jax.studies.fields import FIELDS, usual
 from lisa_jax.studies.markdown import spread
 
 _TARGETS = {"condition": "the condition", "clean": "the clean picture", "noise_level": "the noise level"}
@@ -60,11 +61,19 @@ def probe_groups(probes: Sequence[Record]) -> list[ProbeGroup]:
     found = comparisons(probes)
     tasks = list(dict.fromkeys(one.task for one in found))
     found.sort(key=lambda one: (tasks.index(one.task), _told(one.setting), -one.step))
-    return [_group(one, target) for one in found for target in one.targets()]
+    varied = {task: _varied([one.setting for one in found if one.task == task]) for task in tasks}
+    return [_group(one, target, varied[one.task]) for one in found for target in one.targets()]
 
 
-def _group(comparison: Comparison, target: str) -> ProbeGroup:
-    at = ", ".join(filter(None, [f"step {comparison.step}", _told(comparison.setting)]))
+def _varied(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The fields that are not the same in all settings."""
+    names = dict.fromkeys(name for setting in settings for name in setting)
+    return [name for name in names if any(setting.get(name) != settings[0].get(name) for setting in settings)]
+
+
+def _group(comparison: Comparison, target: str, varied: Sequence[str]) -> ProbeGroup:
+    setting = _told({name: comparison.setting.get(name) for name in varied})
+    at = ", ".join(filter(None, [f"step {comparison.step}", setting]))
     maps = [_heat_map("untrained", comparison.untrained, target)]
     maps += [
         _heat_map(
@@ -75,15 +84,16 @@ def _group(comparison: Comparison, target: str) -> ProbeGroup:
         for arm in (comparison.plain, *comparison.arms)
         if arm.runs
     ]
-    label = f"{_TARGETS.get(target, target)}, {at}"
-    return ProbeGroup(comparison.task, label, tuple(one for one in maps if one.rows))
+    label = f"{_TARGETS.get(target, spaced(target))}, {at}"
+    return ProbeGroup(task_name(comparison.task), label, tuple(one for one in maps if one.rows))
 
 
 def _name(arm: ProbedArm) -> str:
     if not arm.first["lam"]:
         return "plain"
-    told = _told(arm.first["alignment"])
-    return ", ".join(filter(None, [f"LISA λ {arm.first['lam']:g}", value_name(arm.hooks), told]))
+    alignment = arm.first["alignment"].items()
+    told = _told({name: value for name, value in alignment if name not in FIELDS or value != usual(name)})
+    return ", ".join(filter(None, [f"LISA λ {arm.first['lam']:g}", f"hook {value_name(arm.hooks)}", told]))
 
 
 def _told(fields: Mapping[str, Any]) -> str:
@@ -94,7 +104,7 @@ def _told(fields: Mapping[str, Any]) -> str:
 def _heat_map(title: str, scores: Mapping[Probe, Sequence[float]], target: str) -> HeatMap:
     columns = quantiles(scores, [target])
     rows = tuple(
-        (feature, tuple(_value(scores.get((target, feature, quantile))) for quantile in columns))
+        (spaced(feature), tuple(_value(scores.get((target, feature, quantile))) for quantile in columns))
         for feature in features(scores, target)
     )
     return HeatMap(

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lisa_jax.reporting.words import arm_name, digits, field_name, measure_name, setting_name, value_name
+from lisa_jax.reporting.words import arm_names, digits, field_name, measure_name, setting_name, task_name, value_name
 from lisa_jax.studies.fields import ALIGNMENT_FIELDS, FIELDS, usual
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.markdown import spread
@@ -28,9 +28,10 @@ class Table:
 def arms_table(arms: Sequence[Arm]) -> Table:
     """All arms of one task, setting by setting, plain training first."""
     measures, cells = _measures(arms), [arm.cell for arm in arms]
+    name = arm_names(cells)
     settings = list(dict.fromkeys(cell.setting for cell in cells))
     ordered = sorted(arms, key=lambda arm: (settings.index(arm.cell.setting), arm.cell.lam > 0))
-    lines = [[arm_name(arm.cell), *_numbers(arm, measures)] for arm in ordered]
+    lines = [[name(arm.cell), *_numbers(arm, measures)] for arm in ordered]
     labels = ["arm"]
     if len(settings) > 1:
         lines = [[setting_name(arm.cell, cells), *line] for arm, line in zip(ordered, lines, strict=True)]
@@ -77,19 +78,25 @@ def _ablation(choice: str, fields: Sequence[str], members: Sequence[Arm], arms: 
 
 def runs_table(rows: Sequence[Row]) -> Table:
     """Every run with where and how long it ran."""
-    measures = [LOSS, *sample_measures(rows)]
+    measures, cells = [LOSS, *sample_measures(rows)], [row["cell"] for row in rows]
+    names = {task: arm_names(cell for cell in cells if cell.task == task) for task in {cell.task for cell in cells}}
     lines = [
         [
-            row["id"],
+            _run_name(row["cell"], cells, names[row["cell"].task](row["cell"])),
             *(_number(final(row, name), digits(name, [final(row, name)])) for name in measures),
             ABSENT if row.get("seconds_per_step") is None else f"{1e3 * row['seconds_per_step']:.2f}",
             ABSENT if row.get("seconds") is None else f"{row['seconds']:.0f}",
             str(row.get("device", ABSENT)),
+            row["id"],
         ]
         for row in rows
     ]
-    columns = ["run", *map(measure_name, measures), "ms a step", "seconds in all", "device"]
+    columns = ["run", *map(measure_name, measures), "ms a step", "seconds in all", "device", "id"]
     return Table("Every run, at its end", columns, lines)
+
+
+def _run_name(cell: Cell, cells: Sequence[Cell], arm: str) -> str:
+    return ", ".join(filter(None, [task_name(cell.task), arm, setting_name(cell, cells), f"seed {cell.seed}"]))
 
 
 def evaluation_table(name: str, evaluation: Mapping[str, Any], part: str) -> Table:
@@ -100,10 +107,8 @@ def evaluation_table(name: str, evaluation: Mapping[str, Any], part: str) -> Tab
     )
     flat = {label: dict(_flattened(values)) for label, values in sets.items()}
     columns = list(dict.fromkeys(key for values in flat.values() for key in values))
-    told = [f"{key} {evaluation[key]}" for key in ("task", "step", "examples", "split", "weights") if key in evaluation]
     lines = [[label, *(values.get(key, ABSENT) for key in columns)] for label, values in flat.items()]
-    caption = f"{part.capitalize()} in {name}" + (f" ({', '.join(told)})" if told else "")
-    return Table(caption, ["pictures", *map(measure_name, columns)], lines)
+    return Table(f"{part.capitalize()}: {name}", ["pictures", *map(measure_name, columns)], lines)
 
 
 def _measures(arms: Sequence[Arm]) -> list[str]:

@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from lisa_jax.reporting.folders import Folder, Frames
-from lisa_jax.reporting.words import ONLY_SETTING, arm_name, measure_name, setting_name, task_name
+from lisa_jax.reporting.words import (
+    ONLY_SETTING,
+    arm_names,
+    measure_name,
+    picture_name,
+    setting_name,
+    spaced,
+    task_name,
+)
 from lisa_jax.studies.pairs import Row, sample_measures
 
 Viewer = dict[str, Any]
@@ -16,13 +24,13 @@ def sample_viewer(folder: Folder, rows: Sequence[Row]) -> Viewer | None:
     sampled = [row for row in rows if folder.samples.get(row["id"])]
     if not sampled:
         return None
-    cells = [row["cell"] for row in sampled]
+    cells, name = [row["cell"] for row in sampled], arm_names(row["cell"] for row in rows)
     measure = (sample_measures(rows) or [None])[0]
     sampled.sort(key=lambda row: row["cell"].lam > 0)
     runs = [
         {
             "group": setting_name(row["cell"], cells) or ONLY_SETTING,
-            "label": f"{arm_name(row['cell'])}, seed {row['cell'].seed}",
+            "label": f"{name(row['cell'])}, seed {row['cell'].seed}",
             "frames": _frames(folder.samples[row["id"]]),
             "told": {str(point["step"]): f"{point[measure]:.3f}" for point in row["curve"] if measure in point},
         }
@@ -33,7 +41,7 @@ def sample_viewer(folder: Folder, rows: Sequence[Row]) -> Viewer | None:
         "title": f"Samples on the way: {task_name(task)}",
         "runs": runs,
         "columns": _first_pair(sampled),
-        "fixed": dict(folder.task_pictures.get(task, {})),
+        "fixed": {picture_name(stem): file for stem, file in folder.task_pictures.get(task, {}).items()},
         "measure": measure_name(measure) if measure else "",
         "wide": False,
     }
@@ -49,7 +57,7 @@ def preview_viewer(runs: Sequence[tuple[str, str, Frames]]) -> Viewer | None:
         "runs": [
             {
                 "group": "previews",
-                "label": label if name == "samples" else f"{label}: {name}",
+                "label": label if name == "samples" else f"{label}: {spaced(name)}",
                 "frames": _frames(frames),
                 "told": {},
             }

@@ -29,6 +29,7 @@ _OF_ALIGNMENT = ("decoder_rate", "decoder_width", "weighting", "align_every")
 _OF_CONDITIONS = ("data.condition", "data.conditioning_channels")
 
 STUDY: Fields = {
+    "title": Text(empty=True),
     **{f"training.{name}": kind for name, kind in CONTROL.items() if name not in _OF_CONDITIONS},
     "training.data.condition": Maybe(CONTROL["data.condition"]),
     "sample_at": Several(STEPS, 0, 10_000),

@@ -68,7 +68,7 @@ _LATER = {
         "lisa.align_every",
         "how often it is aligned",
         1,
-        Unusual("every{}", "every {}", "one row of {}"),
+        Unusual("every{}", "every {}", "aligning one row of {}"),
     ),
     "decoder_width": CellField(
         "decoder width",

@@ -11,7 +11,7 @@ from lisa_jax.studies.laboratory import Laboratory
 from lisa_jax.studies.training_config import known_conditions, shared_fields
 
 # What a config says beside its cells and what of it may change within one study.
-NOT_IDENTITY = ("grids", "defaults", "save_side", "extractor")
+NOT_IDENTITY = ("title", "grids", "defaults", "save_side", "extractor")
 
 
 def study_identity(laboratory: Laboratory) -> dict[str, Any]:

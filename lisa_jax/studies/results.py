@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lisa_jax.experiments.bounds import STEPS
-from lisa_jax.experiments.kinds import NumberOrNull, Table, require, shown
+from lisa_jax.experiments.kinds import NumberOrNull, Table, Text, require, shown
 from lisa_jax.files.changes import changes
 from lisa_jax.files.lines import append_lines, read_objects
 from lisa_jax.parallel.messages import with_kind
@@ -18,23 +18,24 @@ COSTS = ("seconds_per_step", "flops_per_step", "temporary_bytes", "seconds")
 
 
 class Results:
-    """A folder of `*.jsonl` files: a first line with the study's identity, then one row a cell.
+    """A folder of `*.jsonl` files: a first line with the study's identity and title, then one row a cell.
 
     Several processes may write at once, each to a file of its own name.
     """
 
-    def __init__(self, folder: str | Path, identity: Mapping[str, Any], file: str = "results"):
+    def __init__(self, folder: str | Path, identity: Mapping[str, Any], file: str = "results", title: str = ""):
         """Open or start a folder.
 
         Args:
           identity: all that makes results comparable, JSON values; see `study_identity`.
           file: stem of the file that this process writes.
+          title: of the study, for readers; blank for none.
 
         Raises:
           ValueError: the folder holds results of another identity; tells what differs.
         """
         self.folder, self._identity = Path(folder), json.loads(json.dumps(identity))
-        self._path = self.folder / f"{file}.jsonl"
+        self._path, self._title = self.folder / f"{file}.jsonl", title.strip()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.rows()
 
@@ -52,7 +53,8 @@ class Results:
         """Add a finished cell."""
         row = {"id": cell.id, "cell": cell.written(), **result}
         begun = self._path.exists() and read_rows(self._path)[0] is not None
-        first = [] if begun else [json.dumps({"identity": self._identity})]
+        named = {"title": self._title} if self._title else {}
+        first = [] if begun else [json.dumps({"identity": self._identity, **named})]
         append_lines(self._path, [*first, json.dumps(row)])
 
     def _check(self, path: Path, identity: Mapping[str, Any]) -> None:
@@ -74,6 +76,20 @@ def read_folder(folder: str | Path) -> dict[str, dict[str, Any]]:
     if identity is None:
         raise FileNotFoundError(f"{folder} holds no results yet: no cell of the study is finished.")
     return Results(folder, identity).rows()
+
+
+def read_title(folder: str | Path) -> str:
+    """What the study of a folder is called, "" where no file of it says.
+
+    Raises:
+      ValueError: a title that is no text.
+    """
+    for path in sorted(Path(folder).glob("*.jsonl")):
+        where, first = next(read_objects(path), ("", {}))
+        if "identity" in first and (title := first.get("title", "")) != "":
+            require(f"{where}: title", title, Text())
+            return title
+    return ""
 
 
 def read_rows(path: str | Path) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:

@@ -38,6 +38,7 @@ def test_a_study_runs_continues_and_does_not_mix(study):
 
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert rows[0]["identity"]["protocol"]["training"]["eval_every"] == 2
+    assert rows[0]["title"] == "learning rates, weights and hooks"
     assert [point["step"] for point in rows[1]["curve"]] == [2, 4]
     assert 0 <= rows[1]["curve"][-1]["fidelity/miou"] <= 1
     references = json.loads((out / "references.json").read_text())["segmentation"]

@@ -33,6 +33,7 @@ TAKEN = {
     "sampling.control_scale": (ConfigDict({"a": 1}),),
     "sample_at": ((),),
     "trackers": ((),),
+    "title": ("", " "),
     "extractor.name": ("",),
     "extractor.weights": ("", " "),
     "defaults.hook": (None,),

@@ -113,11 +113,11 @@ def test_slider_leafs_through_the_samples_of_both_arms(open_page, small):
     slider.press("ArrowLeft")
     assert label.inner_text() == "step 400" and slider.get_attribute("aria-valuetext") == "step 400"
     assert [shown_colour(pictures.nth(i)) for i in range(2)] == [[180, 0], [180, 10]]
-    assert pictures.nth(1).get_attribute("alt") == "Samples of LISA λ 0.2, down_3, seed 0 at step 400"
+    assert pictures.nth(1).get_attribute("alt") == "Samples of LISA, seed 0 at step 400"
     expected = small.rows()[0]["curve"][2]["fidelity/f1_tolerance_0"]
     assert viewer.locator(".run p").first.inner_text() == f"line F1, no pixel off {expected:.3f}"
     # Another run in the second column, at the same step.
-    viewer.locator("select").nth(1).select_option(label="LISA λ 1, down_3, seed 1")
+    viewer.locator("select").nth(1).select_option(label="LISA, λ 1, seed 1")
     assert label.inner_text() == "step 400" and shown_colour(pictures.nth(1)) == [180, 70]
     assert viewer.get_by_alt_text("condition of the same examples").is_visible()
 
@@ -139,8 +139,23 @@ def test_choices_redraw_a_chart(open_page):
     assert (ends[0] - left) / (ends[1] - left) == pytest.approx(10 / 13, abs=0.002)
     chart.get_by_label("Show").select_option(label="minus plain, same seed")
     assert chart.locator("path.mean").count() == 4
-    chart.get_by_role("button", name="LISA λ 1, down_3 (3 seeds)").click()
+    chart.get_by_role("button", name="LISA, λ 1 (3 seeds)").click()
     assert chart.locator("path.mean").count() == 3
+
+
+def test_of_many_curves_five_are_drawn_and_the_others_wait(open_page, small, tmp_path):
+    runs = [small.row(small.cell())]
+    runs += [small.row(small.cell(lam=lam, hook="down_3"), offset=lam / 100) for lam in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]
+    (tmp_path / "report.html").write_text(render([read(small.write_study(tmp_path / "study", runs))]), encoding="utf-8")
+    page = open_page(file=tmp_path / "report.html")
+    plots = page.locator("figure.chart .plot svg")
+    assert plots.count() == 6 and max(plot.locator("path.mean").count() for plot in plots.all()) == 5
+    chart = figure(page, "Fidelity, quality and loss")
+    legend = chart.locator(".legend")
+    assert legend.locator("> button").count() == 5 and legend.locator("button:visible").count() == 5
+    legend.get_by_text("2 more curves").click()
+    legend.get_by_role("button", name="LISA, λ 0.6").click()
+    assert chart.locator("path.mean").count() == 6
 
 
 def test_keys_and_taps_tell_exact_values(open_page, small):
@@ -184,7 +199,7 @@ def test_noise_levels_have_a_panel_each_and_tell_the_decoder_apart(open_page, sm
         for arm, loss in enumerate(("main_loss", "align_loss"))
     )
     assert "most noise" in label
-    assert f"plain ends at {plain:.4g}" in label and f"decoder of LISA λ 0.2, down_3 ends at {decoder:.4g}" in label
+    assert f"plain ends at {plain:.4g}" in label and f"LISA: its decoder ends at {decoder:.4g}" in label
 
 
 def test_probes_show_one_target_at_a_time(open_page):
@@ -265,10 +280,7 @@ def test_clips_play_together_and_the_controls_of_one_are_those_of_all(open_page,
     assert clips.evaluate_all("(all) => all.every((one) => one.paused)")
     assert clips.evaluate_all(TIMES) == pytest.approx(times, abs=0.02)
     assert shown_colour(viewer.locator(".run video").nth(1)) == pytest.approx([180, 10], abs=4)
-    assert (
-        viewer.locator(".run video").nth(1).get_attribute("aria-label")
-        == "Samples of LISA λ 0.2, down_3, seed 0 at step 400"
-    )
+    assert viewer.locator(".run video").nth(1).get_attribute("aria-label") == "Samples of LISA, seed 0 at step 400"
     clips.nth(0).evaluate("(one) => { one.currentTime = 0.55; }")
     page.wait_for_timeout(300)
     assert clips.evaluate_all(TIMES) == pytest.approx([0.55] * 4, abs=0.02)

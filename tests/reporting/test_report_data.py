@@ -19,6 +19,7 @@ from lisa_jax.reporting import pictures
 from lisa_jax.reporting.curves import MAX_POINTS, fidelity_chart, noise_chart, training_chart
 from lisa_jax.reporting.findings import BETTER, NONE, UNKNOWN, WORSE, findings, in_short, overview, strips
 from lisa_jax.reporting.folders import read
+from lisa_jax.reporting.names import evaluation_names
 from lisa_jax.reporting.page import render
 from lisa_jax.reporting.probes import probe_groups
 from lisa_jax.reporting.tables import ablation_tables, arms_table, evaluation_table
@@ -124,15 +125,15 @@ def test_arms_that_share_a_plain_run_count_once(runs_with):
     rows.append({**rows[1], "cell": dataclasses.replace(rows[1]["cell"], hooks=("down_3",)), "id": "other"})
     finding = findings(rows, find_pairs(rows))[0]
     assert finding.kind == UNKNOWN
-    assert "By arm it is from +0.100 (LISA λ 0.2, down_3) to +0.100 (LISA λ 0.2, mid)." in finding.sentences
+    assert "By arm it is from +0.100 (LISA) to +0.100 (LISA, hook down 3)." in finding.sentences
 
 
 def test_tables_have_every_arm_and_each_choice_with_all_else_equal(small, tmp_path):
     rows = read(small.write_study(tmp_path / "study", small.rows())).rows
     arms = find_arms(rows, find_pairs(rows))
     table = arms_table(arms)
-    assert [row[0] for row in table.rows][:2] == ["plain", "LISA λ 0.2, down_3"] and table.pale == {0}
-    lisa = line(table, ("LISA λ 1, down_3",))
+    assert [row[0] for row in table.rows][:2] == ["plain", "LISA"] and table.pale == {0}
+    lisa = line(table, ("LISA, λ 1",))
     finals = [row["curve"][-1][F1] for row in rows if row["cell"].lam == 1]
     assert lisa["line F1, no pixel off"] == f"{np.mean(finals):.3f} ± {np.std(finals, ddof=1):.3f}"
     assert lisa["seeds"] == "3" and float(lisa["speed-up, line F1, no pixel off"].split()[0]) > 1
@@ -144,9 +145,9 @@ def test_tables_have_every_arm_and_each_choice_with_all_else_equal(small, tmp_pa
     assert line(table, ("plain",))["early speed-up"] == "\u2013"
     by_lam, by_hook, by_schedule = ablation_tables(arms)
     assert [row[0] for row in by_lam.rows] == ["plain training", "0.2", "1"]
-    assert [row[0] for row in by_hook.rows] == ["plain training", "down_1 + mid", "down_3"]
+    assert [row[0] for row in by_hook.rows] == ["plain training", "down 1 + mid", "down 3"]
     assert [row[0] for row in by_schedule.rows] == ["plain training", "constant", "stops at step 400"]
-    assert by_lam.caption == "By λ: hook down_3"
+    assert by_lam.caption == "By λ: hook down 3"
 
 
 def test_curves_keep_their_style_and_gaps(small):
@@ -159,7 +160,7 @@ def test_curves_keep_their_style_and_gaps(small):
     assert (first["label"], second["label"]) == ("learning rate 0.001", "learning rate 0.0003")
     assert first["series"][0]["kind"] == "plain" and first["series"][0]["seeds"][0]["values"][F1][1] is None
     style = {series["label"]: series["style"] for series in first["series"]}
-    assert second["series"][0]["style"] == style["LISA λ 1, down_3"] and len(set(style.values())) == 4
+    assert second["series"][0]["style"] == style["LISA, λ 1"] and len(set(style.values())) == 4
     assert first["references"][F1] == [{"label": "real pictures", "value": 0.9}]
     assert chart["measures"][0] == {"key": F1, "label": "line F1, no pixel off"}
 
@@ -221,9 +222,9 @@ def test_probes_are_averaged_over_seeds_by_arm(small, tmp_path):
     ]
     untrained, plain, lisa = groups[0].maps[:3]
     assert untrained.rows[0][1][0].text == "0.05" and plain.arm == "plain (3 seeds)"
-    assert lisa.arm == "LISA λ 0.2, down_3 (3 seeds)" and lisa.quantiles == ("0.1", "1")
+    assert lisa.arm == "LISA λ 0.2, hook down 3 (3 seeds)" and lisa.quantiles == ("0.1", "1")
     feature, values = lisa.rows[0]
-    assert (feature, values[1].text, values[1].percent) == ("down_1", "0.90", 90)
+    assert (feature, values[1].text, values[1].percent) == ("down 1", "0.90", 90)
     assert [row[0] for row in groups[2].maps[1].rows] == ["decoder", "controlled network"]
 
 
@@ -231,9 +232,11 @@ def test_evaluations_become_tables(small, tmp_path):
     small.write_evaluations(tmp_path)
     folder = read(tmp_path)
     assert list(folder.evaluations) == ["evaluation.json", "quality.json"]
-    table = evaluation_table("evaluation.json", folder.evaluations["evaluation.json"], "fidelity")
-    assert table.rows == [["control", "0.8"], ["real images", "\u2013"]] and "step 800" in table.caption
-    table = evaluation_table("quality.json", folder.evaluations["quality.json"], "quality")
+    names = evaluation_names([*folder.evaluations.values()])
+    table = evaluation_table(names[0], folder.evaluations["evaluation.json"], "fidelity")
+    assert table.rows == [["control", "0.8"], ["real images", "\u2013"]]
+    assert table.caption == "Fidelity: line art, step 800"
+    table = evaluation_table(names[1], folder.evaluations["quality.json"], "quality")
     assert line(table, ("samples",)) == {
         "pictures": "samples",
         "fd net": "12.5",
@@ -261,11 +264,6 @@ def test_pictures_of_openmoji_are_attributed(small, tmp_path):
         for name, named in (("own", {}), ("theirs", {"identity": identity}))
     )
     assert "CC BY-SA 4.0" in theirs and "openmoji.org" in theirs and "CC BY-SA" not in own
-
-
-def test_a_task_of_two_studies_is_told_apart(small, tmp_path):
-    page = render([read(small.write_study(tmp_path / name, small.rows(seeds=1))) for name in ("one", "an_other")])
-    assert "<summary>line art (one) " in page and "<summary>line art (an other) " in page
 
 
 def test_parts_that_are_missing_are_left_out(small, tmp_path):

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from lisa_jax.studies.grid import Cell
-from lisa_jax.studies.results import Results, read_folder
+from lisa_jax.studies.results import Results, read_folder, read_title
 
 CELL = Cell("lineart", 0.2, 1e-3, 0, 8, 4, "down_3")
 OTHER = dataclasses.replace(CELL, seed=1)
@@ -18,6 +18,14 @@ def test_rows_come_back_from_all_files(tmp_path):
     rows = second.rows()
     assert set(rows) == {CELL.id, OTHER.id}
     assert rows[OTHER.id]["cell"] == OTHER
+
+
+def test_a_title_is_kept_and_decides_nothing(tmp_path):
+    Results(tmp_path, IDENTITY, title=" ").append(CELL, {"curve": []})
+    assert read_title(tmp_path) == ""
+    Results(tmp_path, IDENTITY, file="cell_1", title="main study").append(OTHER, {"curve": []})
+    assert read_title(tmp_path) == "main study"
+    assert len(Results(tmp_path, IDENTITY, title="another").rows()) == 2
 
 
 def test_refuses_to_mix_studies(tmp_path):

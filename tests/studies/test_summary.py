@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from lisa_jax.reporting.words import arm_name, setting_name
+from lisa_jax.reporting.words import arm_names, lisa_words, setting_name
 from lisa_jax.studies.grid import Cell
 from lisa_jax.studies.pairs import find_arms, find_pairs
 from lisa_jax.studies.speedup import LOSS
@@ -41,10 +41,24 @@ def test_settings_say_what_is_unusual_and_nothing_else():
     born = dataclasses.replace(PLAIN, condition_init="preserving", learning_rate=3e-5)
     names = [setting_name(cell, (PLAIN, fast, born)) for cell in (PLAIN, fast, born)]
     assert names[0] == "learning rate 0.001"
-    assert names[1] == "learning rate 0.001, fresh layers at 10 times the rate, condition_embedding alone"
+    assert names[1] == "learning rate 0.001, fresh layers at 10 times the rate, condition embedding alone"
     assert names[2] == "learning rate 3e-05, condition's encoder born preserving"
     assert setting_name(PLAIN, (PLAIN, fast)) == "the recipe" and setting_name(PLAIN, (PLAIN,)) == ""
-    assert arm_name(dataclasses.replace(fast, lam=0.2, hooks=("mid",))) == "LISA λ 0.2, mid"
+
+
+def test_arms_say_what_sets_them_apart_from_most():
+    cells = [PLAIN, LISA, dataclasses.replace(LISA, seed=1), dataclasses.replace(LISA, learning_rate=1e-4)]
+    cells += [dataclasses.replace(LISA, hooks=hooks) for hooks in (("down_3",), ("down_1", "mid"))]
+    cells += [dataclasses.replace(LISA, lam=1.0, weighting="high_noise"), dataclasses.replace(LISA, lam_stop_step=9)]
+    assert [*dict.fromkeys(map(arm_names(cells), cells))] == [
+        "plain",
+        "LISA",
+        "LISA, hook down 3",
+        "LISA, hooks down 1 + mid",
+        "LISA, λ 1, weighting high noise",
+        "LISA, until step 9",
+    ]
+    assert lisa_words(cells) == "λ 0.2, hook mid" and lisa_words([PLAIN]) == ""
 
 
 def test_what_was_measured_at_the_end_alone_has_no_speed_up():

@@ -47,7 +47,7 @@ def main() -> None:
 
     laboratory = Laboratory(config)
     file = "results" if FLAGS.cell is None else f"cell_{FLAGS.cell}"
-    results = Results(FLAGS.out, study_identity(laboratory), file)
+    results = Results(FLAGS.out, study_identity(laboratory), file, config.title)
     doing = f"running this study in {FLAGS.out}" if FLAGS.cell is None else f"running cell {FLAGS.cell}"
     with Lock(Path(FLAGS.out) / f".{file}.lock", doing, "wait for it, or give another --out"):
         _run(laboratory, cells, results, deadline)

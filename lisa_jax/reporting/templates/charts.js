@@ -254,13 +254,16 @@ class LineChart {
 
   drawReferences(node, lines, right, y, left) {
     let last = Infinity;
+    // Above all of the lines, so that none runs through a label.
+    const labels = svg("g", {});
     for (const line of [...lines].sort((a, b) => a.value - b.value)) {
       // Labels of lines that lie close together are stacked.
       const height = Math.min(y(line.value) - 4, last - 13);
       last = height;
       node.append(svg("line", { x1: left, x2: right, y1: y(line.value), y2: y(line.value), class: "reference" }));
-      node.append(svg("text", { x: right, y: height, "text-anchor": "end", class: "halo" }, `${line.label} ${asText(line.value)}`));
+      labels.append(svg("text", { x: right, y: height, "text-anchor": "end", class: "halo" }, `${line.label} ${asText(line.value)}`));
     }
+    node.append(labels);
   }
 
   drawCurve(node, { series, scale, points }, x, y) {
