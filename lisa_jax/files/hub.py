@@ -3,10 +3,11 @@
 The client reads its usual variables: HF_TOKEN, HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE, HF_HUB_DISABLE_PROGRESS_BARS.
 """
 
+import contextlib
+import functools
 import logging
 import re
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from lisa_jax.files.home import expanded
@@ -86,15 +87,14 @@ def download(spec: str, patterns: Sequence[str], kind: str = MODELS) -> Path:
 
     found = _ID.fullmatch(spec)
     name, revision = found["name"], found["revision"] or constants.DEFAULT_REVISION
-    fetch = partial(snapshot_download, name, repo_type=kind, revision=revision, allow_patterns=list(patterns))
+    fetch = functools.partial(snapshot_download, name, repo_type=kind, revision=revision, allow_patterns=list(patterns))
     with telling(Asked(spec, name, revision, kind, tuple(patterns))):
+        if constants.HF_HUB_OFFLINE:
+            return Path(fetch(local_files_only=True))
         if _COMMIT.fullmatch(revision) and _is_listed(name, revision, kind):
-            try:
+            with contextlib.suppress(errors.LocalEntryNotFoundError):
                 return Path(fetch(local_files_only=True))
-            except errors.LocalEntryNotFoundError:
-                # Fetched below.
-                pass
-        refusal = None if constants.HF_HUB_OFFLINE else _refusal(name, revision, kind)
+        refusal = _refusal(name, revision, kind)
         if refusal is None:
             return Path(fetch())
         # What was fetched by leave of a base stays of use, as everywhere with this client; rows are what is there now.
@@ -106,7 +106,7 @@ def download(spec: str, patterns: Sequence[str], kind: str = MODELS) -> Path:
             if is_final(refusal):
                 raise refusal from error
             raise error from refusal
-    _LOG.warning("%s: %s; what is in the cache is used, commit %s.", spec, why_not(refusal), folder.name)
+    _say_once(f"{spec}: {why_not(refusal)}; what is in the cache is used, commit {folder.name}.")
     return folder
 
 
@@ -133,6 +133,12 @@ def _is_listed(name: str, commit: str, kind: str) -> bool:
     except errors.CachedRepoTreeNotFoundError:
         return False
     return True
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    """In a process: a command may open a base several times."""
+    _LOG.warning(line)
 
 
 def _refusal(name: str, revision: str, kind: str) -> Exception | None:

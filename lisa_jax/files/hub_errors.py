@@ -52,7 +52,7 @@ def why_not(error: BaseException | None) -> str:
 
     status = _status(error)
     if status is not None:
-        return f"{constants.ENDPOINT} answers with status {status}"
+        return f"{constants.ENDPOINT} answers with status {status}{_said(error)}"
     reason = one_line(error or "", 200) or type(error).__name__
     return f"{constants.ENDPOINT} cannot be reached ({reason})"
 
@@ -111,11 +111,12 @@ def _not_there(asked: Asked, cause: BaseException | None, kept: str) -> str:
     if constants.HF_HUB_OFFLINE:
         why = f"HF_HUB_OFFLINE is set, and {kept}: fetch it once without"
     elif status in (401, 403):
-        said = f", {one_line(cause.server_message, 200)!r}" if cause.server_message else ""
         why = (
-            f"{constants.ENDPOINT} refuses it ({status}{said}): log in by `hf auth login`, or set HF_TOKEN to one that "
-            "may read it"
+            f"{constants.ENDPOINT} refuses it (status {status}{_said(cause)}): log in by `hf auth login`, or set "
+            "HF_TOKEN to one that may read it"
         )
+    elif cause is not None and is_final(cause):
+        why = f"{why_not(cause)}: mind HF_ENDPOINT, or give a folder"
     else:
         why = f"{why_not(cause)}, and {kept}: try again, set HF_ENDPOINT to a mirror, or give a folder"
     return f"{asked.spec} is no folder here; for the hub, {why}."
@@ -134,6 +135,12 @@ def _lacking(asked: Asked, error: Exception) -> str:
     lacking = [path for path in wanted if not (folder / path).is_file()]
     more = f" and {len(lacking) - _FILES_TOLD} more" if len(lacking) > _FILES_TOLD else ""
     return f"the cache lacks {', '.join(lacking[:_FILES_TOLD])}{more}"
+
+
+def _said(error: BaseException) -> str:
+    """What the hub has answered beside the status."""
+    message = getattr(error, "server_message", None)
+    return f", {one_line(message, 200)!r}" if message else ""
 
 
 def _status(error: BaseException | None) -> int | None:
