@@ -6,7 +6,7 @@ import time
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from fuzz.machine import Surroundings, machine
+from fuzz.machine import machine
 from PIL import Image
 from toys.hub_server import HubServer, commit_of
 

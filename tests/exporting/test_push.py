@@ -93,7 +93,11 @@ def test_a_hub_that_fails_while_an_export_is_pushed_is_told_in_one_sentence(tmp_
         "card": ("/api/validate-yaml", 502, "does not answer as a hub does"),
         "list": ("/an-owner/list/preupload/", 403, "does not let you write there (403); log in by `hf auth login`"),
         "batch": ("/an-owner/batch.git/", 500, "says 'status 500'"),
-        "put": (f"/put/{hashlib.sha256(b'other weights').hexdigest()}", 504, "Error while uploading"),
+        "put": (
+            f"/put/{hashlib.sha256(b'other weights').hexdigest()}",
+            504,
+            ".safetensors' to the Hub. Server error '504",
+        ),
         "commit": ("/an-owner/commit/commit/", 429, "says 'status 429'"),
     }
     asked = [(f"an-owner/{name}", {"pose": str(other) if name == "put" else export}) for name in stages]
@@ -101,7 +105,7 @@ def test_a_hub_that_fails_while_an_export_is_pushed_is_told_in_one_sentence(tmp_
         hub.once = {part: (status, {}) for part, status, _ in list(stages.values())[:2]}
         refused = pushed(asked, tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="token")
     for name, (_, _, told), message in zip(stages, stages.values(), refused, strict=True):
-        assert message.startswith(f"refused: an-owner/{name} was not pushed: ") and told in message, message
+        assert message.startswith(f"refused: an-owner/{name} was not pushed") and told in message, message
         assert "; the export itself is kept in " in message and "\n" not in message
     assert not hub.pushed
 
