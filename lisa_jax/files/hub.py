@@ -88,10 +88,12 @@ def download(spec: str, patterns: Sequence[str], kind: str = MODELS) -> Path:
     found = _ID.fullmatch(spec)
     name, revision = found["name"], found["revision"] or constants.DEFAULT_REVISION
     fetch = functools.partial(snapshot_download, name, repo_type=kind, revision=revision, allow_patterns=list(patterns))
-    with telling(Asked(spec, name, revision, kind, tuple(patterns))):
+    is_commit = _COMMIT.fullmatch(revision) is not None
+    # Commits are mostly ours, of an earlier call: what a user has given is told.
+    with telling(Asked(name if is_commit else spec, name, revision, kind, tuple(patterns))):
         if constants.HF_HUB_OFFLINE:
             return Path(fetch(local_files_only=True))
-        if _COMMIT.fullmatch(revision) and _is_listed(name, revision, kind):
+        if is_commit and _is_listed(name, revision, kind):
             with contextlib.suppress(errors.LocalEntryNotFoundError):
                 return Path(fetch(local_files_only=True))
         refusal = _refusal(name, revision, kind)

@@ -26,7 +26,7 @@ class Asked(NamedTuple):
     """What the hub is asked for.
 
     Attributes:
-      spec: as the user gave it, `owner/name[@revision]`.
+      spec: what it is called in an error, `owner/name[@revision]`.
       name: its `owner/name`.
       revision: its branch, tag or commit, or the branch that stands for none.
       kind: of repository.

@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from fuzz.machine import machine
 from PIL import Image
-from toys.hub_server import HubServer, commit_of
+from toys.hub_server import COMMIT, HubServer, commit_of
 
 # Never fetched, and fetched by one test each.
-UNSEEN, PICTURES, OTHERS, NETWORK = (f"an-owner/{name}" for name in ("unseen", "pictures", "others", "network"))
+UNSEEN, PICTURES, OTHERS = "an-owner/unseen", "an-owner/pictures", "an-owner/others"
+NETWORK, KEPT = "an-owner/network", "an-owner/kept"
 CATS, DOGS = "cats/train/0000.parquet", "dogs/train/0000.parquet"
 BAD_TOKEN = "Invalid credentials in Authorization header"
 # Status and headers of an answer, and what is told of it.
@@ -36,9 +37,10 @@ def hub(tmp_path_factory):
         (folder / path).parent.mkdir(parents=True)
         rows = [{"image": {"bytes": file.getvalue(), "path": None}, "text": path}]
         pq.write_table(pa.Table.from_pylist(rows), folder / path)
-    (folder / ".gitattributes").write_text("*.parquet filter=lfs\n")
+    for name, text in ((".gitattributes", "*.parquet filter=lfs\n"), ("config.json", "{}")):
+        (folder / name).write_text(text)
     datasets = {name: {"main": folder} for name in (UNSEEN, PICTURES, OTHERS)}
-    with HubServer({NETWORK: folder}, datasets=datasets) as server:
+    with HubServer({NETWORK: folder, KEPT: folder}, datasets=datasets) as server:
         yield server
 
 
@@ -121,6 +123,14 @@ def test_what_is_in_the_cache_is_used_where_the_hub_fails_and_what_is_not_is_nam
     assert lacking.returncode == 1 and f"Connection refused), and the cache lacks {DOGS}: try" in lines(lacking)[-1]
     hub.answers = {"/an-owner/": (403, {})}
     refused(run(*prepare(PICTURES, "--subset=cats", out="no")), "refuses it (status 403)")
+
+
+def test_a_checkpoint_in_the_cache_is_used_where_the_hub_shows_it_no_longer(hub, run):
+    told = f"error: {run(*sample(KEPT)).stderr.partition('error: ')[2]}"
+    assert "snapshots" in told
+    hub.answers = {f"/{KEPT}/": (403, {})}
+    said = f"{KEPT}: {hub.url} answers with status 403; what is in the cache is used, commit {COMMIT}."
+    assert run(*sample(KEPT)).stderr == f"{said}\n{told}"
 
 
 def test_a_warning_of_the_client_is_seen_once_and_its_tries_are_not(hub, run):
