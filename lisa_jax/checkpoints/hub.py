@@ -9,7 +9,8 @@ from pathlib import Path
 
 from lisa_jax.checkpoints.errors import CheckpointError
 from lisa_jax.checkpoints.weight_files import DIFFUSERS_WEIGHTS, PRECISIONS, TRANSFORMERS_WEIGHTS
-from lisa_jax.files.hub import HubError, download
+from lisa_jax.files.hub import at_commit, download
+from lisa_jax.files.hub_errors import HubError
 from lisa_jax.files.json_object import JsonError, read_object
 
 # No sign of a pattern, and no way out of the repository.
@@ -41,12 +42,13 @@ def fetch(spec: str, leave_out: Collection[str] = ()) -> Path:
       CheckpointError: no such repository or revision, no leave to read it, or the hub cannot be reached.
     """
     folder = _download(spec, [*_TEXTS, *_weights([""], "")])
+    pinned = at_commit(spec, folder)
     components = [component for component in _components(folder) if component.removesuffix("/") not in leave_out]
     if components:
-        _download(spec, [*_texts(components), *_weights(components, "")])
+        _download(pinned, [*_texts(components), *_weights(components, "")])
     for precision in filter(None, PRECISIONS):
         if lacking := [component for component in ("", *components) if _lacks_weights(folder / component)]:
-            _download(spec, _weights(lacking, precision))
+            _download(pinned, _weights(lacking, precision))
     return folder
 
 
@@ -68,7 +70,7 @@ def fetch_file(repository: str, file: str) -> tuple[Path, Path]:
         raise CheckpointError(f"{repository} has no file {file}: mind the spelling.")
     components = _components(folder)
     if components:
-        _download(repository, _texts(components))
+        _download(at_commit(repository, folder), _texts(components))
     return path, folder if components else path.with_suffix("")
 
 

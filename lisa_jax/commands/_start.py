@@ -16,6 +16,7 @@ from absl import logging as absl_logging
 from tqdm import tqdm
 
 import lisa_jax
+from lisa_jax.commands._client_log import quieten_client
 from lisa_jax.commands._event_loops import PatientLoops
 from lisa_jax.data.embedded.records import CorruptRecordError
 from lisa_jax.files.home import cache_folder
@@ -69,6 +70,7 @@ def start_up() -> None:
     join_processes(os.environ.get(PROCESSES_VARIABLE, ""))
     # Orbax, TFDS and JAX tell their whole story through absl and the root logger; errors they raise as well.
     absl_logging.set_verbosity(absl_logging.FATAL)
+    quieten_client()
     asyncio.set_event_loop_policy(PatientLoops())
     handler = BesideBars()
     handler.setFormatter(logging.Formatter("%(message)s"))

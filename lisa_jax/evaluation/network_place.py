@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lisa_jax.checkpoints.hub import fetch
-from lisa_jax.files.hub import MODELS, download, glob_of, hub_file, hub_name, listing, name_of_file
+from lisa_jax.files.hub import MODELS, at_commit, download, glob_of, hub_file, hub_name, listing, name_of_file
 
 # Ends of the names of files that networks come in.
 _ENDINGS = (".onnx", ".pth", ".pt", ".bin", ".safetensors")
@@ -75,9 +75,7 @@ def surroundings(spec: str | Path, manifest: str) -> Surroundings:
     Raises:
       HubError: see `files.hub.download`.
     """
-    name = hub_name(spec)
-    if name is None:
+    if hub_name(spec) is None:
         return Surroundings(Path(spec))
     folder = download(str(spec), [manifest])
-    pinned = f"{name}@{folder.name}"
-    return Surroundings(folder, pinned, tuple(listing(pinned, MODELS)))
+    return Surroundings(folder, at_commit(str(spec), folder), tuple(listing(str(spec), folder, MODELS)))

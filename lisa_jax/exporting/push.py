@@ -1,5 +1,6 @@
 """Exported folders to a repository of the Hugging Face hub, through its own client."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -65,8 +66,17 @@ def push(
             ) from error
         told = error.server_message or f"status {status}"
         raise ValueError(f"{repository} was not pushed: {constants.ENDPOINT} says {_line(told)!r}; {kept}.") from error
-    # A connection that fails, in the client or in its transfer of large files; and the client's word for a card's front
-    # matter that the hub does not take, as a licence that it does not know.
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{repository} was not pushed: {constants.ENDPOINT} does not answer as a hub does: try again, or mind "
+            f"HF_ENDPOINT; {kept}."
+        ) from error
+    # The transfer of a large file.
+    except RuntimeError as error:
+        told = f"{_line(error)} {_line(error.__cause__ or '')}".strip()
+        raise ValueError(f"{repository} was not pushed to {constants.ENDPOINT}: {told}; {kept}.") from error
+    # A connection that fails; and the client's word for a card's front matter that the hub does not take, as a licence
+    # that it does not know.
     except (errors.HTTPError, OSError, ValueError) as error:
         raise ValueError(f"{repository} was not pushed to {constants.ENDPOINT}: {_line(error)}; {kept}.") from error
     return str(url)

@@ -4,12 +4,16 @@ The client reads its usual variables: HF_TOKEN, HF_HOME, HF_ENDPOINT, HF_HUB_OFF
 """
 
 import contextlib
+import functools
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lisa_jax.files.home import expanded
+from lisa_jax.files.hub_errors import Asked, is_final, telling, why_not
 
+_LOG = logging.getLogger("lisa_jax")
 # A file of weights in a repository; no sign of a pattern, and no way out of it.
 _FILE = re.compile(
     r"(?P<name>\w[\w.-]*/\w[\w.-]*)/(?P<file>(?:\w[\w.-]*/)*\w[\w.-]*)(?P<revision>@[\w./-]+)?", re.ASCII
@@ -18,14 +22,7 @@ _FILE = re.compile(
 _ENDINGS = (".safetensors", ".parquet", ".tar", ".jsonl", ".csv")
 MODELS, DATASETS = "model", "dataset"
 _ID = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
-
-
-class HubError(ValueError):
-    """A repository that is not there, may not be read, or cannot be reached."""
-
-
-class NoRevisionError(HubError):
-    """A repository that is there, and has no such branch, tag or commit."""
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def hub_name(spec: str | Path) -> str | None:
@@ -63,85 +60,100 @@ def _is_local(spec: str | Path) -> bool:
     return expanded(spec).exists() or Path(Path(spec).parts[0]).is_dir()
 
 
+def at_commit(spec: str, folder: Path) -> str:
+    """`owner/name@commit` of a repository's folder in the cache, see `download`: the same files for ever."""
+    return f"{_ID.fullmatch(spec)['name']}@{folder.name}"
+
+
 def download(spec: str, patterns: Sequence[str], kind: str = MODELS) -> Path:
     """The folder in the hub's cache that holds the files of these patterns; what is missing there is fetched.
+
+    Where the hub cannot be asked, it is what the cache has, if that is all of them, and this is said. At a commit
+    that is whole in the cache nothing is asked.
 
     Args:
       spec: `owner/name[@revision]`, a branch, a tag or a commit.
       patterns: of the files' paths.
       kind: of repository, MODELS or DATASETS.
 
+    Returns:
+      A folder with the commit's name.
     Raises:
-      HubError: no such repository or revision, no leave to read it, or the hub cannot be reached.
+      HubError: no such repository or revision, no leave to read it, or a hub that cannot be reached and a cache that
+        lacks some of it.
     """
     # Here, for it takes half a second.
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, errors, snapshot_download
 
     found = _ID.fullmatch(spec)
-    with _telling(spec, found["name"], found["revision"] or "main"):
-        return Path(
-            snapshot_download(found["name"], repo_type=kind, revision=found["revision"], allow_patterns=list(patterns))
-        )
+    name, revision = found["name"], found["revision"] or constants.DEFAULT_REVISION
+    fetch = functools.partial(snapshot_download, name, repo_type=kind, revision=revision, allow_patterns=list(patterns))
+    is_commit = _COMMIT.fullmatch(revision) is not None
+    # Commits are mostly ours, of an earlier call: what a user has given is told.
+    with telling(Asked(name if is_commit else spec, name, revision, kind, tuple(patterns))):
+        if constants.HF_HUB_OFFLINE:
+            return Path(fetch(local_files_only=True))
+        if is_commit and _is_listed(name, revision, kind):
+            with contextlib.suppress(errors.LocalEntryNotFoundError):
+                return Path(fetch(local_files_only=True))
+        refusal = _refusal(name, revision, kind)
+        if refusal is None:
+            return Path(fetch())
+        # What was fetched by leave of a base stays of use, as everywhere with this client; rows are what is there now.
+        if is_final(refusal) and kind == DATASETS:
+            raise refusal
+        try:
+            folder = Path(fetch(local_files_only=True))
+        except errors.LocalEntryNotFoundError as error:
+            if is_final(refusal):
+                raise refusal from error
+            raise error from refusal
+    _say_once(f"{spec}: {why_not(refusal)}; what is in the cache is used, commit {folder.name}.")
+    return folder
 
 
-def listing(spec: str, kind: str) -> list[str]:
-    """Paths of all files of a repository, of those in the cache where HF_HUB_OFFLINE is set; HubError as `download`."""
-    from huggingface_hub import HfApi, constants
+def listing(spec: str, folder: Path, kind: str) -> list[str]:
+    """Paths of all files that a repository has at the commit of a folder in the cache, see `download`.
 
-    found = _ID.fullmatch(spec)
-    if constants.HF_HUB_OFFLINE:
-        folder = download(spec, [], kind)
-        return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    with _telling(spec, found["name"], found["revision"] or "main"):
-        return HfApi().list_repo_files(found["name"], revision=found["revision"], repo_type=kind)
+    Where a cache does not know them, as an old one, of those that are in it, which is said.
+    """
+    name = _ID.fullmatch(spec)["name"]
+    if _is_listed(name, folder.name, kind):
+        from huggingface_hub import get_cached_repo_tree
+
+        return sorted(file.path for file in get_cached_repo_tree(name, repo_type=kind, revision=folder.name))
+    _LOG.warning("%s: the cache does not say what else there is: what is in it is taken for the whole.", spec)
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-@contextlib.contextmanager
-def _telling(spec: str, name: str, revision: str) -> Iterator[None]:
-    """Turns what the client raises into one sentence."""
-    from huggingface_hub import constants, errors
+def _is_listed(name: str, commit: str, kind: str) -> bool:
+    """Whether the cache knows which files a repository has."""
+    from huggingface_hub import errors, get_cached_repo_tree
 
     try:
-        yield
-    except errors.GatedRepoError as error:
-        raise HubError(
-            f"{spec} is gated: accept its terms on its page, then log in by `hf auth login`, or set HF_TOKEN."
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise HubError(
-            f"{spec} is neither a folder here nor a repository that {constants.ENDPOINT} shows you: mind the spelling, "
-            "or, if it is private, log in by `hf auth login`, or set HF_TOKEN."
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise NoRevisionError(f"{spec}: {name} is there, but has no revision {revision}.") from error
-    except errors.HFValidationError as error:
-        raise HubError(f"{spec} is neither a folder here nor a name that repositories of the hub have.") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise HubError(f"{spec} is no folder here; for the hub, {_why_not_there(error.__cause__)}.") from error
-    except (errors.HTTPError, OSError, RuntimeError) as error:
-        # Of this machine's own, as a disk that is full.
-        if getattr(error, "errno", None) is not None:
-            raise
-        raise HubError(
-            f"{spec} could not be fetched from {constants.ENDPOINT} ({type(error).__name__}): try again; the files "
-            "that have come whole are kept."
-        ) from error
+        get_cached_repo_tree(name, repo_type=kind, revision=commit)
+    except errors.CachedRepoTreeNotFoundError:
+        return False
+    return True
 
 
-def _why_not_there(cause: BaseException | None) -> str:
-    """Why the client found something neither at the hub nor in its cache, and what to do."""
-    from huggingface_hub import constants
+@functools.cache
+def _say_once(line: str) -> None:
+    """In a process: a command may open a base several times."""
+    _LOG.warning(line)
 
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set, and it is not whole in the cache: fetch it once without"
-    response = getattr(cause, "response", None)
-    if response is not None and response.status_code == 403:
-        return (
-            f"{constants.ENDPOINT} refuses it (403): log in by `hf auth login`, or set HF_TOKEN to one that may read it"
-        )
-    if response is not None:
-        return f"{constants.ENDPOINT} answers with status {response.status_code}: try again"
-    return (
-        f"{constants.ENDPOINT} cannot be reached, and it is not whole in the cache: try again, set HF_ENDPOINT to a "
-        "mirror, or give a folder"
-    )
+
+def _refusal(name: str, revision: str, kind: str) -> Exception | None:
+    """Why the hub does not show a repository; None: it does.
+
+    Asked once and with a limit of time: the client itself would wait for ever, or try for half a minute.
+    """
+    from huggingface_hub import HfApi, constants, errors
+
+    try:
+        HfApi().repo_info(name, repo_type=kind, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except errors.RevisionNotFoundError:
+        raise
+    except errors.HTTPError as error:
+        return error
+    return None

@@ -100,11 +100,15 @@ def test_a_name_of_the_hub_is_fetched_once_with_what_is_read_alone(tmp_path):
     texts = {f"{part}/config.json" for part in read}
     texts |= {"model_index.json", "tokenizer/merges.txt", "tokenizer/spiece.model", "README.md", "LICENSE.md"}
     with HubServer(
-        repositories, gated=("an-owner/gated",), closed=("an-owner/closed",), breaks=("an-owner/network",)
+        repositories,
+        gated=("an-owner/gated",),
+        answers={"/an-owner/closed/": (403, {})},
+        breaks=("an-owner/network",),
     ) as hub:
         found = opened(names, tmp_path, HF_ENDPOINT=hub.url)
         network, base, lean, half, gated, misspelt, revision, closed, one, none = found
-        assert sum("an-owner/network/revision" in path for _, path, _ in hub.requests) == 1
+        # Whether it answers, and the client's own request.
+        assert sum("an-owner/network/revision" in path for _, path, _ in hub.requests) == 2
         # The download that broke goes on from where it was.
         transfers = [asked for method, path, asked in hub.requests if (method, path) == ("GET", PIECES)]
         assert transfers == [None, f"bytes={10 * 2**20}-"]
@@ -125,7 +129,7 @@ def test_a_name_of_the_hub_is_fetched_once_with_what_is_read_alone(tmp_path):
     assert "an-owner/gated is gated: accept its terms" in gated and "hf auth login" in gated
     assert "an-owner/bas is neither a folder here nor a repository" in misspelt
     assert revision.endswith("an-owner/base is there, but has no revision v2.")
-    assert "an-owner/closed" in closed and "refuses it (403): log in" in closed
+    assert "an-owner/closed" in closed and "refuses it (status 403): log in" in closed
     assert all("\n" not in message for message in (gated, misspelt, revision, closed))
 
     # The server is gone.

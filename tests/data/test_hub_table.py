@@ -63,6 +63,8 @@ def datasets(tmp_path_factory):
     bare = write_files(root / "bare")
     shards = write_files(root / "shards")
     (shards / "0.tar").write_bytes(b"a shard")
+    for folder in (bare, shards):
+        (folder / ".gitattributes").write_text("*.parquet filter=lfs\n")
     subsets = [f"{subset}/{split}/0000.parquet" for subset in ("cats", "dogs") for split in ("train", "validation")]
     return {
         "an-owner/usual": {"main": write_files(root / "usual", *numbered)},
@@ -109,7 +111,7 @@ def test_the_parquet_files_of_one_split_are_fetched_and_nothing_else(datasets, t
     assert held_out[1] == ["tables/second.parquet"] and dogs[1] == ["dogs/train/0000.parquet"]
     assert pinned == usual
     captions = [caption for rows in (usual, test, said, held_out, dogs) for caption in rows[1]]
-    assert {path.partition("/")[2] for path in resolved} == {"README.md", *captions}
+    assert {path.partition("/")[2] for path in resolved} == {"README.md", ".gitattributes", *captions}
 
     assert several.endswith("an-owner/script has several subsets (cats, dogs): choose one by --subset.")
     assert birds.endswith("an-owner/script has no subset 'birds': there are cats, dogs.")
@@ -120,11 +122,16 @@ def test_the_parquet_files_of_one_split_are_fetched_and_nothing_else(datasets, t
     assert revision.endswith("an-owner/usual is there, but has no revision v2.")
 
     # The server is gone.
-    (offline,) = opened(asked[:1], tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
-    assert offline == usual
+    offline, converted = opened([asked[0], asked[4]], tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
+    assert offline == usual and converted == dogs
     Path(usual[0][1]).unlink()
     (broken,) = opened(asked[:1], tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
-    assert "an-owner/usual: 1 of 2 files of train are in the cache: fetch them once without HF_HUB_OFFLINE" in broken
+    assert broken.endswith(f"HF_HUB_OFFLINE is set, and the cache lacks {usual[1][1]}: fetch it once without.")
+    # As a cache that something else has filled, and which does not know what the repository has.
+    for tree in (tmp_path / "home").rglob("trees/*.json"):
+        tree.unlink()
+    (unknown,) = opened(asked[:1], tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
+    assert "an-owner/usual: 1 of 2 files of train are in the cache: fetch them once while the hub can be" in unknown
 
 
 def test_subset_and_split_are_of_the_hub(tmp_path):

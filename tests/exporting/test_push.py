@@ -1,5 +1,6 @@
 """Exported folders pushed to a hub on loopback, by the client as it is, in a process of its own."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,9 +14,11 @@ from lisa_jax.exporting.push import check_repository
 
 # Pushes {network: folder} to each repository, in this format, and prints its address or why not.
 PUSH = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 from lisa_jax.exporting.push import push
+# The client waits for seconds before it tries again.
+time.sleep = lambda seconds: None
 def pushed(repository, folders, weights="diffusion_pytorch_model.safetensors", module="temporal_controlnet.py"):
     try:
         folders = {name: Path(folder) for name, folder in folders.items()}
@@ -77,6 +80,34 @@ def test_what_an_export_wrote_is_pushed_and_nothing_else(tmp_path):
     (offline,) = pushed(asked[:1], tmp_path, HF_ENDPOINT=hub.url, HF_HUB_OFFLINE="1")
     assert "HF_HUB_OFFLINE is set" in offline
     assert all("\n" not in message for message in (refused, stranger, gone, offline))
+
+
+def test_a_hub_that_fails_while_an_export_is_pushed_is_told_in_one_sentence(tmp_path):
+    export, other = str(tmp_path / "export"), tmp_path / "other"
+    write_export(tmp_path / "export")
+    write_export(other)
+    (other / "diffusion_pytorch_model.safetensors").write_bytes(b"other weights")
+    # By repository: what fails, how, and what is told of it. The first two are asked about none in their addresses.
+    stages = {
+        "made": ("/api/repos/create", 503, "says 'status 503'"),
+        "card": ("/api/validate-yaml", 502, "does not answer as a hub does"),
+        "list": ("/an-owner/list/preupload/", 403, "does not let you write there (403); log in by `hf auth login`"),
+        "batch": ("/an-owner/batch.git/", 500, "says 'status 500'"),
+        "put": (
+            f"/put/{hashlib.sha256(b'other weights').hexdigest()}",
+            504,
+            ".safetensors' to the Hub. Server error '504",
+        ),
+        "commit": ("/an-owner/commit/commit/", 429, "says 'status 429'"),
+    }
+    asked = [(f"an-owner/{name}", {"pose": str(other) if name == "put" else export}) for name in stages]
+    with HubServer({}, answers={part: (status, {}) for part, status, _ in list(stages.values())[2:]}) as hub:
+        hub.once = {part: (status, {}) for part, status, _ in list(stages.values())[:2]}
+        refused = pushed(asked, tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="token")
+    for name, (_, _, told), message in zip(stages, stages.values(), refused, strict=True):
+        assert message.startswith(f"refused: an-owner/{name} was not pushed") and told in message, message
+        assert "; the export itself is kept in " in message and "\n" not in message
+    assert not hub.pushed
 
 
 @pytest.mark.parametrize("name", ["name", "a/b/c", "an owner/name", "owner/name@v1"])

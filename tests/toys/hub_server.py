@@ -1,11 +1,13 @@
 """A hub on loopback that speaks as much of the protocol of huggingface_hub as downloads and uploads need."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
+import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -21,12 +23,14 @@ class HubServer(ThreadingHTTPServer):
     Args:
       repositories: `owner/name` -> folder.
       gated: those that ask for the token `token`.
-      closed: those that are forbidden to everybody.
+      answers: what a request's path contains -> status and headers that it is answered with, and nothing else done;
+        status 0: not at all, for as long as the client waits.
       breaks: those whose first transfer of weights or tables ends before its last megabyte.
       broken: those whose every transfer does.
       datasets: `owner/name` -> branch -> folder, each of one commit.
 
     Attributes:
+      once: as `answers`, each for the first such request alone.
       made: repository that was made by the client -> what it asked for.
       pushed: repository -> path -> content, of all commits so far.
       requests: (method, path, Range header) of every request so far.
@@ -38,15 +42,16 @@ class HubServer(ThreadingHTTPServer):
         self,
         repositories: Mapping[str, Path],
         gated: tuple[str, ...] = (),
-        closed: tuple[str, ...] = (),
+        answers: Mapping[str, tuple[int, Mapping[str, str]]] = {},
         breaks: tuple[str, ...] = (),
         broken: tuple[str, ...] = (),
         datasets: Mapping[str, Mapping[str, Path]] = {},
     ):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.repositories, self.gated, self.closed = repositories, gated, closed
+        self.repositories, self.gated, self.answers = repositories, gated, answers
         self.breaks, self.broken = set(breaks), broken
         self.datasets = datasets
+        self.once: dict[str, tuple[int, Mapping[str, str]]] = {}
         self.made: dict[str, dict] = {}
         self.pushed: dict[str, dict[str, bytes]] = {}
         self.objects: dict[str, bytes] = {}
@@ -55,6 +60,17 @@ class HubServer(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    @contextlib.contextmanager
+    def gone(self) -> Iterator[None]:
+        """Nobody listens at its address for the time of a `with`."""
+        self.shutdown()
+        self.socket.close()
+        yield
+        self.socket = socket.socket(self.address_family, self.socket_type)
+        self.server_bind()
+        self.server_activate()
+        self.__enter__()
 
     def __enter__(self) -> "HubServer":
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -80,6 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.server.requests.append((self.command, path, self.headers.get("Range")))
+        if self._is_answered(path):
+            return
         if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/(revision|tree)/(.+)", path):
             return self._dataset(*found.groups())
         if found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([0-9a-f]+)/(.+)", path):
@@ -93,8 +111,6 @@ class _Handler(BaseHTTPRequestHandler):
         ):
             if found := re.fullmatch(pattern, path):
                 name, *rest = found.groups()
-                if name in self.server.closed:
-                    return self._send(403)
                 # As the hub does: what is not there and what may not be seen look alike.
                 if name not in self.server.repositories:
                     return self._send(401, {"X-Error-Code": "RepoNotFound"})
@@ -102,6 +118,17 @@ class _Handler(BaseHTTPRequestHandler):
                     return self._send(404, {"X-Error-Code": "RevisionNotFound"})
                 return answer(name, *rest)
         self._send(404)
+
+    def _is_answered(self, path: str) -> bool:
+        """Whether this is one of the server's answers, and is sent."""
+        found = [(answers, part) for answers in (self.server.once, self.server.answers) for part in answers]
+        answers, part = next(((answers, part) for answers, part in found if part in path), ({}, None))
+        answer = answers.pop(part, None) if answers is self.server.once else answers.get(part)
+        if answer is not None and answer[0] == 0:
+            self.close_connection = not self.rfile.read(1)
+        elif answer is not None:
+            self._send(*answer)
+        return answer is not None
 
     def _dataset(self, name: str, asked: str, revision: str) -> None:
         branches = self.server.datasets.get(name)
@@ -122,12 +149,16 @@ class _Handler(BaseHTTPRequestHandler):
         return of_commit[commit] if of_commit else self.server.repositories[name]
 
     def do_PUT(self) -> None:
-        self.server.objects[self.path.rpartition("/")[2]] = self._body()
-        self._send(200)
+        content = self._body()
+        if not self._is_answered(self.path):
+            self.server.objects[self.path.rpartition("/")[2]] = content
+            self._send(200)
 
     def do_POST(self) -> None:
         path, body = urlsplit(self.path).path, self._body()
         self.server.requests.append((self.command, path, None))
+        if self._is_answered(path):
+            return
         if path == "/api/validate-yaml":
             known = "license: mit\n" in json.loads(body)["content"]
             errors = [] if known else [{"message": '"license" must be one of [mit]'}]

@@ -15,11 +15,14 @@ from typing import Any, NamedTuple
 from lisa_jax.data.rows.parquet import ParquetRows
 from lisa_jax.data.rows.row import Columns, fingerprint_of
 from lisa_jax.files.front_matter import front_matter
-from lisa_jax.files.hub import DATASETS, HubError, NoRevisionError, download, glob_of, hub_name, listing
+from lisa_jax.files.hub import DATASETS, at_commit, download, glob_of, hub_name, listing
+from lisa_jax.files.hub_errors import HubError, NoRevisionError
 
 _LOG = logging.getLogger("lisa_jax")
 CONVERTED = "refs/convert/parquet"
 CARD = "README.md"
+# Every repository of the hub is made with one: with it the cache keeps a folder of a commit that has no card.
+_ANYWHERE = ".gitattributes"
 USUAL_SUBSET, USUAL_SPLIT = "default", "train"
 # As hubs number the files of a split: train-00000-of-00017.parquet, 0000.parquet in a folder `train`.
 _NUMBERED = re.compile(r"(?P<split>[\w.]*?)-?\d+(-of-\d+)?(-[0-9a-f]+)?", re.ASCII)
@@ -83,32 +86,42 @@ def fetch_table(spec: str, subset: str | None = None, split: str | None = None) 
       HubError: see `files.hub.download`; a repository without Parquet files, or a subset or split that it does not have
         or that has to be named.
     """
-    parts = _parts(spec)
-    where = spec
-    if not parts and "@" not in spec:
-        where = f"{spec}@{CONVERTED}"
+    found = main = _found(spec)
+    if not found.parts and "@" not in spec:
         try:
-            parts = _parts(where)
+            found = _found(f"{spec}@{CONVERTED}")
         except NoRevisionError as error:
-            raise HubError(_no_table(spec)) from error
-    if not parts:
-        raise HubError(_no_table(spec))
-    chosen = _chosen(spec, list(parts), subset, split)
-    folder = download(where, [glob_of(path) for path in parts[chosen]], DATASETS)
-    table = Table(f"{hub_name(spec)}@{folder.name}", folder, tuple(sorted(parts[chosen])))
-    _check_whole(spec, [folder / path for path in table.paths], chosen.split)
+            raise HubError(_no_table(spec, main.paths)) from error
+    if not found.parts:
+        raise HubError(_no_table(spec, main.paths))
+    chosen = _chosen(spec, list(found.parts), subset, split)
+    paths = tuple(sorted(found.parts[chosen]))
+    table = Table(found.name, download(found.name, [glob_of(path) for path in paths], DATASETS), paths)
+    _check_whole(spec, [table.folder / path for path in paths], chosen.split)
     _LOG.info("%s: %d Parquet files of the subset %s, split %s.", table.name, len(table.paths), *chosen)
     return table
 
 
-def _parts(spec: str) -> dict[Part, list[str]]:
-    """Subset and split -> paths of the files."""
-    paths = listing(spec, DATASETS)
+class _Found(NamedTuple):
+    """A repository at a commit.
+
+    Attributes:
+      name: `owner/name@commit`.
+      paths: of all its files.
+      parts: subset and split -> paths of the Parquet files.
+    """
+
+    name: str
+    paths: list[str]
+    parts: dict[Part, list[str]]
+
+
+def _found(spec: str) -> _Found:
+    folder = download(spec, [CARD, _ANYWHERE], DATASETS)
+    paths = listing(spec, folder, DATASETS)
     tables = [path for path in paths if path.endswith(".parquet")]
-    if not tables:
-        return {}
-    said = _said(download(spec, [CARD], DATASETS) / CARD, tables) if CARD in paths else {}
-    return said or _by_names(tables)
+    said = _said(folder / CARD, tables) if CARD in paths else {}
+    return _Found(at_commit(spec, folder), paths, said or _by_names(tables))
 
 
 def _said(card: Path, tables: Sequence[str]) -> dict[Part, list[str]]:
@@ -178,13 +191,13 @@ def _check_whole(spec: str, files: Sequence[Path], split: str) -> None:
     counts = {int(found[1]) for file in files if (found := _COUNTED.search(file.name))}
     if len(counts) == 1 and len(files) < (count := counts.pop()):
         raise HubError(
-            f"{spec}: {len(files)} of {count} files of {split} are in the cache: fetch them once without "
-            "HF_HUB_OFFLINE."
+            f"{spec}: {len(files)} of {count} files of {split} are in the cache: fetch them once while the hub can be "
+            "reached, without HF_HUB_OFFLINE."
         )
 
 
-def _no_table(spec: str) -> str:
-    paths = [Path(path) for path in listing(spec, DATASETS)]
+def _no_table(spec: str, files: Sequence[str]) -> str:
+    paths = [Path(path) for path in files]
     endings = Counter(path.suffix for path in paths if path.suffix).most_common(_ENDINGS_TOLD)
     there = ", ".join(f"{count} {ending}" for ending, count in endings) or "nothing"
     told = f"{spec} has no Parquet files, nor has the hub made any of it; there: {there}"
