@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tqdm import tqdm
 
 from lisa_jax.commands._start import BesideBars
@@ -18,11 +19,24 @@ def test_what_is_told_stands_on_a_line_of_its_own_beside_a_bar(capsys):
     assert "compiling the sampler ..." in capsys.readouterr().err.replace("\r", "\n").splitlines()
 
 
-def test_nothing_is_written_of_tpus_where_none_is():
-    """libtpu, which the suite installs for `lisa_jax compile`, writes lines of errors where JAX asks it."""
-    script = "from lisa_jax.commands._start import start_up\nstart_up()\nimport jax\nprint(jax.devices())"
-    env = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"} | {"CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0 and "evice(id=0" in done.stdout
-    if "CpuDevice" in done.stdout:
+# What every command does, and `lisa_jax compile` with TPUs that are not there.
+WITHOUT_TPU = """
+from lisa_jax.commands._start import start_up
+start_up()
+import jax
+print(jax.devices())
+from lisa_jax.aot.chips import topology_devices
+print(topology_devices("v5e:2x2"))
+"""
+
+
+def test_libtpu_writes_no_errors_where_no_tpu_is():
+    pytest.importorskip("libtpu", reason="comes with the tpu extra")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_PLATFORMS", "TPU_"))}
+    env["CUDA_VISIBLE_DEVICES"] = ""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TPU], env=env, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    devices, pod = done.stdout.splitlines()
+    assert pod.count("TpuDevice") == 4
+    if "CpuDevice" in devices:
         assert done.stderr == ""
