@@ -16,6 +16,7 @@ import pytest
 from doc_page import settings
 from original_sd import write_original
 from PIL import Image
+from safetensors.numpy import load_file
 from smallest_sd import SIZE, disk, write_smallest_base, write_table
 from toys.hub_server import HubServer
 
@@ -141,7 +142,8 @@ def test_a_controlnet_on_a_base_of_the_hub_is_made_and_used_as_the_readme_says(r
 
 PAGE = "docs/real_checkpoints.md"
 BASE, POSE, PUSHED, VAE = (f"an-owner/{name}" for name in ("tiny", "pose", "pushed", "vae"))
-# Eight heads are what a file of Stable Diffusion 1 is read with, for it does not tell how many it has.
+# What a file of Stable Diffusion 1 does not tell, and what it is read with.
+AS_FILES_ARE_READ = {"block_out_channels": (32,), "norm_num_groups": 32, "attention_head_dim": 8}
 CONFIG = """
 from lisa_jax.configs import sd15_lisa
 
@@ -156,9 +158,7 @@ def get_config(argument):
 
 def write_models(base, single):
     """A smallest Stable Diffusion 1.5, and the same as one file, with what it lacks in the folder beside it."""
-    write_smallest_base("tiny_sd15", base)
-    config = base / "unet" / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"attention_head_dim": 8}))
+    write_smallest_base("tiny_sd15", base, **AS_FILES_ARE_READ)
     beside = single.with_suffix("")
     beside.mkdir(parents=True)
     write_original(base, single, "sd15", layers=1)
@@ -199,7 +199,12 @@ def test_names_of_the_hub_other_vaes_and_single_files_do_as_the_page_says(run, t
         """Its blocks, with names that are there."""
         text = "".join(blocks_of(PAGE, heading, "text"))
         assert text
-        changes |= {"OWNER/CONTROLNET@v1.0": f"{POSE}@v1", "--out=DIR": "--out=out", "PICTURE": "pose.png"}
+        changes |= {
+            "OWNER/CONTROLNET@v1.0": f"{POSE}@v1",
+            "OWNER/VAE": VAE,
+            "--out=DIR": "--out=out",
+            "PICTURE": "pose.png",
+        }
         for name, value in changes.items():
             text = text.replace(f"${name}" if name in values else name, value)
         return text.replace("--push_to=OWNER/NAME", f"--push_to={PUSHED}").replace("OWNER/NAME", BASE)
@@ -209,6 +214,16 @@ def test_names_of_the_hub_other_vaes_and_single_files_do_as_the_page_says(run, t
         run("\n".join(lines + made), hub)
         shutil.copytree(folder / "runs/exported/pose", tmp_path / "pose")
         named = [section("## Names of the hub"), section("## Another VAE", DATA="data_vae", RUNS="runs_vae")]
+        # What the page calls control_canny: the same network, in the layout of web interfaces.
+        export = "python -m lisa_jax export --workdir=runs/pose --out=runs/file --format=original --license=mit"
+        run("\n".join([export, "cp runs/file/pose.safetensors control_canny.safetensors"]), hub)
         run("\n".join(["export HF_TOKEN=token", *lines, *named]), hub)
-    print(hub.pushed[PUSHED].keys())
-    run("\n".join([*lines, section("## Single files")]), hub)
+    assert {"config.json", "README.md", "diffusion_pytorch_model.safetensors"} <= hub.pushed[PUSHED].keys()
+    assert hub.made[PUSHED]["visibility"] == "private"
+    assert VAE in json.loads((folder / "runs_vae/pose/config.json").read_text())["vae"]
+    done = run("\n".join([*lines, section("## Single files", RUNS="runs_file")]), hub)
+    assert "differs from us by" in done.stderr
+    assert len(list((folder / "out").glob("0*.png"))) == 1
+    assert any(
+        key.startswith("control_model.") for key in load_file(folder / "runs_file/for_web/pose/pose.safetensors")
+    )
