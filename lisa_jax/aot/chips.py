@@ -95,12 +95,21 @@ def topology_devices(topology: str) -> list[Any]:
     return gpu_devices(chip.card, hosts, number // hosts)
 
 
+# How libtpu is told that it is but a compiler. No TPU is asked anything: neither for its metadata, nor whether another
+# process uses it; without the last two libtpu complains that it does not know on which host of which TPU it is.
+_AS_A_COMPILER = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_ACCELERATOR_TYPE": "v4-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+}
+
+
 def _tpu_devices(topology: str) -> list[Any]:
     from jax.experimental import topologies
 
-    # No TPU is asked anything: neither for its metadata, nor whether another process uses it.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    for name, value in _AS_A_COMPILER.items():
+        os.environ.setdefault(name, value)
     try:
         described = topologies.get_topology_desc(platform="tpu", topology_name=topology)
     # JAX passes on whatever the plugin says.

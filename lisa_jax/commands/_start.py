@@ -22,6 +22,7 @@ from lisa_jax.data.embedded.records import CorruptRecordError
 from lisa_jax.files.home import cache_folder
 from lisa_jax.parallel.cluster import PROCESSES_VARIABLE, LostProcessError, join_processes, leave
 from lisa_jax.parallel.messages import one_line
+from lisa_jax.parallel.platforms import leave_out_absent_tpus
 
 
 @contextlib.contextmanager
@@ -67,6 +68,7 @@ class BesideBars(logging.StreamHandler):
 
 def start_up() -> None:
     """Settings that every command wants: its processes joined, readable logs, compiled programs kept between runs."""
+    leave_out_absent_tpus()
     join_processes(os.environ.get(PROCESSES_VARIABLE, ""))
     # Orbax, TFDS and JAX tell their whole story through absl and the root logger; errors they raise as well.
     absl_logging.set_verbosity(absl_logging.FATAL)

@@ -37,8 +37,8 @@ def write_new_base(folder: str | Path, config: ConfigDict, captions: Sequence[st
     tokenizer = train_tokenizer(captions, config.text.vocab_size, config.text.max_length, folder / "tokenizer")
     text_config = small_clip_config(config.text, tokenizer)
     ids = jnp.zeros((1, config.text.max_length), jnp.int32)
-    text_params = CLIPTextModel(text_config).init(text_key, ids)["params"]
-    CLIP_TEXT.write(folder / "text_encoder", text_config, text_params)
+    init = Announced(CLIPTextModel(text_config).init, "the first text encoder", position=1)
+    CLIP_TEXT.write(folder / "text_encoder", text_config, init(text_key, ids)["params"])
 
     unet_config = small_unet_config(config)
     inputs = (

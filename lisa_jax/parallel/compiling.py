@@ -23,10 +23,14 @@ class Announced:
       position: of the argument, a tree of arrays, whose shapes and dtypes may change; those of the others are always
         the same.
       **options: of `jax.jit`.
+
+    Attributes:
+      what: as given.
+      lower: that of `jax.jit`, for what compiles by itself, and then tells of it itself.
     """
 
     def __init__(self, function: Callable[..., Any], what: str, position: int, **options: Any):
-        self._jitted, self._what, self._position = jax.jit(function, **options), what, position
+        self._jitted, self.what, self._position = jax.jit(function, **options), what, position
         self._seen: set[tuple] = set()
         self.lower = self._jitted.lower
 
@@ -47,16 +51,16 @@ class Announced:
             yield
             return
         start = time.perf_counter()
-        _LOG.info("compiling %s ...", self._what)
-        with _before_the_alarm(self._what):
+        _LOG.info("compiling %s ...", self.what)
+        with explaining_the_alarm(self.what):
             yield
         self._seen.add(program)
         _LOG.info("... (%.0f s)", time.perf_counter() - start)
 
 
 @contextlib.contextmanager
-def _before_the_alarm(what: str) -> Iterator[None]:
-    """Say shortly before XLA's alarm that it is no error."""
+def explaining_the_alarm(what: str) -> Iterator[None]:
+    """While this computation is compiled: say shortly before XLA's alarm that it is no error."""
     told = 'still compiling %s; where XLA asks "Very slow compile?", that is no error.'
     timer = threading.Timer(_BEFORE_THE_ALARM, _LOG.info, (told, what))
     timer.daemon = True

@@ -32,8 +32,12 @@ def script_of(page, values, in_python):
 
 def run_page(page, values, in_python, folder, command_env):
     """Run it in a folder; it must succeed."""
+    return run_script(script_of(page, values, in_python), folder, command_env)
+
+
+def run_script(script, folder, command_env):
+    """Run a shell script in a folder; it must succeed."""
     env = command_env | {"PATH": f"{Path(sys.executable).parent}:{command_env['PATH']}", "OMP_NUM_THREADS": "1"}
-    script = script_of(page, values, in_python)
     done = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done

@@ -1,11 +1,13 @@
 """The pages of docs on one family each, executed: every block in order, beside a base of the smallest size."""
 
 import json
+import re
 
 import numpy as np
 import pytest
-from doc_page import run_page
+from doc_page import DOCS, run_page, run_script
 from PIL import Image
+from safetensors.numpy import load_file
 from smallest_sd import SIZE, disk, write_smallest_base, write_table
 from toys.members import write_stable_video_diffusion
 
@@ -72,6 +74,29 @@ def test_every_block_of_a_page_works(page, tmp_path, command_env):
     assert json.loads((exported / "config.json").read_text())[field] == value
     assert carded in (exported / "README.md").read_text()
     assert Image.open(runs / "dancer.png").size == (SIZE, SIZE)
+
+
+@pytest.mark.slow
+def test_every_block_of_the_page_of_control_loras_works(tmp_path, command_env):
+    """With the data that the page of the base prepares."""
+    write_smallest_base("tiny_sdxl", tmp_path / "base")
+    write_table(tmp_path / "table.parquet")
+    _, config, _, _ = PAGES["stable_diffusion_xl.md"]
+    (tmp_path / "config.py").write_text(CONFIG.format(**config))
+    blocks = re.findall(r"^```bash\n(.*?)^```$", (DOCS / "control_lora.md").read_text(), re.DOTALL | re.MULTILINE)
+    prepare = re.search(
+        r"^python -m lisa_jax prepare .*?[^\\]$", (DOCS / "stable_diffusion_xl.md").read_text(), re.M | re.S
+    )
+    settings = [f'{name}="{value}"' for name, value in VALUES.items()]
+    script = "\n".join(["set -euo pipefail", *settings, prepare[0], *blocks]).replace(
+        "configs/sdxl_lisa.py", "config.py"
+    )
+    done = run_script(script, tmp_path, command_env)
+    assert done.stderr.count("differs from us by") == 2
+    lora = load_file(tmp_path / "runs/for_web/pose.safetensors")
+    assert {"lora_controlnet", "input_blocks.1.0.in_layers.2.up"} <= lora.keys()
+    whole = tmp_path / "runs/pose_lora/controlnet"
+    assert json.loads((whole / "config.json").read_text())["_class_name"] == "ControlNetModel"
 
 
 CLIP, SIDE = 3, 16

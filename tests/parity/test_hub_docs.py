@@ -1,9 +1,10 @@
-"""What the README and docs/own_condition.md tell users of the hub, at a small size, against a hub on loopback."""
+"""What README and docs tell users of the hub and of single files, at a small size, against a hub on loopback."""
 
 import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from doc_page import settings
+from original_sd import write_original
 from PIL import Image
+from safetensors.numpy import load_file
 from smallest_sd import SIZE, disk, write_smallest_base, write_table
 from toys.hub_server import HubServer
 
@@ -22,10 +26,16 @@ from lisa_jax.families.presets import write_random_base
 ROOT = Path(__file__).parents[2]
 
 
+def blocks_of(page, heading, language="bash"):
+    """The blocks of a page's section."""
+    text = (ROOT / page).read_text()
+    section = re.split(r"^##? ", text[text.index(heading) + len(heading) :], maxsplit=1, flags=re.MULTILINE)[0]
+    return re.findall(rf"^```{language}\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+
+
 def block_of(page, heading, language="bash"):
     """The first block of a page's section."""
-    text = (ROOT / page).read_text()
-    return re.search(rf"^```{language}\n(.*?)^```$", text[text.index(heading) :], re.DOTALL | re.MULTILINE)[1]
+    return blocks_of(page, heading, language)[0]
 
 
 @pytest.fixture
@@ -128,3 +138,92 @@ def test_a_controlnet_on_a_base_of_the_hub_is_made_and_used_as_the_readme_says(r
     assert used.stdout.splitlines()[-1] == f"({SIZE}, {SIZE})"
     (sample,) = (tmp_path / "empty" / "runs/pose/mine").glob("0*.png")
     assert np.asarray(Image.open(sample)).std() > 1
+
+
+PAGE = "docs/real_checkpoints.md"
+BASE, POSE, PUSHED, VAE = (f"an-owner/{name}" for name in ("tiny", "pose", "pushed", "vae"))
+# What a file of Stable Diffusion 1 does not tell, and what it is read with.
+AS_FILES_ARE_READ = {"block_out_channels": (32,), "norm_num_groups": 32, "attention_head_dim": 8}
+CONFIG = """
+from lisa_jax.configs import sd15_lisa
+
+def get_config(argument):
+    config = sd15_lisa.get_config(argument + ",smoke")
+    config.compute_dtype = "float32"
+    config.lisa.hook = "down_1"
+    config.accumulate = config.sampling.batch_size = config.num_steps = 1
+    return config
+"""
+
+
+def write_models(base, single):
+    """A smallest Stable Diffusion 1.5, and the same as one file, with what it lacks in the folder beside it."""
+    write_smallest_base("tiny_sd15", base, **AS_FILES_ARE_READ)
+    beside = single.with_suffix("")
+    beside.mkdir(parents=True)
+    write_original(base, single, "sd15", layers=1)
+    for part in ("tokenizer", "scheduler"):
+        shutil.copytree(base / part, beside / part)
+    # Heads of tiny text encoders are not told by their shapes.
+    for part in ("vae", "text_encoder"):
+        (beside / part).mkdir()
+        shutil.copy(base / part / "config.json", beside / part)
+
+
+@pytest.mark.slow
+def test_names_of_the_hub_other_vaes_and_single_files_do_as_the_page_says(run, tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    write_models(tmp_path / "base", folder / "models/dreamshaper.safetensors")
+    # The same weights: that it is another VAE is told by its values, and here it is its place that counts.
+    shutil.copytree(tmp_path / "base/vae", tmp_path / "vae")
+    write_table(folder / "table.parquet")
+    (folder / "config.py").write_text(CONFIG)
+    Image.fromarray(disk(100)[1]).save(folder / "pose.png")
+    values = settings(block_of(PAGE, "# From a downloaded")) | {
+        "BASE": BASE,
+        "TABLE": "table.parquet",
+        "DATA": "data",
+        "SIZE": str(SIZE),
+        "HELD_OUT": "0.3",
+        "POSE": "config.py:pose",
+        "STEPS": "1",
+        "RUNS": "runs",
+        "POSE_PICTURE": "pose.png",
+        "PROMPT": "red dog",
+        "LICENSE": "mit",
+    }
+    lines = [f'{name}="{value}"' for name, value in values.items()]
+
+    def section(heading, **changes):
+        """Its blocks, with names that are there."""
+        text = "".join(blocks_of(PAGE, heading, "text"))
+        assert text
+        changes |= {
+            "OWNER/CONTROLNET@v1.0": f"{POSE}@v1",
+            "OWNER/VAE": VAE,
+            "--out=DIR": "--out=out",
+            "PICTURE": "pose.png",
+        }
+        for name, value in changes.items():
+            text = text.replace(f"${name}" if name in values else name, value)
+        return text.replace("--push_to=OWNER/NAME", f"--push_to={PUSHED}").replace("OWNER/NAME", BASE)
+
+    with HubServer({BASE: tmp_path / "base", POSE: tmp_path / "pose", VAE: tmp_path / "vae"}) as hub:
+        made = [block_of(PAGE, heading) for heading in ("## 2. ", "## 3. ", "## 8. ")]
+        run("\n".join(lines + made), hub)
+        shutil.copytree(folder / "runs/exported/pose", tmp_path / "pose")
+        named = [section("## Names of the hub"), section("## Another VAE", DATA="data_vae", RUNS="runs_vae")]
+        # What the page calls control_canny: the same network, in the layout of web interfaces.
+        export = "python -m lisa_jax export --workdir=runs/pose --out=runs/file --format=original --license=mit"
+        run("\n".join([export, "cp runs/file/pose.safetensors control_canny.safetensors"]), hub)
+        run("\n".join(["export HF_TOKEN=token", *lines, *named]), hub)
+    assert {"config.json", "README.md", "diffusion_pytorch_model.safetensors"} <= hub.pushed[PUSHED].keys()
+    assert hub.made[PUSHED]["visibility"] == "private"
+    assert VAE in json.loads((folder / "runs_vae/pose/config.json").read_text())["vae"]
+    done = run("\n".join([*lines, section("## Single files", RUNS="runs_file")]), hub)
+    assert "differs from us by" in done.stderr
+    assert len(list((folder / "out").glob("0*.png"))) == 1
+    assert any(
+        key.startswith("control_model.") for key in load_file(folder / "runs_file/for_web/pose/pose.safetensors")
+    )

@@ -23,7 +23,7 @@ from lisa_jax.experiments.base import architecture, chosen_preset, load_base, me
 from lisa_jax.experiments.control import control_experiment
 from lisa_jax.experiments.fields import check_control
 from lisa_jax.files.whole_file import write_whole_text
-from lisa_jax.parallel.compiling import Announced
+from lisa_jax.parallel.compiling import Announced, explaining_the_alarm
 from lisa_jax.parallel.sharding import global_rows, make_mesh
 from lisa_jax.training.measure import StepTimes, peak_flops, peak_memory, time_steps
 from lisa_jax.training.program import make_program, run_keys
@@ -99,7 +99,8 @@ def measure(config: ConfigDict, mesh: Mesh, phases: Phases) -> dict[str, Any]:
     lowered = jitted.lower(state, frozen, first, key)
     phases.reached("lowered")
     start = time.perf_counter()
-    compiled = lowered.compile()
+    with explaining_the_alarm(jitted.what):
+        compiled = lowered.compile()
     compile_seconds, temporary = time.perf_counter() - start, compiled.memory_analysis().temp_size_in_bytes
     phases.reached("compiled", temporary_gib=round(temporary / 2**30, 2))
     state, times = time_steps(compiled, state, frozen, batches, key, warmup=1, steps=1)

@@ -18,6 +18,7 @@ from lisa_jax.experiments.base import architecture, chosen_preset, medium_of
 from lisa_jax.experiments.fields import check_control
 from lisa_jax.families.family import Architecture
 from lisa_jax.files.whole_file import write_whole_text
+from lisa_jax.parallel.compiling import explaining_the_alarm
 from lisa_jax.parallel.sharding import make_mesh
 from lisa_jax.training.parameter_table import memory_line
 
@@ -54,7 +55,8 @@ def analyse(
         None if chip.card else dict.fromkeys(("exec_time_optimization_effort", "memory_fitting_effort"), FLAGS.effort)
     )
     try:
-        compiled = step.jitted.lower(*step.arguments).compile(effort)
+        with explaining_the_alarm(step.jitted.what):
+            compiled = step.jitted.lower(*step.arguments).compile(effort)
     # JAX passes on whatever the compiler says.
     except Exception as error:
         raise memory_error(error, chip) or error from None
