@@ -82,6 +82,15 @@ def test_a_stopped_run_is_continued_with_the_same_settings_only(sample, trained_
     assert "settings.json: seed was 0 and is 1 now" in refused.stderr
 
 
+def test_the_checkpoint_that_validated_best_is_drawn_where_asked_for(sample, run_with_best, of_the_split, tmp_path):
+    for weights in ("best", "auto"):
+        done = sample(workdir=run_with_best, out=tmp_path / weights, num=3, weights=weights)
+        assert done.returncode == 0, done.stderr
+    for name in numbered(of_the_split):
+        best, newest, expected = (read(folder / name) for folder in (tmp_path / "best", tmp_path / "auto", of_the_split))
+        assert np.abs(best - expected).max() <= 1 < np.abs(newest - expected).mean()
+
+
 def test_a_listing_of_prompts_and_pictures(sample, trained_run, pictures, tmp_path):
     rows = [{"prompt": word, "condition": f"{name}.png"} for word, name in (("cat", "a"), ("dog", "b"))]
     (pictures / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
