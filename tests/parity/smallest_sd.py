@@ -3,6 +3,7 @@
 import dataclasses
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,22 +15,22 @@ from lisa_jax.families.presets import preset_of
 SIZE = 64
 
 
-def write_smallest_base(preset: str, folder: str | Path) -> None:
-    """Write a preset with a UNet of one level of one layer: hooks down_0, down_1 and mid.
+def write_smallest_base(preset: str, folder: str | Path, **fields: Any) -> None:
+    """Write a preset with a UNet of one level of one layer: hooks down_0, down_1 and mid; fields are others of it.
 
     Compiling is most of the time at these sizes.
     """
     tiny = preset_of(preset)
     heads = tiny.unet.attention_head_dim
-    unet = dataclasses.replace(
-        tiny.unet,
-        block_out_channels=(16,),
-        down_block_types=("CrossAttnDownBlock2D",),
-        up_block_types=("CrossAttnUpBlock2D",),
-        layers_per_block=1,
-        transformer_layers_per_block=1,
-        attention_head_dim=heads if isinstance(heads, int) else heads[:1],
-    )
+    smallest = {
+        "block_out_channels": (16,),
+        "down_block_types": ("CrossAttnDownBlock2D",),
+        "up_block_types": ("CrossAttnUpBlock2D",),
+        "layers_per_block": 1,
+        "transformer_layers_per_block": 1,
+        "attention_head_dim": heads if isinstance(heads, int) else heads[:1],
+    }
+    unet = dataclasses.replace(tiny.unet, **(smallest | fields))
     vae = dataclasses.replace(tiny.vae, block_out_channels=(4, 4, 4, 8), norm_num_groups=4)
     dataclasses.replace(tiny, unet=unet, vae=vae).write(Path(folder), seed=0)
 
