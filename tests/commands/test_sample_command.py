@@ -86,8 +86,9 @@ def test_the_checkpoint_that_validated_best_is_drawn_where_asked_for(sample, run
     for weights in ("best", "auto"):
         done = sample(workdir=run_with_best, out=tmp_path / weights, num=3, weights=weights)
         assert done.returncode == 0, done.stderr
+    folders = (tmp_path / "best", tmp_path / "auto", of_the_split)
     for name in numbered(of_the_split):
-        best, newest, expected = (read(folder / name) for folder in (tmp_path / "best", tmp_path / "auto", of_the_split))
+        best, newest, expected = (read(folder / name) for folder in folders)
         assert np.abs(best - expected).max() <= 1 < np.abs(newest - expected).mean()
 
 
