@@ -27,7 +27,7 @@ def make_buckets(base_size: int, step: int = 64, max_ratio: float = 2.0) -> tupl
       ValueError: base_size is not a positive multiple of step, or max_ratio is below 1.
     """
     if step < 1 or base_size < step or base_size % step:
-        raise ValueError(f"base_size is {base_size}, but must be a positive multiple of step {step}.")
+        raise ValueError(f"--image_size={base_size} must be a multiple of {step}, as all sides of --buckets are.")
     if max_ratio < 1:
         raise ValueError(f"max_ratio is {max_ratio}, but must be at least 1.")
     area = base_size**2

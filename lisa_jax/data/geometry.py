@@ -104,12 +104,13 @@ def same_aspect(a: Size, b: Size) -> bool:
 def _check_large_enough(height: int, width: int, size: Size, where: str, min_size: int | None, subject: str) -> None:
     if min_size is None and (height < size[0] or width < size[1]):
         raise RowError(
-            f"{where}: the {subject} is {width}x{height}, too small for {size[1]}x{size[0]}; "
-            "give a min_size to allow enlarging."
+            f"{where}: the {subject} is {width}x{height}, too small for {size[1]}x{size[0]}: "
+            f"--min_size={min(height, width)} allows to enlarge it."
         )
     if min_size is not None and min(height, width) < min_size:
         raise RowError(
-            f"{where}: the {subject} is {width}x{height}, but its shorter side must be at least {min_size} pixels."
+            f"{where}: the {subject} is {width}x{height}, but its shorter side must be at least {min_size} pixels "
+            "(--min_size)."
         )
 
 

@@ -126,7 +126,7 @@ def load_encoding(
     """
     unknown = set(cache) - {"moments", "context"}
     if unknown:
-        raise ValueError(f"Unknown cache '{sorted(unknown)[0]}': there are moments, context and none.")
+        raise ValueError(f"--cache={sorted(unknown)[0]}: there are moments, context and none.")
     if not cache:
         if leave_out or vae:
             flag = "--leave_out" if leave_out else "--vae"
@@ -147,7 +147,7 @@ def load_encoding(
         raise ValueError(f"{base} has no VAE, so there are no moments to cache: use --cache=context or --cache=none.")
     devices = jax.local_device_count()
     if batch_size % devices:
-        raise ValueError(f"batch_size is {batch_size}, but must be a multiple of the {devices} devices.")
+        raise ValueError(f"--batch_size={batch_size} must be a multiple of the {devices} devices.")
     return Encoding(
         family.latents if "moments" in cache else None,
         family.condition,

@@ -40,6 +40,7 @@ def test_a_split_of_a_data_set_of_the_hub_is_measured_against(served, command_en
         env = command_env | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
         done = subprocess.run(argv, env=env, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "measuring: " in done.stderr and "set/s" in done.stderr
     result = json.loads(out.read_text())
     assert result["source"] == f"{NAME}@{commit_of(NAME, 'main')}" and result["split"] == "test"
     assert result["fidelity"]["samples"]["ssim"] == pytest.approx(1)

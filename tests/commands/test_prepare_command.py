@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,6 +124,20 @@ def test_pictures_are_cut_to_height_and_width_and_rounded_conditions_stretched(p
     assert (example["inputs"]["condition"]["c"] == 76).all(), "the grey of red"
 
 
+def test_the_first_rows_are_taken_and_empty_captions_kept_where_asked_for(pictures, run, tmp_path):
+    source = tmp_path / "rows"
+    source.mkdir()
+    rows = [{"file_name": f"{name}.png", "caption": text} for name, text in (("a", "x"), ("b", ""), ("c", "z"))]
+    (source / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in "ab":
+        shutil.copy(pictures / "image0.png", source / f"{name}.png")
+    (source / "c.png").write_text("no picture")
+    flags = [f"--source={source}", "--condition=canny", "--cache=none", "--test_fraction=0"]
+    done = run(tmp_path / "set", *flags, "--max_rows=2", "--empty_captions=keep")
+    assert done.returncode == 0, done.stderr
+    assert sorted(example["caption"] for example in load_prepared(tmp_path / "set")) == ["", "x"]
+
+
 def test_killed_and_continued_it_is_the_same_to_the_bit(command, run, undisturbed, tmp_path):
     out = tmp_path / "set"
     argv, env = command(out, *CONDITIONS, SECONDS_PER_IMAGE="0.3")
@@ -148,7 +163,7 @@ def test_killed_and_continued_it_is_the_same_to_the_bit(command, run, undisturbe
         (("--stretch=depth", "--condition_column=pose"), "--stretch=depth: there is no --condition_column of that"),
         (("--condition=canny", "--fps=7"), "--fps=7.0 is of clips: say how many --frames one has."),
         (("--condition=canny", "--image_size=64x128", "--buckets"), "--image_size=64x128 is one size, but --buckets"),
-        (("--condition=canny", "--image_size=128"), "metadata.jsonl row 0: the image is 64x64, too small for 128x128"),
+        (("--condition=canny", "--image_size=128"), "row 0: the image is 64x64, too small for 128x128: --min_size=64"),
     ],
 )
 def test_refused_in_one_sentence(run, tmp_path, flags, sentence):

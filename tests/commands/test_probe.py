@@ -31,6 +31,7 @@ def test_a_training_run_is_probed_and_shown(probe, trained_run, tmp_path):
     out = tmp_path / "probes.jsonl"
     done = probe(workdir=trained_run, out=out)
     assert done.returncode == 0, done.stderr
+    assert "probing features: " in done.stderr and "probing the gap: " in done.stderr and "noise level" in done.stderr
     (line,) = map(json.loads, out.read_text().splitlines())
     assert (line["id"], line["lam"], line["hook"], line["task"], line["step"], line["seed"]) == (
         "trained_run",

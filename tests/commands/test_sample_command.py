@@ -82,6 +82,13 @@ def test_a_stopped_run_is_continued_with_the_same_settings_only(sample, trained_
     assert "settings.json: seed was 0 and is 1 now" in refused.stderr
 
 
+def test_the_checkpoint_that_validated_best_is_drawn_where_asked_for(sample, run_with_best, of_the_split, tmp_path):
+    done = sample(workdir=run_with_best, out=tmp_path, num=3, weights="best")
+    assert done.returncode == 0, done.stderr
+    for name in numbered(of_the_split):
+        assert np.abs(read(tmp_path / name) - read(of_the_split / name)).max() <= 1
+
+
 def test_a_listing_of_prompts_and_pictures(sample, trained_run, pictures, tmp_path):
     rows = [{"prompt": word, "condition": f"{name}.png"} for word, name in (("cat", "a"), ("dog", "b"))]
     (pictures / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))

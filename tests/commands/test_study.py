@@ -1,6 +1,7 @@
 """The command `lisa_jax study` on the tiny data: runs, continues, refuses to mix, summarises."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -28,7 +29,10 @@ def study(tmp_path_factory, tiny_base, command_env):
 @pytest.mark.slow
 def test_a_study_runs_continues_and_does_not_mix(study):
     run, out = study
-    assert "segmentation_lam0.2_mid" in run("--cell=1")
+    output = run("--cell=1")
+    assert "segmentation_lam0.2_mid" in output
+    # Its bar.
+    assert re.search(r"segmentation_lam0\.2_mid\S*: .* \d/4 .*step", output)
     (file,) = out.glob("*.jsonl")
     assert file.name == "cell_1.jsonl"
 

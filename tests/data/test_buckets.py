@@ -41,7 +41,9 @@ def test_nearest_bucket_by_aspect_ratio_alone():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="500"):
+    with pytest.raises(
+        ValueError, match=r"^--image_size=500 must be a multiple of 64, as all sides of --buckets are\.$"
+    ):
         make_buckets(500)
     with pytest.raises(ValueError, match=r"max_ratio is 0\.5"):
         make_buckets(512, max_ratio=0.5)

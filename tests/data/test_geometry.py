@@ -69,10 +69,10 @@ def test_labels_keep_their_values_and_pictures_are_antialiased():
 
 
 def test_small_images_are_refused_or_enlarged_as_told():
-    with pytest.raises(RowError, match=r"^a.jpg: the image is 30x40, too small for 32x32"):
+    with pytest.raises(RowError, match=r"^a.jpg: the image is 30x40, too small for 32x32: --min_size=30 allows"):
         fit(ramps(40, 30), {}, (32, 32), where="a.jpg")
     assert fit(ramps(40, 30), {}, (32, 32), where="a.jpg", min_size=30).image.shape == (32, 32, 3)
-    with pytest.raises(RowError, match="shorter side must be at least 31"):
+    with pytest.raises(RowError, match=r"shorter side must be at least 31 pixels \(--min_size\)"):
         fit(ramps(40, 30), {}, (32, 32), where="a.jpg", min_size=31)
 
 

@@ -18,6 +18,7 @@ from lisa_jax.data.embedded.figures_video import figures_video_dataset_builder
 from lisa_jax.data.prepared.reader import load_prepared
 from lisa_jax.data.rows import Columns, open_rows
 from lisa_jax.drawing.order import order_of_split
+from lisa_jax.drawing.sheet import columns_of
 from lisa_jax.experiments.splits import load_split, training_batches
 from lisa_jax.experiments.training_run import training_experiment
 from lisa_jax.families import registry
@@ -223,6 +224,12 @@ def test_a_base_of_videos_asks_for_frames_and_one_of_images_for_none(base):
         load_encoding(base, ("moments",), 2)
 
 
+def test_a_number_at_once_that_devices_cannot_share_is_refused_by_its_flag(base, monkeypatch):
+    monkeypatch.setattr(jax, "local_device_count", lambda: 3)
+    with pytest.raises(ValueError, match=r"^--batch_size=2 must be a multiple of the 3 devices\.$"):
+        load_encoding(base, ("moments",), 2, axes=3)
+
+
 def test_a_run_trains_counts_clips_and_shows_previews_that_move(data, base, family, tmp_path, capsys):
     config = config_of(base, data)
     config.lisa.lam = 0.0
@@ -237,13 +244,24 @@ def test_a_run_trains_counts_clips_and_shows_previews_that_move(data, base, fami
 
 def test_what_is_drawn_of_a_split_are_clips_of_the_rate_of_the_data(data, base, family, tmp_path):
     split = load_split(config_of(base, data), family, "test")
-    order = order_of_split(tmp_path, split, 2, {})
+    order, drawings = order_of_split(tmp_path, split, 2, {}), []
     for drawing in order.drawings:
         assert drawing.fps == 5 and drawing.decoded and drawing.reference.shape == (4, 8, 8, 3)
         order.out.write(drawing.index, drawing.reference, drawing.fps)
+        drawings.append(drawing)
     assert order.out.finished() == {0, 1}
     with open_clip(tmp_path / "00001.mp4", "") as clip:
         assert (clip.rate, clip.count) == (5, 4)
+    # The sheet says that the data set keeps no reference but its latents.
+    columns = columns_of(drawings, order.out, bare=None)
+    assert list(columns) == ["pose", "seg", "with control", "reference (decoded)"]
+    kept = columns_of([dataclasses.replace(drawing, decoded=False) for drawing in drawings], order.out, bare=None)
+    assert list(kept)[-1] == "reference"
+    as_drawn, otherwise = (VIDEO.sheet(shown, captions=["a", "b"]) for shown in (columns, kept))
+    assert as_drawn.shape == otherwise.shape
+    differs = np.argwhere((as_drawn != otherwise).any(axis=-1))
+    # In the line of titles alone, over the last column.
+    assert len(differs) and differs[:, 0].max() < 128 // 5 and differs[:, 1].min() > 0.7 * as_drawn.shape[1]
 
 
 @pytest.mark.slow

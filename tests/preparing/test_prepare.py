@@ -383,6 +383,8 @@ def test_without_a_base_nothing_can_be_cached():
         ValueError, match=r"^To cache context and moments, give the --base that trains later; or --cache="
     ):
         load_encoding(None, ("context", "moments"), 8)
+    with pytest.raises(ValueError, match=r"^--cache=pixels: there are moments, context and none\.$"):
+        load_encoding(None, ("pixels",), 8)
 
 
 def test_rows_that_share_an_image_share_a_split(toy):

@@ -1,5 +1,7 @@
 """All probes of the toy family, whose features are known mixtures."""
 
+import re
+
 import jax.numpy as jnp
 import pytest
 from toys import image
@@ -23,8 +25,9 @@ def side(**factors):
     return {"edges": side_params(**factors)}
 
 
-def test_probes_find_what_is_in_a_feature_and_nothing_else(instrument):
+def test_probes_find_what_is_in_a_feature_and_nothing_else(instrument, capsys):
     scores = instrument.scores(side())
+    assert re.search(r"probing features: .* 5/5 ", capsys.readouterr().err)
     untrained = instrument.scores(side(condition=0.0))
     for quantile in QUANTILES:
         assert scores["down_0", "condition", quantile] > 0.999
@@ -43,9 +46,10 @@ def test_probes_find_what_is_in_a_feature_and_nothing_else(instrument):
     assert instrument.scores(side()) == scores
 
 
-def test_shares_by_level(instrument):
+def test_shares_by_level(instrument, capsys):
     trainable = {"side": side(out=0.0), "decoder": {"down_0": {"edges": {"scale": jnp.zeros((1, 3))}}}}
     shares = instrument.shares(trainable, Alignment(("down_0",)))
+    assert re.search(r"probing the gap: .* 5/5 ", capsys.readouterr().err)
     assert [row["quantile"] for row in shares] == list(QUANTILES)
     # Nothing is added and nothing decoded.
     assert all(row["r2"] == pytest.approx(0, abs=1e-6) == row["network_r2"] for row in shares)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import time
 
 import jax
@@ -60,8 +61,10 @@ def test_a_cell_is_to_the_bit_what_a_training_run_with_its_config_is(laboratory,
         np.testing.assert_array_equal(of_run, of_cell)
 
 
-def test_a_cell_leaves_its_curve_and_is_repeatable(laboratory, new_laboratory):
+def test_a_cell_leaves_its_curve_and_is_repeatable(laboratory, new_laboratory, capsys):
     result = run_cell(laboratory, LISA)
+    # A bar, under the cell's name.
+    assert re.search(rf"{re.escape(LISA.id)}: .* \d/8 .*step", capsys.readouterr().err)
     assert [point["step"] for point in result["curve"]] == [2, 4, 6, 8]
     assert ["fidelity/psnr" in point for point in result["curve"]] == [True, True, False, True]
     assert losses(result)[-1] < losses(result)[0]

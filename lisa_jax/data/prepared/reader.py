@@ -157,9 +157,9 @@ class PreparedSource:
         if self.cached and fingerprint != self.base:
             raise ValueError(
                 f"{self._folder} holds {' and '.join(self.cached)} of another base (fingerprint "
-                f"{str(self.base)[:12]}..., not {fingerprint[:12]}...): use that base, with the same VAE (vae) and the "
-                "same left out of it (leave_out), or prepare the data set again with --base, --vae and --leave_out "
-                "of this one."
+                f"{str(self.base)[:12]}..., not {fingerprint[:12]}...): use that base, with the same VAE (config.vae) "
+                "and the same left out of it (config.leave_out), or prepare the data set again with --base, --vae and "
+                "--leave_out of this one."
             )
 
 
