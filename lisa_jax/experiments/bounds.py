@@ -32,5 +32,6 @@ FRAMES = Whole(1, 1024)
 NEGATIVE_PROMPT = Text(empty=True)
 # Of a study; more than anybody runs.
 MOST_CELLS = 10_000
-# Which parameters of a run are read: auto, the moving average where there is one.
+# Which parameters of a run are read: of its newest checkpoint the moving average where there is one, and else the
+# parameters themselves (auto), either by its name; or of its best checkpoint what auto is of the newest.
 WEIGHTS = ("auto", "ema", "raw", "best")

@@ -17,9 +17,6 @@ from lisa_jax.parallel.sharding import make_mesh
 from lisa_jax.training.program import make_program
 from lisa_jax.training.tracking import CONFIG_FILE
 
-# Which parameters of a run: of its newest checkpoint the moving average where there is one, and else the parameters
-# themselves; either by its name; or of its best checkpoint what `auto` is of the newest.
-
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
