@@ -221,7 +221,9 @@ def test_names_of_the_hub_other_vaes_and_single_files_do_as_the_page_says(run, t
     assert {"config.json", "README.md", "diffusion_pytorch_model.safetensors"} <= hub.pushed[PUSHED].keys()
     assert hub.made[PUSHED]["visibility"] == "private"
     assert VAE in json.loads((folder / "runs_vae/pose/config.json").read_text())["vae"]
-    done = run("\n".join([*lines, section("## Single files", RUNS="runs_file")]), hub)
+    # Weights in another file are another base to what was prepared.
+    of_file = ["BASE=models/dreamshaper.safetensors", "DATA=data_file", block_of(PAGE, "## 2. ")]
+    done = run("\n".join([*lines, *of_file, section("## Single files", RUNS="runs_file")]), hub)
     assert "differs from us by" in done.stderr
     assert len(list((folder / "out").glob("0*.png"))) == 1
     assert any(
