@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 from toys.browser import started_browser
 
-from lisa_jax.demo.artist import Wish
+from lisa_jax.demo.artist import Artist, Wish
+from lisa_jax.drawing.networks import networks_of_runs
 from lisa_jax.drawing.requests import Request
+from lisa_jax.experiments.saved_run import load_run
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,16 @@ def opened(browser):
 
     yield open_page
     assert elsewhere == []
+
+
+@pytest.fixture(scope="session")
+def networks(trained_run):
+    return networks_of_runs({str(trained_run): load_run(trained_run)}, "auto")
+
+
+@pytest.fixture(scope="session")
+def artist(networks):
+    return Artist(networks)
 
 
 @pytest.fixture(scope="session")

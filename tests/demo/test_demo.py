@@ -11,12 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lisa_jax.demo.artist import Artist
 from lisa_jax.demo.canvas import canvas_for
 from lisa_jax.demo.examples import Example, examples_of
 from lisa_jax.demo.page import Page, launch
-from lisa_jax.drawing.networks import networks_of_runs
-from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.media.decode import decode_picture
 from lisa_jax.media.image import IMAGE
 from lisa_jax.processes import Diffusion
@@ -40,16 +37,6 @@ def condition(tmp_path_factory):
     exif[274] = 6
     Image.fromarray(pixels).save(file, exif=exif)
     return file
-
-
-@pytest.fixture(scope="module")
-def networks(trained_run):
-    return networks_of_runs({str(trained_run): load_run(trained_run)}, "auto")
-
-
-@pytest.fixture(scope="module")
-def artist(networks):
-    return Artist(networks)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from lisa_jax.demo.artist import Artist
-from lisa_jax.drawing.networks import networks_of_folders, networks_of_runs
+from lisa_jax.drawing.networks import networks_of_folders
 from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.parallel.stop_signals import STOPPED_EARLY
 
@@ -65,14 +65,13 @@ def conditions(tmp_path_factory):
     return files
 
 
-def test_the_page_of_a_run(served, opened, upload, shown, drawn_by, trained_run, conditions):
+def test_the_page_of_a_run(served, opened, upload, shown, artist, drawn_by, trained_run, conditions):
     with served(workdir=trained_run) as address:
         page = opened(address)
         upload(page, "lineart", conditions[0])
         page.locator("#prompt textarea").fill("cat")
         page.locator("#draw").click()
         picture = shown(page, "controlled")
-    artist = Artist(networks_of_runs({str(trained_run): load_run(trained_run)}, "auto"))
     np.testing.assert_array_equal(picture, drawn_by(artist, "cat", {"lineart": conditions[0]}))
 
 
