@@ -18,8 +18,8 @@ from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.sampling.generator import Generator
 
-# Programs that are kept: one for each choice of settings.
-KEPT = 8
+# Programs that are kept: of eight choices of settings, each with control and without.
+KEPT = 16
 # What only side networks heed.
 _OF_CONTROL = ("control_scale", "control_start", "control_end", "guess_mode")
 

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ STYLE = """
 footer { display: none !important; }
 """
 SMALL = 128
+# Of what shows a picture, as CSS: on a phone not much higher than wide.
+HEIGHT = "min(440px, 100vw)"
 
 
 class Page:
@@ -83,15 +85,16 @@ class Page:
         guidance: float,
         *given: Any,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how gradio finds it
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The pictures with control and without; errors that users can mend as a sentence on the page."""
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """The picture with control, then also that without; errors that users can mend as a sentence on the page."""
         settings = {"sampler": sampler, "num_steps": int(steps), "guidance_scale": float(guidance)}
         try:
             wish = self.wish(prompt, negative, seed, settings, given)
-            progress((0, 2), desc="with control (new settings are compiled first)", unit="pictures")
+            progress((0, 2), desc="with control; new settings compile", unit="pictures")
             controlled = self.artist.draw(wish)
+            yield controlled, None
             progress((1, 2), desc="without control", unit="pictures")
-            return controlled, self.artist.draw(wish, control=False)
+            yield controlled, self.artist.draw(wish, control=False)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -106,15 +109,23 @@ class Page:
             with gr.Row():
                 with gr.Column(scale=2):
                     conditions = [self._condition_inputs(name) for name in self.names]
-                    prompt = gr.Textbox(label="Prompt", placeholder="what the picture shows", elem_id="prompt")
                     general = self._general_inputs()
-                    button = gr.Button("Draw", variant="primary", elem_id="draw")
                 with gr.Column(scale=3):
+                    prompt = gr.Textbox(label="Prompt", placeholder="what the picture shows", elem_id="prompt")
+                    button = gr.Button("Draw", variant="primary", elem_id="draw")
                     with gr.Row():
                         results = [self._result(label, name) for label, name in RESULTS]
                     self._example_inputs(prompt, conditions)
             given = [part for source, file, drawn, scale, _ in conditions for part in (source, file, drawn, scale)]
-            button.click(self.draw, [prompt, *general, *given], results, concurrency_limit=1, show_progress_on=results)
+            gr.on(
+                [button.click, prompt.submit],
+                self.draw,
+                [prompt, *general, *given],
+                results,
+                concurrency_limit=1,
+                show_progress_on=results,
+                scroll_to_output=True,
+            )
         return blocks
 
     def _explained(self) -> str:
@@ -135,7 +146,7 @@ class Page:
                     type="filepath",
                     image_mode=None,
                     sources=["upload"],
-                    height=340,
+                    height=HEIGHT,
                     elem_id=f"file-{name}",
                     elem_classes=self._small(),
                     buttons=[],
@@ -153,7 +164,7 @@ class Page:
                     layers=False,
                     fixed_canvas=True,
                     canvas_size=canvas.size[::-1],
-                    height=520,
+                    height=HEIGHT,
                     elem_id=f"canvas-{name}",
                     buttons=[],
                     brush=gr.Brush(canvas.radius, [canvas.stroke], canvas.stroke, "defaults"),
@@ -185,7 +196,7 @@ class Page:
             label=label,
             format="png",
             interactive=False,
-            height=400,
+            height=HEIGHT,
             elem_id=name,
             elem_classes=self._small(),
             buttons=["download"],

@@ -2,7 +2,7 @@
 
 Imports the standard library only, to be there before what takes seconds to import. Signals are acted on by a thread of
 their own: Python runs a handler between two operations of the main thread, of which a compilation takes minutes. Ending
-at once is always safe, for files have their names only when they are whole.
+at once is always safe, for files have their names only when they are whole; temporary folders are removed before.
 """
 
 import contextlib
@@ -24,11 +24,16 @@ _NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
 def _ends(sentence: str, status: int = STOPPED_EARLY) -> Callable[[int], NoReturn]:
     def end(number: int) -> NoReturn:
+        for act in tuple(_first):
+            act()
         _say(f"{_NAMES[number]}: {sentence}")
         os._exit(status)
 
     return end
 
+
+# What is done first where a signal ends this process.
+_first: list[Callable[[], object]] = []
 
 _NOTHING_YET = _ends("leaving before anything was begun; the same command begins again.")
 _react: Callable[[int], None] | None = None
@@ -60,6 +65,12 @@ def end_with(sentence: str) -> None:
     global _react
     if _react is not None:
         _react = _ends(sentence)
+
+
+def before_end(act: Callable[[], object]) -> Callable[[], None]:
+    """From now on a signal that ends this process has `act` done first, in another thread. Returns what undoes this."""
+    _first.append(act)
+    return lambda: _first.remove(act)
 
 
 def hold_back() -> Callable[[], None]:

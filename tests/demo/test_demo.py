@@ -10,19 +10,22 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from toys.browser import started_browser
 
-from lisa_jax.demo.artist import Artist
 from lisa_jax.demo.canvas import canvas_for
 from lisa_jax.demo.examples import Example, examples_of
 from lisa_jax.demo.page import Page, launch
-from lisa_jax.drawing.networks import networks_of_runs
-from lisa_jax.experiments.saved_run import load_run
 from lisa_jax.media.decode import decode_picture
 from lisa_jax.media.image import IMAGE
 from lisa_jax.processes import Diffusion
 
 ROOT = Path(__file__).parents[2]
+# Keeps what is written over the result with control while it is made.
+NOTE_PROGRESS = """
+window.told = new Set();
+const place = document.querySelector("#controlled");
+const note = () => window.told.add(place.innerText);
+new MutationObserver(note).observe(place, {subtree: true, childList: true, characterData: true});
+"""
 
 
 @pytest.fixture(scope="module")
@@ -37,55 +40,119 @@ def condition(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(trained_run, tiny_data, tmp_path_factory):
-    """Of a page for the finished run."""
+def folder(tmp_path_factory):
+    """Where the page keeps drawings."""
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def examples(networks, tiny_data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LISA_JAX_DATA", str(tiny_data))
-        networks = networks_of_runs({str(trained_run): load_run(trained_run)}, "auto")
-        examples = examples_of(networks)
-    assert len(examples) == 7
-    blocks = Page(Artist(networks), examples, tmp_path_factory.mktemp("page")).blocks()
+        return examples_of(networks)
+
+
+@pytest.fixture(scope="module")
+def address(artist, examples, folder):
+    """Of a page for the finished run."""
+    blocks = Page(artist, examples, folder).blocks()
     yield launch(blocks, "127.0.0.1", None, wait=False)
     blocks.close()
 
 
 @pytest.fixture
-def page(address):
-    """The page in a browser; fails where anything was fetched from elsewhere."""
-    elsewhere = []
-    with started_browser() as browser:
-        page = browser.new_page()
-        page.on("request", lambda one: one.url.startswith((address, "data:", "blob:")) or elsewhere.append(one.url))
-        page.goto(address)
-        yield page
-    assert elsewhere == []
+def page(opened, address):
+    page = opened(address)
+    yield page
+    page.close()
 
 
-def shown(page, name):
-    """A picture of the page, uint8 (H, W, 3)."""
-    image = page.locator(f"#{name} img")
-    image.wait_for(timeout=60_000)
-    return np.asarray(Image.open(io.BytesIO(page.request.get(image.get_attribute("src")).body())))
-
-
-def test_page_shows_what_sample_draws_beside_the_base_alone(page, trained_run, condition, command_env, tmp_path):
+def test_page_shows_what_sample_draws_beside_the_base_alone(
+    page, shown, upload, trained_run, condition, command_env, tmp_path
+):
     page.locator("#draw").click()
     page.get_by_text("The condition lineart is empty").wait_for()
-    page.locator("#file-lineart input[type=file]").set_input_files(condition)
-    page.locator("#file-lineart img").wait_for()
+    upload(page, "lineart", condition)
     page.locator("#prompt textarea").fill("cat")
     page.locator("#seed input").fill("3")
+    page.get_by_label("number input for Scale of lineart").fill("0.5")
+    page.get_by_text("More settings").click()
+    page.get_by_label("Negative prompt").fill("sun")
+    page.get_by_label("Sampler").click()
+    page.get_by_role("option", name="euler").click()
+    page.get_by_label("number input for Steps").fill("2")
+    page.get_by_label("number input for Guidance").fill("2.5")
+    page.evaluate(NOTE_PROGRESS)
     page.locator("#draw").click()
-    pictures = {name: shown(page, name) for name in ("controlled", "uncontrolled")}
+    pictures = {name: shown(page, name) for name in ("uncontrolled", "controlled")}
+    told = page.evaluate("[...window.told]")
+    assert any("0/2 pictures" in one and "with control" in one for one in told)
+    assert any("1/2 pictures" in one and "without control" in one for one in told)
 
     flags = {"workdir": trained_run, "out": tmp_path, "prompt": "cat", "condition": condition, "seed": 3}
+    flags |= {"control_scale": 0.5, "sampler": "euler", "num_steps": 2, "guidance_scale": 2.5, "negative_prompt": "sun"}
     argv = [sys.executable, "-m", "lisa_jax", "sample", *(f"--{name}={value}" for name, value in flags.items())]
     done = subprocess.run(argv, env=command_env, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     # Upright, unlike as it is stored.
     assert pictures["controlled"].shape == (20, 12, 3)
-    np.testing.assert_array_equal(pictures["controlled"], np.asarray(Image.open(tmp_path / "00000.png")))
+    for name, file in (("controlled", "00000.png"), ("uncontrolled", "without_control/00000.png")):
+        np.testing.assert_array_equal(pictures[name], np.asarray(Image.open(tmp_path / file)))
     assert not np.array_equal(pictures["controlled"], pictures["uncontrolled"])
+
+
+def black_part_of(element):
+    """Where on the page, top, left, height, width, what is black in an element, once it is shown and stays."""
+    before = None
+    for _ in range(50):
+        picture = np.asarray(Image.open(io.BytesIO(element.screenshot())).convert("RGB"))
+        place, black = element.bounding_box(), (picture == 0).all(axis=-1)
+        rows, columns = np.nonzero(black)
+        if black.mean() > 0.2 and np.array_equal(before, black):
+            return place["y"] + rows.min(), place["x"] + columns.min(), np.ptp(rows) + 1, np.ptp(columns) + 1
+        before = black
+        element.page.wait_for_timeout(100)
+    raise AssertionError("the canvas does not come")
+
+
+def test_a_stroke_of_the_mouse_is_the_condition(page, shown, artist, drawn_by, folder, tmp_path):
+    page.get_by_role("tab", name="Draw").click()
+    canvas = page.locator("#canvas-lineart")
+    canvas.locator("canvas").first.wait_for()
+    top, left, height, width = black_part_of(canvas)
+    page.mouse.move(left + 0.3 * width, top + 0.4 * height)
+    page.mouse.down()
+    page.mouse.move(left + 0.7 * width, top + 0.6 * height, steps=8)
+    page.mouse.up()
+    page.locator("#prompt textarea").fill("cat")
+    page.locator("#draw").click()
+    controlled = shown(page, "controlled")
+
+    (file,) = folder.glob("*/lineart.png")
+    condition = np.asarray(Image.open(file))[..., 0]
+    white, radius = condition > 127, canvas_for((16, 16), None).radius
+    assert condition.shape == (448, 448)
+    # As thick as the brush, from where the button was pressed to where it was let go.
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        row, column = (round(448 * (start + share * 0.2 * by)) for start, by in ((0.4, 1), (0.3, 2)))
+        assert white[row - 3 : row + 4, column - 3 : column + 4].all()
+    assert np.abs(np.ptp(np.nonzero(white), axis=1) - (448 * 0.2 + 2 * radius, 448 * 0.4 + 2 * radius)).max() < 8
+    np.testing.assert_array_equal(controlled, drawn_by(artist, "cat", {"lineart": file}))
+    Image.new("RGB", (448, 448)).save(tmp_path / "empty.png")
+    assert not np.array_equal(controlled, drawn_by(artist, "cat", {"lineart": tmp_path / "empty.png"}))
+
+
+def test_an_example_fills_in_prompt_and_condition(page, shown, artist, examples, drawn_by, tmp_path):
+    assert len(examples) == 7
+    chosen = examples[2]
+    page.get_by_role("tab", name="Draw").click()
+    page.get_by_text(chosen.caption, exact=True).click()
+    page.locator("#file-lineart img").wait_for()
+    assert page.locator("#prompt textarea").input_value() == chosen.caption
+    page.locator("#draw").click()
+    Image.fromarray(chosen.conditions["lineart"]).save(tmp_path / "chosen.png")
+    expected = drawn_by(artist, chosen.caption, {"lineart": tmp_path / "chosen.png"})
+    np.testing.assert_array_equal(shown(page, "controlled"), expected)
 
 
 def test_what_is_no_picture_is_told_on_the_page(page, tmp_path):

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from lisa_jax.files.temporary_folder import temporary_folder
+
 # Within one long operation Python runs no handlers.
 BUSY = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 10**8)"
 
@@ -59,3 +61,17 @@ def test_a_child_that_is_told_to_end_does_not_end_its_parent(start):
     fork = "import os, time; child = os.fork() or time.sleep(60); time.sleep(0.2); os.kill(child, 15)"
     process = start(f"{fork}; assert os.waitpid(child, 0)[1] == 15; time.sleep(0.2)")
     assert process.poll() is None
+
+
+def test_a_temporary_folder_goes_however_a_command_ends(start, tmp_path):
+    code = "from pathlib import Path\nfrom lisa_jax.files.temporary_folder import temporary_folder\n"
+    code += f"made = temporary_folder('.half-', Path({str(tmp_path)!r}))\nfolder = made.__enter__()\n"
+    code += "(folder / 'within').mkdir(); (folder / 'within' / 'file').write_text('half')"
+    process = start(code)
+    assert [path.name[:6] for path in tmp_path.iterdir()] == [".half-"]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 75 and list(tmp_path.iterdir()) == []
+    with temporary_folder(".half-", tmp_path) as folder:
+        (folder / "file").write_text("half")
+    assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,6 @@
 """What `lisa_jax export` does, once its flags are read."""
 
 import logging
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from lisa_jax.exporting.push import check_repository, push
 from lisa_jax.exporting.samples import card_picture
 from lisa_jax.families.export_check import TOLERANCE, Measured, require_diffusers, round_params
 from lisa_jax.files.lock import Lock
+from lisa_jax.files.temporary_folder import temporary_folder
 from lisa_jax.files.whole_file import write_whole
 
 FLAGS = flags.FLAGS
@@ -114,18 +114,18 @@ def _stem() -> str:
 def _write_variant(run: TrainedRun, name: str, folder: Path, dtype: jnp.dtype, size: tuple[int, ...]) -> Measured:
     folder.mkdir(parents=True, exist_ok=True)
     # Apart from what lies there, for weights of another precision stay.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".written-") as written:
-        measured = _write_folder(run, name, Path(written), dtype, size)
-        (Path(written) / f"{DIFFUSERS_WEIGHTS}.safetensors").replace(folder / f"{_stem()}.safetensors")
-        (Path(written) / CONFIG_FILE).replace(folder / CONFIG_FILE)
+    with temporary_folder(".written-", folder) as written:
+        measured = _write_folder(run, name, written, dtype, size)
+        (written / f"{DIFFUSERS_WEIGHTS}.safetensors").replace(folder / f"{_stem()}.safetensors")
+        (written / CONFIG_FILE).replace(folder / CONFIG_FILE)
     return measured
 
 
 def _write_original(run: TrainedRun, name: str, folder: Path, dtype: jnp.dtype, size: tuple[int, ...]) -> Measured:
     run.family.write_original(folder, name, run.side[name], dtype)
     # The same as a folder, which is what can be measured, and is not kept.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".measured-") as measured:
-        return _write_folder(run, name, Path(measured), dtype, size)
+    with temporary_folder(".measured-", folder) as measured:
+        return _write_folder(run, name, measured, dtype, size)
 
 
 def _report(folder: Path, dtype: jnp.dtype, measured: Measured) -> None:

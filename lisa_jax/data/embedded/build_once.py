@@ -3,13 +3,12 @@
 import contextlib
 import io
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 from lisa_jax.files.home import cache_folder, expanded
+from lisa_jax.files.temporary_folder import temporary_folder
 
 
 def data_root(data_dir: str | Path | None) -> Path:
@@ -31,16 +30,14 @@ def build_once(
     if final.exists():
         return final
     final.parent.mkdir(parents=True, exist_ok=True)
-    private = Path(tempfile.mkdtemp(prefix=f".{name}_build_", dir=root))
-    try:
+    with temporary_folder(f".{name}_build_", root) as private:
         # TFDS prints where it writes, which is soon untrue; its progress bars go to stderr.
         with contextlib.redirect_stdout(io.StringIO()):
             builder(data_dir=private, config=config, file_format="array_record").download_and_prepare()
-        os.rename(private / relative, final)
-    except OSError:
-        # A folder that is not empty cannot be renamed onto: then another process has finished first.
-        if not final.exists():
-            raise
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
+        try:
+            os.rename(private / relative, final)
+        except OSError:
+            # A folder that is not empty cannot be renamed onto: then another process has finished first.
+            if not final.exists():
+                raise
     return final
