@@ -18,7 +18,7 @@ from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.sampling.generator import Generator
 
-# Programs that are kept: of eight choices of settings, each with control and without.
+# Programs that are kept: of eight choices of settings, each with control, at any scale, and without.
 KEPT = 16
 # What only side networks heed.
 _OF_CONTROL = ("control_scale", "control_start", "control_end", "guess_mode")
@@ -73,7 +73,9 @@ class Artist:
             )
         if not control:
             settings = {name: value for name, value in settings.items() if name not in _OF_CONTROL}
+        scale = settings.pop("control_scale", 1.0)
         generate = self._generator(tuple(sorted((name, _frozen(value)) for name, value in settings.items())))
+        generate = generate.scaled(scale)
         frozen, latents, side = self._params
         return generate(frozen, latents, side if control else None, **self._arrays(wish.request), seed=wish.seed)[0]
 

@@ -12,12 +12,10 @@ from lisa_jax.families.family import Family
 from lisa_jax.media.video import VIDEO
 from lisa_jax.parallel.compiling import Announced
 from lisa_jax.parallel.sharding import make_mesh, replicated
-from lisa_jax.sampling.generator import Generator, SamplingParams
+from lisa_jax.sampling.generator import Generator, PerSide, SamplingParams, numbers_of_sides
 from lisa_jax.sampling.guidance import Control, check_window, guided_predict, scales_of_frames
 from lisa_jax.sampling.noise import GENERATOR
 from lisa_jax.sampling.samplers.sampler import make_sampler
-
-PerSide = float | Mapping[str, float]
 
 
 def make_generator(
@@ -61,7 +59,8 @@ def make_generator(
         )
     _check_of_videos(family, min_guidance_scale=min_guidance_scale, decode_chunk=decode_chunk)
     guided = guidance_scale != 1 or min_guidance_scale not in (None, 1)
-    windows = _windows(family, control_scale=control_scale, control_start=control_start, control_end=control_end)
+    scales = numbers_of_sides("control_scale", control_scale, tuple(family.model.sides))
+    windows = _windows(family, control_start=control_start, control_end=control_end)
     negative = _negative_contexts(family, negative_prompt, guided=guided)
     chosen = make_sampler(sampler, family.process, family.scheduler, num_steps, family.patch_size)
     mesh, space = make_mesh(), family.latents
@@ -93,6 +92,7 @@ def make_generator(
 
     return Generator(
         family,
+        scales,
         batch_size,
         guided=guided,
         negative=negative,
@@ -139,11 +139,11 @@ def _negative_contexts(family: Family, prompt: str, *, guided: bool) -> Tree | N
 
 
 def _windows(family: Family, **settings: PerSide) -> dict[str, tuple[float, ...]]:
-    """Scale, start and end of every side network, by its name."""
+    """Start and end of every side network, by its name."""
     names = tuple(family.model.sides)
-    values = [_by_name(setting, value, names) for setting, value in settings.items()]
+    values = [numbers_of_sides(setting, value, names) for setting, value in settings.items()]
     windows = {name: tuple(value[name] for value in values) for name in names}
-    for _, start, end in windows.values():
+    for start, end in windows.values():
         check_window(start, end)
     return windows
 
@@ -160,14 +160,6 @@ def _controls(
     key = jax.random.key(0)
     seen = {name: family.condition(params.latents, rows, key) for name, rows in condition.items()}
     sides, side = family.model.sides, family.model.complete(params.side, params.frozen)
-    return [Control(part.apply, side[name], seen[name], *windows[name]) for name, part in sides.items()]
-
-
-def _by_name(setting: str, value: PerSide, names: tuple[str, ...]) -> dict[str, float]:
-    """The value of every side network."""
-    if isinstance(value, int | float):
-        return dict.fromkeys(names, value)
-    # Not only a Mapping: part of a config has keys too.
-    if not hasattr(value, "keys") or set(value.keys()) != set(names):
-        raise ValueError(f"{setting} is {value}, but must be a number, or numbers by name for {', '.join(names)}.")
-    return {name: value[name] for name in names}
+    return [
+        Control(part.apply, side[name], seen[name], params.scales[name], *windows[name]) for name, part in sides.items()
+    ]

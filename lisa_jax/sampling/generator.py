@@ -12,17 +12,28 @@ from lisa_jax.families.family import Family
 from lisa_jax.parallel.sharding import replicated, split_rows
 from lisa_jax.sampling.noise import initial_noise, row_keys
 
+# One number for all side networks, or numbers by name.
+PerSide = float | Mapping[str, float]
+
 
 class NonFiniteSampleError(FloatingPointError):
     """A sample is not all numbers; the message has its index."""
 
 
 class SamplingParams(NamedTuple):
-    """Parameters of the main network, of the latent space, and of the side networks by name (None: no control)."""
+    """What a program is given beside a batch.
+
+    Attributes:
+      frozen: parameters of the main network.
+      latents: parameters of the latent space.
+      side: parameters of the side networks by name; None: no control.
+      scales: float32 factors on their residuals by name; None: no control.
+    """
 
     frozen: Params
     latents: Params
     side: Mapping[str, Params] | None
+    scales: Mapping[str, np.float32] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +41,13 @@ class Generator:
     """Samples of a family in batches, on all devices; made by `make_generator`.
 
     What comes out for example i depends on (seed, indices[i]), its context and its conditions alone.
+
+    Attributes:
+      scales: factors on the side networks' residuals by name.
     """
 
     family: Family
+    scales: Mapping[str, float]
     batch_size: int
     guided: bool
     negative: Tree | None
@@ -67,7 +82,7 @@ class Generator:
           ValueError: side networks or conditions of other names than the model's.
           NonFiniteSampleError: a sample that would be shown as black.
         """
-        params = SamplingParams(frozen, latent_params, side)
+        params = self._params(frozen, latent_params, side)
         return self._run(self.sample_decoded, params, context, conditions, indices, seed, **rest)
 
     def latents(
@@ -91,7 +106,7 @@ class Generator:
           x_T: starting noise, standard normal, in place of the seed's.
           negative_context: a tree of arrays (n, ...) or (1, ...), in place of the negative prompt's.
         """
-        params = SamplingParams(frozen, latent_params, side)
+        params = self._params(frozen, latent_params, side)
         return self._run(
             self.sample_latents,
             params,
@@ -103,6 +118,15 @@ class Generator:
             x_T=x_T,
             negative_context=negative_context,
         )
+
+    def scaled(self, control_scale: PerSide) -> "Generator":
+        """The same with other factors on the residuals; shares what is compiled. ValueError as `make_generator`."""
+        names = tuple(self.family.model.sides)
+        return dataclasses.replace(self, scales=numbers_of_sides("control_scale", control_scale, names))
+
+    def _params(self, frozen: Params, latents: Params, side: Mapping[str, Params] | None) -> SamplingParams:
+        scales = None if side is None else {name: np.float32(scale) for name, scale in self.scales.items()}
+        return SamplingParams(frozen, latents, side, scales)
 
     def _run(
         self,
@@ -191,3 +215,13 @@ def _check_finite(indices: np.ndarray, finite: np.ndarray) -> None:
                 f"Sample {index} holds what is no number: weights or a context that are none, or numbers too large "
                 "for the dtype that the networks compute in."
             )
+
+
+def numbers_of_sides(setting: str, value: PerSide, names: tuple[str, ...]) -> dict[str, float]:
+    """The value of every side network, by its name; raises ValueError for other names."""
+    if isinstance(value, int | float):
+        return dict.fromkeys(names, value)
+    # Not only a Mapping: part of a config has keys too.
+    if not hasattr(value, "keys") or set(value.keys()) != set(names):
+        raise ValueError(f"{setting} is {value}, but must be a number, or numbers by name for {', '.join(names)}.")
+    return {name: value[name] for name in names}

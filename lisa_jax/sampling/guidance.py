@@ -22,7 +22,7 @@ class Control:
         side: `SideNetwork.apply`, (params, trunk, x_t, t, context, condition) -> SideOutput.
         params: its parameters.
         condition: what it sees, float (n, ...).
-        scale: factor on every residual.
+        scale: factor on every residual, a number or a float32 scalar.
         start, end: the part of the sampling steps in which it acts, as diffusers' `control_guidance_start` and `_end`.
 
     Raises:
@@ -32,7 +32,7 @@ class Control:
     side: Callable[..., SideOutput]
     params: Params
     condition: jax.Array
-    scale: float = 1.0
+    scale: float | jax.Array = 1.0
     start: float = 0.0
     end: float = 1.0
 
@@ -160,7 +160,9 @@ def _contribution(control: Control, rows: _Rows, *, guided: bool, guesses: bool)
     factors = [control.scale] * len(residuals)
     if guesses and not _pools(residuals, rows.inputs):
         factors = [float(factor) * control.scale for factor in np.logspace(-1, 0, len(residuals))]
-    residuals = tuple(factor * residual for factor, residual in zip(factors, residuals, strict=True))
+    residuals = tuple(
+        jnp.asarray(factor, residual.dtype) * residual for factor, residual in zip(factors, residuals, strict=True)
+    )
     if guided and guesses:
         # Of a residual that a smaller side network lacks there is one row, of zeros, for all examples.
         residuals = tuple(

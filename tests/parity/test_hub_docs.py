@@ -196,7 +196,7 @@ def test_names_of_the_hub_other_vaes_and_single_files_do_as_the_page_says(run, t
     lines = [f'{name}="{value}"' for name, value in values.items()]
 
     def section(heading, **changes):
-        """Its blocks, with names that are there."""
+        """Its blocks, with names that are there; samples have the trained size, which a file does not tell."""
         text = "".join(blocks_of(PAGE, heading, "text"))
         assert text
         changes |= {
@@ -207,6 +207,7 @@ def test_names_of_the_hub_other_vaes_and_single_files_do_as_the_page_says(run, t
         }
         for name, value in changes.items():
             text = text.replace(f"${name}" if name in values else name, value)
+        text = re.sub(r"(lisa_jax sample .*)", rf"\1 --image_size={SIZE} --num_steps=2", text)
         return text.replace("--push_to=OWNER/NAME", f"--push_to={PUSHED}").replace("OWNER/NAME", BASE)
 
     with HubServer({BASE: tmp_path / "base", POSE: tmp_path / "pose", VAE: tmp_path / "vae"}) as hub:
@@ -223,9 +224,9 @@ def test_names_of_the_hub_other_vaes_and_single_files_do_as_the_page_says(run, t
     assert VAE in json.loads((folder / "runs_vae/pose/config.json").read_text())["vae"]
     # Weights in another file are another base to what was prepared.
     of_file = ["BASE=models/dreamshaper.safetensors", "DATA=data_file", block_of(PAGE, "## 2. ")]
-    done = run("\n".join([*lines, *of_file, section("## Single files", RUNS="runs_file")]), hub)
+    done = run("\n".join([*lines, *of_file, section("## Single files", RUNS="runs_file", DIR="drawn")]), hub)
     assert "differs from us by" in done.stderr
-    assert len(list((folder / "out").glob("0*.png"))) == 1
+    assert len(list((folder / "drawn").glob("0*.png"))) == 1
     assert any(
         key.startswith("control_model.") for key in load_file(folder / "runs_file/for_web/pose/pose.safetensors")
     )
