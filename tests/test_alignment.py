@@ -1,13 +1,14 @@
 """The LISA loss, its schedule and its training step on a linear toy model: what the text says, term by term."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AbstractDevice, AbstractMesh
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from lisa_jax.alignment import Alignment, LamSchedule, add_noise, lisa_loss, main_loss
 from lisa_jax.dual_branch import DualBranch, SideNetwork, SideOutput, parse_hooks
@@ -378,12 +379,9 @@ def test_accumulation_is_the_mean_over_microbatches_with_a_key_each(accumulate):
 @pytest.mark.parametrize(("platform", "copies"), [("cpu", 4), ("tpu", 1), ("gpu", 1)])
 def test_accumulation_is_a_loop_but_on_cpus_where_xla_differentiates_convolutions_in_one_slowly(platform, copies):
     device = AbstractDevice(device_kind=platform, num_cores=None, platform=platform)
-    with jax.sharding.use_abstract_mesh(AbstractMesh((1,), ("data",), abstract_device=device)):
-        traced = jax.make_jaxpr(
-            lambda trainable, key: accumulated_gradients(
-                training_loss, trainable, FROZEN, example_inputs(), key, jnp.int32(0), 4
-            )
-        )(random_trainable(), key_of(5))
+    arguments = random_trainable(), FROZEN, example_inputs(), key_of(5), jnp.int32(0)
+    with jax.sharding.use_abstract_mesh(AbstractMesh((1,), ("data",), (AxisType.Auto,), abstract_device=device)):
+        traced = jax.make_jaxpr(functools.partial(accumulated_gradients, training_loss, accumulate=4))(*arguments)
     assert [eqn.params["unroll"] for eqn in traced.eqns if eqn.primitive.name == "scan"] == [copies]
 
 

@@ -5,7 +5,7 @@ import types
 import jax
 import numpy as np
 import pytest
-from jax.sharding import AbstractMesh
+from jax.sharding import AbstractMesh, AxisType
 from ml_collections import ConfigDict
 from toys import image
 
@@ -19,7 +19,7 @@ from lisa_jax.parallel.sharding import AXES
 from lisa_jax.processes import Diffusion, RectifiedFlow
 
 MODEL = DualBranch(None, None, None, {"pose": SideNetwork(None, None, None, None, ("down_3", "mid"))})
-FOUR_BLOCKS = AbstractMesh((2, 2, 1), AXES)
+FOUR_BLOCKS = AbstractMesh((2, 2, 1), AXES, (AxisType.Auto,) * 3)
 LISA = {"lam": 0.2, "hook": "mid", "weighting": "uniform", "align_every": 1, "decoder_width": 1.0}
 LOSS = {"space": "network", "weighting": "uniform", "min_snr_gamma": 5.0, "times": "usual"}
 FAMILY = types.SimpleNamespace(model=MODEL, fingerprint="abc")

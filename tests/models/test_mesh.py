@@ -9,8 +9,9 @@ SUM = """
 import jax, jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from lisa_jax.models.mesh import summed_over_rows
+from lisa_jax.parallel.sharding import make_mesh
 
-mesh = jax.make_mesh((2, 1, 1), ("data", "fsdp", "tensor"))
+mesh = make_mesh()
 rows = jnp.arange(24, dtype=jnp.bfloat16).reshape(4, 6)
 split = jax.device_put(rows, jax.NamedSharding(mesh, PartitionSpec("data")))
 with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
