@@ -1,5 +1,6 @@
 """The page itself: what gradio shows, and how its values become wishes."""
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,19 @@ footer { display: none !important; }
 SMALL = 128
 # Of what shows a picture, as CSS: on a phone not much higher than wide.
 HEIGHT = "min(440px, 100vw)"
+
+
+@contextlib.contextmanager
+def _told_on_the_page() -> Iterator[None]:
+    """Turns errors that users can mend into a sentence on the page."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise gr.Error("The picture takes more memory than there is.", print_exception=False) from error
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise gr.Error(str(error), print_exception=False) from error
 
 
 class Page:
@@ -75,7 +89,7 @@ class Page:
             raise ValueError(f"The condition {name} is empty: draw something, or upload a picture.")
         return write_drawing(Path(tempfile.mkdtemp(dir=self.folder)), name, pixels, canvas)
 
-    def draw(
+    def draw_controlled(
         self,
         prompt: str,
         negative: str,
@@ -85,22 +99,23 @@ class Page:
         guidance: float,
         *given: Any,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - how gradio finds it
-    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """The picture with control, then also that without; errors that users can mend as a sentence on the page."""
+    ) -> tuple[np.ndarray, None, Wish]:
+        """The picture with control, none yet without, and what is wanted of both."""
         settings = {"sampler": sampler, "num_steps": int(steps), "guidance_scale": float(guidance)}
-        try:
+        with _told_on_the_page():
             wish = self.wish(prompt, negative, seed, settings, given)
             progress((0, 2), desc="with control; new settings compile", unit="pictures")
-            controlled = self.artist.draw(wish)
-            yield controlled, None
+            return self.artist.draw(wish), None, wish
+
+    def draw_uncontrolled(
+        self,
+        wish: Wish,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - how gradio finds it
+    ) -> np.ndarray:
+        """The picture of the base alone."""
+        with _told_on_the_page():
             progress((1, 2), desc="without control", unit="pictures")
-            yield controlled, self.artist.draw(wish, control=False)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            raise gr.Error("The picture takes more memory than there is.", print_exception=False) from error
-        except (ValueError, OSError, FloatingPointError) as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            return self.artist.draw(wish, control=False)
 
     def blocks(self) -> gr.Blocks:
         """What the browser shows."""
@@ -117,16 +132,23 @@ class Page:
                         results = [self._result(label, name) for label, name in RESULTS]
                     self._example_inputs(prompt, conditions)
             given = [part for source, file, drawn, scale, _ in conditions for part in (source, file, drawn, scale)]
-            gr.on(
-                [button.click, prompt.submit],
-                self.draw,
-                [prompt, *general, *given],
-                results,
-                concurrency_limit=1,
-                show_progress_on=results,
-                scroll_to_output=True,
-            )
+            self._draws([button.click, prompt.submit], [prompt, *general, *given], results)
         return blocks
+
+    def _draws(self, events: Sequence[Any], inputs: Sequence[Any], results: Sequence[Any]) -> None:
+        """Have events draw one picture after the other: the first is seen while the second is made."""
+        one_at_a_time = {"concurrency_limit": 1, "concurrency_id": "drawing"}
+        # Of both pictures the same, whatever is changed on the page meanwhile.
+        wish, (controlled, uncontrolled) = gr.State(), results
+        gr.on(
+            events,
+            self.draw_controlled,
+            inputs,
+            [controlled, uncontrolled, wish],
+            show_progress_on=controlled,
+            scroll_to_output=True,
+            **one_at_a_time,
+        ).success(self.draw_uncontrolled, wish, uncontrolled, **one_at_a_time)
 
     def _explained(self) -> str:
         whose = " and ".join(f"**{name}**" for name in self.names)
