@@ -173,7 +173,7 @@ def test_the_cache_of_another_base_is_refused(whole):
     source = load_prepared(whole)
     source.check_base("abc")
     with pytest.raises(
-        ValueError, match=r"of another base \(fingerprint abc.*use that base, with the same VAE \(vae\)"
+        ValueError, match=r"of another base \(fingerprint abc.*use that base, with the same VAE \(config\.vae\)"
     ):
         source.check_base("def")
 
