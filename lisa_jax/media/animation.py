@@ -20,7 +20,7 @@ _BEGINNINGS = (b"GIF8", b"\x89PNG")
 # In which GIF counts, the coarsest of them.
 _TICK = 0.01
 # What browsers do with frames that say no time of their own.
-_DEFAULT_SECONDS = 0.1
+_DEFAULT_MILLISECONDS = 100
 
 
 def is_animation(stored: bytes | Path, where: str) -> bool:
@@ -52,11 +52,11 @@ def opened(stored: bytes | Path, where: str) -> Iterator[Clip]:
     with picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise PictureError(f"{where}: the clip is {picture.width}x{picture.height}, which is refused.")
-        seconds = _seconds(picture, where)
+        milliseconds = _milliseconds(picture, where)
         # Those who write such pictures join frames that are equal, and show them for as long.
-        times = [round(shown / min(seconds)) for shown in seconds]
-        frames = _frames(picture, seconds, times, where)
-        yield Clip(sum(times) / sum(seconds), _TICK, sum(times), frames)
+        times = [round(shown / min(milliseconds)) for shown in milliseconds]
+        frames = _frames(picture, milliseconds, times, where)
+        yield Clip(1000 * sum(times) / sum(milliseconds), _TICK, sum(times), frames)
 
 
 def encoded_gif(clip: np.ndarray, fps: float) -> bytes:
@@ -92,7 +92,7 @@ def write(path: Path, clip: np.ndarray, fps: float) -> None:
     write_whole(path, lambda partial: partial.write_bytes(encoded_gif(clip, fps)))
 
 
-def _seconds(picture: Any, where: str) -> list[float]:
+def _milliseconds(picture: Any, where: str) -> list[float]:
     """How long each frame is shown."""
     try:
         found = []
@@ -100,15 +100,15 @@ def _seconds(picture: Any, where: str) -> list[float]:
             picture.seek(number)
             # WebP says it of a frame that is decoded.
             picture.load()
-            found.append(picture.info.get("duration", 0) / 1000 or _DEFAULT_SECONDS)
+            found.append(picture.info.get("duration", 0) or _DEFAULT_MILLISECONDS)
     except Exception as error:
         raise _damaged(where, error) from error
     return found
 
 
-def _frames(picture: Any, seconds: list[float], times: list[int], where: str) -> Iterator[Frame]:
+def _frames(picture: Any, milliseconds: list[float], times: list[int], where: str) -> Iterator[Frame]:
     start = 0.0
-    for number, (shown, count) in enumerate(zip(seconds, times, strict=True)):
+    for number, (shown, count) in enumerate(zip(milliseconds, times, strict=True)):
         try:
             picture.seek(number)
             picture.load()
@@ -117,7 +117,7 @@ def _frames(picture: Any, seconds: list[float], times: list[int], where: str) ->
         except Exception as error:
             raise _damaged(where, error) from error
         for repeat in range(count):
-            yield Frame(start + repeat * shown / count, lambda array=array: array)
+            yield Frame((start + repeat * shown / count) / 1000, lambda array=array: array)
         start += shown
 
 
