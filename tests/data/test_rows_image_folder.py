@@ -154,7 +154,7 @@ def test_what_a_listing_names_and_cannot_be_read_is_told(folder):
         ("images", "is a folder, but must be a file"),
         ("https://example.org/a.png", "is an address: download the pictures first"),
         ("images\\0.png", r"No such file or directory\); folders are separated by /"),
-        ("a\0.png", "null byte"),
+        ("a\0.png", "null (byte|character)"),
         ("\ud83d.png", "surrogates"),
         (3, "is of type int, but must be a file name"),
     ]:

@@ -9,7 +9,7 @@ from lisa_jax.files.json_object import JsonError, read_object
         (b'{"a": ', "is not valid JSON"),
         (b"<!doctype html>", "is not valid JSON"),
         (b"", "is not valid JSON"),
-        (b'{"a": 1,\n}', "is not valid JSON .a comma before the closing bracket"),
+        (b'{"a": 1,\n}', "is not valid JSON .(a comma before the closing bracket|Illegal trailing comma)"),
         (b"[1, 2]", "holds a JSON list, but must hold an object"),
         (b"null", "holds a JSON null, but must hold an object"),
         ('{"a": "é"}'.encode("latin-1"), "is not UTF-8"),

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from lisa_jax.evaluation import extractors
 
-TOLERANCE = 2e-5  # of features up to 6
+TOLERANCE = 4e-5  # of features up to 6; builds of PyTorch differ among themselves
 
 # (blocks, kernel, stride of the first)
 STAGES = ((1, 3, 1), (2, 3, 2), (2, 5, 2), (3, 3, 2), (3, 5, 1), (4, 5, 2), (1, 3, 1))
