@@ -22,6 +22,8 @@ use_venv() {
       --constraint constraints.txt --editable ".$extras"
     printf '%s\n' "$stamp" >"$folder/.lisa_jax_stamp"
   fi
+  # Images of containers set it, and then every command compiles all that it imports, every time: 3 s of a core.
+  unset PYTHONDONTWRITEBYTECODE
   # shellcheck disable=SC1091
   source "$folder/bin/activate"
 }

@@ -53,6 +53,18 @@ def test_shellcheck_finds_nothing():
     assert done.returncode == 0, done.stdout
 
 
+def test_what_an_own_environment_runs_keeps_what_it_compiled(tmp_path):
+    installed = f"""
+        source launch/venv.sh
+        cat setup.cfg pyproject.toml constraints.txt | cksum > '{tmp_path}/.lisa_jax_stamp'
+        mkdir '{tmp_path}/bin' && touch '{tmp_path}/bin/activate'
+        use_venv '{tmp_path}' '' && python -c 'import sys; print(sys.dont_write_bytecode)'
+    """
+    set_by_an_image = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHON": sys.executable}
+    done = subprocess.run(["bash", "-c", installed], env=set_by_an_image, capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("False\n", "")
+
+
 LAUNCHERS = ("local.sh", "gpus.sh", "slurm.sh", "tpu_pod.sh", "gke.sh")
 
 
