@@ -26,9 +26,6 @@ from lisa_jax.parallel.sharding import make_mesh, shardings
 MEMBER = KINDS["Control-LoRA"]
 NAME, RANK, HOOKS = *MEMBER.setup.conditions, MEMBER.setup.lora_rank, MEMBER.hooks
 KEY = jax.random.key(1)
-jit = partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +47,7 @@ def rows(family):
 
 @pytest.fixture(scope="module")
 def fresh(family):
-    return jit(partial(family.model.init_trainable, hooks=HOOKS))(family.read_start(), KEY)
+    return jax.jit(partial(family.model.init_trainable, hooks=HOOKS))(family.read_start(), KEY)
 
 
 def names(tree):
@@ -75,7 +72,7 @@ def passes(family, inputs):
     encoded, noisy = inputs
     model, given = family.model, (noisy.x_t, family.process.network_time(noisy.t), encoded["context"])
 
-    @jit
+    @jax.jit
     def run(side, frozen):
         trunk = model.trunk(frozen, *given)
         residuals, features = model.side(model.complete(side, frozen), trunk, *given, encoded["condition"])
@@ -124,7 +121,7 @@ def test_factors_give_what_merged_kernels_give(family, passes, fresh):
 
 
 def test_a_step_reaches_all_that_trains_and_nothing_else(family, inputs, fresh):
-    @jit
+    @jax.jit
     def gradients(trainable, frozen):
         def loss(trainable, frozen):
             how = {"model": family.model, "process": family.process, "align": Alignment(HOOKS)}

@@ -139,7 +139,7 @@ def sd21_v(tmp_path_factory):
 
 
 def run(function, *args):
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})(*args)
+    return jax.jit(function)(*args)
 
 
 @pytest.mark.slow

@@ -39,13 +39,7 @@ COPIED = sd3_controlnet_config_from_transformer(CONFIG, 2)
 SINGLE = sd3_controlnet_config_from_transformer(CONFIG, 1, extra_conditioning_channels=1, with_text=False)
 N, SIZE, T5_LENGTH, LAM = 2, 8, 3, 0.2
 PROCESS = RectifiedFlow()
-# Compile time dominates at these sizes.
-QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 KEY = jax.random.key(1, impl="rbg")
-
-
-def quick_jit(function):
-    return jax.jit(function, compiler_options=QUICK_COMPILE)
 
 
 def normal(seed, *shape):
@@ -77,10 +71,10 @@ def frozen():
 @pytest.fixture(scope="module")
 def trainable(frozen):
     """A copy beside a network without text, and their decoders."""
-    return quick_jit(lambda frozen: MODEL.init_trainable({"edges": frozen}, KEY, ("block_0",)))(frozen)
+    return jax.jit(lambda frozen: MODEL.init_trainable({"edges": frozen}, KEY, ("block_0",)))(frozen)
 
 
-@quick_jit
+@jax.jit
 def gradients(trainable, frozen):
     def loss(trainable):
         noisy = add_noise(normal(4, N, SIZE, SIZE, 3), KEY, PROCESS)
@@ -135,7 +129,7 @@ def test_side_networks_of_different_depths_add_up(trainable, frozen):
     given = normal(5, N, SIZE, SIZE, 3), jnp.asarray([3.0, 997.0]), CONTEXT
     params = jax.tree.map(lambda leaf: leaf if np.any(leaf) else 0.1 * normal(6, *leaf.shape), trainable["side"])
 
-    @quick_jit
+    @jax.jit
     def residuals_of(params, frozen):
         trunk = MODEL.trunk(frozen, *given)
         alone = [
@@ -156,7 +150,7 @@ def test_side_networks_of_different_depths_add_up(trainable, frozen):
 def test_forced_zeros_hide_the_pooled_text_from_the_side_network_alone(trainable, frozen):
     forced = sd3_controlnet_config_from_transformer(CONFIG, 2, force_zeros_for_pooled_projection=True)
 
-    @quick_jit
+    @jax.jit
     def features(pooled):
         given = normal(5, N, SIZE, SIZE, 3), jnp.asarray([3.0, 997.0]), CONTEXT | {"pooled": pooled}
         trunk = MODEL.trunk(frozen, *given)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,6 @@ from lisa_jax.models.unet import UNet, UNetConfig
 
 NAME = "edges"
 KEY = jax.random.key(0, impl="rbg")
-QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 TINY = preset_of("tiny_sd21")
 
 UNET_CONFIG = UNetConfig(
@@ -67,7 +65,7 @@ def names(tree):
 
 def initialised(family):
     """The float32 side networks at step 0, as the training loop makes them."""
-    return jax.jit(family.model.init_side, compiler_options=QUICK_COMPILE)(family.read_start(), KEY)
+    return jax.jit(family.model.init_side)(family.read_start(), KEY)
 
 
 def assert_trees_equal(a, b):
@@ -104,7 +102,7 @@ def test_a_smaller_network_reaches_the_same_skips_and_starts_silent(kind):
     side = fresh(config)
     assert network.hooks == NAMES[kind] == feature_names(config)
 
-    @partial(jax.jit, compiler_options=QUICK_COMPILE)
+    @jax.jit
     def run(side):
         of_unet = trunk(frozen, x_t, t, context)
         residuals, features = network.apply(side, of_unet, x_t, t, context, condition)
@@ -198,7 +196,7 @@ def test_a_smaller_network_of_stable_diffusion_xl_is_silent_at_first_written_rea
     assert bool(deep) != is_narrow and all(name in start for name in deep)
     shapes = jax.tree.map(lambda leaf: jnp.zeros((2, *leaf.shape), leaf.dtype), family.conditioner.shapes)
     condition = {NAME: jnp.ones((2, 64, 64, 3))}
-    run = jax.jit(family.model.side, compiler_options=QUICK_COMPILE)
+    run = jax.jit(family.model.side)
     residuals, features = run({NAME: side}, None, jnp.ones((2, 8, 8, 4)), jnp.ones((2,)), shapes, condition)
     assert not any(np.any(residual) for residual in residuals) and len(residuals) == 9 + 1
     assert tuple(features) == family.model.hooks

@@ -36,13 +36,7 @@ SIDE_CONFIG: ControlNetConfig = controlnet_config_from_unet(CONFIG, (4, 8))
 ALIGN, LAM = Alignment(("down_1",)), 0.2
 N, SIZE = 4, 8
 PROCESS = Diffusion()
-# Compile time dominates at these sizes.
-QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 KEY = jax.random.key(1, impl="rbg")
-
-
-def quick_jit(function, **options):
-    return jax.jit(function, compiler_options=QUICK_COMPILE, **options)
 
 
 def unet_with_control(dtype=jnp.float32):
@@ -72,7 +66,7 @@ def tiny():
         0.3 * normal(index, *leaf.shape) + (leaf.ndim == 1) for index, leaf in enumerate(leaves)
     )
     model = unet_with_control()
-    trainable, plain = quick_jit(
+    trainable, plain = jax.jit(
         lambda frozen, key: tuple(model.init_trainable({"edges": frozen}, key, hooks) for hooks in (ALIGN.hooks, ()))
     )(frozen, KEY)
     assert trainable.keys() == {"side", "decoder"} and plain.keys() == {"side"}
@@ -109,12 +103,12 @@ def both_passes(model, side, frozen, condition, *given):
 
 
 def test_prior_and_prediction_from_one_trunk_equal_the_whole_unet(tiny):
-    @quick_jit
+    @jax.jit
     def whole(frozen, residuals, *given):
         return UNet(CONFIG).apply({"params": frozen}, *given, residuals)
 
     side, condition = randomised(tiny.trainable["side"]), tiny.inputs["condition"]
-    passes = quick_jit(partial(both_passes, tiny.model))
+    passes = jax.jit(partial(both_passes, tiny.model))
     residuals, prior, prediction = passes(side, tiny.frozen, condition, *seen(tiny))
     np.testing.assert_array_equal(prior, whole(tiny.frozen, None, *seen(tiny)))
     np.testing.assert_array_equal(prediction, whole(tiny.frozen, residuals, *seen(tiny)))
@@ -150,7 +144,7 @@ def train_program(tiny, align, params):
     """The compiled training step, without the metrics."""
     step = make_train_step(loss_of(tiny.model, align), OPTIMIZER)
     state = state_initialiser(lambda _: params, OPTIMIZER, ema=False)(KEY)
-    program = quick_jit(lambda *arguments: step(*arguments)[0])
+    program = jax.jit(lambda *arguments: step(*arguments)[0])
     return state, program.lower(state, tiny.frozen, tiny.inputs, KEY).compile()
 
 
@@ -180,14 +174,14 @@ def test_lisa_costs_one_more_up_path_and_the_decoder(tiny, lisa):
     _, lisa = lisa
     _, plain = train_program(tiny, None, {"side": tiny.side})
     trunk = jax.eval_shape(tiny.model.trunk, tiny.frozen, *seen(tiny))
-    up_path = quick_jit(tiny.model.predict).lower(tiny.frozen, trunk).compile()
+    up_path = jax.jit(tiny.model.predict).lower(tiny.frozen, trunk).compile()
     decode = jax.grad(
         lambda decoder, feature, t, gap: jnp.mean((tiny.model.decode(decoder, feature, t, gap.shape) - gap) ** 2),
         argnums=(0, 1),
     )
     feature = {"edges": jax.ShapeDtypeStruct((N, SIZE, SIZE, 8), jnp.float32)}
     arguments = (tiny.trainable["decoder"]["down_1"], feature, jnp.ones(N), tiny.inputs["latents"])
-    decoder = quick_jit(decode).lower(*arguments).compile()
+    decoder = jax.jit(decode).lower(*arguments).compile()
     predicted = flops(plain) + flops(up_path) + flops(decoder)
     print(
         f"FLOPs: plain {flops(plain):.5g}, LISA {flops(lisa):.5g} against {predicted:.5g} with one up path "
@@ -201,7 +195,7 @@ def test_lisa_costs_one_more_up_path_and_the_decoder(tiny, lisa):
 def test_bfloat16_compute_is_near_float32_with_float32_loss_and_gradients(tiny):
     trainable, condition, half = randomised(tiny.trainable), tiny.inputs["condition"], unet_with_control(jnp.bfloat16)
     exact, rough = (
-        quick_jit(partial(both_passes, model))(trainable["side"], tiny.frozen, condition, *seen(tiny))[-1]
+        jax.jit(partial(both_passes, model))(trainable["side"], tiny.frozen, condition, *seen(tiny))[-1]
         for model in (tiny.model, half)
     )
     relative = float(jnp.linalg.norm(rough.astype(jnp.float32) - exact) / jnp.linalg.norm(exact))

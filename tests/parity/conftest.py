@@ -13,9 +13,6 @@ except ImportError:
 else:
     torch.set_num_threads(1)
 
-# Compile time dominates at these sizes.
-QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-
 
 @pytest.fixture(autouse=True)
 def seeded():
@@ -50,8 +47,8 @@ def max_difference(to_jax):
 
 @pytest.fixture
 def run():
-    """Call a function compiled without optimisation."""
-    return lambda function, *args: jax.jit(function, compiler_options=QUICK_COMPILE)(*args)
+    """Call a function compiled."""
+    return lambda function, *args: jax.jit(function)(*args)
 
 
 @pytest.fixture
