@@ -76,6 +76,8 @@ def test_length_and_rate_are_those_of_what_is_read(tmp_path):
     VIDEO.write(tmp_path / "a.gif", clip(), fps=10)
     VIDEO.write(tmp_path / "a", clip())
     assert [rate_and_length(tmp_path / name, name) for name in ("a.mp4", "a.gif", "a")] == [(10, 6), (10, 6), (None, 6)]
+    VIDEO.write(tmp_path / "short.gif", clip()[:3], fps=10)
+    assert rate_and_length(tmp_path / "short.gif", "short.gif") == (10, 3)
     for times in ([0, 1, 2, 3, 5, 6], [0, 1, 2, 3, 4, 9]):
         write_mp4(tmp_path / "a.mp4", clip(), times=times)
         with pytest.raises(PictureError, match="the frame rate varies"):
