@@ -18,7 +18,7 @@ from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.sampling.generate import make_generator
 from lisa_jax.sampling.generator import Generator
 
-# Programs that are kept: of eight choices of settings, each with control, at any scale, and without.
+# Programs that are kept: of eight choices of settings, each with control and without, at any scale and guidance.
 KEPT = 16
 # What only side networks heed.
 _OF_CONTROL = ("control_scale", "control_start", "control_end", "guess_mode")
@@ -73,9 +73,9 @@ class Artist:
             )
         if not control:
             settings = {name: value for name, value in settings.items() if name not in _OF_CONTROL}
-        scale = settings.pop("control_scale", 1.0)
-        generate = self._generator(tuple(sorted((name, _frozen(value)) for name, value in settings.items())))
-        generate = generate.scaled(scale)
+        scales = (settings.pop("control_scale", 1.0), settings.pop("guidance_scale"))
+        chosen = tuple(sorted((name, _frozen(value)) for name, value in settings.items()))
+        generate = self._generator(chosen, guided=scales[1] != 1).with_scales(*scales)
         frozen, latents, side = self._params
         return generate(frozen, latents, side if control else None, **self._arrays(wish.request), seed=wish.seed)[0]
 
@@ -88,9 +88,10 @@ class Artist:
         ((_, arrays),) = batches(drawings, 1)
         return arrays
 
-    def _make_generator(self, settings: tuple[tuple[str, Any], ...]) -> Generator:
+    def _make_generator(self, settings: tuple[tuple[str, Any], ...], *, guided: bool) -> Generator:
+        """A generator of these settings; how much guidance is said each time that it draws."""
         thawed = {name: dict(value) if isinstance(value, tuple) else value for name, value in settings}
-        return make_generator(self.networks.family, **thawed, batch_size=1)
+        return make_generator(self.networks.family, **thawed, guidance_scale=2.0 if guided else 1.0, batch_size=1)
 
 
 def _frozen(value: Any) -> Any:

@@ -12,8 +12,8 @@ from lisa_jax.families.family import Family
 from lisa_jax.media.video import VIDEO
 from lisa_jax.parallel.compiling import Announced
 from lisa_jax.parallel.sharding import make_mesh, replicated
-from lisa_jax.sampling.generator import Generator, PerSide, SamplingParams, numbers_of_sides
-from lisa_jax.sampling.guidance import Control, check_window, guided_predict, scales_of_frames
+from lisa_jax.sampling.generator import Generator, PerSide, SamplingParams, is_guided, numbers_of_sides
+from lisa_jax.sampling.guidance import Control, check_window, guided_predict
 from lisa_jax.sampling.noise import GENERATOR
 from lisa_jax.sampling.samplers.sampler import make_sampler
 
@@ -58,7 +58,7 @@ def make_generator(
             "guess_mode is true, but diffusers' pipelines of this kind of base have no guess mode: leave it at false."
         )
     _check_of_videos(family, min_guidance_scale=min_guidance_scale, decode_chunk=decode_chunk)
-    guided = guidance_scale != 1 or min_guidance_scale not in (None, 1)
+    guided = is_guided(guidance_scale, min_guidance_scale)
     scales = numbers_of_sides("control_scale", control_scale, tuple(family.model.sides))
     windows = _windows(family, control_start=control_start, control_end=control_end)
     negative = _negative_contexts(family, negative_prompt, guided=guided)
@@ -69,9 +69,6 @@ def make_generator(
 
     def latents(params: SamplingParams, batch: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
         context, null = _contexts(family.conditioner, params.latents, batch, guided=guided)
-        scale = guidance_scale
-        if min_guidance_scale is not None:
-            scale = scales_of_frames(min_guidance_scale, guidance_scale, batch["x_T"].shape[1])
         predict = guided_predict(
             family.model,
             family.process,
@@ -80,7 +77,7 @@ def make_generator(
             num_steps=num_steps,
             context=context,
             null_context=null,
-            guidance_scale=scale,
+            guidance_scale=params.guidance,
             guess_mode=guess_mode,
         )
         found = chosen.sample(predict, batch["x_T"])
@@ -93,8 +90,9 @@ def make_generator(
     return Generator(
         family,
         scales,
+        guidance_scale,
+        min_guidance_scale,
         batch_size,
-        guided=guided,
         negative=negative,
         mesh=mesh,
         # Every process reads the whole result.

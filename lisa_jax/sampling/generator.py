@@ -10,6 +10,7 @@ import numpy as np
 from lisa_jax.dual_branch import Params, Tree
 from lisa_jax.families.family import Family
 from lisa_jax.parallel.sharding import replicated, split_rows
+from lisa_jax.sampling.guidance import scales_of_frames
 from lisa_jax.sampling.noise import initial_noise, row_keys
 
 # One number for all side networks, or numbers by name.
@@ -28,12 +29,14 @@ class SamplingParams(NamedTuple):
       latents: parameters of the latent space.
       side: parameters of the side networks by name; None: no control.
       scales: float32 factors on their residuals by name; None: no control.
+      guidance: float32 scale of guidance, or one for each frame of videos, (frames,); None: no guidance.
     """
 
     frozen: Params
     latents: Params
     side: Mapping[str, Params] | None
     scales: Mapping[str, np.float32] | None
+    guidance: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +47,15 @@ class Generator:
 
     Attributes:
       scales: factors on the side networks' residuals by name.
+      guidance_scale: 1 is no guidance.
+      min_guidance_scale: of the first frame of videos; None: of all frames the same.
     """
 
     family: Family
     scales: Mapping[str, float]
+    guidance_scale: float
+    min_guidance_scale: float | None
     batch_size: int
-    guided: bool
     negative: Tree | None
     mesh: jax.sharding.Mesh
     sample_latents: Callable[..., tuple[jax.Array, jax.Array]]
@@ -82,8 +88,8 @@ class Generator:
           ValueError: side networks or conditions of other names than the model's.
           NonFiniteSampleError: a sample that would be shown as black.
         """
-        params = self._params(frozen, latent_params, side)
-        return self._run(self.sample_decoded, params, context, conditions, indices, seed, **rest)
+        networks = (frozen, latent_params, side)
+        return self._run(self.sample_decoded, networks, context, conditions, indices, seed, **rest)
 
     def latents(
         self,
@@ -106,10 +112,9 @@ class Generator:
           x_T: starting noise, standard normal, in place of the seed's.
           negative_context: a tree of arrays (n, ...) or (1, ...), in place of the negative prompt's.
         """
-        params = self._params(frozen, latent_params, side)
         return self._run(
             self.sample_latents,
-            params,
+            (frozen, latent_params, side),
             context,
             conditions,
             indices,
@@ -119,19 +124,41 @@ class Generator:
             negative_context=negative_context,
         )
 
-    def scaled(self, control_scale: PerSide) -> "Generator":
-        """The same with other factors on the residuals; shares what is compiled. ValueError as `make_generator`."""
-        names = tuple(self.family.model.sides)
-        return dataclasses.replace(self, scales=numbers_of_sides("control_scale", control_scale, names))
+    @property
+    def guided(self) -> bool:
+        """Whether there is classifier-free guidance."""
+        return is_guided(self.guidance_scale, self.min_guidance_scale)
 
-    def _params(self, frozen: Params, latents: Params, side: Mapping[str, Params] | None) -> SamplingParams:
+    def with_scales(self, control_scale: PerSide, guidance_scale: float) -> "Generator":
+        """The same with other factors on the residuals and another guidance; shares what is compiled.
+
+        Raises:
+          ValueError: as `make_generator`, or guidance of a generator without, or none of one with it.
+        """
+        if is_guided(guidance_scale, self.min_guidance_scale) != self.guided:
+            raise ValueError(
+                f"guidance_scale is {guidance_scale} and was {self.guidance_scale}: with and without guidance, 1, are "
+                "two programs; make another generator."
+            )
+        scales = numbers_of_sides("control_scale", control_scale, tuple(self.family.model.sides))
+        return dataclasses.replace(self, scales=scales, guidance_scale=guidance_scale)
+
+    def _params(
+        self, frozen: Params, latents: Params, side: Mapping[str, Params] | None, shape: tuple[int, ...]
+    ) -> SamplingParams:
+        """What a program for latents of that shape, (*space', c), is given beside a batch."""
+        if side is not None:
+            self._check_names("Side networks", side)
         scales = None if side is None else {name: np.float32(scale) for name, scale in self.scales.items()}
-        return SamplingParams(frozen, latents, side, scales)
+        guidance = np.float32(self.guidance_scale) if self.guided else None
+        if self.guided and self.min_guidance_scale is not None:
+            guidance = scales_of_frames(self.min_guidance_scale, self.guidance_scale, shape[0])
+        return jax.tree.map(self._placed, SamplingParams(frozen, latents, side, scales, guidance))
 
     def _run(
         self,
         program: Callable[..., tuple[jax.Array, jax.Array]],
-        params: SamplingParams,
+        networks: tuple[Params, Params, Mapping[str, Params] | None],
         context: Tree,
         conditions: Mapping[str, np.ndarray],
         indices: Sequence[int],
@@ -142,12 +169,11 @@ class Generator:
         negative_context: Tree | None = None,
         progress: Callable[[int], object] = lambda count: None,
     ) -> np.ndarray:
-        if params.side is not None:
-            self._check_names("Side networks", params.side)
-            self._check_names("Conditions", conditions)
-        params = jax.tree.map(self._placed, params)
         indices = np.asarray(indices, np.uint32)
         shape = self.family.latents.shape(*(size or jax.tree.leaves(conditions)[0].shape[1:-1]))
+        params = self._params(*networks, shape)
+        if params.side is not None:
+            self._check_names("Conditions", conditions)
         inputs = {"context": context, "condition": dict(conditions), "index": indices}
         inputs |= self._guided_away_from(context, negative_context)
         if x_T is not None:
@@ -215,6 +241,11 @@ def _check_finite(indices: np.ndarray, finite: np.ndarray) -> None:
                 f"Sample {index} holds what is no number: weights or a context that are none, or numbers too large "
                 "for the dtype that the networks compute in."
             )
+
+
+def is_guided(guidance_scale: float, min_guidance_scale: float | None) -> bool:
+    """Whether these scales are any guidance; 1 is none."""
+    return guidance_scale != 1 or min_guidance_scale not in (None, 1)
 
 
 def numbers_of_sides(setting: str, value: PerSide, names: tuple[str, ...]) -> dict[str, float]:

@@ -62,7 +62,7 @@ def guided_predict(
     num_steps: int,
     context: Tree,
     null_context: Tree | None = None,
-    guidance_scale: float | np.ndarray = 1.0,
+    guidance_scale: float | jax.Array | None = None,
     guess_mode: bool = False,
 ) -> Predict:
     """`predict(x_t, t, index)` for a sampler of `num_steps`: what `StableDiffusionControlNetPipeline` computes a step.
@@ -79,7 +79,7 @@ def guided_predict(
         null_context: context of the empty or of a negative prompt, n rows or 1. When given, classifier-free
             guidance (arXiv 2207.12598) evaluates both contexts in one call of batch 2n, with control of both:
             null + guidance_scale (conditional - null).
-        guidance_scale: 1 is no guidance; or one for each frame of videos, (frames,).
+        guidance_scale: None or 1 is no guidance; or one for each frame of videos, (frames,).
         guess_mode: control of the conditional prediction alone, and k residuals scaled by k factors from 0.1 to 1,
             evenly spaced in their logarithm. As in diffusers, a first side network that averages its residuals over
             the picture (`global_pool_conditions`) implies it, and residuals of such networks are not scaled so.
@@ -88,7 +88,7 @@ def guided_predict(
         ValueError: guidance without `null_context`.
     """
     guided = null_context is not None
-    if not guided and np.any(np.asarray(guidance_scale) != 1):
+    if not guided and guidance_scale is not None and np.any(np.asarray(guidance_scale) != 1):
         raise ValueError(f"guidance_scale={guidance_scale} needs null_context; give the empty prompt's context.")
 
     def predict(x_t: jax.Array, t: jax.Array, index: jax.Array) -> jax.Array:

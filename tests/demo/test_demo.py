@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -166,6 +167,16 @@ def test_an_example_fills_in_prompt_and_condition(page, shown, artist, examples,
     Image.fromarray(chosen.conditions["lineart"]).save(tmp_path / "chosen.png")
     expected = drawn_by(artist, chosen.caption, {"lineart": tmp_path / "chosen.png"})
     np.testing.assert_array_equal(shown(page, "controlled"), expected)
+
+
+def test_other_strengths_of_control_and_guidance_compile_nothing(artist, drawn_by, condition, caplog):
+    caplog.set_level(logging.INFO, "lisa_jax")
+    pictures = [drawn_by(artist, "cat", {"lineart": condition}, guidance_scale=1.5)]
+    caplog.clear()
+    for settings in ({"guidance_scale": 6.0}, {"guidance_scale": 1.5, "control_scale": {"lineart": 1000.0}}):
+        pictures.append(drawn_by(artist, "cat", {"lineart": condition}, **settings))
+        assert not np.array_equal(pictures[0], pictures[-1])
+    assert not caplog.messages
 
 
 def test_what_is_no_picture_is_told_on_the_page(page, tmp_path):

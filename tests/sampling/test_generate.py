@@ -76,7 +76,7 @@ def test_the_sampler_knows_what_the_network_reads_as_one_token(family, monkeypat
     assert given == [("euler", family.process, family.scheduler, 3, 2)]
 
 
-def test_another_control_scale_compiles_nothing(two, side, inputs, caplog):
+def test_other_scales_of_control_and_guidance_compile_nothing(two, side, inputs, caplog):
     caplog.set_level(logging.INFO, "lisa_jax")
     context, conditions, indices = inputs
     sides = side | {"depth": side_params(condition=-0.5, x_t=0.1, out=1.0)}
@@ -84,15 +84,19 @@ def test_another_control_scale_compiles_nothing(two, side, inputs, caplog):
     settings = {"num_steps": 2, "guidance_scale": 2.0}
     scale = {"edges": 0.4, "depth": 1.3}
     generator = make_generator(two, **settings)
-    unscaled = generator(two.frozen, two.latents.params, sides, *inputs)
+    before = generator(two.frozen, two.latents.params, sides, *inputs)
     assert caplog.messages
     caplog.clear()
-    scaled = generator.scaled(scale)(two.frozen, two.latents.params, sides, *inputs)
-    assert not caplog.messages
-    np.testing.assert_array_equal(scaled, generate(two, sides, inputs, settings=settings | {"control_scale": scale}))
-    assert difference(scaled, unscaled).mean() > 1
+    for wanted in ({"control_scale": scale, "guidance_scale": 2.0}, {"control_scale": 1.0, "guidance_scale": 4.5}):
+        scaled = generator.with_scales(**wanted)(two.frozen, two.latents.params, sides, *inputs)
+        assert not caplog.messages
+        np.testing.assert_array_equal(scaled, generate(two, sides, inputs, settings=settings | wanted))
+        assert difference(scaled, before).mean() > 1
+        caplog.clear()
     with pytest.raises(ValueError, match=r"control_scale is .* for depth, edges"):
-        generator.scaled({"edges": 1.0})
+        generator.with_scales({"edges": 1.0}, 2.0)
+    with pytest.raises(ValueError, match=r"guidance_scale is 1.0 and was 2.0: .* make another generator"):
+        generator.with_scales(scale, 1.0)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmpp_2m"])
