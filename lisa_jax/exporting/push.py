@@ -1,5 +1,6 @@
 """Exported folders to a repository of the Hugging Face hub, through its own client."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,6 +46,9 @@ def push(
     api = HfApi(library_name="lisa_jax")
     kept = f"the export itself is kept in {', '.join(map(str, folders.values()))}"
     try:
+        # Asked once and with a limit of time: the client would wait for ever for a hub that does not answer.
+        with contextlib.suppress(errors.RepositoryNotFoundError):
+            api.repo_info(repository, timeout=constants.HF_HUB_ETAG_TIMEOUT)
         url = api.create_repo(repository, private=private, exist_ok=True)
         for name, folder in folders.items():
             network = [f"{name}.safetensors"] if weights is None else [CONFIG_FILE, weights]

@@ -5,6 +5,7 @@ The client reads its usual variables: HF_TOKEN, HF_HOME, HF_ENDPOINT, HF_HUB_OFF
 
 import contextlib
 import functools
+import json
 import logging
 import re
 from collections.abc import Sequence
@@ -154,6 +155,6 @@ def _refusal(name: str, revision: str, kind: str) -> Exception | None:
         HfApi().repo_info(name, repo_type=kind, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except errors.RevisionNotFoundError:
         raise
-    except errors.HTTPError as error:
+    except (errors.HTTPError, json.JSONDecodeError) as error:
         return error
     return None

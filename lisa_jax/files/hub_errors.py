@@ -53,6 +53,9 @@ def why_not(error: BaseException | None) -> str:
     status = _status(error)
     if status is not None:
         return f"{constants.ENDPOINT} answers with status {status}{_said(error)}"
+    # A page, as of a hotel's network.
+    if isinstance(error, json.JSONDecodeError):
+        return f"{constants.ENDPOINT} does not answer as a hub does"
     reason = one_line(error or "", 200) or type(error).__name__
     return f"{constants.ENDPOINT} cannot be reached ({reason})"
 
@@ -80,13 +83,8 @@ def telling(asked: Asked) -> Iterator[None]:
         raise HubError(f"{spec} is neither a folder here nor a name that repositories of the hub have.") from error
     except errors.LocalEntryNotFoundError as error:
         raise HubError(_not_there(asked, error.__cause__, _lacking(asked, error))) from error
-    except errors.HfHubHTTPError as error:
+    except (errors.HfHubHTTPError, json.JSONDecodeError) as error:
         raise HubError(_not_there(asked, error, "the files that have come whole are kept")) from error
-    except json.JSONDecodeError as error:
-        raise HubError(
-            f"{spec} is no folder here; for the hub, {constants.ENDPOINT} does not answer as one: mind HF_ENDPOINT, or "
-            "log in to this network, where that takes a page in a browser."
-        ) from error
     except (errors.HTTPError, OSError, RuntimeError) as error:
         # Of this machine's own, as a disk that is full.
         if getattr(error, "errno", None) is not None:
@@ -117,6 +115,11 @@ def _not_there(asked: Asked, cause: BaseException | None, kept: str) -> str:
         )
     elif cause is not None and is_final(cause):
         why = f"{why_not(cause)}: mind HF_ENDPOINT, or give a folder"
+    elif isinstance(cause, json.JSONDecodeError):
+        why = (
+            f"{why_not(cause)}, and {kept}: mind HF_ENDPOINT, or log in to this network, where that takes a page in a "
+            "browser"
+        )
     else:
         why = f"{why_not(cause)}, and {kept}: try again, set HF_ENDPOINT to a mirror, or give a folder"
     return f"{asked.spec} is no folder here; for the hub, {why}."

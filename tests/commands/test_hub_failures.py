@@ -24,7 +24,7 @@ REFUSALS = [
     ((401, {"X-Error-Code": "GatedRepo"}), "is gated: accept its terms on its page, then log in by"),
     ((404, {}), "answers with status 404: mind HF_ENDPOINT, or give a folder."),
     # A page, as of a hotel's network.
-    ((200, {}), "does not answer as one: mind HF_ENDPOINT, or log in to this network"),
+    ((200, {}), "does not answer as a hub does, and it is not in the cache: mind HF_ENDPOINT, or log in to this"),
 ]
 
 
@@ -114,6 +114,9 @@ def test_what_is_in_the_cache_is_used_where_the_hub_fails_and_what_is_not_is_nam
     assert used.returncode == 0, used.stderr
     assert lines(used)[0] == f"{PICTURES}: {hub.url} answers with status 503; {kept}"
     assert used.stderr.count("503") == 1
+    hub.answers = {"/an-owner/": (200, {})}
+    used = run(*prepare(PICTURES, "--subset=cats", out="page"))
+    assert used.returncode == 0 and lines(used)[0] == f"{PICTURES}: {hub.url} does not answer as a hub does; {kept}"
     with hub.gone():
         used = run(*prepare(PICTURES, "--subset=cats", out="gone"))
         assert used.returncode == 0 and f"cannot be reached ([Errno 111] Connection refused); {kept}" in lines(used)[0]

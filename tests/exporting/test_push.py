@@ -99,11 +99,13 @@ def test_a_hub_that_fails_while_an_export_is_pushed_is_told_in_one_sentence(tmp_
             ".safetensors' to the Hub. Server error '504",
         ),
         "commit": ("/an-owner/commit/commit/", 429, "says 'status 429'"),
+        # It takes the question, and never answers.
+        "silent": ("/api/models/an-owner/silent", 0, "timed out"),
     }
     asked = [(f"an-owner/{name}", {"pose": str(other) if name == "put" else export}) for name in stages]
     with HubServer({}, answers={part: (status, {}) for part, status, _ in list(stages.values())[2:]}) as hub:
         hub.once = {part: (status, {}) for part, status, _ in list(stages.values())[:2]}
-        refused = pushed(asked, tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="token")
+        refused = pushed(asked, tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="token", HF_HUB_ETAG_TIMEOUT="2")
     for name, (_, _, told), message in zip(stages, stages.values(), refused, strict=True):
         assert message.startswith(f"refused: an-owner/{name} was not pushed") and told in message, message
         assert "; the export itself is kept in " in message and "\n" not in message

@@ -98,6 +98,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append((self.command, path, self.headers.get("Range")))
         if self._is_answered(path):
             return
+        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)", path):
+            there = found[1] in self.server.made
+            return self._send_json({"id": found[1]}) if there else self._send(404, {"X-Error-Code": "RepoNotFound"})
         if found := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/(revision|tree)/(.+)", path):
             return self._dataset(*found.groups())
         if found := re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([0-9a-f]+)/(.+)", path):
