@@ -147,8 +147,6 @@ class Generator:
         self, frozen: Params, latents: Params, side: Mapping[str, Params] | None, shape: tuple[int, ...]
     ) -> SamplingParams:
         """What a program for latents of that shape, (*space', c), is given beside a batch."""
-        if side is not None:
-            self._check_names("Side networks", side)
         scales = None if side is None else {name: np.float32(scale) for name, scale in self.scales.items()}
         guidance = np.float32(self.guidance_scale) if self.guided else None
         if self.guided and self.min_guidance_scale is not None:
@@ -169,11 +167,13 @@ class Generator:
         negative_context: Tree | None = None,
         progress: Callable[[int], object] = lambda count: None,
     ) -> np.ndarray:
+        frozen, latents, side = networks
+        if side is not None:
+            self._check_names("Side networks", side)
+            self._check_names("Conditions", conditions)
         indices = np.asarray(indices, np.uint32)
         shape = self.family.latents.shape(*(size or jax.tree.leaves(conditions)[0].shape[1:-1]))
-        params = self._params(*networks, shape)
-        if params.side is not None:
-            self._check_names("Conditions", conditions)
+        params = self._params(frozen, latents, side, shape)
         inputs = {"context": context, "condition": dict(conditions), "index": indices}
         inputs |= self._guided_away_from(context, negative_context)
         if x_T is not None:
@@ -223,7 +223,7 @@ class Generator:
     def _check_names(self, what: str, values: Any) -> None:
         names = self.family.model.sides
         if not isinstance(values, Mapping) or set(values) != set(names):
-            found = ", ".join(sorted(values)) if isinstance(values, Mapping) else type(values).__name__
+            found = (", ".join(sorted(values)) or "none") if isinstance(values, Mapping) else type(values).__name__
             raise ValueError(f"{what} are {found}, but must be by name: {', '.join(names)}.")
 
     def _placed(self, leaf: Any) -> jax.Array:

@@ -184,6 +184,8 @@ def test_side_networks_and_conditions_under_other_names_are_refused(two, side, i
         generate(two, side, inputs)
     with pytest.raises(ValueError, match="Conditions are edges, but must be by name: depth, edges"):
         generate(two, side | {"depth": side["edges"]}, inputs)
+    with pytest.raises(ValueError, match="Conditions are none, but must be by name: depth, edges"):
+        generate(two, side | {"depth": side["edges"]}, (inputs[0], {}, inputs[2]))
 
 
 def test_number_of_devices_changes_no_image(command_env, fake_devices, tmp_path):
