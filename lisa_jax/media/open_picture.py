@@ -1,5 +1,6 @@
 """Opening encoded pictures of others: which formats, how large, which way up."""
 
+import functools
 import io
 import warnings
 from pathlib import Path
@@ -15,6 +16,9 @@ from lisa_jax.parallel.messages import one_line
 # starts Ghostscript for one of them.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF")
 
+# Endings of HEIC, which is told from the content, and how to convert it.
+_TOLD = (".heic", ".heif")
+
 # Pillow's own limit for what is no decompression bomb; beyond it Pillow only warns, and here pictures are refused.
 MAX_PIXELS = 2**30 // 12
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -23,6 +27,12 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 MAX_BYTES = 2**27
 
 _LOSSY_FORMATS = ("JPEG", "MPO")
+
+
+@functools.cache
+def endings() -> tuple[str, ...]:
+    """Endings of files that are pictures, lower case; their content is what counts once they are opened."""
+    return (*(ending for ending, name in Image.registered_extensions().items() if name in FORMATS), *_TOLD)
 
 
 class PictureError(ValueError):

@@ -166,3 +166,4 @@ def test_patterns_of_a_card_are_texts_or_lists_and_stay_within_a_folder(tmp_path
     assert said("*.parquet") == ["a.parquet"]
     assert said(["a.parquet", "b/*"]) == ["a.parquet", "b/c.parquet"]
     assert said([{"split": "train", "path": "b/**"}]) == ["b/c.parquet", "b/d/e.parquet"]
+    assert said("b/**/*.parquet") == ["b/c.parquet", "b/d/e.parquet"] and said("**/*.parquet") == tables

@@ -98,6 +98,20 @@ def test_two_folders_with_captions_are_told_apart_by_flags(captioned):
     assert (row.caption, row.conditions["condition"]) == ("caption 0", b"0")
 
 
+def test_pictures_of_all_endings_are_rows_and_captions_of_other_files_are_told(captioned, caplog):
+    for name in ("a.JFIF", "b.ppm", "c.heic", "d.psd", "d.json", "notes.md"):
+        (captioned / "img" / name).touch()
+    for stem in "abcde":
+        (captioned / "img" / f"{stem}.txt").write_text("a caption")
+    (captioned / "img" / "notes.txt").touch()
+    rows = open_rows(str(captioned / "img"), Columns(conditions={}))
+    assert [rows[row].where for row in range(3, len(rows))] == ["a.JFIF", "b.ppm", "c.heic"]
+    assert "captions without a picture (" in caplog.text and ".jpg, " in caplog.text
+    assert (
+        ": 2, which are left out; the first ones are d.json beside d.psd beside d.txt; notes.md beside" in caplog.text
+    )
+
+
 def test_what_lacks_beside_a_picture_is_named(captioned):
     (captioned / "cond" / "0.webp").unlink()
     (captioned / "img" / "1.txt").unlink()

@@ -227,6 +227,10 @@ def test_of_a_list_all_captions_are_kept_and_each_must_be_one(folder):
     assert captions([" one", "two ", "one"]) == ["one", "two", "one"]
     assert captions(["one", "", None], keep_empty=True) == ["one", "", ""]
     assert captions([], keep_empty=True) == [""]
+    write_jsonl(folder, [{"file_name": "images/0.png", "caption": "one"}, {"file_name": "images/1.png"}])
+    assert open_rows(str(folder), Columns(conditions={}, keep_empty=True))[1].caption == ""
+    with pytest.raises(RowError, match=r"^metadata\.jsonl row 1: there is no 'caption'"):
+        open_rows(str(folder), Columns(conditions={}))[1]
     assert captions("one\n\n two\r\n", caption_lines=True) == ["one", "two"]
     assert captions("one\ntwo") == ["one\ntwo"]
     for given, message in (

@@ -170,6 +170,57 @@ def test_captions_of_other_encodings(tmp_path):
             rows[key]
 
 
+def test_rows_without_a_caption_are_kept_where_empty_ones_are(tmp_path):
+    members = [*sample("0"), *sample("1", txt=None), *sample("2", txt=None, json='{"n": 2}')]
+    write_tar(tmp_path / "a.tar", [*members, *sample("3", txt=None, json="{")])
+    kept = open_rows(str(tmp_path), Columns(keep_empty=True))
+    assert [kept[row].caption for row in range(3)] == ["caption 0", "", ""]
+    with pytest.raises(RowError, match=r"^a\.tar row 3: the json file is not valid JSON"):
+        kept[3]
+    for row, message in ((1, "there is no 'caption'"), (2, "the json file has no field 'caption'")):
+        with pytest.raises(RowError, match=rf"^a\.tar row {row}: {message}"):
+            open_rows(str(tmp_path))[row]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "named"),
+    [
+        ("cc3m-train-0000.tar", "cc3m-validation-0000.tar", "train, validation"),
+        ("train2017.tar", "val2017.tar", "train, validation"),
+        ("Training/0.tar", "testing/0.tar", "test, train"),
+        ("crash-test-train-0.tar", "crash-test-dev-0.tar", "dev, train"),
+        ("0.tar", "pose_test.tar", None),
+        ("val/0.tar", "validation/1.tar", None),
+        ("latest-0.tar", "contest-1.tar", None),
+    ],
+)
+def test_splits_are_known_by_their_names_wherever_these_stand(tmp_path, one, other, named):
+    for key, name in enumerate((one, other)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_tar(tmp_path / name, sample(str(key)))
+    # What both are in is no split.
+    write_tar(tmp_path / "2.tar", sample("2"))
+    if named is None:
+        assert len(open_rows(str(tmp_path))) == 3
+        return
+    with pytest.raises(ValueError, match=rf"several splits \({named}\): name the files of one by a pattern") as told:
+        open_rows(str(tmp_path))
+    assert len(open_rows("webdataset:" + str(told.value).split("'")[-2])) == 1
+
+
+def test_shards_in_folders_that_are_links_are_read_once(tmp_path):
+    (tmp_path / "set" / "part0").mkdir(parents=True)
+    (tmp_path / "disk").mkdir()
+    write_tar(tmp_path / "set" / "part0" / "0.tar", sample("0"))
+    write_tar(tmp_path / "disk" / "1.tar", sample("1"))
+    for link, to in (("part1", tmp_path / "disk"), ("again", tmp_path / "disk"), ("loop", tmp_path / "set")):
+        (tmp_path / "set" / link).symlink_to(to)
+    rows = open_rows(str(tmp_path / "set"))
+    assert sorted(rows[row].caption for row in range(len(rows))) == ["caption 0", "caption 1"]
+    (tmp_path / "set" / "part0" / "0.tar").unlink()
+    assert len(open_rows(str(tmp_path / "set"))) == 1
+
+
 def test_shards_and_folders_of_any_name(tmp_path):
     folder = tmp_path / "a[1] *?{b,c}\nd"
     folder.mkdir()

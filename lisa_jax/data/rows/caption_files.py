@@ -5,12 +5,13 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from lisa_jax.data.rows.left_out import warn_of_left_out
 from lisa_jax.data.rows.named_file import read_named
 from lisa_jax.data.rows.row import Columns, Row, RowError, captions_of, check_index, fingerprint_of, names_and_sizes
 from lisa_jax.files.home import expanded
+from lisa_jax.media.open_picture import endings
 
 _LOG = logging.getLogger("lisa_jax")
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 _CAPTION = ".txt"
 
 
@@ -39,6 +40,7 @@ class CaptionFileRows:
         root = expanded(location)
         self._folder = _captioned(root)
         self._images = _by_stem(self._folder)
+        warn_of_left_out(self._folder, self._images, f"picture ({', '.join(endings())})")
         if columns.extras:
             raise ValueError(
                 f"{location!r} has captions in text files, and no column {min(columns.extras.values())!r}."
@@ -140,7 +142,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _pictures(folder: Path) -> Iterable[Path]:
-    return (path for path in sorted(folder.iterdir()) if path.suffix.lower() in PICTURES)
+    return (path for path in sorted(folder.iterdir()) if path.suffix.lower() in endings())
 
 
 def _folders(root: Path) -> list[Path]:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from lisa_jax.data.rows.left_out import warn_of_left_out
 from lisa_jax.data.rows.named_file import named_clip, read_named
 from lisa_jax.data.rows.row import Columns, Row, RowError, captions_of, check_index, fingerprint_of, names_and_sizes
 from lisa_jax.files.home import expanded
@@ -51,6 +52,7 @@ class ClipFolderRows:
             name: self._condition_folder(root, column, name) for name, column in columns.conditions.items()
         }
         self._clips_of = {name: _by_stem(folder) for name, folder in self._conditions.items()}
+        warn_of_left_out(self._folder, self._clips, f"clip ({', '.join(SUFFIXES)}, folders of frames)")
         self._stems = sorted(self._clips)
         self._has_captions = any(self._caption_file(stem).is_file() for stem in self._stems)
         if not self._has_captions:

@@ -1,17 +1,20 @@
 """Finding the files of a source."""
 
 import glob
+import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lisa_jax.files.foreign import foreign_kind
 from lisa_jax.files.home import expanded
 from lisa_jax.files.regular_file import IrregularFileError, check_regular
 
-# Names that hubs give to the files or folders of one split: train-00000-of-00017.parquet, val_0003.tar, test/0.parquet.
-_SPLIT = re.compile(r"(train|validation|valid|val|test|dev)([-_.]|$)")
-
-
+# What names the split in files and folders of hubs: train-00000-of-00017.parquet, cc3m-val-0003.tar, test/0.parquet.
+_SPLIT = re.compile(
+    r"(?:^|[-_.])(?P<split>train(?:ing)?|val(?:id(?:ation)?)?|test(?:ing)?|dev)(?=[-_.\d]|$)", re.IGNORECASE
+)
+_SPLITS = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
 _POINTER_BYTES = 1024
 
 
@@ -28,8 +31,9 @@ def matching_files(location: str, suffix: str) -> list[Path]:
     if path.is_dir():
         # What is no file is not passed over: its rows would be missing without a word. Folders are, whose files are
         # found for themselves.
-        files = [file for file in path.rglob(f"*{suffix}") if not file.is_dir()]
-        _refuse_bare_folders(path, suffix)
+        found = [file for file in paths_below(path) if file.name.endswith(suffix)]
+        files = [file for file in found if not file.is_dir()]
+        _refuse_bare_folders([folder for folder in found if folder.is_dir()], files, suffix)
     elif path.exists():
         files = [path]
     else:
@@ -47,10 +51,33 @@ def matching_files(location: str, suffix: str) -> list[Path]:
     return sorted(files)
 
 
-def _refuse_bare_folders(path: Path, suffix: str) -> None:
+def paths_below(folder: Path) -> Iterator[Path]:
+    """All that lies in a folder and below it, links to folders followed, each folder once.
+
+    Raises:
+      OSError: a folder may not be listed.
+    """
+    seen = set()
+    for here, folders, files in os.walk(folder, onerror=_raised, followlinks=True):
+        # Of the disk itself, which nobody may list.
+        if "lost+found" in folders:
+            folders.remove("lost+found")
+        place = os.stat(here)
+        if (place.st_dev, place.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        yield from (Path(here, name) for name in (*folders, *files))
+
+
+def _raised(error: OSError) -> None:
+    raise error
+
+
+def _refuse_bare_folders(folders: Sequence[Path], files: Sequence[Path], suffix: str) -> None:
     """Raise ValueError for a folder that is called like a file and holds none, as a shard that was unpacked."""
-    for folder in path.rglob(f"*{suffix}"):
-        if folder.is_dir() and not any(folder.rglob(f"*{suffix}")):
+    for folder in folders:
+        if not any(file.is_relative_to(folder) for file in files):
             raise ValueError(f"{str(folder)!r} is a folder without {suffix} files: pack it, or take it away.")
 
 
@@ -67,12 +94,19 @@ def check_one_split(files: list[Path], location: str) -> None:
     if not expanded(location).is_dir():
         return
     root = common_folder(files)
-    splits = set()
-    for file in files:
-        parts = [*file.relative_to(root).parts[:-1], file.name]
-        splits |= {match[1] for part in parts if (match := _SPLIT.match(part))}
-    if len(splits) > 1:
+    named = {path: splits for path in (file.relative_to(root) for file in files) if (splits := _splits_of(path))}
+    if len(set(named.values())) > 1:
+        # What all names have says nothing, as in crash-test-train-0.tar and crash-test-val-0.tar.
+        common = frozenset.intersection(*named.values())
+        own = {split: path.as_posix() for path, splits in named.items() for split in splits - common}
+        pattern = re.sub(r"\d+", "*", glob.escape(own[min(own)]))
         raise ValueError(
-            f"{location!r} holds several splits ({', '.join(sorted(splits))}): name the files of one by a pattern such "
-            f"as '{glob.escape(str(root))}/**/{min(splits)}-*{files[0].suffix}'."
+            f"{location!r} holds several splits ({', '.join(sorted(own))}): name the files of one by a pattern such as "
+            f"'{glob.escape(str(root))}/{pattern}'."
         )
+
+
+def _splits_of(path: Path) -> frozenset[str]:
+    """Splits that are named in a path."""
+    words = (match["split"] for part in path.parts for match in _SPLIT.finditer(part))
+    return frozenset(_SPLITS.get(word.lower(), word.lower()) for word in words)

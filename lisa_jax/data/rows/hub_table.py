@@ -143,8 +143,9 @@ def _texts(value: Any) -> list[str]:
 
 def _matches(path: str, pattern: str) -> bool:
     """Whether a pattern is of a path; `*` stands for no more than one folder, `**` for any number."""
-    same_depth = path.count("/") == pattern.count("/")
-    return (same_depth or "**" in pattern) and fnmatch.fnmatchcase(path, pattern)
+    if "**" in pattern:
+        return any(fnmatch.fnmatchcase(path, each) for each in (pattern, pattern.replace("**/", "")))
+    return path.count("/") == pattern.count("/") and fnmatch.fnmatchcase(path, pattern)
 
 
 def _mappings(fields: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:

@@ -79,6 +79,8 @@ class ImageFolderRows:
         def captions() -> tuple[str, ...]:
             if columns.caption is None:
                 return ("",)
+            if columns.keep_empty:
+                return captions_of(fields.get(columns.caption), columns, where)
             return captions_of(self._value(fields, columns.caption, where), columns, where)
 
         caption, *more_captions = captions()

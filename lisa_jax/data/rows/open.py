@@ -7,6 +7,7 @@ from pathlib import Path
 from lisa_jax.data.rows.arrow import SPLITS, STATE, ArrowRows
 from lisa_jax.data.rows.caption_files import CaptionFileRows, captioned_folders
 from lisa_jax.data.rows.clip_folder import ClipFolderRows
+from lisa_jax.data.rows.files import paths_below
 from lisa_jax.data.rows.hub_table import HubRows, fetch_table
 from lisa_jax.data.rows.image_folder import ImageFolderRows
 from lisa_jax.data.rows.layouts import unread_layout, what_lies_in
@@ -31,13 +32,12 @@ _KINDS: dict[str, Callable[..., Rows]] = {
 _LOG = logging.getLogger("lisa_jax")
 
 # Kind -> how its files are called, where a folder or a file is given.
-_PATTERNS = {
+_NAMES = {
     "folder": NAMES,
     "tfds": ("dataset_info.json",),
-    "parquet": ("**/*.parquet",),
-    "webdataset": ("**/*.tar",),
 }
-_SUFFIXES = {"parquet": ".parquet", "webdataset": ".tar", "folder": SUFFIXES}
+_SHARDS = {"parquet": ".parquet", "webdataset": ".tar"}
+_SUFFIXES = {**_SHARDS, "folder": SUFFIXES}
 # Kinds whose rows may name files of pictures, or be links.
 _NAME_FILES = ("folder", "parquet", "arrow", "captions", "clips")
 _PICTURES_ALONE = ("tfds", "captions")
@@ -133,7 +133,9 @@ def _kinds(folder: Path) -> list[str]:
     # It has a dataset_info.json, too.
     if any((folder / name).is_file() for name in (STATE, SPLITS)):
         return ["arrow"]
-    return [kind for kind, names in _PATTERNS.items() if any(any(folder.glob(name)) for name in names)]
+    named = [kind for kind, names in _NAMES.items() if any((folder / name).exists() for name in names)]
+    below = {path.suffix for path in paths_below(folder)}
+    return named + [kind for kind, suffix in _SHARDS.items() if suffix in below]
 
 
 def _why_not(path: Path, kinds: list[str]) -> str:

@@ -110,7 +110,10 @@ class WebDatasetRows:
         def captions() -> tuple[str, ...]:
             if columns.caption is None:
                 return ("",)
-            return captions_of(file_or_field("caption", columns.caption), columns, where)
+            stored = read("caption")
+            if stored is None:
+                stored = _json_field(read("json"), columns.caption, extensions, where, optional=columns.keep_empty)
+            return captions_of(stored, columns, where)
 
         caption, *more_captions = captions()
         return Row(
@@ -194,13 +197,15 @@ def _contents(file: BinaryIO, offset: int, size: int, where: str) -> bytes | Non
     return data
 
 
-def _json_field(data: bytes | None, field: str, extensions: tuple[str, ...], where: str) -> Any:
+def _json_field(data: bytes | None, field: str, extensions: tuple[str, ...], where: str, optional: bool = False) -> Any:
+    if data is None and optional:
+        return None
     if data is None:
         raise RowError(f"{where}: there is no {field!r}; the extensions are {list(extensions)}.")
     try:
         fields = parse_object(data, "the json file")
     except JsonError as error:
         raise RowError(f"{where}: {error}.") from error
-    if field not in fields:
+    if field not in fields and not optional:
         raise RowError(f"{where}: the json file has no field {field!r}; the fields are {list(fields)}.")
-    return fields[field]
+    return fields.get(field)
