@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -73,8 +74,9 @@ def _cut(caption: str, width: int, cell: int) -> tuple[str, ImageFont.FreeTypeFo
     from PIL import ImageFont
 
     font, text = ImageFont.load_default(max(SMALLEST_TEXT, cell // 11)), " ".join(caption.split())
-    if font.getlength(text) <= width:
+    # Letters are a pixel wide at least: what is far too long need not be measured.
+    if len(text) <= width and font.getlength(text) <= width:
         return text, font
-    while text and font.getlength(f"{text}...") > width:
-        text = text[:-1]
-    return f"{text}...", font
+    lengths = range(min(len(text), width))
+    fitting = bisect.bisect_right(lengths, width, key=lambda length: font.getlength(f"{text[:length]}..."))
+    return f"{text[: max(fitting - 1, 0)]}...", font

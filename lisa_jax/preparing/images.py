@@ -213,18 +213,25 @@ def rank_of(row: Row) -> int:
     if isinstance(stored, np.ndarray):
         stored = np.ascontiguousarray(stored).tobytes()
     if not isinstance(stored, bytes):
-        stored = "".join(map(_sha256_of, [stored] if isinstance(stored, Path) else stored)).encode()
+        stored = _hashes_of(tuple(map(_as_it_is, [stored] if isinstance(stored, Path) else stored))).encode()
     return int.from_bytes(hashlib.sha256(stored).digest()[:8], "big")
 
 
-def _sha256_of(path: Path) -> str:
-    """Of a file that may be larger than memory; several clips may be cut out of one."""
+def _as_it_is(path: Path) -> tuple[Path, int, int]:
+    """A file with its size and when it was changed."""
     found = path.stat()
-    return _sha256_once(path, found.st_size, found.st_mtime_ns)
+    return path, found.st_size, found.st_mtime_ns
+
+
+# Many clips may be cut out of one video, which may have more frames than hashes of single files are kept.
+@functools.lru_cache(maxsize=32)
+def _hashes_of(files: tuple[tuple[Path, int, int], ...]) -> str:
+    return "".join(_hash_of(*file) for file in files)
 
 
 @functools.lru_cache(maxsize=1024)
-def _sha256_once(path: Path, size: int, changed: int) -> str:
+def _hash_of(path: Path, size: int, changed: int) -> str:
+    """Of a file that may be larger than memory."""
     del size, changed
     return sha256_of(path)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lisa_jax.media.grid import MARGIN, labelled_grid
+from lisa_jax.media.grid import MARGIN, _cut, labelled_grid
 
 
 def test_pictures_stand_under_their_label_in_order():
@@ -32,3 +32,18 @@ def test_pictures_of_several_sizes_keep_their_shape():
     pictures = [np.zeros((8, 16, 3), np.uint8), np.zeros((16, 4, 3), np.uint8)]
     dark = (labelled_grid({"": pictures}, cell=40) == 0).all(axis=-1)
     assert [dark[:50].sum(), dark[50:].sum()] == [40 * 20, 10 * 40]
+
+
+def test_a_caption_of_any_length_is_cut_in_no_time(monkeypatch):
+    measured = []
+
+    class Font:
+        def getlength(self, text):
+            measured.append(text)
+            return 2 * len(text)
+
+    monkeypatch.setattr("PIL.ImageFont.load_default", lambda size: Font())
+    assert _cut("a " * 30_000, 60, 40)[0] == "a " * 13 + "a..."
+    assert _cut("a" * 30, 60, 40)[0] == "a" * 30 and _cut("a" * 31, 60, 40)[0] == "a" * 27 + "..."
+    assert _cut("abc", 2, 40)[0] == "..."
+    assert len(measured) < 30

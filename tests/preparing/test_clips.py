@@ -22,6 +22,7 @@ from lisa_jax.data.rows.named_file import named_clip
 from lisa_jax.media import video_file
 from lisa_jax.media.open_picture import PictureError
 from lisa_jax.media.video import VIDEO
+from lisa_jax.preparing import images
 from lisa_jax.preparing.clip_rows import ClipRows
 from lisa_jax.preparing.clips import ClipMaker
 from lisa_jax.preparing.encoding import Encoding
@@ -189,6 +190,15 @@ def test_the_split_is_by_the_content_of_the_files(made, tmp_path):
     ranks = [rank_of(row(stored)) for stored in (made / "a.mp4", tmp_path / "other.mp4", made / "b.webm")]
     assert ranks[0] == ranks[1] != ranks[2]
     assert rank_of(row(made / "a")) == rank_of(row(tmp_path / "other")) not in ranks
+
+
+def test_a_frame_is_read_once_for_the_split_however_many_clips_its_video_has(tmp_path, monkeypatch):
+    for number in range(1100):
+        (tmp_path / f"{number:04}.png").write_bytes(b"%d" % number)
+    read, hashed = [], images.sha256_of
+    monkeypatch.setattr(images, "sha256_of", lambda path: read.append(path) or hashed(path))
+    assert len({rank_of(row(tmp_path)) for _ in range(3)}) == 1
+    assert len(read) == 1100
 
 
 def test_clips_that_cannot_be_used_are_left_out_and_listed_by_file(made, tmp_path):
