@@ -28,7 +28,9 @@ def read_listing(path: str | Path, names: Collection[str], *, clips: bool = Fals
     needed, other = (() if clips else ("prompt",)), ("negative_prompt", *(("prompt", "first_frame") if clips else ()))
     requests = []
     for where, row in _rows(path):
-        missing = [field for field in (*needed, *fields) if not isinstance(row.get(field), str)]
+        missing = [field for field in needed if not isinstance(row.get(field), str)]
+        # An empty cell would be the listing's own folder.
+        missing += [field for field in fields if not isinstance(row.get(field), str) or not row[field]]
         unknown = sorted(set(row) - {*needed, *other, *fields}, key=str)
         if missing or unknown:
             problem = f"has no {missing[0]}" if missing else f"has an unknown field {unknown[0]}"

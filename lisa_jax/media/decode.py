@@ -70,6 +70,11 @@ def read_picture(data: Picture | Path, where: str, channels: int = 3) -> Decoded
             f"{where}: the picture holds {kind} numbers (mode {picture.mode!r}), whose black and white are not known: "
             "convert it to 8 or 16 bits a channel."
         )
+    if opened.grey is not None and "transparency" in picture.info:
+        raise PictureError(
+            f"{where}: one grey value of 16 bits stands for what is transparent, which is not read: store the opacity "
+            "as a channel."
+        )
     if channels in _WITH_OPACITY and not picture.has_transparency_data:
         raise PictureError(_without_opacity(where, channels))
     pixels = np.empty((picture.height, picture.width, channels), np.uint8)

@@ -46,6 +46,7 @@ def test_a_listing_names_the_condition_of_each_side_network(tmp_path):
         ),
         ("rows.jsonl", "\n", "has no rows"),
         ("rows.csv", "prompt\ncat\n", "row 1 has no condition"),
+        ("rows.csv", "prompt,condition\ncat,\n", "row 1 has no condition"),
         ("rows.csv", "prompt,condition\ncat, red, a.png\n", "row 1 has .cells beyond the header: .* quote what"),
         ("rows.txt", "cat", "neither a .jsonl nor a .csv"),
     ],

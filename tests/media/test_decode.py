@@ -69,6 +69,13 @@ def test_opacity_is_a_channel_where_it_is_asked_for_and_colours_stay_as_they_are
         decode_picture(noise(5, 7, 3), WHERE, channels)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_grey_value_of_16_bits_that_means_transparent_is_refused(channels):
+    data = encode(Image.fromarray(np.full((4, 4), 30_000, np.uint16)), transparency=30_000)
+    with pytest.raises(PictureError, match=f"^{WHERE}: one grey value of 16 bits stands for what is transparent"):
+        decode_picture(data, WHERE, channels)
+
+
 def test_one_channel_is_grey_as_it_is_stored_or_that_of_colours():
     grey, deep = noise(5, 7), noise(5, 7, dtype=np.uint16)
     for data in (encode(Image.fromarray(grey)), grey):
