@@ -42,3 +42,10 @@ def test_export_refuses_in_one_sentence(run, trained_run, tmp_path, flags, sente
     done = run("export", **({"workdir": trained_run, "out": tmp_path} | flags))
     assert done.returncode == 1
     assert sentence in done.stderr and "Traceback" not in done.stderr
+
+
+def test_export_leaves_a_run_as_it_is_that_it_would_be_written_over(run, trained_run):
+    before = (trained_run / "config.json").read_bytes()
+    done = run("export", workdir=trained_run, out=trained_run)
+    assert done.returncode == 1 and f"{trained_run} is a training run's work directory, whose config" in done.stderr
+    assert (trained_run / "config.json").read_bytes() == before

@@ -131,6 +131,13 @@ def test_side_networks_trained_apart_as_runs_and_as_folders(
     assert images[0].shape == (16, 16, 3) and np.abs(images[0] - images[1]).mean() > 1
 
 
+def test_a_negative_prompt_of_a_listing_is_not_ignored_without_guidance(sample, trained_run, pictures, tmp_path):
+    row = {"prompt": "cat", "condition": str(pictures / "a.png"), "negative_prompt": "dog"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    done = sample(workdir=trained_run, out=tmp_path / "out", listing=tmp_path / "rows.jsonl", guidance_scale=1)
+    assert done.returncode == 1 and "rows.jsonl line 1: negative_prompt does nothing at guidance_scale 1" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [

@@ -52,6 +52,12 @@ def main() -> None:
     names = condition_names(run.config)
     # One network is the folder itself; several have one each in it.
     folders = {names[0]: out} if len(names) == 1 else {name: out / name for name in names}
+    for folder in folders.values():
+        if (folder / "checkpoints").is_dir():
+            raise ValueError(
+                f"--out: {folder} is a training run's work directory, whose config.json would be lost: give a folder "
+                "of its own."
+            )
     with Lock(out / ".lock", f"exporting to {out}", "wait for it, or give another --out"):
         _export(run, folders, dtype)
         if FLAGS.push_to is not None:

@@ -31,6 +31,7 @@ from lisa_jax.files.lock import Lock
 from lisa_jax.media.video import VIDEO
 from lisa_jax.parallel.sharding import make_mesh, replicated
 from lisa_jax.sampling.generate import make_generator
+from lisa_jax.sampling.generator import is_guided
 
 FLAGS = flags.FLAGS
 _LOG = logging.getLogger("lisa_jax")
@@ -96,6 +97,13 @@ def classes_of(networks: Networks) -> frozenset[str]:
 def order_of(networks: Networks, settings: Mapping[str, Any]) -> Order:
     """What the flags ask for."""
     requests, family = asked_for(networks), networks.family
+    guided = is_guided(settings["guidance_scale"], settings.get("min_guidance_scale"))
+    for request in requests:
+        if request.negative_prompt and not guided:
+            raise ValueError(
+                f"{request.where}: negative_prompt does nothing at guidance_scale 1: give another guidance_scale, or "
+                "leave it out."
+            )
     identity = {**networks.identity, "sampling": settings, "seed": FLAGS.seed}
     if requests:
         choose = sizes_of(networks, size_of(FLAGS.image_size) if FLAGS.image_size else None)
