@@ -216,7 +216,11 @@ def test_shards_in_folders_that_are_links_are_read_once(tmp_path):
     for link, to in (("part1", tmp_path / "disk"), ("again", tmp_path / "disk"), ("loop", tmp_path / "set")):
         (tmp_path / "set" / link).symlink_to(to)
     rows = open_rows(str(tmp_path / "set"))
-    assert sorted(rows[row].caption for row in range(len(rows))) == ["caption 0", "caption 1"]
+    assert [rows[row].where for row in range(len(rows))] == ["again/1.tar row 1", "part0/0.tar row 0"]
+    # Of a disk itself, which its users may not list.
+    (tmp_path / "set" / "lost+found").mkdir()
+    write_tar(tmp_path / "set" / "lost+found" / "2.tar", sample("2"))
+    assert len(open_rows(str(tmp_path / "set"))) == 2
     (tmp_path / "set" / "part0" / "0.tar").unlink()
     assert len(open_rows(str(tmp_path / "set"))) == 1
 

@@ -62,6 +62,8 @@ def paths_below(folder: Path) -> Iterator[Path]:
         # Of the disk itself, which nobody may list.
         if "lost+found" in folders:
             folders.remove("lost+found")
+        # A folder that several links lead to has the same name wherever the files lie.
+        folders.sort()
         place = os.stat(here)
         if (place.st_dev, place.st_ino) in seen:
             folders.clear()
